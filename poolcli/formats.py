@@ -1,0 +1,230 @@
+"""The formats that poolcli writes: one frozen table, and the questions asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from poolcli.errors import PoolError
+
+OptionValue: TypeAlias = int | bool | str
+OptionKind: TypeAlias = range | tuple[str, ...] | type[bool]
+"""What a save option takes: a whole number in a range, one of some words, or yes and no."""
+
+READABLE: Final = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "AVIF")
+"""Pillow's names of the formats that are opened, by content; nothing else ever is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format as a target.
+
+    Attributes:
+        name: what `--format` calls it.
+        pillow: what Pillow calls it.
+        suffixes: the file suffixes that mean it, the usual one first.
+        modes: for each mode of a picture the mode it is written in, without loss.
+        options: the keys of `--save-option` and what each takes.
+        largest_side: the most pixels along a side, where the format has such a limit.
+        has_quality: whether `--quality` means something.
+    """
+
+    name: str
+    pillow: str
+    suffixes: tuple[str, ...]
+    modes: Mapping[str, str]
+    options: Mapping[str, OptionKind] = field(default_factory=dict)
+    largest_side: int | None = None
+    has_quality: bool = False
+
+    @property
+    def has_compress_level(self) -> bool:
+        """Whether `--compress-level` means something."""
+        return "compress_level" in self.options
+
+    def stored_mode(self, mode: str) -> str:
+        """The mode in which a picture of ``mode`` is written without loss.
+
+        Raises:
+            PoolError: the format can't hold it.
+        """
+        if mode in self.modes:
+            return self.modes[mode]
+        opaque = {"LA": "L", "RGBA": "RGB"}.get(mode)
+        if opaque in self.modes:
+            remedy = "flatten the alpha with --background COLOR, or write .png, .webp or .tif"
+        else:
+            others = [other.suffixes[0] for other in FORMATS if mode in other.modes]
+            remedy = f"write {' or '.join(others)}" if others else ""
+        raise PoolError(f"{self.name.upper()} can't hold {MODE_NAMES.get(mode, mode)}", remedy)
+
+    def check_extent(self, height: int, width: int) -> None:
+        """Refuse a picture that is too large for the format.
+
+        Raises:
+            PoolError: a side is longer than the format can say.
+        """
+        if self.largest_side is not None and max(height, width) > self.largest_side:
+            raise PoolError(
+                f"{self.name.upper()} holds at most {self.largest_side} pixels a side, "
+                f"the result has {height}×{width}",
+                "pool by more, or write .png or .tif",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """How results are written, where the format gives a choice.
+
+    Attributes:
+        quality: 0 to 100 for lossy formats, or None for the format's own default.
+        compress_level: 0 to 9 for PNG, or None.
+        options: further save options by key, as written by the user: (key, text).
+        strip: whether to leave out all metadata but the colour profile.
+    """
+
+    quality: int | None = None
+    compress_level: int | None = None
+    options: tuple[tuple[str, str], ...] = ()
+    strip: bool = False
+
+    def misfit(self, target: Format) -> str | None:
+        """The first option that ``target`` has no use for, as typed, or None."""
+        if self.quality is not None and not target.has_quality:
+            return "--quality"
+        if self.compress_level is not None and not target.has_compress_level:
+            return "--compress-level"
+        return next(
+            (f"--save-option {key}" for key, _ in self.options if key not in target.options), None
+        )
+
+    def for_format(self, target: Format) -> dict[str, OptionValue]:
+        """The keyword arguments for Pillow, of those options that fit the format.
+
+        Raises:
+            PoolError: a value is not of the option's kind.
+        """
+        chosen: dict[str, OptionValue] = {}
+        if self.quality is not None and target.has_quality:
+            chosen["quality"] = self.quality
+        if self.compress_level is not None and target.has_compress_level:
+            chosen["compress_level"] = self.compress_level
+        for key, text in self.options:
+            if key in target.options:
+                chosen[key] = parse_option(key, text, target.options[key])
+        return chosen
+
+
+MODE_NAMES: Final = {
+    "1": "a bilevel picture",
+    "L": "an 8-bit grey picture",
+    "LA": "an 8-bit grey picture with alpha",
+    "RGB": "an RGB picture",
+    "RGBA": "an RGB picture with alpha",
+    "I;16": "a 16-bit grey picture",
+    "I": "a 32-bit integer picture",
+    "F": "a floating-point picture",
+}
+
+_GREY = {"1": "1", "L": "L"}
+_COLOUR = {**_GREY, "RGB": "RGB"}
+_ALPHA = {**_COLOUR, "LA": "LA", "RGBA": "RGBA"}
+_AS_COLOUR = {"1": "RGB", "L": "RGB", "RGB": "RGB"}
+_AS_COLOUR_ALPHA = {**_AS_COLOUR, "LA": "RGBA", "RGBA": "RGBA"}
+_SUBSAMPLING = ("4:4:4", "4:2:2", "4:2:0")
+_YES_NO = bool
+
+FORMATS: Final = (
+    Format(
+        "png",
+        "PNG",
+        (".png",),
+        {**_ALPHA, "I;16": "I;16"},
+        {"compress_level": range(10), "optimize": _YES_NO},
+    ),
+    Format(
+        "jpeg",
+        "JPEG",
+        (".jpg", ".jpeg", ".jpe", ".jfif"),
+        {"1": "L", "L": "L", "RGB": "RGB"},
+        {"progressive": _YES_NO, "optimize": _YES_NO, "subsampling": _SUBSAMPLING},
+        largest_side=65500,
+        has_quality=True,
+    ),
+    Format(
+        "webp",
+        "WEBP",
+        (".webp",),
+        _AS_COLOUR_ALPHA,
+        {"lossless": _YES_NO, "method": range(7), "alpha_quality": range(101)},
+        largest_side=16383,
+        has_quality=True,
+    ),
+    Format(
+        "tiff",
+        "TIFF",
+        (".tif", ".tiff"),
+        {**_ALPHA, "I;16": "I;16", "I": "I", "F": "F"},
+        {"compression": ("none", "lzw", "deflate", "packbits", "zstd")},
+    ),
+    Format("gif", "GIF", (".gif",), _ALPHA, largest_side=65535),
+    Format("bmp", "BMP", (".bmp", ".dib"), _COLOUR),
+    Format("pnm", "PPM", (".pnm",), {**_COLOUR, "I;16": "I;16"}),
+    Format("ppm", "PPM", (".ppm",), _AS_COLOUR),
+    Format("pgm", "PPM", (".pgm",), {"1": "L", "L": "L", "I;16": "I;16"}),
+    Format("pbm", "PPM", (".pbm",), {"1": "1"}),
+    Format("pfm", "PPM", (".pfm",), {"F": "F"}),
+    Format(
+        "avif",
+        "AVIF",
+        (".avif",),
+        _AS_COLOUR_ALPHA,
+        {"speed": range(11), "subsampling": _SUBSAMPLING},
+        largest_side=65536,
+        has_quality=True,
+    ),
+)
+
+NAMES: Final = tuple(one.name for one in FORMATS)
+
+
+def by_name(name: str) -> Format:
+    """The format called ``name``, a member of `NAMES`."""
+    return next(one for one in FORMATS if one.name == name)
+
+
+def by_suffix(suffix: str) -> Format | None:
+    """The format that a suffix means, its case ignored, or None."""
+    folded = suffix.lower()
+    return next((one for one in FORMATS if folded in one.suffixes), None)
+
+
+def all_suffixes() -> str:
+    """The usual suffix of every format, for messages."""
+    return " ".join(one.suffixes[0] for one in FORMATS)
+
+
+def describe(kind: OptionKind) -> str:
+    """What a save option takes, in words."""
+    if isinstance(kind, range):
+        return f"{kind.start}-{kind.stop - 1}"
+    return "|".join(kind) if isinstance(kind, tuple) else "yes|no"
+
+
+def parse_option(key: str, text: str, kind: OptionKind) -> OptionValue:
+    """The value of a save option from its text.
+
+    Raises:
+        PoolError: the text is not of that kind.
+    """
+    word = text.strip().lower()
+    if isinstance(kind, range):
+        if word.isascii() and word.isdigit() and int(word) in kind:
+            return int(word)
+    elif isinstance(kind, tuple):
+        if word in kind:
+            return word
+    elif word in ("yes", "no", "true", "false", "1", "0"):
+        return word in ("yes", "true", "1")
+    raise PoolError(f"--save-option {key} is {text!r}", f"give {describe(kind)}")

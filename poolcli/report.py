@@ -1,0 +1,113 @@
+"""What became of the work: one `Outcome` a picture, one `Report` a run."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Final, Literal, TypeAlias
+
+Status: TypeAlias = Literal["done", "skipped", "failed", "planned"]
+Pair: TypeAlias = tuple[int, int]
+
+EXIT_DONE: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_FAULT: Final = 70
+EXIT_INTERRUPTED: Final = 130
+EXIT_READER_GONE: Final = 141
+EXIT_TERMINATED: Final = 143
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one picture: plain strings and numbers, None where unknown.
+
+    Sizes are (height, width), shapes (height, width) or (height, width, channels), times in
+    seconds. ``padding`` is ((top, bottom), (left, right)) as it was applied.
+    """
+
+    input: str
+    output: str
+    status: Status = "failed"
+    method: str | None = None
+    size: Pair | None = None
+    stride: Pair | None = None
+    dilation: Pair | None = None
+    padding: tuple[Pair, Pair] | None = None
+    frames: int | None = None
+    input_shape: tuple[int, ...] | None = None
+    output_shape: tuple[int, ...] | None = None
+    dropped: Pair | None = None
+    dtype: str | None = None
+    mode: str | None = None
+    read_seconds: float | None = None
+    pool_seconds: float | None = None
+    write_seconds: float | None = None
+    input_bytes: int | None = None
+    output_bytes: int | None = None
+    error: str | None = None
+    remedy: str | None = None
+    has_gaps: bool = False
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    traceback: str | None = None
+    is_fault: bool = False
+
+    def as_json(self) -> str:
+        """One line of ASCII with the stable keys."""
+        content = {key: value for key, value in asdict(self).items() if key in JSON_KEYS}
+        if self.error is not None:
+            content["error"] = {"message": self.error, "remedy": self.remedy or None}
+        return json.dumps(content, allow_nan=False)
+
+
+_INTERNAL: Final = {"remedy", "has_gaps", "warnings", "notes", "traceback", "is_fault"}
+JSON_KEYS: Final = tuple(one.name for one in fields(Outcome) if one.name not in _INTERNAL)
+
+
+@dataclass(slots=True)
+class Report:
+    """The running totals of a run; it owns the exit code of the work."""
+
+    done: int = 0
+    skipped: int = 0
+    failed: int = 0
+    planned: int = 0
+    pixels_in: int = 0
+    pixels_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    faults: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one picture."""
+        setattr(self, outcome.status, getattr(self, outcome.status) + 1)
+        self.faults += outcome.is_fault
+        if outcome.status in ("done", "planned"):
+            self.pixels_in += _pixels(outcome.input_shape)
+            self.pixels_out += _pixels(outcome.output_shape)
+            self.bytes_in += outcome.input_bytes or 0
+            self.bytes_out += outcome.output_bytes or 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 if all is well, 1 if a picture failed, 70 if poolcli itself did."""
+        if self.faults:
+            return EXIT_FAULT
+        return EXIT_FAILED if self.failed else EXIT_DONE
+
+    def as_json(self) -> str:
+        """The closing line of a run."""
+        totals: dict[str, Any] = {
+            key: value for key, value in asdict(self).items() if key not in ("faults", "started")
+        }
+        totals["elapsed_seconds"] = round(time.monotonic() - self.started, 6)
+        totals["exit_code"] = self.exit_code
+        return json.dumps({"summary": totals}, allow_nan=False)
+
+
+def _pixels(shape: tuple[int, ...] | None) -> int:
+    """Height times width."""
+    return shape[0] * shape[1] if shape else 0

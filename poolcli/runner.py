@@ -1,0 +1,123 @@
+"""One job from its source to its target, and what became of it."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from dataclasses import dataclass
+
+from poolcli import codec, colour
+from poolcli.colour import Choices
+from poolcli.errors import PoolError
+from poolcli.formats import Format, Saving, by_name
+from poolcli.jobs import Job
+from poolcli.report import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is done with every picture of a run.
+
+    Attributes:
+        choices: what is computed.
+        saving: how it is written.
+        max_pixels: the most pixels that a picture may have.
+        overwrite: whether existing files may be replaced.
+        preserve: whether the times and mode bits of the input are taken over.
+        dry_run: whether only headers are read, and nothing is written.
+    """
+
+    choices: Choices
+    saving: Saving
+    max_pixels: int
+    overwrite: bool = False
+    preserve: bool = False
+    dry_run: bool = False
+
+
+def run(job: Job, work: Work) -> Outcome:
+    """Pool one picture.
+
+    No exception escapes but those that end the whole run: an interruption, and a reader that
+    closed the output stream (BrokenPipeError).
+    """
+    window = work.choices.window
+    outcome = Outcome(
+        input=job.source.path,
+        output=job.target.path,
+        method=work.choices.method,
+        size=window.size,
+        stride=window.stride,
+        dilation=window.dilation,
+    )
+    try:
+        _run(job, work, outcome)
+    except PoolError as fault:
+        _fail(outcome, fault.message, fault.remedy)
+    except BrokenPipeError:
+        raise
+    except OSError as fault:
+        _fail(outcome, f"it can't be written: {fault.strerror or fault}", "nothing was changed")
+    except MemoryError:
+        _fail(outcome, "there is not enough memory", "lower --max-pixels to skip such pictures")
+    except Exception as fault:  # noqa: BLE001  # our own fault must cost one picture only
+        outcome.is_fault = True
+        _fail(outcome, f"poolcli failed: {type(fault).__name__}: {fault}", "please report it")
+    return outcome
+
+
+def _fail(outcome: Outcome, message: str, remedy: str) -> None:
+    """Note why a picture failed; called while the exception is at hand."""
+    outcome.status = "failed"
+    outcome.error, outcome.remedy = message, remedy
+    outcome.traceback = traceback.format_exc()
+
+
+def _run(job: Job, work: Work, outcome: Outcome) -> None:
+    """Open, decode, pool, encode, write; the outcome is filled in on the way."""
+    choices, clock = work.choices, time.perf_counter
+    started = clock()
+    outcome.input_bytes = job.source.size()
+    with job.source.open() as stream:
+        like = os.stat(job.source.path) if work.preserve else None
+        header = codec.identify(stream, work.max_pixels)
+        target = job.format or by_name(header.format)
+        _foresee(header, target, choices, outcome)
+        if work.dry_run:
+            outcome.status = "planned"
+            return
+        if outcome.input_bytes is None:
+            outcome.input_bytes = stream.seek(0, 2)
+        picture = codec.decode(header)
+    del header
+    outcome.warnings += picture.metadata.warnings
+    decoded = clock()
+    pooled = colour.pool(picture, choices)
+    del picture
+    finished = clock()
+    octets, lost = codec.encode(pooled, target, work.saving)
+    outcome.notes += lost
+    job.target.write(octets, overwrite=work.overwrite, like=like)
+    outcome.output_bytes = len(octets)
+    outcome.read_seconds = decoded - started
+    outcome.pool_seconds = finished - decoded
+    outcome.write_seconds = clock() - finished
+    outcome.status = "done"
+
+
+def _foresee(header: codec.Header, target: Format, choices: Choices, outcome: Outcome) -> None:
+    """What the header alone tells of the result, and refuses."""
+    mode = choices.mode(header.mode)
+    height, width, *_ = header.shape
+    rows, columns = choices.window.axes((height, width))
+    outcome.frames = header.frames
+    outcome.input_shape = header.shape
+    channels = (codec.CHANNELS[mode],) if mode in codec.CHANNELS else ()
+    outcome.output_shape = (rows.out, columns.out, *channels)
+    outcome.padding = ((rows.before, rows.after), (columns.before, columns.after))
+    outcome.dropped = (rows.dropped, columns.dropped)
+    outcome.has_gaps = rows.has_gaps or columns.has_gaps
+    outcome.mode, outcome.dtype = mode, str(codec.DTYPES[mode])
+    outcome.mode = target.stored_mode(mode)
+    target.check_extent(rows.out, columns.out)
