@@ -235,11 +235,11 @@ def _write_file(path: str, octets: Octets, overwrite: bool, like: os.stat_result
         _dress(descriptor, like or (_status(path) if overwrite else None), times=like is not None)
         os.fsync(descriptor)
         if name is None:
-            _exclusively(path, f"/proc/self/fd/{descriptor}")
+            _link_unnamed(descriptor, path)
         elif overwrite:
             os.replace(name, path)
         else:
-            _exclusively(path, name)
+            _link_temporary(name, path)
     _sync_folder(folder)
 
 
@@ -321,19 +321,32 @@ def _still_named(descriptor: int, name: str) -> bool:
         return False
 
 
-def _exclusively(path: str, source: str) -> None:
-    """Give a file its final name, unless somebody has it.
+def _link_unnamed(descriptor: int, path: str) -> None:
+    """Give a file without a name its first, unless somebody has it.
 
     Raises:
         PoolError: the name is taken.
     """
     try:
-        os.link(source, path, follow_symlinks=True)
+        # Only with a dir_fd does Python ask for the link in /proc to be followed.
+        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
+    except FileExistsError:
+        raise _taken() from None
+
+
+def _link_temporary(name: str, path: str) -> None:
+    """Give a temporary file its final name, unless somebody has it.
+
+    Raises:
+        PoolError: the name is taken.
+    """
+    try:
+        os.link(name, path)
         return
     except FileExistsError:
         raise _taken() from None
     except OSError as fault:
-        if source.startswith("/proc/") or fault.errno not in (errno.EPERM, errno.EOPNOTSUPP):
+        if fault.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
             raise
     # A file system without hard links: reserve the name, then replace the reservation.
     try:
@@ -341,7 +354,7 @@ def _exclusively(path: str, source: str) -> None:
     except FileExistsError:
         raise _taken() from None
     try:
-        os.replace(source, path)
+        os.replace(name, path)
     except BaseException:
         os.unlink(path)
         raise

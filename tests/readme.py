@@ -1,0 +1,83 @@
+"""The generated parts of the README; run `python -m tests.readme` to write them anew."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parent.parent
+README: Final = ROOT / "README.md"
+COMMANDS: Final = {
+    "file": ["poolcli max --size 2 --stride 2 scene.jpg out.png"],
+    "pipe": ["cat text.png | poolcli min --size 3 --padding same -v > out.png"],
+    "help": ["poolcli avg --help"],
+}
+BLOCK: Final = r"(<!-- run: {} -->\n```\w+\n)(.*?)(```\n)"
+SECONDS: Final = re.compile(r"\d+\.\d{3} s")
+
+
+def rendered(readme: str) -> str:
+    """The README with every generated block as the program prints it now."""
+    for name, commands in COMMANDS.items():
+        lines = "".join(f"$ {command}\n{_printed(command)}" for command in commands)
+        readme = re.sub(BLOCK.format(name), _replacing(lines), readme, flags=re.S)
+    return readme
+
+
+def without_times(readme: str) -> str:
+    """The text with all measured seconds alike."""
+    return SECONDS.sub("0.000 s", readme)
+
+
+def python_example(readme: str) -> str:
+    """The Python of the README."""
+    match = re.search(BLOCK.format("python"), readme, flags=re.S)
+    assert match is not None
+    return match[2]
+
+
+def _replacing(lines: str) -> Callable[[re.Match[str]], str]:
+    """What `re.sub` takes to put lines between a block's first and last."""
+    return lambda match: match[1] + lines + match[3]
+
+
+def _printed(command: str) -> str:
+    """What a command line prints to a person, run beside the sample pictures."""
+    with _samples() as folder:
+        result = subprocess.run(
+            [
+                "/bin/bash",
+                "-c",
+                f'poolcli() {{ {shlex.quote(sys.executable)} -m poolcli "$@"; }}; {command}',
+            ],
+            cwd=folder,
+            env={**os.environ, "COLUMNS": "80", "NO_COLOR": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=True,
+        )
+    text = result.stdout.decode()
+    return "".join(
+        f"{line.rstrip()}\n" for line in text.splitlines() if line.strip() or "help" in command
+    )
+
+
+@contextmanager
+def _samples() -> Iterator[str]:
+    """A folder of links to the sample pictures."""
+    with tempfile.TemporaryDirectory() as folder:
+        for sample in (ROOT / "sample_images").iterdir():
+            Path(folder, sample.name).symlink_to(sample)
+        yield folder
+
+
+if __name__ == "__main__":
+    README.write_text(rendered(README.read_text("utf-8")), "utf-8")
