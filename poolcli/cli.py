@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Generator
+from contextlib import closing
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import click
 
@@ -14,8 +17,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from poolcli.colour import Method
+    from poolcli.console import Console
     from poolcli.formats import Saving
-    from poolcli.jobs import Job
+    from poolcli.jobs import Job, Policy
     from poolcli.report import Outcome
     from poolcli.runner import Work
     from poolcli.window import Window
@@ -84,13 +88,19 @@ def pool(method: Method, given: dict[str, Any]) -> int:
     Raises:
         PoolError: a choice or the plan is refused; nothing was written.
     """
-    from poolcli import endpoints, jobs
+    from poolcli import jobs
     from poolcli.console import Console
     from poolcli.errors import PoolError
     from poolcli.formats import Saving
-    from poolcli.report import Outcome, Report
+    from poolcli.report import EXIT_NOTHING, EXIT_USAGE
     from poolcli.window import Window
 
+    console = Console(
+        quiet=given["quiet"],
+        verbose=given["verbose"],
+        color=given["color"],
+        progress=given["progress"],
+    )
     if given["overwrite"] and given["skip_existing"]:
         raise PoolError("--overwrite and --skip-existing exclude each other", "choose one")
     saving = Saving(
@@ -103,31 +113,54 @@ def pool(method: Method, given: dict[str, Any]) -> int:
         given["dilation"],
         ceil_mode=given["ceil_mode"],
     )
-    policy = jobs.Policy(
+    try:
+        plan = jobs.plan(given["paths"], _policy(method, given, window, saving))
+    except jobs.PlanError as refusal:
+        for one in refusal.refusals:
+            console.refused(one)
+        return EXIT_USAGE
+    except jobs.NothingMatchedError as nothing:
+        console.refused(jobs.Refusal(nothing.message, nothing.remedy, []))
+        return EXIT_NOTHING
+    if given["as_json"] and any(job.target.is_stdout for job in plan):
+        raise PoolError("--json and a picture can't share standard output", "name an output file")
+    pace = _Pace(given["jobs"], _timeout(plan, given), given["fail_fast"])
+    return _carry_out(plan, _work(method, given, window, saving), pace, console, given["as_json"])
+
+
+class _Pace(NamedTuple):
+    """How a batch is worked off: pictures at a time, seconds for each, whether one may fail."""
+
+    workers: int | None
+    timeout: float | None
+    fail_fast: bool
+
+
+def _policy(method: Method, given: dict[str, Any], window: Window, saving: Saving) -> Policy:
+    """What the plan may do."""
+    from poolcli.jobs import Policy
+
+    template = given["template"]
+    rename = partial(
+        options.rename,
+        template=template,
+        method=method,
+        size=window.size,
+        stride=window.stride,
+    )
+    return Policy(
         format=given["format_name"],
         overwrite=given["overwrite"],
         skip_existing=given["skip_existing"],
+        recursive=not given["no_recursive"],
+        include=given["include"],
+        exclude=given["exclude"],
+        files_from=given["files_from"],
+        null=given["null"],
+        relative_to=given["relative_to"],
+        rename=None if template is None else rename,
         saving=saving,
     )
-    plan = jobs.plan(given["paths"], policy)
-    prints = given["as_json"]
-    if prints and any(job.target.is_stdout for job in plan):
-        raise PoolError("--json and a picture can't share standard output", "name an output file")
-    work = _work(method, given, window, saving)
-    console = Console(quiet=given["quiet"], verbose=given["verbose"], color=given["color"])
-    report = Report()
-    for job in plan:
-        if job.skip:
-            outcome = Outcome(job.source.path, job.target.path, "skipped")
-        else:
-            outcome = _run(job, work)
-        report.add(outcome)
-        if prints:
-            endpoints.print_line(outcome.as_json())
-        console.outcome(outcome, to_stream=job.target.is_stream)
-    if prints:
-        endpoints.print_line(report.as_json())
-    return report.exit_code
 
 
 def _work(method: Method, given: dict[str, Any], window: Window, saving: Saving) -> Work:
@@ -155,11 +188,104 @@ def _work(method: Method, given: dict[str, Any], window: Window, saving: Saving)
     )
 
 
-def _run(job: Job, work: Work) -> Outcome:
-    """Do one job; imported late, since it brings NumPy and Pillow."""
-    from poolcli import runner
+def _timeout(plan: list[Job], given: dict[str, Any]) -> float | None:
+    """The seconds for a picture; a stream can't be given up, since nobody could read it again."""
+    from poolcli.errors import PoolError
 
-    return runner.run(job, work)
+    seconds: float | None = given["timeout"]
+    if seconds is None or not any(job.target.is_stream or job.source.is_stdin for job in plan):
+        return seconds
+    source = click.get_current_context().get_parameter_source("timeout")
+    if source is click.core.ParameterSource.ENVIRONMENT:
+        return None
+    raise PoolError("--timeout can't be kept on a stream", "name files, or leave it out")
+
+
+def _carry_out(plan: list[Job], work: Work, pace: _Pace, console: Console, as_json: bool) -> int:
+    """Do the plan and report on it as it goes."""
+    from poolcli import endpoints
+    from poolcli.report import EXIT_INTERRUPTED, Report
+
+    report = Report(left=len(plan))
+    alone = len(plan) == 1
+    with (
+        _Interrupts(patient=not alone) as interrupts,
+        console.progress(0 if alone else len(plan), sum(job.bytes for job in plan)) as advance,
+        closing(_outcomes(plan, work, pace, interrupts)) as outcomes,
+    ):
+        for outcome in outcomes:
+            report.add(outcome)
+            if as_json:
+                endpoints.print_line(outcome.as_json())
+            if alone:
+                console.outcome(outcome, to_stream=plan[0].target.is_stream)
+            else:
+                console.in_batch(outcome)
+                advance(outcome)
+            interrupts.stop |= pace.fail_fast and outcome.status == "failed"
+    if interrupts.came:
+        report.interruption = EXIT_INTERRUPTED
+    if not alone:
+        if report.done:
+            endpoints.sync()
+        console.summary(report)
+    if as_json:
+        endpoints.print_line(report.as_json())
+    return report.exit_code
+
+
+def _outcomes(
+    plan: list[Job], work: Work, pace: _Pace, interrupts: _Interrupts
+) -> Generator[Outcome, None, None]:
+    """What becomes of the jobs; one alone needs no machinery for many."""
+    if len(plan) == 1 and pace.timeout is None:
+        from poolcli import runner
+
+        yield runner.run(plan[0], work)
+        return
+    from poolcli import workers
+
+    yield from workers.run_all(
+        plan,
+        work,
+        count=pace.workers or workers.usable_cpus(),
+        timeout=pace.timeout,
+        stopping=lambda: interrupts.stop,
+    )
+
+
+class _Interrupts:
+    """Ctrl-C in a batch: the first lets the pictures in hand be finished, the second doesn't.
+
+    Attributes:
+        stop: whether no more work is handed out, for whatever reason.
+        came: whether Ctrl-C was the reason.
+    """
+
+    def __init__(self, *, patient: bool) -> None:
+        """Leave Ctrl-C alone unless patient."""
+        self.stop = self.came = False
+        self._patient = patient
+        self._before: Any = None
+
+    def __enter__(self) -> _Interrupts:
+        """Take Ctrl-C over."""
+        if self._patient:
+            self._before = signal.signal(signal.SIGINT, self._take)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give it back."""
+        if self._patient:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _take(self, _number: int, _frame: FrameType | None) -> None:
+        """Ask for the end; the next one is not asked."""
+        from poolcli import console
+
+        self.stop = self.came = True
+        signal.signal(signal.SIGINT, self._before)
+        console.line("poolcli: finishing the pictures in hand; Ctrl-C again stops at once")
 
 
 def main() -> NoReturn:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+import time
 import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Literal
 
-from poolcli.report import Outcome
+from poolcli.jobs import Refusal
+from poolcli.report import Outcome, Report
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
+    from rich.table import Table as RichTable
 
 ColorChoice = Literal["auto", "always", "never"]
 UNSAFE_CATEGORIES: Final = ("C", "Zl", "Zp")
-DTYPE_WORDS: Final = {"bool": "1-bit"}
+SHOWN_NAMES: Final = 5
+"""How many names a refusal lists, unless more is asked for."""
 
 
 def display_name(text: str) -> str:
@@ -54,12 +61,14 @@ def error(message: str, remedy: str = "", name: str = "") -> None:
 class Console:
     """How much is said, and in which colour."""
 
-    def __init__(self, *, quiet: bool, verbose: int, color: ColorChoice) -> None:
+    def __init__(self, *, quiet: bool, verbose: int, color: ColorChoice, progress: bool) -> None:
         """Ask once whether standard error is a terminal."""
         self.quiet = quiet
         self.verbose = verbose
         self.color = color
         self.is_terminal = bool(sys.stderr) and sys.stderr.isatty()
+        self.shows_progress = progress and self.is_terminal and not quiet
+        self._say: Callable[[str], None] = line
 
     def outcome(self, outcome: Outcome, *, to_stream: bool) -> None:
         """What became of the only picture of a run."""
@@ -67,18 +76,30 @@ class Console:
             self.failure(outcome)
         if self.quiet:
             return
-        name = shown(outcome.input)
-        for warning in outcome.warnings:
-            line(f"poolcli: {name}: warning: {warning}")
-        if self.verbose:
-            for note in outcome.notes:
-                line(f"poolcli: {name}: {note}")
+        self._remarks(outcome)
         if outcome.status == "skipped":
-            line(f"poolcli: {name}: skipped, {outcome.output} exists already")
+            line(f"poolcli: {shown(outcome.input)}: skipped, {outcome.output} exists already")
         elif outcome.status != "failed" and not to_stream:
-            self._table(outcome)
+            self._print(_table(_rows(outcome)))
         elif outcome.status != "failed" and (self.is_terminal or self.verbose):
             line(f"poolcli: {_sentence(outcome)}")
+
+    def in_batch(self, outcome: Outcome) -> None:
+        """What became of one picture of many: said only on demand."""
+        if self.quiet or not self.verbose:
+            return
+        if outcome.status in ("done", "planned"):
+            self._say(f"poolcli: {_sentence(outcome)}")
+        elif outcome.status == "skipped":
+            self._say(f"poolcli: {outcome.input}: skipped, {outcome.output} exists already")
+        self._remarks(outcome)
+
+    def summary(self, report: Report) -> None:
+        """The totals of a batch, and each failure with its reason."""
+        if not self.quiet:
+            self._print(_table(_totals(report)))
+        for outcome in report.failures:
+            self.failure(outcome)
 
     def failure(self, outcome: Outcome) -> None:
         """Why a picture failed, in one line; the traceback only on demand."""
@@ -86,32 +107,96 @@ class Console:
         if self.verbose > 1 and outcome.traceback:
             plain(outcome.traceback.rstrip())
 
-    def _table(self, outcome: Outcome) -> None:
-        """The summary of one file."""
-        from rich import box
-        from rich.table import Table
-        from rich.text import Text
+    def refused(self, refusal: Refusal) -> None:
+        """One reason for which a plan is refused: how many names, and the first of them."""
+        names = refusal.names
+        if not names:
+            error(refusal.reason, refusal.remedy)
+            return
+        some = names if self.verbose else names[:SHOWN_NAMES]
+        dots = ", …" if len(some) < len(names) else ""
+        error(f"{refusal.reason} ({len(names)}): {', '.join(some)}{dots}", refusal.remedy)
 
-        table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column(overflow="fold")
-        for title, value in _rows(outcome):
-            table.add_row(title, Text(display_name(value)))
-        self._rich().print(table)
+    @contextmanager
+    def progress(self, pictures: int, octets: int) -> Iterator[Callable[[Outcome], None]]:
+        """A bar while a batch runs, on a terminal; yields what is called after each picture."""
+        if not self.shows_progress or not pictures:
+            yield lambda _: None
+            return
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[count]}/{task.fields[pictures]}", markup=False),
+            TextColumn("{task.fields[rate]:.1f} MP/s", markup=False),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[name]}", markup=False),
+        )
+        with Progress(*columns, console=self._rich(), transient=True) as bar:
+            task = bar.add_task(
+                "", total=max(1, octets), pictures=pictures, count=0, rate=0.0, name=""
+            )
+            started, count, pixels = time.monotonic(), 0, 0
+
+            def advance(outcome: Outcome) -> None:
+                nonlocal count, pixels
+                count += 1
+                pixels += math.prod((outcome.input_shape or (0,))[:2])
+                bar.update(
+                    task,
+                    advance=outcome.input_bytes or 0,
+                    count=count,
+                    rate=pixels / 1e6 / max(time.monotonic() - started, 1e-3),
+                    name=display_name(outcome.input),
+                )
+
+            self._say = lambda text: bar.console.print(display_name(text), soft_wrap=True)
+            try:
+                yield advance
+            finally:
+                self._say = line
+
+    def _remarks(self, outcome: Outcome) -> None:
+        """Warnings always, what is harmless only on demand."""
+        for warning in outcome.warnings:
+            self._say(f"poolcli: {shown(outcome.input)}: warning: {warning}")
+        if self.verbose:
+            for note in outcome.notes:
+                self._say(f"poolcli: {shown(outcome.input)}: {note}")
+
+    def _print(self, table: RichTable) -> None:
+        """Print what Rich lays out, unless nobody listens."""
+        with suppress(OSError, ValueError):
+            self._rich().print(table)
 
     def _rich(self) -> RichConsole:
         """Rich's console, which parses nothing and obeys NO_COLOR and TERM=dumb."""
         from rich.console import Console as RichConsole
 
-        dumb = os.environ.get("TERM") == "dumb" or bool(os.environ.get("NO_COLOR"))
+        plain_asked = os.environ.get("TERM") == "dumb" or bool(os.environ.get("NO_COLOR"))
+        no_color = self.color == "never" or (plain_asked and self.color == "auto")
         return RichConsole(
             stderr=True,
             markup=False,
             highlight=False,
             emoji=False,
-            force_terminal={"always": True, "never": False}.get(self.color),
-            no_color=True if self.color == "never" or (dumb and self.color == "auto") else None,
+            force_terminal=True if self.color == "always" else None,
+            no_color=no_color or None,
         )
+
+
+def _table(rows: list[tuple[str, str]]) -> RichTable:
+    """Titles and values, side by side."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for title, value in rows:
+        table.add_row(title, Text(display_name(value)))
+    return table
 
 
 def shown(path: str) -> str:
@@ -130,6 +215,28 @@ def _rows(outcome: Outcome) -> list[tuple[str, str]]:
     ]
     if outcome.status == "done":
         rows.append(("time", _times(outcome)))
+    return rows
+
+
+def _totals(report: Report) -> list[tuple[str, str]]:
+    """The lines of a batch's summary."""
+    counts = ("done", "planned", "skipped", "failed", "left")
+    seconds = max(report.elapsed, 1e-6)
+    rows = [
+        (
+            "pictures",
+            ", ".join(f"{getattr(report, one)} {one}" for one in counts if getattr(report, one))
+            or "none",
+        ),
+        ("pixels", f"{report.pixels_in / 1e6:.2f} → {report.pixels_out / 1e6:.2f} million"),
+        ("bytes", f"{report.bytes_in / 1e6:.2f} → {report.bytes_out / 1e6:.2f} million"),
+        (
+            "time",
+            f"{seconds:.3f} s, {(report.done + report.planned) / seconds:.1f} images/s, "
+            f"{report.pixels_in / 1e6 / seconds:.1f} MP/s",
+        ),
+    ]
+    rows += [(f"{count}×", remark) for remark, count in report.remarks.most_common()]
     return rows
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -89,15 +89,13 @@ class Saving:
     options: tuple[tuple[str, str], ...] = ()
     strip: bool = False
 
-    def misfit(self, target: Format) -> str | None:
-        """The first option that ``target`` has no use for, as typed, or None."""
+    def misfits(self, target: Format) -> Iterator[str]:
+        """The options that ``target`` has no use for, as typed."""
         if self.quality is not None and not target.has_quality:
-            return "--quality"
+            yield "--quality"
         if self.compress_level is not None and not target.has_compress_level:
-            return "--compress-level"
-        return next(
-            (f"--save-option {key}" for key, _ in self.options if key not in target.options), None
-        )
+            yield "--compress-level"
+        yield from (f"--save-option {key}" for key, _ in self.options if key not in target.options)
 
     def for_format(self, target: Format) -> dict[str, OptionValue]:
         """The keyword arguments for Pillow, of those options that fit the format.

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Final, NamedTuple
 
-from poolcli.endpoints import DASH, Source, Target, same_file, stdin_is_piped, stdin_is_terminal
+from poolcli import endpoints
+from poolcli.endpoints import DASH, Source, Target
 from poolcli.errors import PoolError
 from poolcli.formats import Format, Saving, all_suffixes, by_name, by_suffix
+
+NAME_BYTES: Final = 255
+FileId = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,112 +26,396 @@ class Job:
         source: where the picture is read.
         target: where the result is written.
         format: the format to write, or None for the input's own.
+        bytes: the size of the input as far as the plan knows it.
         skip: whether there is nothing to do, since the result exists.
+        refusal: why this picture fails without being opened; empty if it doesn't.
     """
 
     source: Source
     target: Target
     format: Format | None
+    bytes: int = 0
     skip: bool = False
+    refusal: str = ""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether what becomes of it is known without opening anything."""
+        return self.skip or bool(self.refusal)
+
+
+class Refusal(NamedTuple):
+    """One reason for which a plan is refused.
+
+    Attributes:
+        reason: what is wrong with all of the names.
+        remedy: the option or the change that would allow it.
+        names: the paths that it concerns.
+    """
+
+    reason: str
+    remedy: str
+    names: list[str]
 
 
 class PlanError(PoolError):
-    """A plan that is refused: nothing was written."""
+    """A plan that is refused; nothing was written.
+
+    Attributes:
+        refusals: every reason, each with all of its names.
+    """
+
+    def __init__(self, *refusals: Refusal) -> None:
+        """Keep all reasons; the message is that of the first."""
+        super().__init__(refusals[0].reason, refusals[0].remedy)
+        self.refusals = refusals
+
+
+class NothingMatchedError(PoolError):
+    """No picture is left to work on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a plan may do.
+    """What a plan may do, and how it names what it makes.
 
     Attributes:
-        format: the name of the format to write, or None to go by the output's suffix.
+        format: the name of the format to write, or None to go by suffixes.
         overwrite: whether existing files may be replaced.
         skip_existing: whether inputs whose output exists are left out.
-        saving: how results are written; checked against the format.
+        recursive: whether folders are walked to their depths.
+        include: globs of which a found file must match one, if there are any.
+        exclude: globs of which a found file must match none.
+        files_from: a file that lists inputs, "-" for standard input, or None.
+        null: whether the list is separated by NUL rather than by newlines.
+        relative_to: the folder to which listed files are relative; the working folder if None.
+        rename: from an input's path to its output's name without suffix; None keeps the name.
+        saving: how results are written; checked against the formats.
     """
 
     format: str | None = None
     overwrite: bool = False
     skip_existing: bool = False
+    recursive: bool = True
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    files_from: str | None = None
+    null: bool = False
+    relative_to: str | None = None
+    rename: Callable[[str], str] | None = None
     saving: Saving = field(default_factory=Saving)
 
 
+class Found(NamedTuple):
+    """An input, and where below the output folder its result belongs."""
+
+    path: str
+    place: str
+    refusal: str = ""
+
+
 def plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
-    """The jobs that paths on a command line mean; the last path is the output.
+    """The jobs that paths on a command line mean, in a settled order; the last is the output.
 
     Raises:
         PlanError: they mean nothing, or something that is refused.
+        NothingMatchedError: folders or lists hold no picture.
     """
-    if not paths and stdin_is_piped():
+    if not paths and policy.files_from is None and endpoints.stdin_is_piped():
         paths = (DASH, DASH)
-    if not paths:
-        raise PlanError("no picture is named", "name an INPUT and an OUTPUT, or pipe one in")
-    if len(paths) == 1:
-        raise PlanError(f"{paths[0]} is the only path", "name the output too, or - for a pipe")
-    if len(paths) > 2:
-        raise PlanError("several inputs can't be pooled yet", "name one INPUT and one OUTPUT")
-    source, output = paths
-    return [_single(source, output, policy)]
+    if policy.files_from is not None:
+        if len(paths) != 1:
+            raise _refuse("with --files-from the only path is OUTPUT", "put the inputs in the list")
+    elif not paths:
+        raise _refuse("no picture is named", "name an INPUT and an OUTPUT, or pipe one in")
+    elif len(paths) == 1:
+        raise _refuse(f"{paths[0]} is the only path", "name the output too, or - for a pipe")
+    *inputs, output = paths
+    target = Target.at(output)
+    if target.is_stream or not _is_folder(inputs, output, policy):
+        jobs = [_single(inputs, target, policy)]
+    else:
+        jobs = _Batch(output, policy).jobs(inputs)
+    _check_saving(jobs, policy.saving)
+    return jobs
 
 
-def _single(source: str, output: str, policy: Policy) -> Job:
-    """One input, one output."""
-    if source == DASH and stdin_is_terminal():
-        raise PlanError(
+def _refuse(reason: str, remedy: str, names: Iterable[str] = ()) -> PlanError:
+    """A plan refused for one reason."""
+    return PlanError(Refusal(reason, remedy, list(names)))
+
+
+def _is_folder(inputs: list[str], output: str, policy: Policy) -> bool:
+    """Whether OUTPUT is a folder: because it is, says so, or must be."""
+    if output.endswith(os.sep) or os.path.isdir(output):
+        return True
+    if len(inputs) < 2 and policy.files_from is None and not any(map(os.path.isdir, inputs)):
+        return False
+    if os.path.lexists(output):
+        raise _refuse(f"{output} is a file", "name a folder for several pictures")
+    if by_suffix(os.path.splitext(output)[1]) is not None:
+        raise _refuse(f"{output} looks like a picture", f"end it in {os.sep} to mean a folder")
+    return True
+
+
+def _single(inputs: list[str], target: Target, policy: Policy) -> Job:
+    """One input, one output that is a stream or a file."""
+    if len(inputs) != 1 or os.path.isdir(inputs[0]):
+        raise _refuse(f"{target.path} takes one picture", "name a folder for several")
+    if policy.rename is not None:
+        raise _refuse("--name needs a folder as OUTPUT", f"end it in {os.sep}, or leave --name out")
+    (path,) = inputs
+    source = Source(path)
+    if source.is_stdin and endpoints.stdin_is_terminal():
+        raise _refuse(
             "a picture would be read from the terminal", "pipe one in with < in.png, or name a file"
         )
-    if source != DASH and os.path.isdir(source):
-        raise PlanError(f"{source} is a folder", "name a picture")
-    target = Target.at(output)
+    form = by_name(policy.format) if policy.format else None
     if target.is_stream:
         try:
             target.check()
         except PoolError as refusal:
-            raise PlanError(refusal.message, refusal.remedy) from None
-        job = Job(Source(source), target, by_name(policy.format) if policy.format else None)
-    else:
-        job = _to_file(source, output, policy)
-    _check_saving(job, policy.saving)
-    return job
-
-
-def _to_file(source: str, output: str, policy: Policy) -> Job:
-    """One input into a file, or under its own name into a folder."""
-    if output.endswith(os.sep) or os.path.isdir(output):
-        if source == DASH:
-            raise PlanError(f"{output} is a folder", "name the output file for a pipe")
-        output = os.path.join(output, os.path.basename(source))
-    suffix = os.path.splitext(output)[1]
-    form = by_name(policy.format) if policy.format else by_suffix(suffix)
+            raise _refuse(refusal.message, refusal.remedy) from None
+        return Job(source, target, form)
+    form = form or by_suffix(os.path.splitext(target.path)[1])
     if form is None:
-        raise PlanError(
-            f"{output}: the suffix {suffix!r} names no format"
-            if suffix
-            else f"{output} has no suffix",
+        suffix = os.path.splitext(target.path)[1]
+        raise _refuse(
+            f"{target.path}: {f'the suffix {suffix} names no format' if suffix else 'no suffix'}",
             f"end it in one of {all_suffixes()}, or give --format",
         )
-    folder = os.path.dirname(output) or os.curdir
+    folder = os.path.dirname(target.path) or os.curdir
     if not os.path.isdir(folder):
-        raise PlanError(
-            f"{output}: the folder {folder} does not exist", f"make it: mkdir -p {folder}"
-        )
-    if same_file(source, output):
-        raise PlanError(f"{output} is the input itself", "choose another name for the output")
-    exists = os.path.lexists(output)
+        raise _refuse(f"{target.path}: there is no folder {folder}", f"make it: mkdir -p {folder}")
+    if endpoints.same_file(path, target.path):
+        raise _refuse(f"{target.path} is the input itself", "choose another name for the output")
+    exists = os.path.lexists(target.path)
     if exists and not (policy.overwrite or policy.skip_existing):
-        raise PlanError(f"{output} exists already", "use --overwrite or --skip-existing")
-    return Job(Source(source), Target.at(output), form, skip=exists and policy.skip_existing)
+        raise _refuse(f"{target.path} exists already", "use --overwrite or --skip-existing")
+    return Job(source, target, form, source.size() or 0, skip=exists and policy.skip_existing)
 
 
-def _check_saving(job: Job, saving: Saving) -> None:
-    """Refuse options that the output's format has no use for, or values that are none."""
-    form = job.format or by_suffix(os.path.splitext(job.source.path)[1])
-    if form is None:
+def _check_saving(jobs: list[Job], saving: Saving) -> None:
+    """Refuse options that no output's format has a use for, or values that are none."""
+    written = {job.format.name: job.format for job in jobs if job.format is not None}
+    if len(written) == 0 or any(job.format is None and not job.refusal for job in jobs):
         return
-    misfit = saving.misfit(form)
-    if misfit is not None:
-        raise PlanError(f"{misfit} means nothing for {form.name}", "leave it out")
+    misfits = [set(saving.misfits(form)) for form in written.values()]
+    for misfit in sorted(set.intersection(*misfits)):
+        raise _refuse(f"{misfit} means nothing for {', '.join(sorted(written))}", "leave it out")
+    for form in written.values():
+        try:
+            saving.for_format(form)
+        except PoolError as refusal:
+            raise _refuse(refusal.message, refusal.remedy) from None
+
+
+class _Batch:
+    """Many inputs into a folder."""
+
+    def __init__(self, output: str, policy: Policy) -> None:
+        """Look at the output folder once."""
+        self.output = output
+        self.policy = policy
+        self.format = by_name(policy.format) if policy.format else None
+        self.output_id = _file_id(output)
+        self.folds = endpoints.folds_names(output)
+
+    def jobs(self, inputs: list[str]) -> list[Job]:
+        """Find, name and check; all refusals are raised together."""
+        if self.policy.files_from is not None:
+            found = self._listed(self.policy.files_from)
+        else:
+            found = (one for path in inputs for one in self._named(path))
+        exists: list[str] = []
+        clashes: list[str] = []
+        itself: list[str] = []
+        jobs: list[Job] = []
+        taken: dict[str, str] = {}
+        input_ids: set[FileId] = set()
+        output_ids: list[tuple[FileId, str]] = []
+        for one in found:
+            job, source_id, target_id = self._job(one)
+            key = endpoints.folded(job.target.path) if self.folds else job.target.path
+            other = taken.setdefault(key, job.source.path)
+            if other != job.source.path:
+                clashes.append(f"{other} and {job.source.path}")
+                continue
+            if source_id is not None:
+                input_ids.add(source_id)
+            if target_id is not None:
+                output_ids.append((target_id, job.target.path))
+                if not (self.policy.overwrite or self.policy.skip_existing):
+                    exists.append(job.target.path)
+            jobs.append(job)
+        itself = [path for target_id, path in output_ids if target_id in input_ids]
+        _raise_all(itself, clashes, exists)
+        if not jobs:
+            raise NothingMatchedError(
+                "no picture was found", "check the names, --include and --exclude"
+            )
+        return jobs
+
+    def _job(self, found: Found) -> tuple[Job, FileId | None, FileId | None]:
+        """One input's job, and what identifies its source and an existing target."""
+        folder, base = os.path.split(found.place)
+        stem, suffix = os.path.splitext(base)
+        own = by_suffix(suffix)
+        form = self.format or own
+        refusal = found.refusal
+        if form is None and not refusal:
+            refusal = f"the suffix {suffix} names no format" if suffix else "it has no suffix"
+        kept = suffix if form is None or own is form else form.suffixes[0]
+        if self.policy.rename is not None:
+            stem = self.policy.rename(found.path)
+        name = f"{stem}{kept}"
+        if _is_no_name(stem) or len(os.fsencode(name)) > NAME_BYTES:
+            refusal = refusal or f"its output can't be called {name!r}"
+        target = Target(os.path.join(self.output, folder, name), is_stream=False, in_folder=True)
+        status = _status(found.path)
+        size = status.st_size if status is not None and stat.S_ISREG(status.st_mode) else 0
+        target_id = None if self.output_id is None else _taken_by(target.path)
+        skip = target_id is not None and self.policy.skip_existing
+        source_id = None if status is None else (status.st_dev, status.st_ino)
+        return (
+            Job(Source(found.path), target, form, size, skip=skip, refusal=refusal),
+            source_id,
+            target_id,
+        )
+
+    def _named(self, path: str) -> Iterator[Found]:
+        """What an INPUT of the command line stands for."""
+        if path == DASH:
+            raise _refuse("- stands only for one picture", "name an output file, or - again")
+        if not os.path.isdir(path):
+            yield Found(path, os.path.basename(path))
+            return
+        if self.output_id is not None and _file_id(path) == self.output_id:
+            raise _refuse(f"{path} is both input and output", "choose another output folder")
+        yield from self._walk(path, "")
+
+    def _walk(self, folder: str, place: str) -> Iterator[Found]:
+        """The pictures of a folder and, in sorted order, of those below it."""
+        try:
+            with os.scandir(folder) as entries:
+                inside = sorted(entries, key=lambda entry: entry.name)
+        except OSError as fault:
+            yield Found(folder, place or os.curdir, f"the folder can't be read: {fault.strerror}")
+            return
+        for entry in inside:
+            if entry.name.startswith("."):
+                continue
+            below = os.path.join(place, entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                if self.policy.recursive and not self._is_output(entry):
+                    yield from self._walk(entry.path, below)
+            elif (
+                by_suffix(os.path.splitext(entry.name)[1])
+                and self._wanted(below)
+                and _is_picture_file(entry)
+            ):
+                yield Found(entry.path, below)
+
+    def _is_output(self, entry: os.DirEntry[str]) -> bool:
+        """Whether a folder is OUTPUT's own."""
+        return (
+            self.output_id is not None
+            and entry.inode() == self.output_id[1]
+            and _file_id(entry.path) == self.output_id
+        )
+
+    def _wanted(self, place: str) -> bool:
+        """Whether a found file passes --include and --exclude."""
+
+        def matches(glob: str) -> bool:
+            return fnmatchcase(place if "/" in glob else os.path.basename(place), glob)
+
+        if any(map(matches, self.policy.exclude)):
+            return False
+        return not self.policy.include or any(map(matches, self.policy.include))
+
+    def _listed(self, files_from: str) -> Iterator[Found]:
+        """What a list of files names, each at its path below --relative-to."""
+        base = os.path.abspath(self.policy.relative_to or os.curdir)
+        output = os.path.abspath(self.output)
+        prunes = output.startswith(os.path.join(base, ""))
+        outside = []
+        seen = set()
+        for path in _read_list(files_from, self.policy.null):
+            full = os.path.abspath(path)
+            if full in seen or (prunes and full.startswith(os.path.join(output, ""))):
+                continue
+            seen.add(full)
+            if not full.startswith(os.path.join(base, "")):
+                outside.append(path)
+                continue
+            safe = os.path.join(os.curdir, path) if path == DASH else path
+            yield Found(safe, os.path.relpath(full, base))
+        if outside:
+            raise _refuse(f"listed outside {base}", "give --relative-to DIR", outside)
+
+
+def _raise_all(itself: list[str], clashes: list[str], exists: list[str]) -> None:
+    """Raise every refusal of a batch at once."""
+    refusals = [
+        Refusal("would overwrite an input", "choose another output folder", itself),
+        Refusal("inputs with one output", "tell them apart with --name", clashes),
+        Refusal("exists already", "use --overwrite or --skip-existing", exists),
+    ]
+    refusals = [one for one in refusals if one.names]
+    if refusals:
+        raise PlanError(*refusals)
+
+
+def _read_list(files_from: str, null: bool) -> Iterator[str]:
+    """The paths that a list holds, byte for byte.
+
+    Raises:
+        PlanError: it can't be read.
+    """
     try:
-        saving.for_format(form)
+        with Source(files_from).open() as stream:
+            content = stream.read()
     except PoolError as refusal:
-        raise PlanError(refusal.message, refusal.remedy) from None
+        raise _refuse(f"--files-from {files_from}: {refusal.message}", refusal.remedy) from None
+    for line in content.split(b"\0" if null else b"\n"):
+        if line:
+            yield os.fsdecode(line)
+
+
+def _is_picture_file(entry: os.DirEntry[str]) -> bool:
+    """Whether a found name is a regular file, or a link that isn't to anything else."""
+    try:
+        mode = entry.stat().st_mode
+    except OSError:
+        return True  # a broken link: to be tried, and to fail by name
+    return stat.S_ISREG(mode)
+
+
+def _is_no_name(stem: str) -> bool:
+    """Whether text can't be one path component."""
+    return stem in ("", os.curdir, os.pardir) or os.sep in stem or "\0" in stem
+
+
+def _status(path: str) -> os.stat_result | None:
+    """The status of what a path leads to, if it leads anywhere."""
+    try:
+        return os.stat(path)
+    except (OSError, ValueError):
+        return None
+
+
+def _file_id(path: str) -> FileId | None:
+    """Device and inode of what a path leads to, or None where it leads nowhere."""
+    status = _status(path)
+    return None if status is None else (status.st_dev, status.st_ino)
+
+
+def _taken_by(path: str) -> FileId | None:
+    """Device and inode of what has a name, a broken link's own included; None if it is free."""
+    try:
+        status = os.lstat(path)
+    except (OSError, ValueError):
+        return None
+    own = status.st_dev, status.st_ino
+    return (_file_id(path) or own) if stat.S_ISLNK(status.st_mode) else own

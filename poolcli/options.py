@@ -6,6 +6,7 @@ before width. The turn is made here and nowhere else.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -18,6 +19,8 @@ Callback: TypeAlias = Callable[..., int]
 Decorator: TypeAlias = Callable[[Callback], Callback]
 
 NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+NAME_KEYS: Final = ("stem", "ext", "parent", "method", "size", "stride")
+NAME_KEY: Final = re.compile(r"\{(" + "|".join(NAME_KEYS) + r")\}")
 MAX_PIXELS: Final = 1_000_000_000
 
 
@@ -89,10 +92,52 @@ class SaveOption(click.ParamType[tuple[str, str]]):
         return key, text
 
 
+class NameTemplate(click.ParamType[str]):
+    """Text with ``{keys}`` of `NAME_KEYS`, put in by plain substitution."""
+
+    name = "TEMPLATE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse unknown keys, stray braces, and what can't be part of a name."""
+        text = str(value)
+        rest = NAME_KEY.sub("", text)
+        if set("{}/\0") & set(rest):
+            keys = " ".join(f"{{{key}}}" for key in NAME_KEYS)
+            self.fail(f"{text!r} is not a name with no other braces than {keys}", param, ctx)
+        return text
+
+
 def whole_numbers(text: str, separator: str) -> list[int] | None:
     """Numbers between separators, or None if there is anything else."""
     parts = text.split(separator)
     return [int(part) for part in parts] if all(map(NUMBER.fullmatch, parts)) else None
+
+
+def rename(
+    path: str, template: str, method: str, size: tuple[int, int], stride: tuple[int, int]
+) -> str:
+    """What a template makes of an input's path; each key is put in once, as plain text.
+
+    >>> rename("in/cat.jpg", "{stem}-{method}{size}", "max", (2, 3), (2, 3))
+    'cat-max3x2'
+    """
+    folder, base = os.path.split(os.path.abspath(path))
+    stem, suffix = os.path.splitext(base)
+    values = {
+        "stem": stem,
+        "ext": suffix[1:],
+        "parent": os.path.basename(folder),
+        "method": method,
+        "size": _extent_text(size),
+        "stride": _extent_text(stride),
+    }
+    return NAME_KEY.sub(lambda match: values[match[1]], template)
+
+
+def _extent_text(extent: tuple[int, int]) -> str:
+    """(height, width) as it is typed: one number if square, else ``WxH``."""
+    height, width = extent
+    return str(width) if height == width else f"{width}x{height}"
 
 
 class Group(NamedTuple):
@@ -236,8 +281,52 @@ OUTPUT: Final = Group(
 BATCH: Final = Group(
     "Batch",
     (
+        click.option("--no-recursive", is_flag=True, help="Stay out of the folders in folders."),
+        click.option(
+            "--include",
+            metavar="GLOB",
+            multiple=True,
+            help="Take only such files from folders, by name, or by path if it has a /.",
+        ),
+        click.option(
+            "--exclude", metavar="GLOB", multiple=True, help="Leave such files out; this one wins."
+        ),
+        click.option(
+            "--files-from", metavar="FILE|-", help="Read the inputs from a list, one a line."
+        ),
+        click.option("-0", "--null", is_flag=True, help="The list is separated by NUL."),
+        click.option(
+            "--relative-to",
+            metavar="DIR",
+            help="Where the paths of listed files begin (default: the working folder).",
+        ),
+        click.option(
+            "--name",
+            "template",
+            type=NameTemplate(),
+            metavar="TEMPLATE",
+            help="Name of the outputs without suffix: "
+            + " ".join(f"{{{key}}}" for key in NAME_KEYS)
+            + ".",
+        ),
         click.option("-f", "--overwrite", is_flag=True, help="Replace existing outputs."),
         click.option("--skip-existing", is_flag=True, help="Leave out inputs whose output exists."),
+        click.option(
+            "-j",
+            "--jobs",
+            type=click.IntRange(min=1),
+            metavar="N",
+            envvar="POOLCLI_JOBS",
+            help="Pictures at a time (default: the usable processors).",
+        ),
+        click.option("--fail-fast", is_flag=True, help="Stop after the first failure."),
+        click.option(
+            "--timeout",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="SECONDS",
+            envvar="POOLCLI_TIMEOUT",
+            help="Give a picture up after so long.",
+        ),
         click.option(
             "--max-pixels",
             type=click.IntRange(min=1),

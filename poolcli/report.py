@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final, Literal, TypeAlias
 
@@ -13,6 +15,7 @@ Pair: TypeAlias = tuple[int, int]
 EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
+EXIT_NOTHING: Final = 3
 EXIT_FAULT: Final = 70
 EXIT_INTERRUPTED: Final = 130
 EXIT_READER_GONE: Final = 141
@@ -54,6 +57,14 @@ class Outcome:
     traceback: str | None = None
     is_fault: bool = False
 
+    def remarks(self) -> Iterator[str]:
+        """What a batch counts by kind and shows one by one only on demand."""
+        if self.dropped is not None and any(self.dropped):
+            yield "dropped pixels at an edge"
+        if self.has_gaps:
+            yield "left pixels between windows or taps unread"
+        yield from self.warnings
+
     def as_json(self) -> str:
         """One line of ASCII with the stable keys."""
         content = {key: value for key, value in asdict(self).items() if key in JSON_KEYS}
@@ -64,12 +75,31 @@ class Outcome:
 
 _INTERNAL: Final = {"remedy", "has_gaps", "warnings", "notes", "traceback", "is_fault"}
 JSON_KEYS: Final = tuple(one.name for one in fields(Outcome) if one.name not in _INTERNAL)
+SUMMARY_KEYS: Final = (
+    "done",
+    "skipped",
+    "failed",
+    "planned",
+    "left",
+    "pixels_in",
+    "pixels_out",
+    "bytes_in",
+    "bytes_out",
+)
 
 
 @dataclass(slots=True)
 class Report:
-    """The running totals of a run; it owns the exit code of the work."""
+    """The running totals of a run; it owns the exit code of the work.
 
+    Attributes:
+        left: pictures of the plan of which nothing is known yet.
+        failures: the outcomes that failed, in the order in which they did.
+        remarks: how many pictures each kind of remark was made of.
+        interruption: the exit code of an interrupted run, else 0.
+    """
+
+    left: int = 0
     done: int = 0
     skipped: int = 0
     failed: int = 0
@@ -78,13 +108,18 @@ class Report:
     pixels_out: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
-    faults: int = 0
+    failures: list[Outcome] = field(default_factory=list)
+    remarks: Counter[str] = field(default_factory=Counter)
+    interruption: int = 0
     started: float = field(default_factory=time.monotonic)
 
     def add(self, outcome: Outcome) -> None:
         """Count one picture."""
         setattr(self, outcome.status, getattr(self, outcome.status) + 1)
-        self.faults += outcome.is_fault
+        self.left -= 1
+        self.remarks.update(outcome.remarks())
+        if outcome.status == "failed":
+            self.failures.append(outcome)
         if outcome.status in ("done", "planned"):
             self.pixels_in += _pixels(outcome.input_shape)
             self.pixels_out += _pixels(outcome.output_shape)
@@ -94,18 +129,23 @@ class Report:
     @property
     def exit_code(self) -> int:
         """0 if all is well, 1 if a picture failed, 70 if poolcli itself did."""
-        if self.faults:
+        if self.interruption:
+            return self.interruption
+        if any(outcome.is_fault for outcome in self.failures):
             return EXIT_FAULT
         return EXIT_FAILED if self.failed else EXIT_DONE
 
     def as_json(self) -> str:
         """The closing line of a run."""
-        totals: dict[str, Any] = {
-            key: value for key, value in asdict(self).items() if key not in ("faults", "started")
-        }
-        totals["elapsed_seconds"] = round(time.monotonic() - self.started, 6)
+        totals: dict[str, Any] = {key: getattr(self, key) for key in SUMMARY_KEYS}
+        totals["elapsed_seconds"] = round(self.elapsed, 6)
         totals["exit_code"] = self.exit_code
         return json.dumps({"summary": totals}, allow_nan=False)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self.started
 
 
 def _pixels(shape: tuple[int, ...] | None) -> int:

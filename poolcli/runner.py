@@ -42,15 +42,12 @@ def run(job: Job, work: Work) -> Outcome:
     No exception escapes but those that end the whole run: an interruption, and a reader that
     closed the output stream (BrokenPipeError).
     """
-    window = work.choices.window
-    outcome = Outcome(
-        input=job.source.path,
-        output=job.target.path,
-        method=work.choices.method,
-        size=window.size,
-        stride=window.stride,
-        dilation=window.dilation,
-    )
+    outcome = _blank(job, work)
+    if job.refusal:
+        return failed(job, work, job.refusal, "name a picture, or give --format")
+    if job.skip:
+        outcome.status = "skipped"
+        return outcome
     try:
         _run(job, work, outcome)
     except PoolError as fault:
@@ -65,6 +62,26 @@ def run(job: Job, work: Work) -> Outcome:
         outcome.is_fault = True
         _fail(outcome, f"poolcli failed: {type(fault).__name__}: {fault}", "please report it")
     return outcome
+
+
+def failed(job: Job, work: Work, message: str, remedy: str) -> Outcome:
+    """The outcome of a picture that was given up from outside."""
+    outcome = _blank(job, work)
+    outcome.error, outcome.remedy = message, remedy
+    return outcome
+
+
+def _blank(job: Job, work: Work) -> Outcome:
+    """An outcome that knows what was asked, and nothing else yet."""
+    window = work.choices.window
+    return Outcome(
+        input=job.source.path,
+        output=job.target.path,
+        method=work.choices.method,
+        size=window.size,
+        stride=window.stride,
+        dilation=window.dilation,
+    )
 
 
 def _fail(outcome: Outcome, message: str, remedy: str) -> None:

@@ -1,0 +1,234 @@
+"""Where pictures come from and go to: files and streams, bytes written whole.
+
+Alone in touching standard input and output.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import sys
+import unicodedata
+from contextlib import suppress
+from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO, Final
+
+from poolcli.endpoints.files import Octets, write_all, write_file
+from poolcli.errors import PoolError
+
+DASH: Final = "-"
+STDIN_FD, STDOUT_FD = 0, 1
+STREAM_NAME: Final = re.compile(r"/dev/fd/(\d+)|/proc/self/fd/(\d+)")
+STREAM_NAMES: Final = {DASH: 1, "/dev/stdout": 1, "/dev/stderr": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where one picture is read.
+
+    Attributes:
+        path: the path as given, or "-" for standard input.
+    """
+
+    path: str
+
+    @property
+    def is_stdin(self) -> bool:
+        """Whether it is standard input."""
+        return self.path == DASH
+
+    def open(self) -> BinaryIO:
+        """A seekable stream; what can't seek is read whole into memory.
+
+        Raises:
+            PoolError: it can't be read.
+        """
+        if self.is_stdin:
+            return BytesIO(sys.stdin.buffer.read())
+        try:
+            stream = open(self.path, "rb")  # noqa: SIM115  # the caller closes it
+        except OSError as fault:
+            raise _reading(fault) from None
+        if stream.seekable():
+            return stream
+        with stream:
+            return BytesIO(stream.read())
+
+    def size(self) -> int | None:
+        """The bytes of a regular file, else None."""
+        with suppress(OSError):
+            status = os.stat(self.path) if not self.is_stdin else None
+            if status is not None and stat.S_ISREG(status.st_mode):
+                return status.st_size
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one picture is written.
+
+    Attributes:
+        path: the path as given, or "-" for standard output.
+        is_stream: whether bytes go through a descriptor or device, which is never replaced.
+        in_folder: whether it belongs to a batch: its folder is made with the first file in it,
+            and `sync` makes the batch last.
+    """
+
+    path: str
+    is_stream: bool
+    in_folder: bool = False
+
+    @classmethod
+    def at(cls, path: str) -> Target:
+        """Settle once what a path means."""
+        return cls(path, is_stream=_descriptor(path) is not None or _is_device(path))
+
+    @property
+    def is_stdout(self) -> bool:
+        """Whether it is standard output, under any of its names."""
+        return _descriptor(self.path) == STDOUT_FD
+
+    def check(self) -> None:
+        """Refuse a stream that can't take pixels.
+
+        Raises:
+            PoolError: it is closed, or a terminal.
+        """
+        number = _descriptor(self.path)
+        try:
+            terminal = os.isatty(number) if number is not None else _is_terminal_path(self.path)
+            if number is not None:
+                os.fstat(number)
+        except OSError:
+            raise PoolError("the output stream is closed", "redirect it to a file") from None
+        if terminal:
+            raise PoolError(
+                "a picture would be written to the terminal",
+                "name an output file, or redirect with > out.png or a pipe",
+            )
+
+    def write(
+        self, octets: Octets, *, overwrite: bool = False, like: os.stat_result | None = None
+    ) -> None:
+        """Write the bytes, all or none.
+
+        Args:
+            octets: the complete content.
+            overwrite: whether a file of that name may be replaced.
+            like: the status of a file whose times and mode bits are taken over.
+
+        Raises:
+            PoolError: the file exists.
+            OSError: it can't be written; nothing new stands under its name then.
+        """
+        if not self.is_stream:
+            write_file(self.path, octets, overwrite=overwrite, like=like, alone=not self.in_folder)
+            return
+        number = _descriptor(self.path)
+        if number is not None:
+            write_all(number, octets)
+            return
+        descriptor = os.open(self.path, os.O_WRONLY | getattr(os, "O_NOCTTY", 0))
+        try:
+            write_all(descriptor, octets)
+        finally:
+            os.close(descriptor)
+
+
+def stdin_is_terminal() -> bool:
+    """Whether standard input is a person, or closed."""
+    try:
+        return os.isatty(STDIN_FD)
+    except OSError:
+        return True
+
+
+def stdin_is_piped() -> bool:
+    """Whether standard input is a pipe or a file, so that a picture may be meant by it."""
+    try:
+        mode = os.fstat(STDIN_FD).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
+
+
+def same_file(one: str, other: str) -> bool:
+    """Whether two paths lead to one file, by device and inode."""
+    try:
+        return os.path.samestat(os.stat(one), os.stat(other))
+    except OSError:
+        return False
+
+
+def sync() -> None:
+    """Make all that a batch wrote last; one file alone is synced when it is written."""
+    if hasattr(os, "sync"):
+        os.sync()
+
+
+def folds_names(folder: str) -> bool:
+    """Whether a file system takes names that differ in case for the same, asked without writing.
+
+    The folder need not exist: the nearest one above it is asked by its own name.
+    """
+    path = os.path.abspath(folder)
+    while os.path.dirname(path) != path:
+        above, name = os.path.split(path)
+        swapped = os.path.join(above, name.swapcase())
+        if swapped != path and os.path.isdir(path):
+            return same_file(path, swapped)
+        path = above
+    return False
+
+
+def folded(name: str) -> str:
+    """A name as a file system sees it that folds case and normal form."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def print_line(text: str) -> None:
+    """A line of ASCII on standard output, at once."""
+    write_all(STDOUT_FD, text.encode("ascii") + b"\n")
+
+
+def silence_stdout() -> None:
+    """Point a broken standard output at nothing, so that Python's own flush says nothing."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT_FD)
+
+
+def _reading(fault: OSError) -> PoolError:
+    """Why a file can't be read."""
+    if isinstance(fault, IsADirectoryError):
+        return PoolError("it is a folder", "name a picture")
+    return PoolError(f"it can't be read: {fault.strerror}", "check the name and its permissions")
+
+
+def _descriptor(path: str) -> int | None:
+    """The number of the descriptor that a path names, or None."""
+    if path in STREAM_NAMES:
+        return STREAM_NAMES[path]
+    match = STREAM_NAME.fullmatch(path)
+    return int(match[1] or match[2]) if match else None
+
+
+def _is_device(path: str) -> bool:
+    """Whether a path leads to a FIFO, a device or a socket."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _is_terminal_path(path: str) -> bool:
+    """Whether a device is a terminal."""
+    if not stat.S_ISCHR(os.stat(path).st_mode):
+        return False
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    try:
+        return os.isatty(descriptor)
+    finally:
+        os.close(descriptor)

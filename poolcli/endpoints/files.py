@@ -1,0 +1,257 @@
+"""Files written whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import select
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from typing import Final, TypeAlias
+
+from poolcli.errors import PoolError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no advisory locks: stale temporaries stay there
+    fcntl = None  # type: ignore[assignment]
+
+TEMPORARY: Final = re.compile(r"\.poolcli-[0-9a-f]{8}\.tmp")
+Octets: TypeAlias = bytes | memoryview
+
+
+def write_all(descriptor: int, octets: Octets) -> None:
+    """Write every byte, however short each write falls."""
+    rest = memoryview(octets).cast("B")
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:
+            select.select([], [descriptor], [])
+
+
+def write_file(
+    path: str, octets: Octets, *, overwrite: bool, like: os.stat_result | None, alone: bool
+) -> None:
+    """Write a file under a hidden name, and give it its own only when it is complete.
+
+    Args:
+        path: its name.
+        octets: its content.
+        overwrite: whether a file of that name may be replaced.
+        like: the status of a file whose times and mode bits are taken over.
+        alone: whether it is synced to disk at once; if not, its folder is made if it must be.
+
+    Raises:
+        PoolError: the name is taken.
+        OSError: it can't be written; neither a part nor a new folder is left then.
+    """
+    folder = os.path.dirname(path) or os.curdir
+    made = [] if alone else _make_folders(folder)
+    try:
+        _write_hidden(path, folder, octets, overwrite, like, alone)
+    except BaseException:
+        _remove_folders(made)
+        raise
+
+
+def _write_hidden(
+    path: str,
+    folder: str,
+    octets: Octets,
+    overwrite: bool,
+    like: os.stat_result | None,
+    syncs: bool,
+) -> None:
+    """Write, dress, sync and name a file, in that order."""
+    _sweep(folder)
+    with _hidden(folder, named=overwrite) as (descriptor, name):
+        write_all(descriptor, octets)
+        _dress(descriptor, like or (_status(path) if overwrite else None), times=like is not None)
+        if syncs:
+            os.fsync(descriptor)
+        if name is None:
+            _link_unnamed(descriptor, path)
+        elif overwrite:
+            os.replace(name, path)
+        else:
+            _link_temporary(name, path)
+    if syncs:
+        _sync_folder(folder)
+
+
+def _make_folders(folder: str) -> list[str]:
+    """Make a folder and those above it, and say which ones were new."""
+    missing = []
+    while folder and not os.path.isdir(folder):
+        missing.append(folder)
+        folder = os.path.dirname(folder)
+    made = []
+    for one in reversed(missing):
+        with suppress(FileExistsError):  # another worker was faster
+            os.mkdir(one)
+            made.append(one)
+    return made
+
+
+def _remove_folders(made: list[str]) -> None:
+    """Remove new folders that stayed empty, the deepest first."""
+    for folder in reversed(made):
+        with suppress(OSError):
+            os.rmdir(folder)
+
+
+@contextmanager
+def _hidden(folder: str, named: bool) -> Iterator[tuple[int, str | None]]:
+    """A new file that nobody sees: without a name where that can be had, else a temporary one."""
+    descriptor = None if named else _unnamed(folder)
+    name = None
+    if descriptor is None:
+        descriptor, name = _temporary(folder)
+    try:
+        yield descriptor, name
+    finally:
+        if name is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(name)
+        os.close(descriptor)
+
+
+def _unnamed(folder: str) -> int | None:
+    """A file without a name, which vanishes unless it is given one; None where there are none."""
+    flag = getattr(os, "O_TMPFILE", 0)
+    if not flag or not os.path.isdir("/proc/self/fd"):
+        return None
+    try:
+        return os.open(folder, flag | os.O_WRONLY, 0o666)
+    except OSError as fault:
+        if fault.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            return None
+        raise
+
+
+def _temporary(folder: str) -> tuple[int, str]:
+    """A temporary file, locked for as long as it is open, so that nobody sweeps it away."""
+    while True:
+        name = os.path.join(folder, f".poolcli-{secrets.token_hex(4)}.tmp")
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        try:
+            descriptor = os.open(name, flags, 0o666)
+        except FileExistsError:
+            continue
+        if fcntl is None:
+            return descriptor, name
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if _still_named(descriptor, name):
+            return descriptor, name
+        os.close(descriptor)
+
+
+@cache
+def _sweep(folder: str) -> None:
+    """Remove the temporaries of dead runs, once a run and folder: those whose lock is free."""
+    if fcntl is None:
+        return
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                _remove_unlocked(entry.path)
+
+
+def _remove_unlocked(name: str) -> None:
+    """Remove a temporary that no living run holds."""
+    with suppress(OSError):
+        descriptor = os.open(name, os.O_WRONLY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _still_named(descriptor, name):
+                os.unlink(name)
+        finally:
+            os.close(descriptor)
+
+
+def _still_named(descriptor: int, name: str) -> bool:
+    """Whether a name still leads to an open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(name))
+    except OSError:
+        return False
+
+
+def _link_unnamed(descriptor: int, path: str) -> None:
+    """Give a file without a name its first, unless somebody has it.
+
+    Raises:
+        PoolError: the name is taken.
+    """
+    try:
+        # Only with a dir_fd does Python ask for the link in /proc to be followed.
+        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
+    except FileExistsError:
+        raise _taken() from None
+
+
+def _link_temporary(name: str, path: str) -> None:
+    """Give a temporary file its final name, unless somebody has it.
+
+    Raises:
+        PoolError: the name is taken.
+    """
+    try:
+        os.link(name, path)
+        return
+    except FileExistsError:
+        raise _taken() from None
+    except OSError as fault:
+        if fault.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+    # A file system without hard links: reserve the name, then replace the reservation.
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        raise _taken() from None
+    try:
+        os.replace(name, path)
+    except BaseException:
+        os.unlink(path)
+        raise
+
+
+def _taken() -> PoolError:
+    """The refusal of a name that somebody has."""
+    return PoolError("it exists already", "use --overwrite to replace it")
+
+
+def _status(path: str) -> os.stat_result | None:
+    """The status of a file that may not exist."""
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
+
+
+def _dress(descriptor: int, like: os.stat_result | None, times: bool) -> None:
+    """Give a file the owner and mode bits, and perhaps the times, of another."""
+    if like is None or not hasattr(os, "fchmod"):
+        return
+    if not times:
+        with suppress(OSError):  # only root may give files away
+            os.fchown(descriptor, like.st_uid, like.st_gid)
+    os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
+    if times:
+        os.utime(descriptor, ns=(like.st_atime_ns, like.st_mtime_ns))
+
+
+def _sync_folder(folder: str) -> None:
+    """Make a new name last, where the file system knows how."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

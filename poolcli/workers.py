@@ -1,0 +1,256 @@
+"""Many jobs, in this process or in worker processes; outcomes come as they are finished.
+
+A worker is one process with one pipe and one job in its hand, so that one that dies or takes
+too long costs its own picture only.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any, Final
+
+from poolcli import runner
+from poolcli.jobs import Job
+from poolcli.report import Outcome
+from poolcli.runner import Work
+
+WORTHWHILE_BYTES: Final = 8_000_000
+"""Inputs that are smaller together are pooled sooner than workers have started; measured."""
+
+STARTS: Final = 3
+"""How often in a row a worker may die before it is ready, until that is called a fault."""
+
+READY: Final = "ready"
+
+
+def run_all(
+    jobs: Sequence[Job],
+    work: Work,
+    *,
+    count: int,
+    timeout: float | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Iterator[Outcome]:
+    """Do all jobs and yield what becomes of each, in the order in which they finish.
+
+    Args:
+        jobs: what to do, in this order.
+        work: how to do it.
+        count: the most workers at a time.
+        timeout: seconds after which a picture is given up and its worker killed, or None.
+        stopping: asked before a job is handed out; once it says yes no more are, and those in
+            hand are finished.
+    """
+    settled = (job for job in jobs if job.is_settled)
+    opened = deque(job for job in jobs if not job.is_settled)
+    small = sum(job.bytes for job in opened) < WORTHWHILE_BYTES
+    if timeout is None and (min(count, len(opened)) <= 1 or small):
+        yield from _here(jobs, work, stopping)
+        return
+    yield from _here(settled, work, stopping)
+    crew = _Crew(work, timeout)
+    try:
+        yield from crew.finish(opened, count, stopping)
+        yield from crew.finish(crew.bereaved, 1, stopping, last_try=True)
+    finally:
+        crew.dismiss()
+
+
+def _here(jobs: Iterable[Job], work: Work, stopping: Callable[[], bool]) -> Iterator[Outcome]:
+    """Do jobs in this process, one after the other."""
+    for job in jobs:
+        if stopping():
+            return
+        yield runner.run(job, work)
+
+
+def usable_cpus() -> int:
+    """The processors that this process may use, by affinity and by its cgroup's quota."""
+    usable = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        usable = len(os.sched_getaffinity(0))
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as stream:
+            quota, period = stream.read().split()
+        return max(1, min(usable, -(-int(quota) // int(period))))
+    except (OSError, ValueError):  # no cgroup, or "max": no quota
+        return usable
+
+
+@dataclass(eq=False, slots=True)
+class _Worker:
+    """A process, its pipe, and the job in its hand.
+
+    Attributes:
+        process: the process.
+        pipe: our end of its pipe.
+        job: what it does now, or None.
+        deadline: when it is killed, by the monotonic clock, or None.
+        ready: whether it has said that it is.
+    """
+
+    process: Any
+    pipe: Connection
+    job: Job | None = None
+    deadline: float | None = None
+    ready: bool = False
+
+
+@dataclass(slots=True)
+class _Crew:
+    """The workers of one run.
+
+    Attributes:
+        work: what they do with every job.
+        timeout: seconds for a picture, or None.
+        bereaved: jobs whose worker died, each to be tried once more, alone.
+        workers: those alive.
+        failed_starts: how many died in a row before they were ready.
+    """
+
+    work: Work
+    timeout: float | None
+    bereaved: deque[Job] = field(default_factory=deque)
+    workers: list[_Worker] = field(default_factory=list)
+    failed_starts: int = 0
+
+    def finish(
+        self, jobs: deque[Job], count: int, stopping: Callable[[], bool], last_try: bool = False
+    ) -> Iterator[Outcome]:
+        """Hand out jobs until none is left, in queue or hand, and yield the outcomes."""
+        while True:
+            if stopping():
+                jobs.clear()
+            while len(self.workers) < min(count, len(jobs) + self._busy):
+                self.workers.append(self._hired())
+            for worker in self.workers:
+                if worker.ready and worker.job is None and jobs and self._busy < count:
+                    self._hand_out(worker, jobs.popleft())
+            if not self._busy and not jobs:
+                return
+            yield from self._listen(last_try)
+
+    @property
+    def _busy(self) -> int:
+        """How many workers have a job in hand."""
+        return sum(worker.job is not None for worker in self.workers)
+
+    def _hired(self) -> _Worker:
+        """A new worker, which says when it is ready."""
+        context = _context()
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(theirs, self.work), daemon=True)
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def _hand_out(self, worker: _Worker, job: Job) -> None:
+        """Give a ready worker a job, and set its clock."""
+        worker.job = job
+        worker.deadline = None if self.timeout is None else time.monotonic() + self.timeout
+        with suppress(OSError):  # it has died: `_listen` will see it
+            worker.pipe.send(job)
+
+    def _listen(self, last_try: bool) -> Iterator[Outcome]:
+        """Wait for the next word, death or deadline."""
+        deadlines = [one.deadline for one in self.workers if one.deadline is not None]
+        patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        heard = wait([worker.pipe for worker in self.workers], patience)
+        for worker in list(self.workers):
+            if worker.pipe in heard:
+                yield from self._hear(worker, last_try)
+            elif worker.deadline is not None and worker.deadline <= time.monotonic():
+                self._kill(worker)
+                yield runner.failed(
+                    _job(worker),
+                    self.work,
+                    f"it took longer than {self.timeout:g} seconds",
+                    "raise --timeout",
+                )
+
+    def _hear(self, worker: _Worker, last_try: bool) -> Iterator[Outcome]:
+        """An outcome, a word that it is ready, or the silence of the dead."""
+        try:
+            word = worker.pipe.recv()
+        except (EOFError, OSError):
+            self._kill(worker)
+            yield from self._mourn(worker, last_try)
+            return
+        if isinstance(word, Outcome):
+            worker.job = worker.deadline = None
+            yield word
+        else:
+            worker.ready, self.failed_starts = True, 0
+
+    def _mourn(self, worker: _Worker, last_try: bool) -> Iterator[Outcome]:
+        """Keep the job of a dead worker for a second try, or give it up after that."""
+        if worker.job is None:
+            if not worker.ready:
+                self.failed_starts += 1
+            if self.failed_starts >= STARTS:
+                raise RuntimeError(f"workers die at their start ({_death(worker)})")
+        elif last_try:
+            yield runner.failed(
+                worker.job,
+                self.work,
+                f"its worker died twice ({_death(worker)})",
+                "is there memory?",
+            )
+        else:
+            self.bereaved.append(worker.job)
+
+    def _kill(self, worker: _Worker) -> None:
+        """End a worker at once; what it had not named yet vanishes with it."""
+        self.workers.remove(worker)
+        worker.process.kill()
+        worker.process.join()
+        worker.pipe.close()
+
+    def dismiss(self) -> None:
+        """End all workers, at once."""
+        for worker in list(self.workers):
+            self._kill(worker)
+
+
+def _context() -> Any:
+    """How processes are started: never by a plain fork of this one."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["poolcli.runner"])
+    return context
+
+
+def _serve(pipe: Connection, work: Work) -> None:
+    """The life of a worker: say ready, take a job, do it, tell; until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        pipe.send(READY)
+        while True:
+            pipe.send(runner.run(pipe.recv(), work))
+    except (EOFError, OSError):
+        return
+
+
+def _job(worker: _Worker) -> Job:
+    """What a busy worker has in hand."""
+    if worker.job is None:
+        raise RuntimeError("an idle worker has no job")
+    return worker.job
+
+
+def _death(worker: _Worker) -> str:
+    """How a worker died, in words."""
+    code = worker.process.exitcode
+    if code is not None and code < 0:
+        return f"signal {-code}"
+    return f"exit code {code}"
