@@ -17,11 +17,15 @@ ROOT: Final = Path(__file__).parent.parent
 README: Final = ROOT / "README.md"
 COMMANDS: Final = {
     "file": ["poolcli max --size 2 --stride 2 scene.jpg out.png"],
+    "folder": ["poolcli avg --size 4 photos small/"],
     "pipe": ["cat text.png | poolcli min --size 3 --padding same -v > out.png"],
     "help": ["poolcli avg --help"],
 }
+SAMPLES: Final = ("chart.png", "depth.png", "logo.png", "scan.png", "scene.jpg", "text.png")
 BLOCK: Final = r"(<!-- run: {} -->\n```\w+\n)(.*?)(```\n)"
-SECONDS: Final = re.compile(r"\d+\.\d{3} s")
+MEASURED: Final = re.compile(
+    r"\d+\.\d{3} s(, [\d.]+ images/s, [\d.]+ MP/s)?|(?<= )[\d.]+ → [\d.]+ million"
+)
 
 
 def rendered(readme: str) -> str:
@@ -33,8 +37,8 @@ def rendered(readme: str) -> str:
 
 
 def without_times(readme: str) -> str:
-    """The text with all measured seconds alike."""
-    return SECONDS.sub("0.000 s", readme)
+    """The text without what differs from machine to machine: seconds and compressed bytes."""
+    return MEASURED.sub("…", readme)
 
 
 def python_example(readme: str) -> str:
@@ -74,8 +78,10 @@ def _printed(command: str) -> str:
 def _samples() -> Iterator[str]:
     """A folder of links to the sample pictures."""
     with tempfile.TemporaryDirectory() as folder:
-        for sample in (ROOT / "sample_images").iterdir():
-            Path(folder, sample.name).symlink_to(sample)
+        Path(folder, "photos").mkdir()
+        for sample in SAMPLES:
+            Path(folder, sample).symlink_to(ROOT / "sample_images" / sample)
+            Path(folder, "photos", sample).symlink_to(ROOT / "sample_images" / sample)
         yield folder
 
 

@@ -1,0 +1,172 @@
+"""Folders of pictures against other tools, in one run: `python benchmarks/folders.py`.
+
+Makes 200 JPEGs and 70 PNGs of about 1 MP from the sample scene, halves them with every tool that
+is on the machine, several times in turn, and prints the median seconds and the ratio ours/theirs.
+Two workers on our side; the other tools as they come.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+SCENE: Final = Path(__file__).parent.parent / "sample_images" / "scene.jpg"
+COUNTS: Final = {"jpg": 200, "png": 70}
+EXTENT: Final = (1160, 870)
+Command = Callable[[Path, Path], str]
+
+
+class Peer(NamedTuple):
+    """Another way to halve a folder.
+
+    Attributes:
+        tool: the program that must be on the machine.
+        title: what the table calls it.
+        command: from the input and the output folder to a shell command.
+        bounds: for each suffix the ratio that ours must stay under, where one is promised.
+    """
+
+    tool: str
+    title: str
+    command: Command
+    bounds: dict[str, float]
+
+
+PEERS: Final = (
+    Peer(
+        "mogrify",
+        "ImageMagick mogrify -scale 50%",
+        lambda source, target: f"mogrify -path {target} -scale 50% {source}/*",
+        {"jpg": 0.5, "png": 1 / 3},
+    ),
+    Peer(
+        "vipsthumbnail",
+        "vipsthumbnail",
+        lambda source, target: (
+            f"vipsthumbnail --size 580x435 -o {target}/%s.{source.name} {source}/*"
+        ),
+        {},
+    ),
+    Peer(
+        "vips",
+        "vips shrink, one process a file, xargs -P 2",
+        lambda source, target: (
+            f"ls {source} | xargs -P 2 -I@ vips shrink {source}/@ {target}/@ 2 2"
+        ),
+        {},
+    ),
+    Peer(
+        "convert",
+        "ImageMagick convert, one process a file, xargs -P 2",
+        lambda source, target: (
+            f"ls {source} | xargs -P 2 -I@ convert {source}/@ -scale 50% {target}/@"
+        ),
+        {},
+    ),
+)
+
+
+def make_pictures(folder: Path) -> None:
+    """Shift the scene and add grain, so that no two pictures are the same."""
+    generator = np.random.default_rng(0)
+    with Image.open(SCENE) as scene:
+        base = np.asarray(scene.resize(EXTENT)).astype(int)
+    for suffix, count in COUNTS.items():
+        (folder / suffix).mkdir()
+        for number in range(count):
+            grain = generator.normal(0, 3, base.shape[:2])[..., None]
+            pixels = np.clip(np.roll(base, number * 5, axis=1) + grain, 0, 255).astype(np.uint8)
+            options = {"quality": 88} if suffix == "jpg" else {"compress_level": 3}
+            Image.fromarray(pixels).save(folder / suffix / f"{number:03}.{suffix}", **options)
+
+
+def ours(source: Path, target: Path, workers: int) -> str:
+    """Our command."""
+    return f"{sys.executable} -m poolcli avg --size 2 -q --jobs {workers} {source} {target}/"
+
+
+def seconds(command: str, target: Path) -> float:
+    """Run a shell command into an empty folder."""
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    started = time.perf_counter()
+    subprocess.run(["/bin/sh", "-c", command], check=True, stderr=subprocess.DEVNULL)
+    return time.perf_counter() - started
+
+
+def medians(commands: dict[str, str], target: Path, rounds: int) -> dict[str, float]:
+    """The median seconds of each command; they take turns."""
+    times: dict[str, list[float]] = {title: [] for title in commands}
+    for _ in range(rounds):
+        for title, command in commands.items():
+            times[title].append(seconds(command, target))
+    return {title: statistics.median(values) for title, values in times.items()}
+
+
+def compare(folder: Path, suffix: str, rounds: int) -> list[str]:
+    """Print the table of one format; the promised bounds that were passed."""
+    source, target = folder / suffix, folder / "out"
+    commands = {"poolcli -j 2": ours(source, target, 2), "poolcli -j 1": ours(source, target, 1)}
+    found = [peer for peer in PEERS if shutil.which(peer.tool)]
+    commands |= {peer.title: peer.command(source, target) for peer in found}
+    result = medians(commands, target, rounds)
+    print(f"\n{COUNTS[suffix]} × {suffix}")
+    for title, value in result.items():
+        print(f"  {title:52} {value:7.2f} s   ratio {result['poolcli -j 2'] / value:5.2f}")
+    return [
+        f"{suffix}: {peer.title}"
+        for peer in found
+        if result["poolcli -j 2"] > peer.bounds.get(suffix, float("inf")) * result[peer.title]
+    ]
+
+
+def peak_memory(folder: Path) -> None:
+    """Print the parent's peak memory for few and for all pictures."""
+    for count in (20, COUNTS["jpg"]):
+        names = sorted((folder / "jpg").iterdir())[:count]
+        before = folder / f"some-{count}"
+        before.mkdir()
+        for name in names:
+            os.link(name, before / name.name)
+        script = (
+            "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
+            "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        )
+        command = ours(before, folder / f"out-{count}", 2).split()
+        done = subprocess.run(
+            [sys.executable, "-c", script, *command], capture_output=True, check=True, text=True
+        )
+        print(f"  peak memory, {count:3} JPEGs: {int(done.stdout) / 1024:.0f} MB")
+
+
+def main() -> None:
+    """Print all tables; exit 1 if a promised bound is passed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    rounds = parser.parse_args().rounds
+    missing = [peer.tool for peer in PEERS if not shutil.which(peer.tool)]
+    print(f"missing here: {', '.join(missing) or 'nothing'}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_pictures(folder)
+        passed = [one for suffix in COUNTS for one in compare(folder, suffix, rounds)]
+        print()
+        peak_memory(folder)
+    if passed:
+        sys.exit(f"over the bound: {'; '.join(passed)}")
+
+
+if __name__ == "__main__":
+    main()
