@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -88,7 +88,7 @@ def make_pictures(folder: Path) -> None:
         for number in range(count):
             grain = generator.normal(0, 3, base.shape[:2])[..., None]
             pixels = np.clip(np.roll(base, number * 5, axis=1) + grain, 0, 255).astype(np.uint8)
-            options = {"quality": 88} if suffix == "jpg" else {"compress_level": 3}
+            options: dict[str, Any] = {"quality": 88} if suffix == "jpg" else {"compress_level": 3}
             Image.fromarray(pixels).save(folder / suffix / f"{number:03}.{suffix}", **options)
 
 
