@@ -176,6 +176,7 @@ def _work(method: Method, given: dict[str, Any], window: Window, saving: Saving)
             window=window,
             count_include_pad=given.get("count_include_pad", False),
             divisor_override=given.get("divisor_override"),
+            linear=given.get("linear", False),
             alpha=given["alpha"],
             nan=given["nan"],
             background=None if background is None else parse_color(background),
@@ -185,6 +186,7 @@ def _work(method: Method, given: dict[str, Any], window: Window, saving: Saving)
         overwrite=given["overwrite"],
         preserve=given["preserve"],
         dry_run=given["dry_run"],
+        allow_depth_loss=given["allow_depth_loss"],
     )
 
 

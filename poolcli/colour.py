@@ -1,4 +1,4 @@
-"""A picture pooled: which channels, by which weight, on which background."""
+"""A picture pooled: which channels, by which weight, in which light, on which background."""
 
 from __future__ import annotations
 
@@ -11,16 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.codec import Picture
-from poolcli.pooling import NanPolicy, avg_pool, max_pool, min_pool
+from poolcli.errors import PoolError
+from poolcli.formats import MODE_NAMES, OPAQUE, SHALLOW
+from poolcli.pooling import NanPolicy, avg_pool, max_pool, min_pool, table_avg_pool
 from poolcli.pooling.kernels import rounded_quotient
 from poolcli.window import Window
 
 Method: TypeAlias = Literal["max", "min", "avg"]
 Alpha: TypeAlias = Literal["weighted", "straight"]
 Colour: TypeAlias = tuple[int, int, int]
+Pool: TypeAlias = Callable[..., NDArray[Any]]
 
-POOLS: Final = {"max": max_pool, "min": min_pool, "avg": avg_pool}
-OPAQUE: Final = {"LA": "L", "RGBA": "RGB"}
+POOLS: Final[dict[str, Pool]] = {"max": max_pool, "min": min_pool, "avg": avg_pool}
+COLOURED: Final = {"LA": "RGB", "LA;16": "RGB;16"}
+"""What grey with alpha becomes on a background that isn't grey."""
+
+LINEAR: Final = ("1", "L", "LA", "RGB", "RGBA", "I;16", "LA;16", "RGB;16", "RGBA;16")
+"""The modes whose values mean light, by the curve of sRGB."""
+
+SRGB_DECODE_FROM: Final = 0.04045
+SRGB_ENCODE_FROM: Final = 0.0031308
+ROWS_AT_ONCE: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,49 +43,67 @@ class Choices:
         window: the window.
         count_include_pad: as in `avg_pool`.
         divisor_override: as in `avg_pool`.
+        linear: whether light is averaged rather than its sRGB code.
         alpha: "weighted" lets a pixel's alpha say how much its colour counts.
         nan: as in `avg_pool`.
-        background: the colour under pictures with alpha, which then lose it.
+        background: the 8-bit colour under pictures with alpha, which then lose it.
     """
 
     method: Method
     window: Window
     count_include_pad: bool = False
     divisor_override: int | None = None
+    linear: bool = False
     alpha: Alpha = "weighted"
     nan: NanPolicy = "omit"
     background: Colour | None = None
 
     def mode(self, mode: str) -> str:
-        """The mode of the pooled picture, from that of the picture."""
+        """The mode of the pooled picture, from that of the picture.
+
+        Raises:
+            PoolError: such pictures can't be averaged in linear light.
+        """
+        if self.linear and mode not in LINEAR:
+            raise PoolError(f"--linear means nothing for {MODE_NAMES[mode]}", "leave it out")
         if mode == "1" and self.method == "avg":
             return "L"
         if self.background is None or mode not in OPAQUE:
             return mode
-        return OPAQUE[mode] if len(set(self.background)) == 1 else "RGB"
+        grey = len(set(self.background)) == 1
+        return OPAQUE[mode] if grey else COLOURED.get(mode, OPAQUE[mode])
 
 
 def pool(picture: Picture, choices: Choices) -> Picture:
     """The picture pooled; it keeps its depth, its metadata and its size on paper.
 
     Raises:
-        PoolError: the window does not fit the picture.
+        PoolError: the window does not fit the picture, or its mode does not fit the choices.
     """
-    array = _pool_array(picture.array, picture.mode, choices)
+    mode = choices.mode(picture.mode)
+    array = _pool_channels(picture, choices)
     if choices.background is not None and picture.mode in OPAQUE:
-        array = _flatten(array, choices.background)
+        array = _flatten(array, choices.background, picture.maxval)
     return replace(
         picture,
         array=array,
-        mode=choices.mode(picture.mode),
+        mode=mode,
+        maxval=255 if mode == "L" else picture.maxval,
         metadata=picture.metadata.pooled(choices.window.stride),
     )
 
 
-def _pool_array(array: NDArray[Any], mode: str, choices: Choices) -> NDArray[Any]:
+def shallow(picture: Picture) -> Picture:
+    """The picture in 8 bits: v′ = round(v·255/maxval), ties to even."""
+    wide = picture.array.astype(np.uint32) * 255
+    array = rounded_quotient(wide, picture.maxval).astype(np.uint8)
+    return replace(picture, array=array, mode=SHALLOW[picture.mode], maxval=255)
+
+
+def _pool_channels(picture: Picture, choices: Choices) -> NDArray[Any]:
     """Every channel on its own, but for colour under alpha."""
-    window = choices.window
-    pooled: Callable[..., NDArray[Any]] = partial(
+    array, window = picture.array, choices.window
+    plain: Pool = partial(
         POOLS[choices.method],
         size=window.size,
         stride=window.stride,
@@ -83,30 +112,54 @@ def _pool_array(array: NDArray[Any], mode: str, choices: Choices) -> NDArray[Any
         ceil_mode=window.ceil_mode,
         nan=choices.nan,
     )
-    plain = pooled
+    coloured: Pool = partial(_linear_avg, choices=choices) if choices.linear else plain
+    divided: dict[str, Any] = {}
     if choices.method == "avg":
-        plain = partial(
-            pooled,
-            count_include_pad=choices.count_include_pad,
-            divisor_override=choices.divisor_override,
-        )
-    if mode not in OPAQUE or choices.alpha == "straight":
-        return plain(array)
+        divided["count_include_pad"] = choices.count_include_pad
+        divided["divisor_override"] = choices.divisor_override
+    if picture.mode not in OPAQUE:
+        return coloured(array, **divided)
     colour, alpha = array[..., :-1], array[..., -1]
-    result_alpha = plain(alpha)
-    if choices.method == "avg":
-        result_colour = pooled(colour, weights=alpha)
+    if choices.alpha == "straight":
+        pooled = coloured(colour, **divided)
+    elif choices.method == "avg":
+        pooled = coloured(colour, weights=alpha)
     else:
-        result_colour = pooled(colour, where=alpha > 0)
-    return np.concatenate((result_colour, result_alpha[..., None]), axis=-1)
+        pooled = coloured(colour, where=alpha > 0)
+    return np.concatenate((pooled, plain(alpha, **divided)[..., None]), axis=-1)
 
 
-def _flatten(array: NDArray[Any], background: Colour) -> NDArray[Any]:
+def _linear_avg(array: NDArray[Any], choices: Choices, **options: Any) -> NDArray[Any]:
+    """The average of light: decoded by a table, averaged in float64, encoded, rounded once."""
+    if array.dtype == np.bool_:
+        array, table, full = array.view(np.uint8), np.array([0.0, 1.0]), 255
+    else:
+        full = int(np.iinfo(array.dtype).max)
+        table = srgb_decoded(np.arange(full + 1) / full)
+    light = table_avg_pool(array, table, choices.window, **options)
+    result = np.empty(light.shape, array.dtype)
+    for top in range(0, len(light), ROWS_AT_ONCE):
+        rows = slice(top, top + ROWS_AT_ONCE)
+        np.rint(np.clip(srgb_encoded(light[rows]), 0, 1) * full, out=result[rows], casting="unsafe")
+    return result
+
+
+def srgb_decoded(code: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Light from sRGB's code, both in 0…1 (IEC 61966-2-1)."""
+    return np.where(code <= SRGB_DECODE_FROM, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
+
+
+def srgb_encoded(light: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give sRGB's code of light, both in 0…1 (IEC 61966-2-1)."""
+    return np.where(light <= SRGB_ENCODE_FROM, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+def _flatten(array: NDArray[Any], background: Colour, full: int) -> NDArray[Any]:
     """Colour over a background: c′ = (αc + (A-α)b)/A, rounded once to nearest."""
-    full = int(np.iinfo(array.dtype).max)
-    alpha = array[..., -1:].astype(np.uint32)
+    wide = np.uint32 if full < 1 << 16 else np.uint64
+    alpha: NDArray[Any] = array[..., -1:].astype(wide)
     grey = len(set(background)) == 1 and array.shape[-1] == 2
-    under = np.array(background[:1] if grey else background, np.uint32) * (full // 255)
+    under: NDArray[Any] = np.array(background[:1] if grey else background, wide) * (full // 255)
     total = alpha * array[..., :-1] + (full - alpha) * under
     flat = rounded_quotient(total, full).astype(array.dtype)
     return flat[..., 0] if grey else flat

@@ -22,10 +22,11 @@ class Format:
 
     Attributes:
         name: what `--format` calls it.
-        pillow: what Pillow calls it.
+        pillow: what Pillow calls it; empty where Pillow has no part in it.
         suffixes: the file suffixes that mean it, the usual one first.
         modes: for each mode of a picture the mode it is written in, without loss.
         options: the keys of `--save-option` and what each takes.
+        holds_arrays: whether it also holds samples of any type, in any number of channels.
         largest_side: the most pixels along a side, where the format has such a limit.
         has_quality: whether `--quality` means something.
     """
@@ -35,6 +36,7 @@ class Format:
     suffixes: tuple[str, ...]
     modes: Mapping[str, str]
     options: Mapping[str, OptionKind] = field(default_factory=dict)
+    holds_arrays: bool = False
     largest_side: int | None = None
     has_quality: bool = False
 
@@ -43,21 +45,29 @@ class Format:
         """Whether `--compress-level` means something."""
         return "compress_level" in self.options
 
-    def stored_mode(self, mode: str) -> str:
-        """The mode in which a picture of ``mode`` is written without loss.
+    def holds(self, mode: str) -> bool:
+        """Whether pictures of a mode can be written without loss."""
+        return mode in self.modes or (mode == ARRAY and self.holds_arrays)
+
+    def stored_mode(self, mode: str, *, allow_depth_loss: bool = False) -> str:
+        """The mode in which a picture of ``mode`` is written: without loss, unless allowed.
 
         Raises:
             PoolError: the format can't hold it.
         """
-        if mode in self.modes:
-            return self.modes[mode]
-        opaque = {"LA": "L", "RGBA": "RGB"}.get(mode)
-        if opaque in self.modes:
-            remedy = "flatten the alpha with --background COLOR, or write .png, .webp or .tif"
-        else:
-            others = [other.suffixes[0] for other in FORMATS if mode in other.modes]
-            remedy = f"write {' or '.join(others)}" if others else ""
-        raise PoolError(f"{self.name.upper()} can't hold {MODE_NAMES.get(mode, mode)}", remedy)
+        if self.holds(mode):
+            return self.modes.get(mode, mode)
+        shallow = SHALLOW.get(mode, "")
+        if allow_depth_loss and shallow in self.modes:
+            return self.modes[shallow]
+        remedies = []
+        if OPAQUE.get(mode, "") in self.modes or OPAQUE.get(shallow, "") in self.modes:
+            remedies.append("flatten the alpha with --background COLOR")
+        if not allow_depth_loss and {shallow, OPAQUE.get(shallow, "")} & set(self.modes):
+            remedies.append("give --allow-depth-loss")
+        holders = [other.suffixes[0] for other in FORMATS if other.holds(mode)]
+        remedies.append(f"write {' or '.join(holders)}")
+        raise PoolError(f"{self.name.upper()} can't hold {MODE_NAMES[mode]}", ", ".join(remedies))
 
     def check_extent(self, height: int, width: int) -> None:
         """Refuse a picture that is too large for the format.
@@ -114,15 +124,40 @@ class Saving:
         return chosen
 
 
+ARRAY: Final = "array"
+"""The mode of samples that no other mode describes."""
+
+OPAQUE: Final = {"LA": "L", "RGBA": "RGB", "LA;16": "I;16", "RGBA;16": "RGB;16"}
+"""Modes with alpha, and what is left of them without."""
+
+SHALLOW: Final = {
+    "I;16": "L",
+    "LA;16": "LA",
+    "RGB;16": "RGB",
+    "RGBA;16": "RGBA",
+    "L;M": "L",
+    "RGB;M": "RGB",
+}
+"""Modes of other depths, and the 8-bit ones that they can be rounded to."""
+
 MODE_NAMES: Final = {
     "1": "a bilevel picture",
     "L": "an 8-bit grey picture",
     "LA": "an 8-bit grey picture with alpha",
     "RGB": "an RGB picture",
     "RGBA": "an RGB picture with alpha",
+    "CMYK": "a CMYK picture",
+    "YCbCr": "a YCbCr picture",
+    "LAB": "a CIELAB picture",
     "I;16": "a 16-bit grey picture",
+    "LA;16": "a 16-bit grey picture with alpha",
+    "RGB;16": "a 16-bit RGB picture",
+    "RGBA;16": "a 16-bit RGB picture with alpha",
+    "L;M": "a grey picture of another depth than 8 or 16 bits",
+    "RGB;M": "an RGB picture of another depth than 8 or 16 bits",
     "I": "a 32-bit integer picture",
     "F": "a floating-point picture",
+    ARRAY: "samples of this type and number",
 }
 
 _GREY = {"1": "1", "L": "L"}
@@ -130,22 +165,27 @@ _COLOUR = {**_GREY, "RGB": "RGB"}
 _ALPHA = {**_COLOUR, "LA": "LA", "RGBA": "RGBA"}
 _AS_COLOUR = {"1": "RGB", "L": "RGB", "RGB": "RGB"}
 _AS_COLOUR_ALPHA = {**_AS_COLOUR, "LA": "RGBA", "RGBA": "RGBA"}
+_DEEP = {"I;16": "I;16", "LA;16": "LA;16", "RGB;16": "RGB;16", "RGBA;16": "RGBA;16"}
+_INKS = {"CMYK": "CMYK", "YCbCr": "YCbCr"}
 _SUBSAMPLING = ("4:4:4", "4:2:2", "4:2:0")
+_MAXVAL = {"RGB;16": "RGB;16", "L;M": "L;M", "RGB;M": "RGB;M"}
 _YES_NO = bool
+
+_EVERY = {mode: mode for mode in MODE_NAMES if mode != ARRAY}
 
 FORMATS: Final = (
     Format(
         "png",
         "PNG",
         (".png",),
-        {**_ALPHA, "I;16": "I;16"},
+        {**_ALPHA, **_DEEP},
         {"compress_level": range(10), "optimize": _YES_NO},
     ),
     Format(
         "jpeg",
         "JPEG",
         (".jpg", ".jpeg", ".jpe", ".jfif"),
-        {"1": "L", "L": "L", "RGB": "RGB"},
+        {"1": "L", "L": "L", "RGB": "RGB", **_INKS},
         {"progressive": _YES_NO, "optimize": _YES_NO, "subsampling": _SUBSAMPLING},
         largest_side=65500,
         has_quality=True,
@@ -163,14 +203,15 @@ FORMATS: Final = (
         "tiff",
         "TIFF",
         (".tif", ".tiff"),
-        {**_ALPHA, "I;16": "I;16", "I": "I", "F": "F"},
+        {**_ALPHA, **_DEEP, **_INKS, "LAB": "LAB", "I": "I", "F": "F"},
         {"compression": ("none", "lzw", "deflate", "packbits", "zstd")},
+        holds_arrays=True,
     ),
     Format("gif", "GIF", (".gif",), _ALPHA, largest_side=65535),
     Format("bmp", "BMP", (".bmp", ".dib"), _COLOUR),
-    Format("pnm", "PPM", (".pnm",), {**_COLOUR, "I;16": "I;16"}),
-    Format("ppm", "PPM", (".ppm",), _AS_COLOUR),
-    Format("pgm", "PPM", (".pgm",), {"1": "L", "L": "L", "I;16": "I;16"}),
+    Format("pnm", "PPM", (".pnm",), {**_COLOUR, "I;16": "I;16", **_MAXVAL}),
+    Format("ppm", "PPM", (".ppm",), {**_AS_COLOUR, "RGB;16": "RGB;16", "RGB;M": "RGB;M"}),
+    Format("pgm", "PPM", (".pgm",), {"1": "L", "L": "L", "I;16": "I;16", "L;M": "L;M"}),
     Format("pbm", "PPM", (".pbm",), {"1": "1"}),
     Format("pfm", "PPM", (".pfm",), {"F": "F"}),
     Format(
@@ -182,6 +223,7 @@ FORMATS: Final = (
         largest_side=65536,
         has_quality=True,
     ),
+    Format("npy", "", (".npy",), _EVERY, holds_arrays=True),
 )
 
 NAMES: Final = tuple(one.name for one in FORMATS)

@@ -206,6 +206,9 @@ AVERAGE: Final = Group(
             "--count-include-pad", is_flag=True, help="Divide by the taps on padding too."
         ),
         click.option(
+            "--linear", is_flag=True, help="Average light rather than its code (sRGB's curve)."
+        ),
+        click.option(
             "--divisor-override",
             type=click.IntRange(min=1),
             metavar="N",
@@ -217,6 +220,11 @@ AVERAGE: Final = Group(
 PIXELS: Final = Group(
     "Pixels",
     (
+        click.option(
+            "--allow-depth-loss",
+            is_flag=True,
+            help="Round to 8 bits what the output's format can't hold deeper.",
+        ),
         click.option(
             "--alpha",
             type=click.Choice(["weighted", "straight"]),

@@ -26,6 +26,7 @@ class Work:
         overwrite: whether existing files may be replaced.
         preserve: whether the times and mode bits of the input are taken over.
         dry_run: whether only headers are read, and nothing is written.
+        allow_depth_loss: whether samples may be rounded to 8 bits where nothing else fits.
     """
 
     choices: Choices
@@ -34,6 +35,7 @@ class Work:
     overwrite: bool = False
     preserve: bool = False
     dry_run: bool = False
+    allow_depth_loss: bool = False
 
 
 def run(job: Job, work: Work) -> Outcome:
@@ -98,20 +100,25 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
     outcome.input_bytes = job.source.size()
     with job.source.open() as stream:
         like = os.stat(job.source.path) if work.preserve else None
-        header = codec.identify(stream, work.max_pixels)
+        header = codec.identify(stream, work.max_pixels, allow_depth_loss=work.allow_depth_loss)
         target = job.format or by_name(header.format)
-        _foresee(header, target, choices, outcome)
+        _foresee(header, target, work, outcome)
         if work.dry_run:
             outcome.status = "planned"
             return
         if outcome.input_bytes is None:
             outcome.input_bytes = stream.seek(0, 2)
+        if choices.linear and (reason := header.unlike_srgb()):
+            outcome.warnings.append(f"averaged by the curve of sRGB, but {reason}")
         picture = codec.decode(header)
     del header
     outcome.warnings += picture.metadata.warnings
     decoded = clock()
     pooled = colour.pool(picture, choices)
     del picture
+    if not target.holds(pooled.mode):
+        pooled = colour.shallow(pooled)
+        outcome.warnings.append("its samples were rounded to 8 bits")
     finished = clock()
     octets, lost = codec.encode(pooled, target, work.saving)
     outcome.notes += lost
@@ -123,18 +130,20 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
     outcome.status = "done"
 
 
-def _foresee(header: codec.Header, target: Format, choices: Choices, outcome: Outcome) -> None:
+def _foresee(header: codec.Header, target: Format, work: Work, outcome: Outcome) -> None:
     """What the header alone tells of the result, and refuses."""
-    mode = choices.mode(header.mode)
-    height, width, *_ = header.shape
-    rows, columns = choices.window.axes((height, width))
+    mode = work.choices.mode(header.mode)
+    stored = target.stored_mode(mode, allow_depth_loss=work.allow_depth_loss)
+    height, width, *channels = header.shape
+    rows, columns = work.choices.window.axes((height, width))
+    target.check_extent(rows.out, columns.out)
+    if mode != header.mode or not target.holds(mode):
+        channels = [codec.CHANNELS[mode]] if mode in codec.CHANNELS else []
     outcome.frames = header.frames
     outcome.input_shape = header.shape
-    channels = (codec.CHANNELS[mode],) if mode in codec.CHANNELS else ()
     outcome.output_shape = (rows.out, columns.out, *channels)
     outcome.padding = ((rows.before, rows.after), (columns.before, columns.after))
     outcome.dropped = (rows.dropped, columns.dropped)
     outcome.has_gaps = rows.has_gaps or columns.has_gaps
-    outcome.mode, outcome.dtype = mode, str(codec.DTYPES[mode])
-    outcome.mode = target.stored_mode(mode)
-    target.check_extent(rows.out, columns.out)
+    outcome.mode = stored
+    outcome.dtype = str(codec.DTYPES.get(stored, header.dtype).newbyteorder("="))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from io import BytesIO
+from typing import Any, BinaryIO, Final
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageCms
 
 from poolcli.formats import Format
 
@@ -19,6 +21,12 @@ STALE: Final = (
     Exif.ResolutionUnit,
 )
 STALE_DETAILS: Final = (Exif.ExifImageWidth, Exif.ExifImageHeight)
+PNG_BEGIN: Final = 8
+SRGB_CICP: Final = bytes((1, 13))
+"""Primaries and transfer of sRGB, by ITU-T H.273."""
+
+SRGB_GAMA: Final = 0.45455
+GAMA_SLACK: Final = 0.001
 HOLDERS: Final = {
     "png": ("icc_profile", "exif", "dpi"),
     "jpeg": ("icc_profile", "exif", "dpi"),
@@ -86,6 +94,46 @@ def read(image: Image.Image, orientation: int) -> Metadata:
         dpi=_dpi(image, turned=orientation >= 5),
         warnings=tuple(warnings),
     )
+
+
+def find_exif(image: Image.Image, stream: BinaryIO) -> None:
+    """Put the EXIF of a PNG where Pillow looks for it.
+
+    It may stand behind the pixels, and Pillow would decode them all to look there.
+    """
+    if image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info):
+        found = _png_chunk(stream, b"eXIf")
+        image.info["exif"] = b"" if found is None else b"Exif\0\0" + found
+
+
+def find_light(image: Image.Image, stream: BinaryIO) -> str:
+    """Why a picture's values are not sRGB's code for light, in words; empty where they are."""
+    cicp = _png_chunk(stream, b"cICP") if image.format == "PNG" else None
+    if cicp is not None:
+        return "" if cicp[:2] == SRGB_CICP else "its cICP names another curve"
+    if image.info.get("icc_profile"):
+        try:
+            profile = ImageCms.getOpenProfile(BytesIO(image.info["icc_profile"]))
+            name = ImageCms.getProfileDescription(profile).strip()
+        except Exception:  # noqa: BLE001  # profiles from strangers
+            name = ""
+        return "" if "srgb" in name.lower() else f"its colour profile is {name or 'unreadable'}"
+    gamma = image.info.get("gamma")
+    if gamma and "srgb" not in image.info and abs(gamma - SRGB_GAMA) > GAMA_SLACK:
+        return f"its gAMA is {gamma:g}"
+    return ""
+
+
+def _png_chunk(stream: BinaryIO, wanted: bytes) -> bytes | None:
+    """The body of the first chunk of a name, found by hopping from length to length."""
+    at, end = PNG_BEGIN, stream.seek(0, 2)
+    while at + 12 <= end:
+        stream.seek(at)
+        length, name = struct.unpack(">I4s", stream.read(8))
+        if name == wanted:
+            return stream.read(length)
+        at += length + 12
+    return None
 
 
 def orientation(image: Image.Image) -> int:

@@ -9,21 +9,40 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from poolcli.errors import PoolError
+from poolcli.formats import ARRAY
 
-DTYPES: Final = {
+DTYPES: Final[dict[str, np.dtype[Any]]] = {
+    **dict.fromkeys(("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB"), np.dtype(np.uint8)),
+    **dict.fromkeys(("I;16", "LA;16", "RGB;16", "RGBA;16"), np.dtype(np.uint16)),
     "1": np.dtype(np.bool_),
-    "L": np.dtype(np.uint8),
-    "LA": np.dtype(np.uint8),
-    "RGB": np.dtype(np.uint8),
-    "RGBA": np.dtype(np.uint8),
-    "I;16": np.dtype(np.uint16),
     "I": np.dtype(np.int32),
     "F": np.dtype(np.float32),
 }
-"""The modes of pictures and the type of their samples."""
+"""The modes whose samples are always of one type."""
 
-CHANNELS: Final = {"LA": 2, "RGB": 3, "RGBA": 4}
-"""Values a pixel, of the modes whose arrays have a third axis."""
+CHANNELS: Final[dict[str, int]] = {
+    **dict.fromkeys(("LA", "LA;16"), 2),
+    **dict.fromkeys(("RGB", "YCbCr", "LAB", "RGB;16", "RGB;M"), 3),
+    **dict.fromkeys(("RGBA", "CMYK", "RGBA;16"), 4),
+}
+"""Values a pixel, of the modes whose arrays always have a third axis."""
+
+IMAGE_MODES: Final = ("1", "L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I", "F")
+"""The modes that are Pillow's own too."""
+
+PLAIN: Final = {
+    (np.dtype(np.bool_), 1): "1",
+    (np.dtype(np.uint8), 1): "L",
+    (np.dtype(np.uint8), 3): "RGB",
+    (np.dtype(np.uint16), 1): "I;16",
+    (np.dtype(np.uint16), 3): "RGB;16",
+    (np.dtype(np.int32), 1): "I",
+    (np.dtype(np.float32), 1): "F",
+}
+"""The modes of arrays that come without a word on their channels: (type, channels)."""
+
+LAB_SIGNS: Final = np.array([0, 128, 128], np.uint8)
+"""What turns a* and b* from two's complement, as files have them, into an order, and back."""
 
 GIF_COLOURS: Final = 256
 OPAQUE_FROM: Final = 128
@@ -33,23 +52,40 @@ def picture_mode(image: Image.Image) -> str:
     """The mode of the picture that an opened image holds, palettes and keys applied.
 
     Raises:
-        PoolError: the mode is one that poolcli doesn't pool yet.
+        PoolError: the mode is one that can't be pooled.
     """
     keyed = "transparency" in image.info
-    if image.mode == "P":
-        grey = _palette_is_grey(image)
-        return ("LA" if grey else "RGBA") if keyed else ("L" if grey else "RGB")
+    if image.mode in ("P", "PA"):
+        grey, alpha = _palette_is_grey(image), keyed or image.mode == "PA"
+        return ("LA" if grey else "RGBA") if alpha else ("L" if grey else "RGB")
     if image.mode in ("1", "L", "RGB") and keyed:
         return "RGBA" if image.mode == "RGB" else "LA"
-    if image.mode in ("I;16B", "I;16L", "I;16N"):
-        return "I;16"
-    if image.mode == "I" and image.format == "PPM":
+    if image.mode in ("I;16B", "I;16L", "I;16N") or (image.mode == "I" and image.format == "PPM"):
         return "I;16"
     if image.mode in DTYPES:
         return image.mode
     raise PoolError(
         f"pictures of mode {image.mode} can't be pooled", "convert it first to RGB or grey"
     )
+
+
+def array_mode(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+    """The mode of an array that says nothing of its channels; none of them is taken for alpha."""
+    if len(shape) == 3 and shape[2] == 1:
+        return ARRAY
+    channels = shape[2] if len(shape) == 3 else 1
+    return PLAIN.get((dtype.newbyteorder("="), channels), ARRAY)
+
+
+def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """The array turned as EXIF's tag 274 asks: a view."""
+    if orientation >= 5:
+        array = array.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    return array
 
 
 def scale_key(image: Image.Image) -> None:
@@ -63,17 +99,25 @@ def scale_key(image: Image.Image) -> None:
 
 def to_array(image: Image.Image, mode: str) -> NDArray[Any]:
     """The pixels of a loaded image as (H, W) or (H, W, C) of the mode's type."""
-    if image.mode == "P":
+    if image.mode in ("P", "PA"):
         colours = np.asarray(image.convert("RGBA" if mode in ("LA", "RGBA") else "RGB"))
         return {"L": colours[..., 0], "LA": colours[..., ::3]}.get(mode, colours)
     if image.mode != mode and mode in ("LA", "RGBA"):
         image = image.convert(mode)
+    if mode == "LAB":
+        return np.asarray(image) ^ LAB_SIGNS
     return np.asarray(image).astype(DTYPES[mode], copy=False)
 
 
 def to_image(array: NDArray[Any], mode: str, stored: str) -> Image.Image:
     """A Pillow image of the pixels, in the mode that a format stores."""
-    image = Image.fromarray(np.ascontiguousarray(array, DTYPES[mode]))
+    pixels = np.ascontiguousarray(array, DTYPES[mode])
+    if mode == "LAB":
+        pixels = pixels ^ LAB_SIGNS
+    if mode in ("CMYK", "YCbCr", "LAB"):
+        image = Image.frombuffer(mode, pixels.shape[1::-1], pixels, "raw", mode, 0, 1)
+    else:
+        image = Image.fromarray(pixels)
     return image if stored == mode else image.convert(stored)
 
 

@@ -22,10 +22,10 @@ from poolcli.pooling.means import (
     weighted_float_mean,
     weighted_integer_mean,
 )
-from poolcli.pooling.tiles import Grid
+from poolcli.pooling.tiles import Grid, Term, looked_up, pixels
 from poolcli.window import PaddingLike, SizeLike, Window
 
-__all__ = ["avg_pool", "max_pool", "min_pool"]
+__all__ = ["avg_pool", "max_pool", "min_pool", "table_avg_pool"]
 
 NanPolicy: TypeAlias = Literal["omit", "propagate"]
 DTYPES: Final = "bool, int8…64, uint8…64, float16, float32 or float64"
@@ -146,19 +146,61 @@ def avg_pool(
     rows, columns = window.axes(stack.shape[:2])
     grid = Grid(rows, columns, stack.shape[2])
     out = np.empty((rows.out, columns.out, stack.shape[2]), stack.dtype.newbyteorder("="))
-    if out.size:
-        with np.errstate(all="ignore"):
-            if taking_part is None:
-                divisors = Divisors.of(rows, columns, count_include_pad, override)
-                if stack.dtype.kind == "f":
-                    float_mean(stack, grid, divisors, omit, out)
-                else:
-                    integer_mean(stack, grid, divisors, out, scale)
-            elif stack.dtype.kind == "f":
-                weighted_float_mean(stack, taking_part, grid, omit, out)
-            else:
-                weighted_integer_mean(stack, taking_part, grid, out, scale)
+    divisors = Divisors.of(rows, columns, count_include_pad, override)
+    if stack.dtype.kind == "f":
+        _float_mean(pixels(stack), taking_part, grid, divisors, omit, out)
+    elif taking_part is None:
+        integer_mean(stack, grid, divisors, out, scale)
+    else:
+        weighted_integer_mean(stack, taking_part, grid, out, scale)
     return _like(out, values, stack.dtype)
+
+
+def table_avg_pool(
+    array: NDArray[Any],
+    table: NDArray[np.float64],
+    window: Window,
+    *,
+    count_include_pad: bool = False,
+    divisor_override: int | None = None,
+    weights: NDArray[Any] | None = None,
+) -> NDArray[np.float64]:
+    """The average of ``table[array]``, as `avg_pool` would of that array, which is never made.
+
+    Args:
+        array: unsigned integers below the length of the table, (H, W) or (H, W, C).
+        table: float64 (N,).
+        window: the window.
+        count_include_pad: as in `avg_pool`.
+        divisor_override: as in `avg_pool`.
+        weights: as in `avg_pool`; the two choices before mean nothing with it.
+
+    Returns:
+        float64 averages, not rounded, (H', W') or (H', W', C).
+    """
+    stack = _stack(array)
+    rows, columns = window.axes(stack.shape[:2])
+    grid = Grid(rows, columns, stack.shape[2])
+    divisors = Divisors.of(rows, columns, count_include_pad, divisor_override)
+    out = np.empty((rows.out, columns.out, stack.shape[2]))
+    _float_mean(looked_up(stack, table), weights, grid, divisors, False, out)
+    return out.reshape(out.shape[: array.ndim])
+
+
+def _float_mean(
+    every: Term,
+    weights: NDArray[Any] | None,
+    grid: Grid,
+    divisors: Divisors,
+    omit: bool,
+    out: NDArray[Any],
+) -> None:
+    """The average of floats, weighted or not, without a warning of NumPy's."""
+    with np.errstate(all="ignore"):
+        if weights is None:
+            float_mean(every, grid, divisors, omit, out)
+        else:
+            weighted_float_mean(every, weights, grid, omit, out)
 
 
 def _extreme(

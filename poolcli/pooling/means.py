@@ -167,11 +167,8 @@ def weighted_integer_mean(
             np.copyto(target, plain, where=empty)
 
 
-def float_mean(
-    array: NDArray[Any], grid: Grid, divisors: Divisors, omit: bool, out: NDArray[Any]
-) -> None:
+def float_mean(every: Term, grid: Grid, divisors: Divisors, omit: bool, out: NDArray[Any]) -> None:
     """Fill ``out`` with averages summed and divided in float64, rounded once to its type."""
-    every = pixels(array)
     for tile in grid.tiles(8):
         _plain_floats(tile, every, grid, divisors, omit, out[tile])
 
@@ -200,28 +197,22 @@ def _plain_floats(
 
 
 def weighted_float_mean(
-    array: NDArray[Any], weights: NDArray[Any], grid: Grid, omit: bool, out: NDArray[Any]
+    every: Term, weights: NDArray[Any], grid: Grid, omit: bool, out: NDArray[Any]
 ) -> None:
     """Fill ``out`` with Σwx/Σw in float64; Σw = 0 is averaged with weight 1."""
     wide = np.dtype(np.float64)
     divisors = Divisors.of(grid.rows, grid.columns)
-    every = pixels(array)
-
-    def weight(rows: slice, columns: slice) -> NDArray[Any]:
-        part = array[rows, columns]
-        given = np.broadcast_to(weights[rows, columns, None], part.shape).astype(wide)
-        if omit:
-            given[np.isnan(part)] = 0
-        return given
 
     def weight_of(rows: slice, columns: slice) -> Block:
-        given = weight(rows, columns)
-        return given.reshape(given.shape[0], -1)
+        part = weights[rows, columns].astype(wide)
+        given = part.repeat(grid.channels, axis=1)
+        if omit:
+            given[np.isnan(every(rows, columns))] = 0
+        return given
 
     def weighted(rows: slice, columns: slice) -> Block:
-        given = weight(rows, columns)
-        np.multiply(array[rows, columns], given, out=given, where=given > 0)
-        return given.reshape(given.shape[0], -1)
+        given = weight_of(rows, columns)
+        return np.multiply(every(rows, columns), given, out=given, where=given > 0)
 
     for tile in grid.tiles(wide.itemsize):
         target = out[tile]

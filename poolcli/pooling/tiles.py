@@ -54,6 +54,16 @@ def pixels(array: NDArray[Any]) -> Term:
     return copied
 
 
+def looked_up(array: NDArray[Any], table: NDArray[np.float64]) -> Term:
+    """What a table says of each pixel of an (H, W, C) array of its indices."""
+
+    def found(rows: slice, columns: slice) -> Block:
+        part: Block = table[array[rows, columns]]
+        return part.reshape(part.shape[0], -1)
+
+    return found
+
+
 class Grid:
     """The windows over one picture of interleaved channels, and the scratch to reduce them.
 

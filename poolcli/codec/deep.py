@@ -1,0 +1,198 @@
+"""Samples that Pillow can't hold, through the optional imagecodecs and tifffile.
+
+Both are imported only when such a picture comes.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from io import BytesIO
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poolcli.errors import PoolError
+from poolcli.formats import ARRAY
+
+PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+MODES_16: Final = {1: "I;16", 2: "LA;16", 3: "RGB;16", 4: "RGBA;16"}
+MIN_IS_WHITE, MIN_IS_BLACK, RGB, SEPARATED, CIELAB = 0, 1, 2, 5, 8
+ASSOCIATED, UNASSOCIATED = 1, 2
+ICC_PROFILE, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, ORIENTATION = 34675, 282, 283, 296, 274
+INCH, CENTIMETRE = 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Tiff:
+    """The first page of a TIFF, not decoded yet.
+
+    Attributes:
+        page: tifffile's page.
+        mode: the mode of the picture; `ARRAY` where no other fits.
+        shape: (H, W) or (H, W, C), as stored.
+        dtype: the type of a sample.
+        layout: what says how the channels are meant, as tifffile's arguments.
+    """
+
+    page: Any
+    mode: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    layout: dict[str, Any]
+
+    def read(self) -> NDArray[Any]:
+        """The samples, black at 0."""
+        array: NDArray[Any] = self.page.asarray()
+        if self.page.axes == "SYX":
+            array = np.moveaxis(array, 0, -1)
+        array = array.reshape(self.shape)
+        if int(self.page.photometric) == MIN_IS_WHITE:
+            array = np.iinfo(array.dtype).max - array
+        return array
+
+    def tag(self, number: int, default: Any = None) -> Any:
+        """The value of a tag."""
+        return self.page.tags.valueof(number, default)
+
+    @property
+    def dpi(self) -> tuple[float, float] | None:
+        """Pixels an inch along (height, width), as stored."""
+        unit = {INCH: 1.0, CENTIMETRE: 2.54}.get(int(self.tag(RESOLUTION_UNIT, INCH)))
+        values = [self.tag(Y_RESOLUTION), self.tag(X_RESOLUTION)]
+        if unit is None or not all(isinstance(one, tuple) and one[0] and one[1] for one in values):
+            return None
+        down, across = (one[0] / one[1] * unit for one in values)
+        return down, across
+
+
+def open_tiff(stream: BinaryIO) -> tuple[Tiff, int]:
+    """The first page of a TIFF, and the number of pages.
+
+    Raises:
+        PoolError: tifffile is missing, or the samples are none that can be pooled.
+    """
+    tifffile = _library("tifffile")
+    _library("imagecodecs")
+    stream.seek(0)
+    pages = tifffile.TiffFile(stream).pages
+    page = pages[0]
+    if page.axes not in ("YX", "YXS", "SYX") or page.dtype is None:
+        raise PoolError(f"TIFF with axes {page.axes} can't be pooled", "save plain pages")
+    dtype, photometric = np.dtype(page.dtype), int(page.photometric)
+    if dtype.kind not in "uif" or dtype.itemsize > 8:
+        raise PoolError(f"TIFF with samples of {dtype} can't be pooled", "save integers or floats")
+    if page.bitspersample != dtype.itemsize * 8:
+        raise PoolError(f"TIFF of {page.bitspersample}-bit samples can't be pooled", "save 16 bits")
+    if photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB, SEPARATED, CIELAB):
+        raise PoolError(f"deep TIFF of photometric {photometric} can't be pooled", "save it as RGB")
+    if photometric == MIN_IS_WHITE and dtype.kind != "u":
+        raise PoolError(f"TIFF of {dtype} with white at 0 can't be pooled", "save black at 0")
+    height, width, channels = page.imagelength, page.imagewidth, page.samplesperpixel
+    extra = tuple(int(one) for one in page.extrasamples)
+    shape = (height, width) if channels == 1 else (height, width, channels)
+    layout: dict[str, Any] = {
+        "photometric": MIN_IS_BLACK if photometric == MIN_IS_WHITE else photometric
+    }
+    if extra:
+        layout["extrasamples"] = extra
+    mode = _tiff_mode(dtype, channels, photometric, extra)
+    return Tiff(page, mode, shape, dtype, layout), len(pages)
+
+
+def write_tiff(
+    array: NDArray[Any],
+    mode: str,
+    layout: dict[str, Any],
+    compression: str,
+    dpi: tuple[float, float] | None,
+    icc_profile: bytes | None,
+) -> bytes:
+    """A TIFF of any samples, contiguous, in strips."""
+    by_mode: dict[str, dict[str, Any]] = {
+        "I;16": {"photometric": MIN_IS_BLACK},
+        "LA;16": {"photometric": MIN_IS_BLACK, "extrasamples": [UNASSOCIATED]},
+        "RGB;16": {"photometric": RGB},
+        "RGBA;16": {"photometric": RGB, "extrasamples": [UNASSOCIATED]},
+    }
+    described = by_mode.get(mode, layout or {"photometric": MIN_IS_BLACK})
+    buffer = BytesIO()
+    _library("imagecodecs")
+    _library("tifffile").imwrite(
+        buffer,
+        np.ascontiguousarray(array),
+        **described,
+        planarconfig="contig" if array.ndim == 3 else None,
+        compression={"none": None, "deflate": "adobe_deflate"}.get(compression, compression),
+        resolution=None if dpi is None else dpi[::-1],
+        resolutionunit=None if dpi is None else INCH,
+        iccprofile=icc_profile,
+        metadata=None,
+        software=False,
+    )
+    return buffer.getvalue()
+
+
+def read_png(stream: BinaryIO) -> NDArray[np.uint16]:
+    """The samples of a 16-bit PNG; a transparent key becomes alpha."""
+    stream.seek(0)
+    array: NDArray[np.uint16] = _library("imagecodecs").png_decode(stream.read())
+    return array
+
+
+def write_png(array: NDArray[np.uint16], level: int, like: bytes) -> bytes:
+    """A 16-bit PNG with the ancillary chunks of another PNG."""
+    plain: bytes = _library("imagecodecs").png_encode(np.ascontiguousarray(array), level=level)
+    chunks = list(png_chunks(plain))
+    carried = [
+        one
+        for one in png_chunks(like)
+        if one[0] not in (b"IHDR", b"IDAT", b"PLTE", b"IEND", b"tRNS")
+    ]
+    return PNG_SIGNATURE + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in (chunks[0], *carried, *chunks[1:])
+    )
+
+
+def png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The chunks of a PNG, as far as they are whole: name and body."""
+    at = len(PNG_SIGNATURE)
+    while at + 12 <= len(content):
+        (length,) = struct.unpack_from(">I", content, at)
+        yield content[at + 4 : at + 8], content[at + 8 : at + 8 + length]
+        at += length + 12
+
+
+def _tiff_mode(
+    dtype: np.dtype[Any], channels: int, photometric: int, extra: tuple[int, ...]
+) -> str:
+    """The mode that describes such samples fully, else `ARRAY`."""
+    if dtype != np.uint16:
+        return ARRAY
+    colours = 3 if photometric == RGB else 1
+    if photometric in (MIN_IS_WHITE, MIN_IS_BLACK, RGB):
+        if channels == colours:
+            return MODES_16[channels]
+        if channels == colours + 1 and extra == (UNASSOCIATED,):
+            return MODES_16[channels]
+    return ARRAY
+
+
+def _library(name: str) -> Any:
+    """An optional library.
+
+    Raises:
+        PoolError: it is missing.
+    """
+    try:
+        return import_module(name)
+    except ImportError:
+        raise PoolError(
+            f"samples of this depth need {name}",
+            "install imagecodecs and tifffile, the extra [deep] of poolcli-image",
+        ) from None

@@ -1,0 +1,112 @@
+"""Pictures as the bytes of a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any, Final
+
+from numpy.typing import NDArray
+from PIL import Image
+
+from poolcli.codec import deep, modes, npy, pnm
+from poolcli.codec.headers import Storage
+from poolcli.codec.metadata import Metadata
+from poolcli.formats import Format, OptionValue, Saving
+
+DEFAULTS: Final[dict[str, dict[str, OptionValue]]] = {
+    "png": {"compress_level": 4},
+    "jpeg": {"quality": 90},
+    "webp": {"exact": True},
+    "tiff": {"compression": "deflate"},
+    "avif": {"quality": 80},
+}
+"""What is asked of Pillow where the user says nothing."""
+
+COMPRESSIONS: Final = {"none": "raw", "lzw": "tiff_lzw", "deflate": "tiff_adobe_deflate"}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Pixels, and what is needed to write them back.
+
+    Attributes:
+        array: (H, W) or (H, W, C), upright.
+        mode: a key of `poolcli.formats.MODE_NAMES`.
+        maxval: full scale of unsigned samples; 0 where there is none.
+        metadata: what the file said beside its pixels.
+        source: how the file was stored, for a target of the same format.
+    """
+
+    array: NDArray[Any]
+    mode: str
+    maxval: int = 255
+    metadata: Metadata = field(default_factory=Metadata)
+    source: Storage = field(default_factory=Storage)
+
+
+def write_bytes(picture: Picture, target: Format, saving: Saving) -> tuple[memoryview, list[str]]:
+    """The complete file, and what had to be left out or approximated."""
+    stored = target.stored_mode(picture.mode)
+    notes = [f"{target.name} has no place for the {what}" for what in picture.metadata.lost(target)]
+    if target.name == "npy":
+        return npy.write(picture.array).getbuffer(), notes
+    arguments = {
+        **DEFAULTS.get(target.name, {}),
+        **_kept(picture, target, saving),
+        **picture.metadata.arguments(target, saving.strip),
+        **saving.for_format(target),
+    }
+    if stored in modes.IMAGE_MODES:
+        return _encode_image(picture, stored, target, arguments, notes), notes
+    return memoryview(_encode_deep(picture, target, arguments)), notes
+
+
+def _encode_image(
+    picture: Picture, stored: str, target: Format, arguments: dict[str, Any], notes: list[str]
+) -> memoryview:
+    """Through Pillow; what it approximates is noted."""
+    buffer = BytesIO()
+    image = modes.to_image(picture.array, picture.mode, stored)
+    if "compression" in arguments:
+        word = arguments["compression"]
+        arguments["compression"] = COMPRESSIONS.get(word, word)
+    if target.name == "gif":
+        image, complete = modes.to_palette(image)
+        if not complete:
+            notes.append("GIF holds 256 colours and alpha on or off: the rest is approximated")
+    if target.name == "avif":
+        notes.append("AVIF is written with loss")
+    image.save(buffer, target.pillow, **arguments)
+    return buffer.getbuffer()
+
+
+def _encode_deep(picture: Picture, target: Format, arguments: dict[str, Any]) -> bytes:
+    """Samples that Pillow can't hold: PNM by ourselves, PNG and TIFF through the extra."""
+    if target.pillow == "PPM":
+        return pnm.write(picture.array, picture.maxval)
+    if target.name == "png":
+        like = BytesIO()  # its ancillary chunks are what Pillow makes of the metadata
+        level = arguments.pop("compress_level")
+        Image.new("L", (1, 1)).save(like, "PNG", **arguments)
+        return deep.write_png(picture.array, level, like.getvalue())
+    return deep.write_tiff(
+        picture.array,
+        picture.mode,
+        picture.source.tiff_layout,
+        arguments["compression"],
+        picture.metadata.dpi,
+        picture.metadata.icc_profile,
+    )
+
+
+def _kept(picture: Picture, target: Format, saving: Saving) -> dict[str, Any]:
+    """How the source was compressed, where its own format is written again."""
+    if target.name == "webp":
+        return {"lossless": not picture.source.lossy and saving.quality is None}
+    if target.name == "jpeg" and saving.quality is None and picture.source.jpeg_tables:
+        grey = picture.array.ndim == 2
+        tables = picture.source.jpeg_tables
+        kept = {"qtables": tables["qtables"]} if grey else tables
+        return {"quality": -1, **kept}
+    return {}
