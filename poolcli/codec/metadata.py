@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any, BinaryIO, Final
 
-from PIL import ExifTags, Image, ImageCms
+from PIL import ExifTags, Image
 
 from poolcli.formats import Format
 
@@ -112,6 +112,8 @@ def find_light(image: Image.Image, stream: BinaryIO) -> str:
     if cicp is not None:
         return "" if cicp[:2] == SRGB_CICP else "its cICP names another curve"
     if image.info.get("icc_profile"):
+        from PIL import ImageCms  # slow to load, and needed by few
+
         try:
             profile = ImageCms.getOpenProfile(BytesIO(image.info["icc_profile"]))
             name = ImageCms.getProfileDescription(profile).strip()
