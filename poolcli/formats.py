@@ -220,7 +220,7 @@ FORMATS: Final = (
         (".avif",),
         _AS_COLOUR_ALPHA,
         {"speed": range(11), "subsampling": _SUBSAMPLING},
-        largest_side=65536,
+        largest_side=32768,
         has_quality=True,
     ),
     Format("npy", "", (".npy",), _EVERY, holds_arrays=True),

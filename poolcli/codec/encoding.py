@@ -48,13 +48,14 @@ class Picture:
 def write_bytes(picture: Picture, target: Format, saving: Saving) -> tuple[memoryview, list[str]]:
     """The complete file, and what had to be left out or approximated."""
     stored = target.stored_mode(picture.mode)
-    notes = [f"{target.name} has no place for the {what}" for what in picture.metadata.lost(target)]
+    described, lost = picture.metadata.arguments(target, saving.strip)
+    notes = [f"{target.name} has no place for the {what}" for what in lost]
     if target.name == "npy":
         return npy.write(picture.array).getbuffer(), notes
     arguments = {
         **DEFAULTS.get(target.name, {}),
         **_kept(picture, target, saving),
-        **picture.metadata.arguments(target, saving.strip),
+        **described,
         **saving.for_format(target),
     }
     if stored in modes.IMAGE_MODES:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError, features
 
-from poolcli.codec import deep, modes, npy, pnm, samples
+from poolcli.codec import chunks, deep, modes, npy, pnm, samples
 from poolcli.codec import metadata as meta
 from poolcli.codec.metadata import Metadata
 from poolcli.codec.modes import CHANNELS, DTYPES
@@ -123,8 +123,8 @@ def _identify_image(stream: BinaryIO, allow_depth_loss: bool, magic: bytes) -> H
 
 def _header_of(image: Image.Image, stream: BinaryIO) -> Header:
     """What Pillow says."""
-    meta.find_exif(image, stream)
-    turned = meta.orientation(image)
+    found = meta.find_exif(image, stream)
+    turned = found.orientation
     name = {"MPO": "jpeg", "PPM": "pfm" if image.mode == "F" else "pnm"}.get(
         image.format or "", (image.format or "").lower()
     )
@@ -134,7 +134,7 @@ def _header_of(image: Image.Image, stream: BinaryIO) -> Header:
     if turned >= 5 and name != "tiff":
         height, width = width, height
     channels = (CHANNELS[mode],) if mode in CHANNELS else ()
-    lossy = name in LOSSY or (name == "webp" and _is_lossy_webp(stream))
+    lossy = name in LOSSY or (name == "webp" and b"VP8 " in chunks.riff_names(stream))
 
     def read() -> NDArray[Any]:
         modes.scale_key(image)
@@ -150,7 +150,7 @@ def _header_of(image: Image.Image, stream: BinaryIO) -> Header:
         frames=1 if image.format == "MPO" else getattr(image, "n_frames", 1),
         orientation=1 if name == "tiff" else turned,
         read=read,
-        describe=lambda: meta.read(image, turned),
+        describe=lambda: meta.read(image, found, turned=turned >= 5),
         unlike_srgb=lambda: meta.find_light(image, stream),
         source=Storage(lossy=lossy, jpeg_tables=_jpeg_tables(image)),
     )
@@ -243,9 +243,3 @@ def _jpeg_tables(image: Image.Image) -> dict[str, Any]:
     if subsampling >= 0:
         kept["subsampling"] = subsampling
     return kept
-
-
-def _is_lossy_webp(stream: BinaryIO) -> bool:
-    """Whether a WebP holds a VP8 chunk, the lossy kind, rather than VP8L."""
-    stream.seek(0)
-    return b"VP8 " in stream.read()

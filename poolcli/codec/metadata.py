@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-import struct
+import warnings
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from io import BytesIO
 from typing import Any, BinaryIO, Final
 
 from PIL import ExifTags, Image
 
+from poolcli.codec import chunks
 from poolcli.formats import Format
 
 Exif = ExifTags.Base
-STALE: Final = (
-    Exif.Orientation,
-    Exif.ImageWidth,
-    Exif.ImageLength,
-    Exif.XResolution,
-    Exif.YResolution,
-    Exif.ResolutionUnit,
-)
+STALE: Final = (Exif.Orientation, Exif.ImageWidth, Exif.ImageLength)
 STALE_DETAILS: Final = (Exif.ExifImageWidth, Exif.ExifImageHeight)
-PNG_BEGIN: Final = 8
-SRGB_CICP: Final = bytes((1, 13))
-"""Primaries and transfer of sRGB, by ITU-T H.273."""
+RESOLUTION: Final = (Exif.XResolution, Exif.YResolution, Exif.ResolutionUnit)
+INCHES: Final = {2: 1.0, 3: 2.54}
+"""Units of resolution in TIFF and EXIF, and how many of one an inch has."""
 
-SRGB_GAMA: Final = 0.45455
-GAMA_SLACK: Final = 0.001
+TIFF_TAGS: Final = (270, 271, 272, 305, 306, 315, 700, 33432, 34665, 34853)
+"""Tags of a TIFF that people write: description, make, model, software, date, artist …"""
+
+JPEG_EXIF_BYTES: Final = 65533
 HOLDERS: Final = {
     "png": ("icc_profile", "exif", "dpi"),
     "jpeg": ("icc_profile", "exif", "dpi"),
     "webp": ("icc_profile", "exif"),
     "avif": ("icc_profile", "exif"),
-    "tiff": ("icc_profile", "exif", "dpi"),
+    "tiff": ("icc_profile", "dpi"),
     "bmp": ("dpi",),
 }
 """What each format holds, by the names of Pillow's arguments."""
+
+SRGB_CICP: Final = bytes((1, 13))
+"""Primaries and transfer of sRGB, by ITU-T H.273."""
+
+SRGB_GAMA: Final = 0.45455
+GAMA_SLACK: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +49,14 @@ class Metadata:
         icc_profile: the colour profile as it stood in the file, or None.
         exif: EXIF without what pooling makes false (orientation, sizes, thumbnail), or None.
         dpi: pixels an inch along (height, width), or None.
+        dropped: what the file said that is never carried over, in words.
         warnings: what could not be read.
     """
 
     icc_profile: bytes | None = None
-    exif: bytes | None = None
+    exif: Image.Exif | None = None
     dpi: tuple[float, float] | None = None
+    dropped: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def pooled(self, stride: tuple[int, int]) -> Metadata:
@@ -60,55 +65,94 @@ class Metadata:
             return self
         return replace(self, dpi=(self.dpi[0] / stride[0], self.dpi[1] / stride[1]))
 
-    def arguments(self, target: Format, strip: bool) -> dict[str, Any]:
-        """The keyword arguments with which Pillow writes it into a format that holds it."""
-        given = {
-            "icc_profile": self.icc_profile,
-            "exif": None if strip else self.exif,
-            "dpi": None if strip or self.dpi is None else self.dpi[::-1],
-        }
+    def arguments(self, target: Format, strip: bool) -> tuple[dict[str, Any], list[str]]:
+        """The keyword arguments with which Pillow writes it, and in words what has no place."""
+        given: dict[str, Any] = {"icc_profile": self.icc_profile}
+        lost: list[str] = []
+        if not strip:
+            given["exif"] = None if self.exif is None else _exif_bytes(self.exif, self.dpi)
+            given["dpi"] = None if self.dpi is None else self.dpi[::-1]
+            lost += self.dropped
+        if target.name == "jpeg" and given.get("exif") and len(given["exif"]) > JPEG_EXIF_BYTES:
+            del given["exif"]
+            lost.append("EXIF, which is too long")
         holds = HOLDERS.get(target.name, ())
-        return {name: value for name, value in given.items() if value and name in holds}
-
-    def lost(self, target: Format) -> tuple[str, ...]:
-        """What the format can't hold, in words."""
+        arguments = {name: value for name, value in given.items() if value and name in holds}
         words = {"icc_profile": "colour profile", "exif": "EXIF", "dpi": "resolution"}
-        holds = HOLDERS.get(target.name, ())
-        return tuple(
-            word for name, word in words.items() if getattr(self, name) and name not in holds
-        )
+        if "exif" in arguments:  # it tells the resolution too
+            del words["dpi"]
+        lost += [word for name, word in words.items() if given.get(name) and name not in arguments]
+        return arguments, lost
 
 
-def read(image: Image.Image, orientation: int) -> Metadata:
-    """The metadata of an opened image; what is broken becomes a warning, never an error."""
-    warnings = []
-    try:
-        exif = _exif(image)
-    except Exception as fault:  # noqa: BLE001  # EXIF from strangers raises almost anything
-        exif = None
-        warnings.append(f"EXIF can't be read and is dropped ({type(fault).__name__})")
-    icc_profile = image.info.get("icc_profile")
-    return Metadata(
-        icc_profile=icc_profile if isinstance(icc_profile, bytes) else None,
-        exif=exif,
-        dpi=_dpi(image, turned=orientation >= 5),
-        warnings=tuple(warnings),
-    )
+@dataclass(frozen=True, slots=True)
+class ExifFound:
+    """The EXIF of a file, as far as it can be read.
+
+    Attributes:
+        exif: all of it; empty where there is none.
+        warnings: why it can't be read, in words.
+    """
+
+    exif: Image.Exif
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def orientation(self) -> int:
+        """Tag 274: 1 upright, 2 to 8 turned or mirrored."""
+        value = self.exif.get(Exif.Orientation, 1)
+        return value if value in range(1, 9) else 1
 
 
-def find_exif(image: Image.Image, stream: BinaryIO) -> None:
-    """Put the EXIF of a PNG where Pillow looks for it.
+def find_exif(image: Image.Image, stream: BinaryIO) -> ExifFound:
+    """Read the EXIF of an opened image; what is broken becomes a warning, never an error.
 
-    It may stand behind the pixels, and Pillow would decode them all to look there.
+    That of a PNG may stand behind the pixels: Pillow would decode them all to look there.
     """
     if image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info):
-        found = _png_chunk(stream, b"eXIf")
+        found = chunks.find_png(stream, b"eXIf")
         image.info["exif"] = b"" if found is None else b"Exif\0\0" + found
+    try:
+        with warnings.catch_warnings(record=True) as complaints:
+            warnings.simplefilter("always")
+            exif = image.getexif()
+            for tag in list(exif):
+                exif.get(tag)
+            for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+                if part in exif:
+                    exif.get_ifd(part)
+        if not complaints:
+            return ExifFound(exif)
+        reason = str(complaints[0].message)
+    except Exception as fault:  # noqa: BLE001  # EXIF from strangers raises almost anything
+        exif, reason = Image.Exif(), str(fault) or type(fault).__name__
+    return ExifFound(exif, (f"its EXIF is damaged ({reason.strip()})",))
+
+
+def read(image: Image.Image, found: ExifFound, *, turned: bool) -> Metadata:
+    """The metadata of an opened image.
+
+    Args:
+        image: the image.
+        found: its EXIF; the stale parts are taken out of it.
+        turned: whether height and width of the upright picture change places.
+    """
+    dpi = _dpi(image, found.exif)
+    is_tiff = image.format == "TIFF"  # its own tags describe its layout, not the picture
+    exif = None if is_tiff or not len(found.exif) else _without_stale(found.exif)
+    icc_profile = image.info.get("icc_profile")
+    return Metadata(
+        icc_profile=icc_profile if isinstance(icc_profile, bytes) and icc_profile else None,
+        exif=exif,
+        dpi=dpi[::-1] if dpi and turned else dpi,
+        dropped=tuple(_dropped(image)),
+        warnings=found.warnings,
+    )
 
 
 def find_light(image: Image.Image, stream: BinaryIO) -> str:
     """Why a picture's values are not sRGB's code for light, in words; empty where they are."""
-    cicp = _png_chunk(stream, b"cICP") if image.format == "PNG" else None
+    cicp = chunks.find_png(stream, b"cICP") if image.format == "PNG" else None
     if cicp is not None:
         return "" if cicp[:2] == SRGB_CICP else "its cICP names another curve"
     if image.info.get("icc_profile"):
@@ -126,46 +170,62 @@ def find_light(image: Image.Image, stream: BinaryIO) -> str:
     return ""
 
 
-def _png_chunk(stream: BinaryIO, wanted: bytes) -> bytes | None:
-    """The body of the first chunk of a name, found by hopping from length to length."""
-    at, end = PNG_BEGIN, stream.seek(0, 2)
-    while at + 12 <= end:
-        stream.seek(at)
-        length, name = struct.unpack(">I4s", stream.read(8))
-        if name == wanted:
-            return stream.read(length)
-        at += length + 12
-    return None
-
-
-def orientation(image: Image.Image) -> int:
-    """EXIF's tag 274: 1 upright, 2 to 8 turned or mirrored; what can't be read is upright."""
-    try:
-        value = image.getexif().get(Exif.Orientation, 1)
-    except Exception:  # noqa: BLE001  # the same strangers
-        return 1
-    return value if value in range(1, 9) else 1
-
-
-def _exif(image: Image.Image) -> bytes | None:
-    """EXIF without the tags that pooling makes false; Pillow leaves the thumbnail behind."""
-    exif = image.getexif()
-    if image.format == "TIFF":
-        return None  # a TIFF's own tags describe its layout, not the picture
+def _without_stale(exif: Image.Exif) -> Image.Exif | None:
+    """EXIF without what pooling makes false; Pillow leaves the thumbnail behind by itself."""
     for tag in STALE:
         exif.pop(tag, None)
-    details = exif.get_ifd(ExifTags.IFD.Exif)
-    for tag in STALE_DETAILS:
-        details.pop(tag, None)
+    if ExifTags.IFD.Exif in exif:
+        details = exif.get_ifd(ExifTags.IFD.Exif)
+        for tag in STALE_DETAILS:
+            details.pop(tag, None)
+    return exif if len(exif) else None
+
+
+def _exif_bytes(exif: Image.Exif, dpi: tuple[float, float] | None) -> bytes | None:
+    """EXIF with the resolution as it is now, and with every byte of its texts."""
+    for tag in RESOLUTION:
+        exif.pop(tag, None)
+    if dpi is not None:
+        down, across = (Fraction(value).limit_denominator(10000) for value in dpi)
+        exif[Exif.XResolution], exif[Exif.YResolution] = across, down
+        exif[Exif.ResolutionUnit] = 2
+    parts = [exif.get_ifd(one) for one in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) if one in exif]
+    for each in (exif, *parts):
+        for tag, value in list(each.items()):
+            if isinstance(value, str) and not value.isascii():
+                each[int(tag)] = value.encode("latin-1", "replace")  # as Pillow read it
     return exif.tobytes() if len(exif) else None
 
 
-def _dpi(image: Image.Image, turned: bool) -> tuple[float, float] | None:
-    """Pixels an inch along (height, width) of the upright picture."""
+def _dpi(image: Image.Image, exif: Image.Exif) -> tuple[float, float] | None:
+    """Pixels an inch along (height, width) as stored, if the file really says so."""
+    if image.format == "TIFF":
+        stated = {Exif.XResolution, Exif.YResolution} <= set(image.tag_v2)  # type: ignore[attr-defined]
+    elif image.format in ("JPEG", "MPO"):
+        stated = image.info.get("jfif_unit") in (1, 2)
+    else:
+        stated = "dpi" in image.info
     try:
-        across, down = (float(value) for value in image.info["dpi"])
+        if stated:
+            across, down = (float(value) for value in image.info["dpi"])
+        else:
+            inch = INCHES[exif.get(Exif.ResolutionUnit, 2)]
+            across = float(exif[Exif.XResolution]) * inch
+            down = float(exif[Exif.YResolution]) * inch
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
         return None
-    if not (0 < across < float("inf") and 0 < down < float("inf")):
-        return None
-    return (across, down) if turned else (down, across)
+    return (down, across) if 0 < across < 1e9 and 0 < down < 1e9 else None
+
+
+def _dropped(image: Image.Image) -> list[str]:
+    """What a file says that is not carried over, in words."""
+    found = []
+    if {"xmp", "XML:com.adobe.xmp"} & set(image.info):
+        found.append("XMP")
+    if image.info.get("comment"):
+        found.append("comment")
+    if set(getattr(image, "text", ())) - {"XML:com.adobe.xmp", "Raw profile type exif"}:
+        found.append("text")
+    if image.format == "TIFF" and set(TIFF_TAGS) & set(image.tag_v2):  # type: ignore[attr-defined]
+        found.append("descriptive tags")
+    return found

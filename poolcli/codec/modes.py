@@ -130,7 +130,7 @@ def to_palette(image: Image.Image) -> tuple[Image.Image, bool]:
     if image.mode in ("1", "L"):
         return image, True
     alpha = np.asarray(image.getchannel("A")) if image.mode in ("LA", "RGBA") else None
-    colour = image.convert("RGB")
+    colour = image.convert("RGB") if alpha is None else _without_hidden(image, alpha)
     opaque = GIF_COLOURS if alpha is None else GIF_COLOURS - 1
     fits = colour.getcolors(opaque) is not None
     palette = colour.quantize(opaque, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
@@ -144,7 +144,21 @@ def to_palette(image: Image.Image) -> tuple[Image.Image, bool]:
     return keyed, fits and bool(np.isin(alpha, (0, 255)).all())
 
 
+def _without_hidden(image: Image.Image, alpha: NDArray[np.uint8]) -> Image.Image:
+    """The colours of a picture, those that won't be seen all like one that will."""
+    colours = np.array(image.convert("RGB"))
+    visible = alpha >= OPAQUE_FROM
+    colours[~visible] = colours[visible][0] if visible.any() else 0
+    return Image.fromarray(colours)
+
+
 def _palette_is_grey(image: Image.Image) -> bool:
-    """Whether every entry of the palette has equal red, green and blue."""
-    entries = image.getpalette("RGB") or []
-    return entries[::3] == entries[1::3] == entries[2::3]
+    """Whether every entry of the palette has equal red, green and blue; nothing is decoded."""
+    if image.palette is None:
+        return False
+    raw_mode, entries = image.palette.getdata()
+    if raw_mode.endswith(";L"):  # all reds first, then all greens
+        third = len(entries) // 3
+        return entries[:third] == entries[third : 2 * third] == entries[2 * third :]
+    step = 4 if raw_mode in ("BGRX", "RGBX", "RGBA", "BGRA") else 3
+    return entries[::step] == entries[1::step] == entries[2::step]

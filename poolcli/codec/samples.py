@@ -10,6 +10,7 @@ from typing import BinaryIO, Final
 
 from PIL import Image
 
+from poolcli.codec import chunks
 from poolcli.errors import PoolError
 
 BITS_PER_SAMPLE: Final = 258
@@ -73,9 +74,7 @@ def check_avif(stream: BinaryIO, allow_depth_loss: bool) -> None:
     Raises:
         PoolError: it is one, and its depth may not be lost.
     """
-    stream.seek(0)
-    content = stream.read()
-    boxes = content.split(b"av1C")[1:]
+    boxes = list(chunks.find_boxes(stream, b"av1C"))
     deep = [box[2] for box in boxes if len(box) > 2 and box[2] & 0x40]
     if allow_depth_loss or (boxes and not deep):
         return

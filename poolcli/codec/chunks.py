@@ -1,0 +1,59 @@
+"""The parts of container files, found by hopping from length to length."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, Final
+
+PNG_BEGIN: Final = 8
+RIFF_BEGIN: Final = 12
+BOX_CONTAINERS: Final = {b"meta": 4, b"iprp": 0, b"ipco": 0}
+"""ISO media boxes on the way to a picture's properties, and the bytes before what they hold."""
+
+
+def find_png(stream: BinaryIO, wanted: bytes) -> bytes | None:
+    """The body of the first PNG chunk of a name, or None."""
+    at, end = PNG_BEGIN, stream.seek(0, 2)
+    while at + 12 <= end:
+        stream.seek(at)
+        length, name = struct.unpack(">I4s", stream.read(8))
+        if name == wanted:
+            return stream.read(length)
+        at += length + 12
+    return None
+
+
+def riff_names(stream: BinaryIO) -> Iterator[bytes]:
+    """The names of the outermost chunks of a RIFF file such as WebP."""
+    at, end = RIFF_BEGIN, stream.seek(0, 2)
+    while at + 8 <= end:
+        stream.seek(at)
+        name, length = struct.unpack("<4sI", stream.read(8))
+        yield name
+        at += 8 + length + length % 2
+
+
+def find_boxes(stream: BinaryIO, wanted: bytes) -> Iterator[bytes]:
+    """The bodies of all ISO media boxes of a name among the properties of pictures."""
+    yield from _boxes(stream, wanted, 0, stream.seek(0, 2))
+
+
+def _boxes(stream: BinaryIO, wanted: bytes, at: int, end: int) -> Iterator[bytes]:
+    """Those between two positions; boxes lie in boxes."""
+    while at + 8 <= end:
+        stream.seek(at)
+        length, name = struct.unpack(">I4s", stream.read(8))
+        begin = at + 8
+        if length == 1:
+            (length,) = struct.unpack(">Q", stream.read(8).rjust(8, b"\0"))
+            begin += 8
+        stop = min(end, at + length) if length else end
+        if stop < begin:
+            return
+        if name == wanted:
+            stream.seek(begin)
+            yield stream.read(stop - begin)
+        elif name in BOX_CONTAINERS:
+            yield from _boxes(stream, wanted, begin + BOX_CONTAINERS[name], stop)
+        at = stop
