@@ -115,12 +115,12 @@ def find_exif(image: Image.Image, stream: BinaryIO) -> ExifFound:
     try:
         with warnings.catch_warnings(record=True) as complaints:
             warnings.simplefilter("always")
+            if image.format != "TIFF":
+                probe = Image.Exif()  # a new one: Pillow may have tried already, and keeps still
+                probe.load(image.info.get("exif") or b"")
+                probe.tobytes()
             exif = image.getexif()
-            for tag in list(exif):
-                exif.get(tag)
-            for part in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-                if part in exif:
-                    exif.get_ifd(part)
+            exif.tobytes()
         if not complaints:
             return ExifFound(exif)
         reason = str(complaints[0].message)
@@ -183,8 +183,8 @@ def _without_stale(exif: Image.Exif) -> Image.Exif | None:
 
 def _exif_bytes(exif: Image.Exif, dpi: tuple[float, float] | None) -> bytes | None:
     """EXIF with the resolution as it is now, and with every byte of its texts."""
-    for tag in RESOLUTION:
-        exif.pop(tag, None)
+    for stale in RESOLUTION:
+        exif.pop(stale, None)
     if dpi is not None:
         down, across = (Fraction(value).limit_denominator(10000) for value in dpi)
         exif[Exif.XResolution], exif[Exif.YResolution] = across, down
@@ -193,7 +193,7 @@ def _exif_bytes(exif: Image.Exif, dpi: tuple[float, float] | None) -> bytes | No
     for each in (exif, *parts):
         for tag, value in list(each.items()):
             if isinstance(value, str) and not value.isascii():
-                each[int(tag)] = value.encode("latin-1", "replace")  # as Pillow read it
+                each[tag] = value.encode("latin-1", "replace")  # as Pillow read it
     return exif.tobytes() if len(exif) else None
 
 
