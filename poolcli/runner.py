@@ -110,6 +110,7 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
             outcome.input_bytes = stream.seek(0, 2)
         if choices.linear and (reason := header.unlike_srgb()):
             outcome.warnings.append(f"averaged by the curve of sRGB, but {reason}")
+        outcome.notes += header.converted
         picture = codec.decode(header)
     del header
     outcome.warnings += picture.metadata.warnings

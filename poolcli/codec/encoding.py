@@ -12,7 +12,7 @@ from PIL import Image
 from poolcli.codec import deep, modes, npy, pnm
 from poolcli.codec.headers import Storage
 from poolcli.codec.metadata import Metadata
-from poolcli.formats import Format, OptionValue, Saving
+from poolcli.formats import MODE_NAMES, Format, OptionValue, Saving
 
 DEFAULTS: Final[dict[str, dict[str, OptionValue]]] = {
     "png": {"compress_level": 4},
@@ -50,6 +50,8 @@ def write_bytes(picture: Picture, target: Format, saving: Saving) -> tuple[memor
     stored = target.stored_mode(picture.mode)
     described, lost = picture.metadata.arguments(target, saving.strip)
     notes = [f"{target.name} has no place for the {what}" for what in lost]
+    if stored != picture.mode:
+        notes.append(f"it was written as {MODE_NAMES[stored]}")
     if target.name == "npy":
         return npy.write(picture.array).getbuffer(), notes
     arguments = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Final
 
@@ -52,6 +52,7 @@ class Header:
         describe: reads what stands beside them; called after `read`.
         unlike_srgb: says why the values aren't sRGB's code for light; empty where they are.
         source: how the file is stored.
+        converted: what is done to its pixels before they are pooled, in words.
     """
 
     format: str
@@ -65,6 +66,7 @@ class Header:
     describe: Callable[[], Metadata]
     unlike_srgb: Callable[[], str]
     source: Storage
+    converted: tuple[str, ...] = ()
 
 
 def read_header(stream: BinaryIO, allow_depth_loss: bool) -> Header:
@@ -153,7 +155,18 @@ def _header_of(image: Image.Image, stream: BinaryIO) -> Header:
         describe=lambda: meta.read(image, found, turned=turned >= 5),
         unlike_srgb=lambda: meta.find_light(image, stream),
         source=Storage(lossy=lossy, jpeg_tables=_jpeg_tables(image)),
+        converted=tuple(_converted(image, turned)),
     )
+
+
+def _converted(image: Image.Image, orientation: int) -> Iterator[str]:
+    """What is done to the pixels of an image on their way into a picture, in words."""
+    if image.mode in ("P", "PA"):
+        yield "its palette was applied"
+    if "transparency" in image.info:
+        yield "its transparent key became alpha"
+    if orientation != 1:
+        yield "it was turned upright"
 
 
 def _as_deep_png(header: Header, image: Image.Image, stream: BinaryIO) -> Header:
