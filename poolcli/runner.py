@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import traceback
 from dataclasses import dataclass
@@ -99,30 +98,26 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
     started = clock()
     outcome.input_bytes = job.source.size()
     with job.source.open() as stream:
-        like = os.stat(job.source.path) if work.preserve else None
         header = codec.identify(stream, work.max_pixels, allow_depth_loss=work.allow_depth_loss)
         target = job.format or by_name(header.format)
-        _foresee(header, target, work, outcome)
+        rounds = _foresee(header, target, work, outcome)
+        if outcome.input_bytes is None:
+            outcome.input_bytes = stream.seek(0, 2)
         if work.dry_run:
             outcome.status = "planned"
             return
-        if outcome.input_bytes is None:
-            outcome.input_bytes = stream.seek(0, 2)
-        if choices.linear and (reason := header.unlike_srgb()):
-            outcome.warnings.append(f"averaged by the curve of sRGB, but {reason}")
-        outcome.notes += header.converted
         picture = codec.decode(header)
     del header
     outcome.warnings += picture.metadata.warnings
     decoded = clock()
     pooled = colour.pool(picture, choices)
     del picture
-    if not target.holds(pooled.mode):
+    if rounds:
         pooled = colour.shallow(pooled)
-        outcome.warnings.append("its samples were rounded to 8 bits")
     finished = clock()
     octets, lost = codec.encode(pooled, target, work.saving)
     outcome.notes += lost
+    like = job.source.status() if work.preserve else None
     job.target.write(octets, overwrite=work.overwrite, like=like)
     outcome.output_bytes = len(octets)
     outcome.read_seconds = decoded - started
@@ -131,14 +126,15 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
     outcome.status = "done"
 
 
-def _foresee(header: codec.Header, target: Format, work: Work, outcome: Outcome) -> None:
-    """What the header alone tells of the result, and refuses."""
+def _foresee(header: codec.Header, target: Format, work: Work, outcome: Outcome) -> bool:
+    """What the header alone tells of the result, and refuses; whether 8 bits must do."""
     mode = work.choices.mode(header.mode)
     stored = target.stored_mode(mode, allow_depth_loss=work.allow_depth_loss)
     height, width, *channels = header.shape
     rows, columns = work.choices.window.axes((height, width))
     target.check_extent(rows.out, columns.out)
-    if mode != header.mode or not target.holds(mode):
+    rounds = not target.holds(mode)
+    if mode != header.mode or rounds:
         channels = [codec.CHANNELS[mode]] if mode in codec.CHANNELS else []
     outcome.frames = header.frames
     outcome.input_shape = header.shape
@@ -146,5 +142,11 @@ def _foresee(header: codec.Header, target: Format, work: Work, outcome: Outcome)
     outcome.padding = ((rows.before, rows.after), (columns.before, columns.after))
     outcome.dropped = (rows.dropped, columns.dropped)
     outcome.has_gaps = rows.has_gaps or columns.has_gaps
+    if rounds or header.rounded:
+        outcome.warnings.append("its samples are rounded to 8 bits")
+    if work.choices.linear and (reason := header.unlike_srgb()):
+        outcome.warnings.append(f"averaged by the curve of sRGB, but {reason}")
+    outcome.notes += header.converted
     outcome.mode = stored
     outcome.dtype = str(codec.DTYPES.get(stored, header.dtype).newbyteorder("="))
+    return rounds

@@ -53,6 +53,7 @@ class Header:
         unlike_srgb: says why the values aren't sRGB's code for light; empty where they are.
         source: how the file is stored.
         converted: what is done to its pixels before they are pooled, in words.
+        rounded: whether they only come rounded to 8 bits.
     """
 
     format: str
@@ -67,6 +68,7 @@ class Header:
     unlike_srgb: Callable[[], str]
     source: Storage
     converted: tuple[str, ...] = ()
+    rounded: bool = False
 
 
 def read_header(stream: BinaryIO, allow_depth_loss: bool) -> Header:
@@ -119,7 +121,7 @@ def _identify_image(stream: BinaryIO, allow_depth_loss: bool, magic: bytes) -> H
     if image.format == "PPM" and (head := pnm.read_header(stream)) is not None:
         return _as_pnm(header, head, stream)
     if image.format == "AVIF":
-        samples.check_avif(stream, allow_depth_loss)
+        return replace(header, rounded=samples.avif_is_rounded(stream, allow_depth_loss))
     return header
 
 

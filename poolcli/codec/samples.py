@@ -68,15 +68,19 @@ def tiff_is_deep(image: Image.Image) -> bool:
     )
 
 
-def check_avif(stream: BinaryIO, allow_depth_loss: bool) -> None:
-    """Refuse an AVIF of 10 or 12 bits: the third byte of each av1C box says so.
+def avif_is_rounded(stream: BinaryIO, allow_depth_loss: bool) -> bool:
+    """Whether an AVIF has 10 or 12 bits, which Pillow rounds to 8.
+
+    The third byte of each av1C box says so (AV1 in ISO media, 2.3.3).
 
     Raises:
-        PoolError: it is one, and its depth may not be lost.
+        PoolError: it has, and its depth may not be lost.
     """
     boxes = list(chunks.find_boxes(stream, b"av1C"))
     deep = [box[2] for box in boxes if len(box) > 2 and box[2] & 0x40]
-    if allow_depth_loss or (boxes and not deep):
-        return
+    if boxes and not deep:
+        return False
+    if allow_depth_loss:
+        return True
     depth = f"{12 if deep[0] & 0x20 else 10}-bit AVIF" if deep else "AVIF of untold depth"
     raise PoolError(f"{depth} can only be read as 8 bits", "give --allow-depth-loss")

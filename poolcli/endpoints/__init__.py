@@ -45,24 +45,29 @@ class Source:
         Raises:
             PoolError: it can't be read.
         """
-        if self.is_stdin:
-            return BytesIO(sys.stdin.buffer.read())
         try:
+            if self.is_stdin:
+                return BytesIO(sys.stdin.buffer.read())
             stream = open(self.path, "rb")  # noqa: SIM115  # the caller closes it
+            if stream.seekable():
+                return stream
+            with stream:
+                return BytesIO(stream.read())
         except OSError as fault:
             raise _reading(fault) from None
-        if stream.seekable():
-            return stream
-        with stream:
-            return BytesIO(stream.read())
+
+    def status(self) -> os.stat_result | None:
+        """The status of a regular file, else None."""
+        with suppress(OSError):
+            status = os.fstat(STDIN_FD) if self.is_stdin else os.stat(self.path)
+            if stat.S_ISREG(status.st_mode):
+                return status
+        return None
 
     def size(self) -> int | None:
         """The bytes of a regular file, else None."""
-        with suppress(OSError):
-            status = os.stat(self.path) if not self.is_stdin else None
-            if status is not None and stat.S_ISREG(status.st_mode):
-                return status.st_size
-        return None
+        status = self.status()
+        return None if status is None else status.st_size
 
 
 @dataclass(frozen=True, slots=True)
