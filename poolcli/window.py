@@ -83,7 +83,7 @@ class Axis:
             return self.out > 1 and self.stride > self.size
         axis = self.trimmed()
         last = axis.start(axis.out - 1)
-        reach = min(last + axis.span, axis.extent)
+        reach = min(self.start(self.out - 1) + self.span, self.extent)
         read = bytearray(reach)
         for offset in range(0, axis.span, axis.dilation):
             first = axis.start(0) + offset
@@ -91,7 +91,7 @@ class Axis:
                 first %= axis.stride
             taken = range(first, min(last + offset + 1, reach), axis.stride)
             read[taken.start : taken.stop : taken.step] = b"\1" * len(taken)
-        return 0 in read[max(0, axis.start(0)) :]
+        return 0 in read[max(0, self.start(0)) :]
 
     def trimmed(self) -> Axis:
         """The same windows without the taps that no window has on a pixel.

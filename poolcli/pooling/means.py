@@ -149,7 +149,7 @@ def weighted_integer_mean(
         part *= weights[rows, columns].astype(dtype)[..., None]
         return part.reshape(part.shape[0], -1)
 
-    weight_of = pixels(weights.astype(dtype, copy=False)[..., None])
+    weight_of = _then(pixels(weights[..., None]), lambda block: block.astype(dtype, copy=False))
     for tile in grid.tiles(dtype.itemsize):
         target = out[tile]
         divisor = np.empty((*tile.shape, 1), dtype)
