@@ -303,7 +303,7 @@ def _exit_code() -> int:
 
     try:
         code = group.main(prog_name="poolcli", standalone_mode=False)
-        sys.stdout.flush() if sys.stdout else None
+        endpoints.flush()
         return code if isinstance(code, int) else report.EXIT_DONE
     except click.exceptions.NoArgsIsHelpError as usage:
         console.plain(usage.format_message())

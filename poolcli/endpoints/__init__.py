@@ -198,6 +198,12 @@ def print_line(text: str) -> None:
     write_all(STDOUT_FD, text.encode("ascii") + b"\n")
 
 
+def flush() -> None:
+    """Send what is printed on its way, while a failure can still be told."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
 def silence_stdout() -> None:
     """Point a broken standard output at nothing, so that Python's own flush says nothing."""
     with suppress(OSError):

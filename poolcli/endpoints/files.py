@@ -69,9 +69,11 @@ def _write_hidden(
 ) -> None:
     """Write, dress, sync and name a file, in that order."""
     _sweep(folder)
-    with _hidden(folder, named=overwrite) as (descriptor, name):
+    old = _status(path) if overwrite else None
+    model = like or old
+    with _hidden(folder, named=overwrite, private=model is not None) as (descriptor, name):
         write_all(descriptor, octets)
-        _dress(descriptor, like or (_status(path) if overwrite else None), times=like is not None)
+        _dress(descriptor, model, times=like is not None)
         if syncs:
             os.fsync(descriptor)
         if name is None:
@@ -106,12 +108,16 @@ def _remove_folders(made: list[str]) -> None:
 
 
 @contextmanager
-def _hidden(folder: str, named: bool) -> Iterator[tuple[int, str | None]]:
-    """A new file that nobody sees: without a name where that can be had, else a temporary one."""
-    descriptor = None if named else _unnamed(folder)
+def _hidden(folder: str, *, named: bool, private: bool) -> Iterator[tuple[int, str | None]]:
+    """A new file that nobody sees: without a name where that can be had, else a temporary one.
+
+    A private one is its owner's alone until it gets the mode bits of another file.
+    """
+    mode = 0o600 if private else 0o666
+    descriptor = None if named else _unnamed(folder, mode)
     name = None
     if descriptor is None:
-        descriptor, name = _temporary(folder)
+        descriptor, name = _temporary(folder, mode)
     try:
         yield descriptor, name
     finally:
@@ -121,26 +127,26 @@ def _hidden(folder: str, named: bool) -> Iterator[tuple[int, str | None]]:
         os.close(descriptor)
 
 
-def _unnamed(folder: str) -> int | None:
+def _unnamed(folder: str, mode: int) -> int | None:
     """A file without a name, which vanishes unless it is given one; None where there are none."""
     flag = getattr(os, "O_TMPFILE", 0)
     if not flag or not os.path.isdir("/proc/self/fd"):
         return None
     try:
-        return os.open(folder, flag | os.O_WRONLY, 0o666)
+        return os.open(folder, flag | os.O_WRONLY, mode)
     except OSError as fault:
         if fault.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
             return None
         raise
 
 
-def _temporary(folder: str) -> tuple[int, str]:
+def _temporary(folder: str, mode: int) -> tuple[int, str]:
     """A temporary file, locked for as long as it is open, so that nobody sweeps it away."""
     while True:
         name = os.path.join(folder, f".poolcli-{secrets.token_hex(4)}.tmp")
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         try:
-            descriptor = os.open(name, flags, 0o666)
+            descriptor = os.open(name, flags, mode)
         except FileExistsError:
             continue
         if fcntl is None:
