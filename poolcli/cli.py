@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Generator
 from contextlib import closing
 from functools import partial
@@ -292,48 +294,64 @@ class _Interrupts:
 
 def main() -> NoReturn:
     """Run the command line, print what went wrong in one line, and exit."""
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(_exit_code())
+    try:
+        signal.signal(signal.SIGTERM, _terminate)
+        code = _invoke()
+    except click.exceptions.Exit as end:
+        code = end.exit_code
+    except SystemExit:  # completion's
+        raise
+    except BaseException as fault:  # noqa: BLE001  # every ending has its code and its line
+        code = _ending(fault)
+    sys.exit(code)
 
 
-def _exit_code() -> int:
-    """What every ending means to the shell."""
+def _invoke() -> int:
+    """Parse and run; Click's own `main` would give pipes and signals endings of its own."""
+    if "_POOLCLI_COMPLETE" in os.environ:
+        group.main(prog_name="poolcli")
+    with group.make_context("poolcli", sys.argv[1:]) as context:
+        code = group.invoke(context)
+    from poolcli import endpoints
+
+    endpoints.flush()
+    return code if isinstance(code, int) else 0
+
+
+def _ending(fault: BaseException) -> int:
+    """What an ending means to the shell, said in one line."""
     from poolcli import console, endpoints, report
     from poolcli.errors import PoolError
 
-    try:
-        code = group.main(prog_name="poolcli", standalone_mode=False)
-        endpoints.flush()
-        return code if isinstance(code, int) else report.EXIT_DONE
-    except click.exceptions.NoArgsIsHelpError as usage:
-        console.plain(usage.format_message())
-        return report.EXIT_USAGE
-    except click.UsageError as usage:
-        verb = usage.ctx.command_path if usage.ctx else "poolcli"
-        message = usage.format_message().rstrip(".").replace("\n", " ")
-        console.error(message, f"see {verb} --help")
-        return report.EXIT_USAGE
-    except PoolError as refusal:
-        console.error(refusal.message, refusal.remedy)
-        return report.EXIT_USAGE
-    except (KeyboardInterrupt, click.Abort):
-        console.error("interrupted", "nothing half-written was left")
-        return report.EXIT_INTERRUPTED
-    except Terminated:
-        console.error("terminated", "nothing half-written was left")
-        return report.EXIT_TERMINATED
-    except BrokenPipeError:
-        endpoints.silence_stdout()
-        return report.EXIT_READER_GONE
-    except OSError as fault:
-        console.error(f"standard output can't be written: {fault.strerror}")
-        endpoints.silence_stdout()
-        return report.EXIT_FAILED
-    except Exception as fault:  # the last resort: our own fault, in one line all the same
-        console.error(f"poolcli failed: {type(fault).__name__}: {fault}", "please report it")
-        if sys.argv.count("-v") > 1 or "-vv" in sys.argv:
-            raise
-        return report.EXIT_FAULT
+    match fault:
+        case click.exceptions.NoArgsIsHelpError():
+            console.plain(fault.format_message())
+            return report.EXIT_USAGE
+        case click.UsageError():
+            verb = fault.ctx.command_path if fault.ctx else "poolcli"
+            message = fault.format_message().rstrip(".").replace("\n", " ")
+            console.error(message, f"see {verb} --help")
+            return report.EXIT_USAGE
+        case PoolError():
+            console.error(fault.message, fault.remedy)
+            return report.EXIT_USAGE
+        case KeyboardInterrupt() | click.Abort():
+            console.error("interrupted", "nothing half-written was left")
+            return report.EXIT_INTERRUPTED
+        case Terminated():
+            console.error("terminated", "nothing half-written was left")
+            return report.EXIT_TERMINATED
+        case BrokenPipeError():
+            endpoints.silence_stdout()
+            return report.EXIT_READER_GONE
+        case OSError():
+            console.error(f"standard output can't be written: {fault.strerror}")
+            endpoints.silence_stdout()
+            return report.EXIT_FAILED
+    console.error(f"poolcli failed: {type(fault).__name__}: {fault}", "please report it")
+    if sys.argv.count("-v") > 1 or "-vv" in sys.argv:
+        console.plain("".join(traceback.format_exception(fault)))
+    return report.EXIT_FAULT
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:

@@ -181,7 +181,7 @@ class Console:
             highlight=False,
             emoji=False,
             force_terminal=True if self.color == "always" else None,
-            no_color=no_color or None,
+            color_system=None if no_color else "auto",
         )
 
 

@@ -130,6 +130,8 @@ def plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
         raise _refuse("no picture is named", "name an INPUT and an OUTPUT, or pipe one in")
     elif len(paths) == 1:
         raise _refuse(f"{paths[0]} is the only path", "name the output too, or - for a pipe")
+    if "" in paths:
+        raise _refuse("a path is empty", "name a file, or - for a pipe")
     *inputs, output = paths
     target = Target.at(output)
     if target.is_stream or not _is_folder(inputs, output, policy):
@@ -166,16 +168,16 @@ def _single(inputs: list[str], target: Target, policy: Policy) -> Job:
         raise _refuse("--name needs a folder as OUTPUT", f"end it in {os.sep}, or leave --name out")
     (path,) = inputs
     source = Source(path)
-    if source.is_stdin and endpoints.stdin_is_terminal():
-        raise _refuse(
-            "a picture would be read from the terminal", "pipe one in with < in.png, or name a file"
-        )
+    try:
+        source.check()
+        if target.is_stream:
+            target.check()
+    except PoolError as refusal:
+        raise _refuse(refusal.message, refusal.remedy) from None
+    if endpoints.same_file(source.status(), target.status()):
+        raise _refuse(f"{target.path} is the input itself", "choose another name for the output")
     form = by_name(policy.format) if policy.format else None
     if target.is_stream:
-        try:
-            target.check()
-        except PoolError as refusal:
-            raise _refuse(refusal.message, refusal.remedy) from None
         return Job(source, target, form)
     form = form or by_suffix(os.path.splitext(target.path)[1])
     if form is None:
@@ -187,8 +189,6 @@ def _single(inputs: list[str], target: Target, policy: Policy) -> Job:
     folder = os.path.dirname(target.path) or os.curdir
     if not os.path.isdir(folder):
         raise _refuse(f"{target.path}: there is no folder {folder}", f"make it: mkdir -p {folder}")
-    if endpoints.same_file(path, target.path):
-        raise _refuse(f"{target.path} is the input itself", "choose another name for the output")
     exists = os.path.lexists(target.path)
     if exists and not (policy.overwrite or policy.skip_existing):
         raise _refuse(f"{target.path} exists already", "use --overwrite or --skip-existing")

@@ -130,6 +130,7 @@ def _foresee(header: codec.Header, target: Format, work: Work, outcome: Outcome)
     """What the header alone tells of the result, and refuses; whether 8 bits must do."""
     mode = work.choices.mode(header.mode)
     stored = target.stored_mode(mode, allow_depth_loss=work.allow_depth_loss)
+    codec.check_writable(target, stored)
     height, width, *channels = header.shape
     rows, columns = work.choices.window.axes((height, width))
     target.check_extent(rows.out, columns.out)
@@ -148,5 +149,6 @@ def _foresee(header: codec.Header, target: Format, work: Work, outcome: Outcome)
         outcome.warnings.append(f"averaged by the curve of sRGB, but {reason}")
     outcome.notes += header.converted
     outcome.mode = stored
-    outcome.dtype = str(codec.DTYPES.get(stored, header.dtype).newbyteorder("="))
+    dtype = codec.DTYPES.get(stored, header.dtype).newbyteorder("=")
+    outcome.dtype = "uint8" if dtype == bool and work.choices.method == "avg" else str(dtype)
     return rounds

@@ -200,7 +200,7 @@ class Window:
             padded = f" ({n + before + after} with padding)" if before + after else ""
             raise PoolError(
                 f"the window spans {span} pixels but the picture's {name} is {n}{padded}",
-                "choose a smaller size or dilation, or use ceil_mode or padding same",
+                "choose a smaller size or dilation, or use ceil mode or padding same",
             )
         axis = Axis(n, k, s, d, before, after, out)
         _check_windows(axis, name)

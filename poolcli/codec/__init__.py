@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from PIL import Image, ImageColor
 
-from poolcli.codec import modes
+from poolcli.codec import deep, modes
 from poolcli.codec.encoding import Picture, write_bytes
 from poolcli.codec.headers import Header, read_header
 from poolcli.codec.modes import CHANNELS, DTYPES
@@ -77,6 +77,16 @@ def encode(picture: Picture, target: Format, saving: Saving) -> tuple[memoryview
     return octets, tuple(notes)
 
 
+def check_writable(target: Format, stored: str) -> None:
+    """Refuse a mode for which an optional library is missing.
+
+    Raises:
+        PoolError: naming the library.
+    """
+    if target.name in ("png", "tiff") and stored not in modes.IMAGE_MODES:
+        deep.require()
+
+
 def parse_color(text: str) -> tuple[int, int, int]:
     """A colour name, ``#rrggbb`` or ``rgb(…)`` as 8-bit red, green and blue.
 
@@ -112,6 +122,7 @@ __all__ = [
     "DTYPES",
     "Header",
     "Picture",
+    "check_writable",
     "decode",
     "encode",
     "identify",

@@ -70,14 +70,24 @@ class Tiff:
         return down, across
 
 
+def require() -> None:
+    """Make sure that both libraries are there.
+
+    Raises:
+        PoolError: one is missing.
+    """
+    _library("imagecodecs")
+    _library("tifffile")
+
+
 def open_tiff(stream: BinaryIO) -> tuple[Tiff, int]:
     """The first page of a TIFF, and the number of pages.
 
     Raises:
         PoolError: tifffile is missing, or the samples are none that can be pooled.
     """
+    require()
     tifffile = _library("tifffile")
-    _library("imagecodecs")
     stream.seek(0)
     pages = tifffile.TiffFile(stream).pages
     page = pages[0]

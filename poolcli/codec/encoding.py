@@ -73,7 +73,8 @@ def _encode_image(
     image = modes.to_image(picture.array, picture.mode, stored)
     if "compression" in arguments:
         word = arguments["compression"]
-        arguments["compression"] = COMPRESSIONS.get(word, word)
+        # libtiff would turn YCbCr into RGB to compress it
+        arguments["compression"] = "raw" if stored == "YCbCr" else COMPRESSIONS.get(word, word)
     if target.name == "gif":
         image, complete = modes.to_palette(image)
         if not complete:

@@ -174,6 +174,7 @@ def _converted(image: Image.Image, orientation: int) -> Iterator[str]:
 def _as_deep_png(header: Header, image: Image.Image, stream: BinaryIO) -> Header:
     """The same with all 16 bits; Pillow still knows the metadata."""
     grey = image.tile[0].args in ("I;16B", "LA;16B")  # type: ignore[attr-defined]  # ImageFile's
+    deep.require()
     alpha = "transparency" in image.info or image.tile[0].args != "RGB;16B"  # type: ignore[attr-defined]
     mode = ("LA;16" if grey else "RGBA;16") if alpha else "RGB;16"
     return replace(
@@ -217,6 +218,7 @@ def _identify_tiff(stream: BinaryIO) -> Header:
         return Metadata(
             icc_profile=icc_profile if isinstance(icc_profile, bytes) else None,
             dpi=dpi[::-1] if dpi and turned >= 5 else dpi,
+            dropped=("descriptive tags",) if any(map(tiff.tag, meta.TIFF_TAGS)) else (),
         )
 
     return Header(

@@ -20,10 +20,11 @@ class Header(NamedTuple):
     shape: tuple[int, ...]
     is_fortran: bool
     dtype: np.dtype[Any]
+    begin: int
 
 
 def read_header(stream: BinaryIO) -> Header:
-    """The header, checked against the bytes that follow; the stream stands behind it then.
+    """The header, checked against the bytes that follow.
 
     Raises:
         PoolError: it is no single array of numbers of 2 or 3 axes, or not all of it is there.
@@ -34,19 +35,18 @@ def read_header(stream: BinaryIO) -> Header:
     read = (
         npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
     )
-    header = Header(*read(stream))
+    shape, is_fortran, dtype = read(stream)
+    header = Header(shape, is_fortran, dtype, stream.tell())
     if header.dtype.kind not in "biuf" or header.dtype.itemsize > 8:
         raise PoolError(
             f"its dtype is {header.dtype}", "save bool, integers or floats up to 64 bits"
         )
-    if len(header.shape) not in (2, 3) or 0 in header.shape:
+    if len(header.shape) not in (2, 3) or min(header.shape) < 1:
         raise PoolError(f"its shape is {header.shape}", "save (H, W) or (H, W, C)")
     expected = header.dtype.itemsize
     for extent in header.shape:
         expected *= extent
-    begin = stream.tell()
-    found = stream.seek(0, 2) - begin
-    stream.seek(begin)
+    found = stream.seek(0, 2) - header.begin
     if found != expected:
         raise PoolError(
             f"it has {found} bytes of elements, its header asks for {expected}",
@@ -56,7 +56,8 @@ def read_header(stream: BinaryIO) -> Header:
 
 
 def read(stream: BinaryIO, header: Header) -> NDArray[Any]:
-    """The array of a stream that stands behind the header; read-only."""
+    """The array behind a header; read-only."""
+    stream.seek(header.begin)
     flat = np.frombuffer(stream.read(), header.dtype)
     return flat.reshape(header.shape, order="F" if header.is_fortran else "C")
 

@@ -60,7 +60,7 @@ def read(stream: BinaryIO, header: Header) -> NDArray[Any]:
         count *= extent
     if header.kind in PLAIN:
         text = re.sub(rb"#[^\r\n]*", b"", content)
-        samples = np.array(text.split()[:count], np.int64).astype(header.dtype)
+        samples = np.array(text.split()[:count], np.int64)
     else:
         samples = np.frombuffer(content[: count * header.dtype.itemsize], header.dtype)
     if samples.size < count:

@@ -14,6 +14,7 @@ from poolcli.codec import chunks
 from poolcli.errors import PoolError
 
 BITS_PER_SAMPLE: Final = 258
+COMPRESSION: Final = 259
 PHOTOMETRIC: Final = 262
 SAMPLES_PER_PIXEL: Final = 277
 EXTRA_SAMPLES: Final = 338
@@ -43,6 +44,9 @@ HOLDS: Final = {
 }
 """(Pillow's mode, bits, sample format) in which the mode holds every bit of the file."""
 
+SWAPPED: Final = ("I", "F")
+"""The modes whose compressed samples Pillow swaps once too often in a big-endian TIFF."""
+
 INVERTED: Final = ("1", "L")
 """The modes that Pillow turns to black at 0 where a TIFF has white there."""
 
@@ -63,6 +67,7 @@ def tiff_is_deep(image: Image.Image) -> bool:
     return (
         not held
         or tags.get(SAMPLES_PER_PIXEL, 1) != len(image.getbands())
+        or (image.mode in SWAPPED and tags.prefix == b"MM" and tags.get(COMPRESSION, 1) != 1)
         or ASSOCIATED_ALPHA in tags.get(EXTRA_SAMPLES, ())
         or (tags.get(PHOTOMETRIC) == WHITE_IS_0 and image.mode not in INVERTED)
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO, Final
 
-from poolcli.endpoints.files import Octets, write_all, write_file
+from poolcli.endpoints.files import Octets, read_all, write_all, write_file
 from poolcli.errors import PoolError
 
 DASH: Final = "-"
@@ -47,7 +47,7 @@ class Source:
         """
         try:
             if self.is_stdin:
-                return BytesIO(sys.stdin.buffer.read())
+                return BytesIO(read_all(STDIN_FD))
             stream = open(self.path, "rb")  # noqa: SIM115  # the caller closes it
             if stream.seekable():
                 return stream
@@ -56,9 +56,29 @@ class Source:
         except OSError as fault:
             raise _reading(fault) from None
 
+    def check(self) -> None:
+        """Refuse to read from a person, or from nowhere.
+
+        Raises:
+            PoolError: it is a terminal, or standard input that is closed.
+        """
+        try:
+            terminal = os.isatty(STDIN_FD) if self.is_stdin else _is_terminal_path(self.path)
+            if self.is_stdin:
+                os.fstat(STDIN_FD)
+        except (OSError, ValueError):
+            if self.is_stdin:
+                raise PoolError("standard input is closed", "name a file") from None
+            return
+        if terminal:
+            raise PoolError(
+                "a picture would be read from the terminal",
+                "pipe one in with < in.png, or name a file",
+            )
+
     def status(self) -> os.stat_result | None:
         """The status of a regular file, else None."""
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             status = os.fstat(STDIN_FD) if self.is_stdin else os.stat(self.path)
             if stat.S_ISREG(status.st_mode):
                 return status
@@ -94,6 +114,15 @@ class Target:
     def is_stdout(self) -> bool:
         """Whether it is standard output, under any of its names."""
         return _descriptor(self.path) == STDOUT_FD
+
+    def status(self) -> os.stat_result | None:
+        """The status of what is there already, if that is a regular file, else None."""
+        number = _descriptor(self.path)
+        with suppress(OSError, ValueError):
+            status = os.stat(self.path) if number is None else os.fstat(number)
+            if stat.S_ISREG(status.st_mode):
+                return status
+        return None
 
     def check(self) -> None:
         """Refuse a stream that can't take pixels.
@@ -142,14 +171,6 @@ class Target:
             os.close(descriptor)
 
 
-def stdin_is_terminal() -> bool:
-    """Whether standard input is a person, or closed."""
-    try:
-        return os.isatty(STDIN_FD)
-    except OSError:
-        return True
-
-
 def stdin_is_piped() -> bool:
     """Whether standard input is a pipe or a file, so that a picture may be meant by it."""
     try:
@@ -159,12 +180,9 @@ def stdin_is_piped() -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
 
 
-def same_file(one: str, other: str) -> bool:
-    """Whether two paths lead to one file, by device and inode."""
-    try:
-        return os.path.samestat(os.stat(one), os.stat(other))
-    except OSError:
-        return False
+def same_file(one: os.stat_result | None, other: os.stat_result | None) -> bool:
+    """Whether two are one file, by device and inode."""
+    return one is not None and other is not None and os.path.samestat(one, other)
 
 
 def sync() -> None:
@@ -183,7 +201,7 @@ def folds_names(folder: str) -> bool:
         above, name = os.path.split(path)
         swapped = os.path.join(above, name.swapcase())
         if swapped != path and os.path.isdir(path):
-            return same_file(path, swapped)
+            return os.path.isdir(swapped) and os.path.samefile(path, swapped)
         path = above
     return False
 
@@ -219,6 +237,7 @@ def _reading(fault: OSError) -> PoolError:
 
 def _descriptor(path: str) -> int | None:
     """The number of the descriptor that a path names, or None."""
+    path = os.path.normpath(path)
     if path in STREAM_NAMES:
         return STREAM_NAMES[path]
     match = STREAM_NAME.fullmatch(path)

@@ -21,6 +21,7 @@ except ImportError:  # Windows has no advisory locks: stale temporaries stay the
     fcntl = None  # type: ignore[assignment]
 
 TEMPORARY: Final = re.compile(r"\.poolcli-[0-9a-f]{8}\.tmp")
+READ_BYTES: Final = 1 << 20
 Octets: TypeAlias = bytes | memoryview
 
 
@@ -32,6 +33,20 @@ def write_all(descriptor: int, octets: Octets) -> None:
             rest = rest[os.write(descriptor, rest) :]
         except BlockingIOError:
             select.select([], [descriptor], [])
+
+
+def read_all(descriptor: int) -> bytes:
+    """Read to the end, however long a pipe that doesn't block stays empty."""
+    parts: list[bytes] = []
+    while True:
+        try:
+            part = os.read(descriptor, READ_BYTES)
+        except BlockingIOError:
+            select.select([descriptor], [], [])
+            continue
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
 
 
 def write_file(

@@ -237,8 +237,10 @@ def _checked(array: Any) -> NDArray[Any]:
 
 
 def _stack(values: NDArray[Any]) -> NDArray[Any]:
-    """The same pixels as (H, W, C) numbers: a view."""
+    """The same pixels as (H, W, C) numbers: a view, but of a bool whose bytes aren't 0 and 1."""
     numbers = values.view(np.uint8) if values.dtype == np.bool_ else values
+    if values.dtype == np.bool_ and numbers.max(initial=0) > 1:
+        numbers = (numbers != 0).view(np.uint8)
     return numbers if numbers.ndim == 3 else numbers[..., None]
 
 
