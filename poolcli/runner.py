@@ -150,5 +150,5 @@ def _foresee(header: codec.Header, target: Format, work: Work, outcome: Outcome)
     outcome.notes += header.converted
     outcome.mode = stored
     dtype = codec.DTYPES.get(stored, header.dtype).newbyteorder("=")
-    outcome.dtype = "uint8" if dtype == bool and work.choices.method == "avg" else str(dtype)
+    outcome.dtype = "uint8" if dtype.kind == "b" and work.choices.method == "avg" else str(dtype)
     return rounds

@@ -107,7 +107,8 @@ def to_array(image: Image.Image, mode: str) -> NDArray[Any]:
     if mode == "LAB":
         return np.asarray(image) ^ LAB_SIGNS
     if mode == "1":
-        return np.asarray(image.convert("L")) != 0  # Pillow's own bool has bytes of 255
+        bits: NDArray[np.bool_] = np.asarray(image.convert("L")) != 0
+        return bits  # Pillow's own array of bool has bytes of 255
     return np.asarray(image).astype(DTYPES[mode], copy=False)
 
 
