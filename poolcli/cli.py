@@ -229,9 +229,9 @@ def _carry_out(plan: list[Job], work: Work, pace: _Pace, console: Console, as_js
             interrupts.stop |= pace.fail_fast and outcome.status == "failed"
     if interrupts.came:
         report.interruption = EXIT_INTERRUPTED
+    if report.done and plan[0].target.in_folder:
+        endpoints.sync()
     if not alone:
-        if report.done:
-            endpoints.sync()
         console.summary(report)
     if as_json:
         endpoints.print_line(report.as_json())
@@ -319,7 +319,9 @@ def _invoke() -> int:
 
 
 def _ending(fault: BaseException) -> int:
-    """What an ending means to the shell, said in one line."""
+    """What an ending means to the shell, said in one line; nothing interrupts it any more."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     from poolcli import console, endpoints, report
     from poolcli.errors import PoolError
 

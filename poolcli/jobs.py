@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Final, NamedTuple
 
@@ -29,6 +29,7 @@ class Job:
         bytes: the size of the input as far as the plan knows it.
         skip: whether there is nothing to do, since the result exists.
         refusal: why this picture fails without being opened; empty if it doesn't.
+        again: whether a worker died over it before, and may have written it already.
     """
 
     source: Source
@@ -37,6 +38,7 @@ class Job:
     bytes: int = 0
     skip: bool = False
     refusal: str = ""
+    again: bool = False
 
     @property
     def is_settled(self) -> bool:
@@ -135,10 +137,16 @@ def plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
     *inputs, output = paths
     target = Target.at(output)
     if target.is_stream or not _is_folder(inputs, output, policy):
-        jobs = [_single(inputs, target, policy)]
+        jobs, refusals = _single(inputs, target, policy)
     else:
-        jobs = _Batch(output, policy).jobs(inputs)
-    _check_saving(jobs, policy.saving)
+        jobs, refusals = _Batch(output, policy).jobs(inputs)
+    refusals += _saving_refusals(jobs, policy.saving)
+    if refusals:
+        raise PlanError(*refusals)
+    if not jobs:
+        raise NothingMatchedError(
+            "no picture was found", "check the names, --include and --exclude"
+        )
     return jobs
 
 
@@ -160,7 +168,7 @@ def _is_folder(inputs: list[str], output: str, policy: Policy) -> bool:
     return True
 
 
-def _single(inputs: list[str], target: Target, policy: Policy) -> Job:
+def _single(inputs: list[str], target: Target, policy: Policy) -> tuple[list[Job], list[Refusal]]:
     """One input, one output that is a stream or a file."""
     if len(inputs) != 1 or os.path.isdir(inputs[0]):
         raise _refuse(f"{target.path} takes one picture", "name a folder for several")
@@ -178,7 +186,7 @@ def _single(inputs: list[str], target: Target, policy: Policy) -> Job:
         raise _refuse(f"{target.path} is the input itself", "choose another name for the output")
     form = by_name(policy.format) if policy.format else None
     if target.is_stream:
-        return Job(source, target, form)
+        return [Job(source, target, form)], []
     form = form or by_suffix(os.path.splitext(target.path)[1])
     if form is None:
         suffix = os.path.splitext(target.path)[1]
@@ -190,24 +198,31 @@ def _single(inputs: list[str], target: Target, policy: Policy) -> Job:
     if not os.path.isdir(folder):
         raise _refuse(f"{target.path}: there is no folder {folder}", f"make it: mkdir -p {folder}")
     exists = os.path.lexists(target.path)
+    refusals = []
     if exists and not (policy.overwrite or policy.skip_existing):
-        raise _refuse(f"{target.path} exists already", "use --overwrite or --skip-existing")
-    return Job(source, target, form, source.size() or 0, skip=exists and policy.skip_existing)
+        remedy = "use --overwrite or --skip-existing"
+        refusals.append(Refusal(f"{target.path} exists already", remedy, []))
+    skip = exists and policy.skip_existing
+    return [Job(source, target, form, source.size() or 0, skip=skip)], refusals
 
 
-def _check_saving(jobs: list[Job], saving: Saving) -> None:
-    """Refuse options that no output's format has a use for, or values that are none."""
+def _saving_refusals(jobs: list[Job], saving: Saving) -> list[Refusal]:
+    """Options that no output's format has a use for, and values that are none."""
     written = {job.format.name: job.format for job in jobs if job.format is not None}
-    if len(written) == 0 or any(job.format is None and not job.refusal for job in jobs):
-        return
-    misfits = [set(saving.misfits(form)) for form in written.values()]
-    for misfit in sorted(set.intersection(*misfits)):
-        raise _refuse(f"{misfit} means nothing for {', '.join(sorted(written))}", "leave it out")
+    if not written or any(job.format is None and not job.refusal for job in jobs):
+        return []
+    misfits = set.intersection(*(set(saving.misfits(form)) for form in written.values()))
+    names = ", ".join(sorted(written))
+    refusals = [
+        Refusal(f"{misfit} means nothing for {names}", "leave it out", [])
+        for misfit in sorted(misfits)
+    ]
     for form in written.values():
         try:
             saving.for_format(form)
         except PoolError as refusal:
-            raise _refuse(refusal.message, refusal.remedy) from None
+            refusals.append(Refusal(refusal.message, refusal.remedy, []))
+    return refusals
 
 
 class _Batch:
@@ -220,82 +235,138 @@ class _Batch:
         self.format = by_name(policy.format) if policy.format else None
         self.output_id = _file_id(output)
         self.folds = endpoints.folds_names(output)
+        self.nameless: list[str] = []
+        self.outside: list[str] = []
+        self.taken: list[Target] = []
 
-    def jobs(self, inputs: list[str]) -> list[Job]:
-        """Find, name and check; all refusals are raised together."""
+    def jobs(self, inputs: list[str]) -> tuple[list[Job], list[Refusal]]:
+        """Find and name everything, and check it; all refusals are told together."""
         if self.policy.files_from is not None:
             found = self._listed(self.policy.files_from)
         else:
             found = (one for path in inputs for one in self._named(path))
+        jobs = [self._job(one) for one in found]
+        clashes = self._clashes(jobs)
         exists: list[str] = []
-        clashes: list[str] = []
-        itself: list[str] = []
-        jobs: list[Job] = []
-        taken: dict[str, str] = {}
-        input_ids: set[FileId] = set()
-        output_ids: list[tuple[FileId, str]] = []
-        for one in found:
-            job, source_id, target_id = self._job(one)
-            key = endpoints.folded(job.target.path) if self.folds else job.target.path
-            other = taken.setdefault(key, job.source.path)
-            if other != job.source.path:
-                clashes.append(f"{other} and {job.source.path}")
-                continue
-            if source_id is not None:
-                input_ids.add(source_id)
-            if target_id is not None:
-                output_ids.append((target_id, job.target.path))
-                if not (self.policy.overwrite or self.policy.skip_existing):
-                    exists.append(job.target.path)
-            jobs.append(job)
-        itself = [path for target_id, path in output_ids if target_id in input_ids]
-        _raise_all(itself, clashes, exists)
-        if not jobs:
-            raise NothingMatchedError(
-                "no picture was found", "check the names, --include and --exclude"
-            )
-        return jobs
+        if self.output_id is not None:
+            jobs = [self._against_existing(job, exists) for job in jobs]
+        refusals = [
+            Refusal("listed outside --relative-to", "give --relative-to DIR", self.outside),
+            Refusal("can't name an output", "choose another --name", self.nameless),
+            Refusal("would overwrite an input", "choose another output folder", self._inputs(jobs)),
+            Refusal("inputs with one output", "tell them apart with --name", clashes),
+            Refusal("exists already", "use --overwrite or --skip-existing", exists),
+        ]
+        return jobs, [one for one in refusals if one.names]
 
-    def _job(self, found: Found) -> tuple[Job, FileId | None, FileId | None]:
-        """One input's job, and what identifies its source and an existing target."""
+    def _job(self, found: Found) -> Job:
+        """One input's job, not yet compared with what exists."""
         folder, base = os.path.split(found.place)
         stem, suffix = os.path.splitext(base)
         own = by_suffix(suffix)
         form = self.format or own
-        refusal = found.refusal
+        refusal, size = found.refusal, 0
+        try:
+            status = os.stat(found.path)
+            size = status.st_size if stat.S_ISREG(status.st_mode) else 0
+        except (OSError, ValueError) as fault:
+            reason = fault.strerror if isinstance(fault, OSError) else str(fault)
+            refusal = refusal or f"it can't be read: {reason}"
         if form is None and not refusal:
             refusal = f"the suffix {suffix} names no format" if suffix else "it has no suffix"
         kept = suffix if form is None or own is form else form.suffixes[0]
         if self.policy.rename is not None:
             stem = self.policy.rename(found.path)
         name = f"{stem}{kept}"
-        if _is_no_name(stem) or len(os.fsencode(name)) > NAME_BYTES:
-            refusal = refusal or f"its output can't be called {name!r}"
-        target = Target(os.path.join(self.output, folder, name), is_stream=False, in_folder=True)
-        status = _status(found.path)
-        size = status.st_size if status is not None and stat.S_ISREG(status.st_mode) else 0
-        target_id = None if self.output_id is None else _taken_by(target.path)
-        skip = target_id is not None and self.policy.skip_existing
-        source_id = None if status is None else (status.st_dev, status.st_ino)
-        return (
-            Job(Source(found.path), target, form, size, skip=skip, refusal=refusal),
-            source_id,
-            target_id,
-        )
+        if not refusal and (_is_no_name(stem) or len(os.fsencode(name)) > NAME_BYTES):
+            self.nameless.append(f"{found.path} ({name})")
+        path = os.path.join(self.output, folder, name)
+        target = Target(path, is_stream=False, in_folder=True)
+        return Job(Source(found.path), target, form, size, refusal=refusal)
+
+    def _clashes(self, jobs: list[Job]) -> list[str]:
+        """Inputs that would have one output; the same input twice is left out once instead."""
+        taken: set[str] = set()
+        clashing: list[int] = []
+        for number, job in enumerate(jobs):
+            key = self._key(job)
+            if job.refusal:
+                continue
+            if key in taken:
+                clashing.append(number)
+            taken.add(key)
+        if not clashing:
+            return []
+        first: dict[str, Job] = {}
+        for job in jobs:
+            if not job.refusal:
+                first.setdefault(self._key(job), job)
+        clashes = []
+        for number in reversed(clashing):
+            job, other = jobs[number], first[self._key(jobs[number])]
+            if endpoints.same_file(job.source.status(), other.source.status()):
+                del jobs[number]
+            else:
+                clashes.append(f"{other.source.path} and {job.source.path}")
+        return clashes[::-1]
+
+    def _key(self, job: Job) -> str:
+        """What the output's file system knows a name by."""
+        return endpoints.folded(job.target.path) if self.folds else job.target.path
+
+    def _against_existing(self, job: Job, exists: list[str]) -> Job:
+        """The job, to be skipped or refused if something has its output's name."""
+        if job.refusal or not os.path.lexists(job.target.path):
+            return job
+        self.taken.append(job.target)
+        if self.policy.skip_existing:
+            return replace(job, skip=True)
+        if not self.policy.overwrite:
+            exists.append(job.target.path)
+        return job
+
+    def _inputs(self, jobs: list[Job]) -> list[str]:
+        """The outputs that exist and are inputs, under whatever name."""
+        taken = {}
+        for target in self.taken:
+            status = target.status()
+            if status is not None:
+                taken[status.st_dev, status.st_ino] = target.path
+        if not taken:
+            return []
+        found = []
+        for job in jobs:
+            status = job.source.status()
+            if status is not None and (status.st_dev, status.st_ino) in taken:
+                found.append(taken[status.st_dev, status.st_ino])
+        return found
 
     def _named(self, path: str) -> Iterator[Found]:
         """What an INPUT of the command line stands for."""
         if path == DASH:
             raise _refuse("- stands only for one picture", "name an output file, or - again")
         if not os.path.isdir(path):
-            yield Found(path, os.path.basename(path))
+            yield Found(path, os.path.basename(path.rstrip(os.sep)))
             return
         if self.output_id is not None and _file_id(path) == self.output_id:
             raise _refuse(f"{path} is both input and output", "choose another output folder")
-        yield from self._walk(path, "")
+        yield from self._walk(path)
 
-    def _walk(self, folder: str, place: str) -> Iterator[Found]:
-        """The pictures of a folder and, in sorted order, of those below it."""
+    def _walk(self, folder: str) -> Iterator[Found]:
+        """The pictures of a folder and of those below it, in sorted order, however deep."""
+        open_folders = [self._inside(folder, "")]
+        while open_folders:
+            for one in open_folders[-1]:
+                if isinstance(one, Found):
+                    yield one
+                else:
+                    open_folders.append(self._inside(*one))
+                    break
+            else:
+                open_folders.pop()
+
+    def _inside(self, folder: str, place: str) -> Iterator[Found | tuple[str, str]]:
+        """The pictures in a folder, and the folders (path, place) to go into."""
         try:
             with os.scandir(folder) as entries:
                 inside = sorted(entries, key=lambda entry: entry.name)
@@ -308,7 +379,7 @@ class _Batch:
             below = os.path.join(place, entry.name)
             if entry.is_dir(follow_symlinks=False):
                 if self.policy.recursive and not self._is_output(entry):
-                    yield from self._walk(entry.path, below)
+                    yield entry.path, below
             elif (
                 by_suffix(os.path.splitext(entry.name)[1])
                 and self._wanted(below)
@@ -339,7 +410,6 @@ class _Batch:
         base = os.path.abspath(self.policy.relative_to or os.curdir)
         output = os.path.abspath(self.output)
         prunes = output.startswith(os.path.join(base, ""))
-        outside = []
         seen = set()
         for path in _read_list(files_from, self.policy.null):
             full = os.path.abspath(path)
@@ -347,24 +417,10 @@ class _Batch:
                 continue
             seen.add(full)
             if not full.startswith(os.path.join(base, "")):
-                outside.append(path)
+                self.outside.append(path)
                 continue
             safe = os.path.join(os.curdir, path) if path == DASH else path
             yield Found(safe, os.path.relpath(full, base))
-        if outside:
-            raise _refuse(f"listed outside {base}", "give --relative-to DIR", outside)
-
-
-def _raise_all(itself: list[str], clashes: list[str], exists: list[str]) -> None:
-    """Raise every refusal of a batch at once."""
-    refusals = [
-        Refusal("would overwrite an input", "choose another output folder", itself),
-        Refusal("inputs with one output", "tell them apart with --name", clashes),
-        Refusal("exists already", "use --overwrite or --skip-existing", exists),
-    ]
-    refusals = [one for one in refusals if one.names]
-    if refusals:
-        raise PlanError(*refusals)
 
 
 def _read_list(files_from: str, null: bool) -> Iterator[str]:
@@ -385,11 +441,12 @@ def _read_list(files_from: str, null: bool) -> Iterator[str]:
 
 def _is_picture_file(entry: os.DirEntry[str]) -> bool:
     """Whether a found name is a regular file, or a link that isn't to anything else."""
+    if not entry.is_symlink():
+        return entry.is_file(follow_symlinks=False)
     try:
-        mode = entry.stat().st_mode
+        return stat.S_ISREG(os.stat(entry.path).st_mode)  # entry.stat() would keep half a KB
     except OSError:
         return True  # a broken link: to be tried, and to fail by name
-    return stat.S_ISREG(mode)
 
 
 def _is_no_name(stem: str) -> bool:
@@ -397,25 +454,10 @@ def _is_no_name(stem: str) -> bool:
     return stem in ("", os.curdir, os.pardir) or os.sep in stem or "\0" in stem
 
 
-def _status(path: str) -> os.stat_result | None:
-    """The status of what a path leads to, if it leads anywhere."""
-    try:
-        return os.stat(path)
-    except (OSError, ValueError):
-        return None
-
-
 def _file_id(path: str) -> FileId | None:
     """Device and inode of what a path leads to, or None where it leads nowhere."""
-    status = _status(path)
-    return None if status is None else (status.st_dev, status.st_ino)
-
-
-def _taken_by(path: str) -> FileId | None:
-    """Device and inode of what has a name, a broken link's own included; None if it is free."""
     try:
-        status = os.lstat(path)
+        status = os.stat(path)
     except (OSError, ValueError):
         return None
-    own = status.st_dev, status.st_ino
-    return (_file_id(path) or own) if stat.S_ISLNK(status.st_mode) else own
+    return status.st_dev, status.st_ino

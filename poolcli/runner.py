@@ -118,7 +118,7 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
     octets, lost = codec.encode(pooled, target, work.saving)
     outcome.notes += lost
     like = job.source.status() if work.preserve else None
-    job.target.write(octets, overwrite=work.overwrite, like=like)
+    job.target.write(octets, overwrite=work.overwrite, like=like, again=job.again)
     outcome.output_bytes = len(octets)
     outcome.read_seconds = decoded - started
     outcome.pool_seconds = finished - decoded

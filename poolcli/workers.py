@@ -12,8 +12,8 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any, Final
 
@@ -148,7 +148,8 @@ class _Crew:
         context = _context()
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self.work), daemon=True)
-        process.start()
+        with _deaf_to_interrupts():
+            process.start()
         theirs.close()
         return _Worker(process, ours)
 
@@ -205,7 +206,7 @@ class _Crew:
                 "is there memory?",
             )
         else:
-            self.bereaved.append(worker.job)
+            self.bereaved.append(replace(worker.job, again=True))
 
     def _kill(self, worker: _Worker) -> None:
         """End a worker at once; what it had not named yet vanishes with it."""
@@ -213,6 +214,8 @@ class _Crew:
         worker.process.kill()
         worker.process.join()
         worker.pipe.close()
+        if worker.job is not None:
+            worker.job.target.tidy()
 
     def dismiss(self) -> None:
         """End all workers, at once."""
@@ -227,6 +230,19 @@ def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["poolcli.runner"])
     return context
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let children start with Ctrl-C blocked: it is the parent that answers it, a moment later."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(pipe: Connection, work: Work) -> None:

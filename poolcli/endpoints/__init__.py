@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import BinaryIO, Final
 
-from poolcli.endpoints.files import Octets, read_all, write_all, write_file
+from poolcli.endpoints.files import Octets, holds, read_all, sweep, write_all, write_file
 from poolcli.errors import PoolError
 
 DASH: Final = "-"
@@ -124,6 +124,11 @@ class Target:
                 return status
         return None
 
+    def tidy(self) -> None:
+        """Remove what a writer that was killed has left beside the file."""
+        if not self.is_stream:
+            sweep(os.path.dirname(self.path) or os.curdir)
+
     def check(self) -> None:
         """Refuse a stream that can't take pixels.
 
@@ -144,7 +149,12 @@ class Target:
             )
 
     def write(
-        self, octets: Octets, *, overwrite: bool = False, like: os.stat_result | None = None
+        self,
+        octets: Octets,
+        *,
+        overwrite: bool = False,
+        like: os.stat_result | None = None,
+        again: bool = False,
     ) -> None:
         """Write the bytes, all or none.
 
@@ -152,11 +162,14 @@ class Target:
             octets: the complete content.
             overwrite: whether a file of that name may be replaced.
             like: the status of a file whose times and mode bits are taken over.
+            again: whether an earlier try may have written these very bytes already.
 
         Raises:
             PoolError: the file exists.
             OSError: it can't be written; nothing new stands under its name then.
         """
+        if again and not self.is_stream and holds(self.path, octets):
+            return
         if not self.is_stream:
             write_file(self.path, octets, overwrite=overwrite, like=like, alone=not self.in_folder)
             return

@@ -83,7 +83,7 @@ def _write_hidden(
     syncs: bool,
 ) -> None:
     """Write, dress, sync and name a file, in that order."""
-    _sweep(folder)
+    _sweep_once(folder)
     old = _status(path) if overwrite else None
     model = like or old
     with _hidden(folder, named=overwrite, private=model is not None) as (descriptor, name):
@@ -173,9 +173,21 @@ def _temporary(folder: str, mode: int) -> tuple[int, str]:
         os.close(descriptor)
 
 
+def holds(path: str, octets: Octets) -> bool:
+    """Whether a file has exactly these bytes."""
+    with suppress(OSError), open(path, "rb") as stream:
+        return stream.read() == octets
+    return False
+
+
 @cache
-def _sweep(folder: str) -> None:
-    """Remove the temporaries of dead runs, once a run and folder: those whose lock is free."""
+def _sweep_once(folder: str) -> None:
+    """Sweep a folder the first time that something is written into it."""
+    sweep(folder)
+
+
+def sweep(folder: str) -> None:
+    """Remove the temporaries of dead runs: those whose lock is free."""
     if fcntl is None:
         return
     with suppress(OSError), os.scandir(folder) as entries:
