@@ -1,0 +1,238 @@
+"""Makers of pictures and files, and foreign readers of what comes out."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Sequence
+from io import BytesIO
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from poolcli import codec
+from poolcli.codec import CHANNELS, DTYPES, Picture
+from poolcli.formats import Saving, by_name
+
+LIMIT = 10**6
+GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
+"""PNG's colour types."""
+
+MODES = (*DTYPES, "L;M", "RGB;M")
+"""The modes whose samples have a known type, or a known scale."""
+
+MAXVAL = 1000
+"""The full scale of pictures of another depth."""
+
+LAB_SIGNS = np.array([0, 128, 128], np.uint8)
+"""Files hold a* and b* in two's complement, pictures from the least up."""
+
+
+# Pictures
+
+
+def dtype_of(mode: str) -> np.dtype[Any]:
+    return DTYPES.get(mode, np.dtype(np.uint16))
+
+
+def maxval_of(mode: str) -> int:
+    dtype = dtype_of(mode)
+    if mode in ("L;M", "RGB;M"):
+        return MAXVAL
+    if dtype.kind == "u":
+        return int(np.iinfo(dtype).max)
+    return 1 if dtype.kind == "b" else 0
+
+
+def whole_shape(mode: str, shape: tuple[int, int]) -> tuple[int, ...]:
+    return (*shape, CHANNELS[mode]) if mode in CHANNELS else shape
+
+
+def noise(mode: str, shape: tuple[int, int] = (5, 7), seed: int = 0) -> NDArray[Any]:
+    """Noise over all values that the mode has."""
+    rng, dtype, whole = np.random.default_rng(seed), dtype_of(mode), whole_shape(mode, shape)
+    if dtype.kind == "b":
+        return rng.random(whole) < 0.5
+    if dtype.kind == "f":
+        return rng.normal(size=whole).astype(dtype)
+    least, most = (0, maxval_of(mode)) if dtype.kind == "u" else (-(2**31), 2**31 - 1)
+    return rng.integers(least, most, whole, dtype, endpoint=True)
+
+
+def picture(array: NDArray[Any], mode: str, **more: Any) -> Picture:
+    return Picture(array, mode, maxval_of(mode), **more)
+
+
+def noisy(mode: str, shape: tuple[int, int] = (5, 7), seed: int = 0) -> Picture:
+    return picture(noise(mode, shape, seed), mode)
+
+
+# To files and back
+
+
+def encoded(of: Picture, name: str, saving: Saving | None = None) -> bytes:
+    return bytes(codec.encode(of, by_name(name), saving or Saving())[0])
+
+
+def notes_of(of: Picture, name: str) -> tuple[str, ...]:
+    return codec.encode(of, by_name(name), Saving())[1]
+
+
+def identified(
+    octets: bytes, max_pixels: int = LIMIT, *, allow_depth_loss: bool = False
+) -> codec.Header:
+    return codec.identify(BytesIO(octets), max_pixels, allow_depth_loss=allow_depth_loss)
+
+
+def decoded(octets: bytes) -> Picture:
+    return codec.decode(identified(octets))
+
+
+def saved(image: Image.Image, pillow: str, **arguments: Any) -> bytes:
+    """What Pillow itself makes of an image."""
+    buffer = BytesIO()
+    image.save(buffer, pillow, **arguments)
+    return buffer.getvalue()
+
+
+def opened(octets: bytes) -> Image.Image:
+    """What Pillow itself makes of a file."""
+    image = Image.open(BytesIO(octets))
+    image.load()
+    return image
+
+
+# What others read
+
+
+def read_tiff(octets: bytes) -> NDArray[Any]:
+    with tifffile.TiffFile(BytesIO(octets)) as file:
+        array: NDArray[Any] = file.pages[0].asarray()
+    return array
+
+
+def read_pnm(octets: bytes) -> tuple[int, NDArray[Any]]:
+    """The maxval and the samples of a binary PGM or PPM as `codec` writes it."""
+    kind, extent, maxval, raster = octets.split(b"\n", 3)
+    width, height = map(int, extent.split())
+    dtype = np.dtype(">u2" if int(maxval) > 255 else "u1")
+    samples = np.frombuffer(raster, dtype)
+    shape = (height, width, 3) if kind == b"P6" else (height, width)
+    return int(maxval), samples.reshape(shape).astype(dtype.newbyteorder("="))
+
+
+def read_back(octets: bytes, name: str, stored: str) -> NDArray[Any]:
+    """The samples of a file in a format and a mode, read by anybody but `codec`."""
+    if name == "npy":
+        return np.asarray(np.load(BytesIO(octets), allow_pickle=False))
+    if name == "tiff" and stored not in ("1", "LAB"):
+        return read_tiff(octets)
+    if name == "png" and stored in ("LA;16", "RGB;16", "RGBA;16"):
+        return np.asarray(imagecodecs.png_decode(octets))
+    if name in ("pnm", "pgm", "ppm") and stored != "1":
+        return read_pnm(octets)[1]
+    if name == "gif":
+        if stored == "1":
+            return np.asarray(np.asarray(opened(octets).convert("L")) == 255)
+        return np.asarray(opened(octets).convert(stored))
+    pixels = np.asarray(opened(octets).convert("RGBA") if stored == "RGBA" else opened(octets))
+    return np.asarray(np.bitwise_xor(pixels, LAB_SIGNS)) if stored == "LAB" else pixels
+
+
+def widened(array: NDArray[Any], mode: str, stored: str) -> NDArray[Any]:
+    """The same pixels in a mode with more channels or levels."""
+    if mode == "1" and stored != "1":
+        array = np.where(array, 255, 0).astype(np.uint8)
+    if stored == "RGB" and array.ndim == 2:
+        return np.stack((array,) * 3, axis=-1)
+    if (mode, stored) == ("LA", "RGBA"):
+        return array[..., [0, 0, 0, 1]]
+    return array
+
+
+# Files made by hand
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    """One chunk of a PNG."""
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def png(
+    width: int,
+    rows: Sequence[bytes],
+    depth: int,
+    colour_type: int,
+    *extra: tuple[bytes, bytes],
+    interlaced: bool = False,
+    height: int | None = None,
+) -> bytes:
+    """A PNG of unfiltered rows of packed samples, with more chunks before its pixels."""
+    header = (width, height or len(rows), depth, colour_type, 0, 0, interlaced)
+    return b"".join(
+        (
+            b"\x89PNG\r\n\x1a\n",
+            chunk(b"IHDR", struct.pack(">IIBBBBB", *header)),
+            *(chunk(name, body) for name, body in extra),
+            chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows))),
+            chunk(b"IEND", b""),
+        )
+    )
+
+
+def tiff(
+    pixels: bytes,
+    bits: Sequence[int],
+    *,
+    width: int = 2,
+    kind: int | None = None,
+    photometric: int = 1,
+    extra: int | None = None,
+    subsampling: Sequence[int] | None = None,
+    order: str = "<",
+) -> bytes:
+    """An uncompressed TIFF of one row; ``kind`` is 1 unsigned, 2 signed, 3 floating point."""
+    entries: list[tuple[int, str, Sequence[int]]] = [
+        (256, "I", [width]),
+        (257, "I", [1]),
+        (258, "H", bits),
+        (259, "H", [1]),
+        (262, "H", [photometric]),
+        (273, "I", [8]),
+        (277, "H", [len(bits)]),
+        (278, "I", [1]),
+        (279, "I", [len(pixels)]),
+    ]
+    entries += [] if extra is None else [(338, "H", [extra])]
+    entries += [] if kind is None else [(339, "H", [kind] * len(bits))]
+    entries += [] if subsampling is None else [(530, "H", subsampling)]
+    start = 8 + len(pixels) + len(pixels) % 2
+    directory, overflow = struct.pack(order + "H", len(entries)), b""
+    for tag, code, values in entries:
+        value = struct.pack(f"{order}{len(values)}{code}", *values)
+        if len(value) > 4:
+            place = start + 2 + 12 * len(entries) + 4 + len(overflow)
+            overflow, value = overflow + value, struct.pack(order + "I", place)
+        directory += struct.pack(order + "HHI", tag, {"H": 3, "I": 4}[code], len(values))
+        directory += value.ljust(4, b"\0")
+    head = {"<": b"II*\0", ">": b"MM\0*"}[order] + struct.pack(order + "I", start)
+    return head + pixels.ljust(start - 8, b"\0") + directory + bytes(4) + overflow
+
+
+def bmp(rows: Sequence[bytes], width: int, bits: int, masks: Sequence[int] = ()) -> bytes:
+    """A BMP of rows from the bottom up; with masks, of bit fields."""
+    body = b"".join(row.ljust(-(-len(row) // 4) * 4, b"\0") for row in rows)
+    fields = struct.pack(f"<{len(masks)}I", *masks)
+    header = (40, width, len(rows), 1, bits, 3 if masks else 0, len(body), 0, 0, 0, 0)
+    offset = 54 + len(fields)
+    head = struct.pack("<2sIHHI", b"BM", offset + len(body), 0, 0, offset)
+    return head + struct.pack("<IiiHHIIiiII", *header) + fields + body
+
+
+def numbers(order: str, *values: float) -> bytes:
+    """Packed numbers: the order and type code as in `struct`, then the values."""
+    return struct.pack(f"{order[0]}{len(values)}{order[1:]}", *values)

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import io
+import unicodedata
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from poolcli import console
+from poolcli.console import display_name
+from poolcli.report import Outcome
+
+NAMES = st.text(st.characters(exclude_categories=()) | st.sampled_from("[/]\x1b\n\u202e\udcff"))
+DONE = Outcome(
+    "in.png",
+    "out.png",
+    "done",
+    method="max",
+    size=(2, 3),
+    stride=(2, 3),
+    dilation=(1, 1),
+    padding=((0, 0), (0, 0)),
+    input_shape=(6, 8, 3),
+    output_shape=(3, 2, 3),
+    dropped=(1, 2),
+    dtype="uint8",
+    mode="RGB",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[31mb", r"a\x1b[31mb"),
+        ("a\nb\tc\r", r"a\nb\tc\r"),
+        ("\x00\x7f\x9b", r"\x00\x7f\x9b"),
+        ("\u202egnp.exe\u2066", r"\u202egnp.exe\u2066"),
+        ("a\u2028b\u2029c", r"a\u2028b\u2029c"),
+        ("soft\u00adhyphen\u200bspace\ufeff", r"soft\xadhyphen\u200bspace\ufeff"),
+        ("caf\udce9", r"caf\udce9"),
+        ("\ue000\U000f0000", r"\ue000\U000f0000"),
+        ("\u0378", r"\u0378"),
+        ("\U000e0041", r"\U000e0041"),
+    ],
+    ids=[
+        *("escape codes", "white space", "controls", "bidi", "line separators"),
+        *("invisible", "undecodable", "private use", "unassigned", "tags"),
+    ],
+)
+def test_what_does_not_print_is_escaped(text: str, shown: str) -> None:
+    assert display_name(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["in.png", "é", "e\u0301", "漢字", "😀", "Ω ñ ß", "[/foo].png", "a b", "%s{0}", "عربي", ""],
+)
+def test_what_prints_stays_as_it_is(text: str) -> None:
+    assert display_name(text) == text
+
+
+@given(NAMES)
+@example("\x1b]0;title\x07")
+@example("\ud83d\ude00")
+def test_nothing_that_acts_on_a_terminal_is_ever_shown(text: str) -> None:
+    shown = display_name(text)
+
+    assert not [one for one in shown if unicodedata.category(one).startswith(("C", "Zl", "Zp"))]
+    shown.encode()
+
+
+@given(NAMES)
+def test_showing_twice_is_showing_once(text: str) -> None:
+    assert display_name(display_name(text)) == display_name(text)
+
+
+@given(NAMES)
+def test_an_error_is_one_line_whatever_it_quotes(name: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        said = io.StringIO()
+        patch.setattr("sys.stderr", said)
+        console.error("it is broken", "mend it", name)
+
+    assert said.getvalue().endswith("it is broken; mend it\n")
+    assert len(said.getvalue().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("broken", "mend it", "in.png"), "poolcli: in.png: broken; mend it\n"),
+        (("broken", "", "in.png"), "poolcli: in.png: broken\n"),
+        (("broken", "mend it"), "poolcli: broken; mend it\n"),
+    ],
+)
+def test_an_error_says_where_what_and_what_to_do(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], expected: str
+) -> None:
+    console.error(*arguments)
+
+    assert capsys.readouterr() == ("", expected)
+
+
+class Broken(io.StringIO):
+    def write(self, _: str) -> int:
+        raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("stream", [None, Broken()], ids=["none", "full"])
+@pytest.mark.parametrize("status", ["done", "failed", "skipped"])
+def test_nothing_is_said_where_nobody_can_listen(
+    monkeypatch: pytest.MonkeyPatch, stream: Any, status: Any
+) -> None:
+    monkeypatch.setattr("sys.stderr", stream)
+    outcome = Outcome("in.png", "out.png", status, error="it is broken")
+    spoken = console.Console(quiet=False, verbose=2, color="auto", progress=False)
+
+    assert spoken.outcome(outcome, to_stream=False) is None  # type: ignore[func-returns-value]
+
+
+def test_a_summary_shows_names_and_numbers_and_parses_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    DONE.input = "[bold]:smile:[/foo]\x1b[31m.png"
+    console.Console(quiet=False, verbose=0, color="never", progress=False).outcome(
+        DONE, to_stream=False
+    )
+    out, said = capsys.readouterr()
+
+    assert out == ""
+    for part in (r"[bold]:smile:[/foo]\x1b[31m.png", "6×8×3 → 3×2×3", "uint8", "RGB", "3x2"):
+        assert part in said
+    assert "1 row " in said
+    assert "2 columns " in said
+
+
+@pytest.mark.parametrize(("verbose", "remarks"), [(0, ["warned"]), (1, ["warned", "noted"])])
+def test_warnings_are_said_always_and_notes_on_demand(
+    capsys: pytest.CaptureFixture[str], verbose: int, remarks: list[str]
+) -> None:
+    outcome = Outcome("in.png", "-", "done", warnings=["warned"], notes=["noted"])
+    console.Console(quiet=False, verbose=verbose, color="never", progress=False).outcome(
+        outcome, to_stream=True
+    )
+    said = capsys.readouterr().err
+
+    assert [one for one in ("warned", "noted") if one in said] == remarks
+    assert said.startswith("poolcli: in.png: warning: warned\n")
+
+
+@pytest.mark.parametrize("status", ["done", "skipped"])
+def test_quiet_keeps_warnings_to_itself(capsys: pytest.CaptureFixture[str], status: Any) -> None:
+    outcome = Outcome("in.png", "out.png", status, warnings=["warned"])
+    console.Console(quiet=True, verbose=0, color="never", progress=False).outcome(
+        outcome, to_stream=False
+    )
+
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_failure_is_said_even_quietly(capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = Outcome("-", "out.png", error="it is broken", remedy="mend it")
+    console.Console(quiet=True, verbose=0, color="never", progress=False).outcome(
+        outcome, to_stream=False
+    )
+
+    assert capsys.readouterr().err == "poolcli: stdin: it is broken; mend it\n"

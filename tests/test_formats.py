@@ -1,0 +1,322 @@
+"""The table of formats, and the questions asked of it."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from poolcli import codec, formats
+from poolcli.codec.modes import IMAGE_MODES
+from poolcli.errors import PoolError
+from poolcli.formats import FORMATS, Format, OptionKind, Saving, by_name, by_suffix
+
+ANY = pytest.mark.parametrize("target", FORMATS, ids=lambda one: one.name)
+ALPHA = ("LA", "RGBA", "LA;16", "RGBA;16")
+OPTIONS = ("--background", "--allow-depth-loss")
+OPAQUE = {"LA": "L", "RGBA": "RGB", "LA;16": "I;16", "RGBA;16": "RGB;16"}
+SHALLOW = {"I;16": "L", "LA;16": "LA", "RGB;16": "RGB", "RGBA;16": "RGBA"}
+SHALLOW |= {"L;M": "L", "RGB;M": "RGB"}
+MODES = tuple(formats.MODE_NAMES)
+REFUSED = [(one, mode) for one in FORMATS for mode in MODES if not one.holds(mode)]
+UNFIT = pytest.mark.parametrize("target", FORMATS, ids=lambda one: one.name)
+
+
+def unfit(target: Format) -> list[str]:
+    return [mode for one, mode in REFUSED if one is target]
+
+
+# The table
+
+
+def test_no_two_formats_share_a_name_or_a_suffix() -> None:
+    suffixes = [suffix for one in FORMATS for suffix in one.suffixes]
+    assert len(set(suffixes)) == len(suffixes)
+    assert len(set(formats.NAMES)) == len(formats.NAMES) == len(FORMATS)
+
+
+@ANY
+def test_suffixes_are_lower_case_and_begin_with_a_dot(target: Format) -> None:
+    assert target.suffixes
+    assert all(one == one.lower() and one.rfind(".") == 0 for one in target.suffixes)
+
+
+@ANY
+def test_a_format_is_found_by_its_name_and_by_its_suffixes_in_any_case(target: Format) -> None:
+    assert by_name(target.name) is target
+    for suffix in target.suffixes:
+        assert by_suffix(suffix) is by_suffix(suffix.upper()) is target
+
+
+@pytest.mark.parametrize("suffix", ["", ".", "png", ".svg", ".png ", ".mpo", ".eps"])
+def test_any_other_suffix_means_no_format(suffix: str) -> None:
+    assert by_suffix(suffix) is None
+
+
+@ANY
+def test_every_mode_of_the_table_is_a_mode_of_pictures(target: Format) -> None:
+    assert target.modes
+    assert set(target.modes) | set(target.modes.values()) <= set(MODES)
+
+
+def test_every_mode_of_pictures_has_a_name_and_a_format() -> None:
+    assert set(codec.DTYPES) | {"L;M", "RGB;M", formats.ARRAY} == set(MODES)
+    for mode in MODES:
+        assert any(one.holds(mode) for one in FORMATS)
+
+
+@ANY
+def test_pillow_can_save_every_mode_that_is_stored(target: Format) -> None:
+    for mode in set(target.modes.values()) & set(IMAGE_MODES) if target.pillow else ():
+        buffer = BytesIO()
+        Image.new(mode, (2, 3)).save(buffer, target.pillow)
+        with Image.open(BytesIO(buffer.getvalue())) as image:
+            assert (image.format, image.size) == (target.pillow, (2, 3))
+
+
+@ANY
+def test_no_mode_is_stored_in_one_that_holds_less(target: Format) -> None:
+    grey, kept = {"1", "L", "LA"}, set(MODES) - {"1", "L", "LA", "RGB", "RGBA"}
+    for mode, stored in target.modes.items():
+        assert (mode in ALPHA) == (stored in ALPHA)
+        assert (stored == mode) if mode in kept else (stored not in kept)
+        assert mode in grey or stored not in grey
+        assert stored != "1" or mode == "1"
+
+
+def test_only_containers_on_the_allow_list_are_written_and_read() -> None:
+    assert {one.pillow for one in FORMATS if one.pillow} == set(formats.READABLE)
+    assert [one.name for one in FORMATS if not one.pillow] == ["npy"]
+    assert {"EPS", "MPO", "PDF", "PSD"}.isdisjoint(formats.READABLE)
+
+
+def test_all_suffixes_names_every_format_once() -> None:
+    assert formats.all_suffixes().split() == [one.suffixes[0] for one in FORMATS]
+
+
+# Modes
+
+
+@UNFIT
+def test_a_mode_that_would_lose_something_is_refused_with_a_remedy(target: Format) -> None:
+    for mode in unfit(target):
+        with pytest.raises(PoolError) as refusal:
+            target.stored_mode(mode)
+        assert target.name.upper() in refusal.value.message
+        assert formats.MODE_NAMES[mode] in refusal.value.message
+        assert refusal.value.remedy
+
+
+@UNFIT
+def test_the_remedy_names_formats_that_hold_the_mode(target: Format) -> None:
+    for mode in unfit(target):
+        with pytest.raises(PoolError) as refusal:
+            target.stored_mode(mode)
+        words = refusal.value.remedy.replace(",", "").split()
+        advised = [by_suffix(word) for word in words if word.startswith(".")]
+        assert advised
+        for one in advised:
+            assert one is not None
+            assert one.holds(mode)
+
+
+@UNFIT
+def test_flattening_and_fewer_bits_are_advised_where_they_help(
+    target: Format,
+) -> None:
+    for mode in unfit(target):
+        with pytest.raises(PoolError) as refusal:
+            target.stored_mode(mode)
+        flat = OPAQUE.get(mode, mode)
+        ways = {
+            OPTIONS[:1]: flat != mode and flat in target.modes,
+            OPTIONS[1:]: SHALLOW.get(mode) in target.modes,
+            ("--background", "--allow-depth-loss"): flat != mode
+            and SHALLOW.get(flat) in target.modes,
+        }
+        useful = {option for options, helps in ways.items() if helps for option in options}
+        advised = {
+            one for one in ("--background", "--allow-depth-loss") if one in str(refusal.value)
+        }
+        assert advised == useful
+
+
+@ANY
+def test_a_depth_is_given_up_only_where_it_must_be_and_may_be(target: Format) -> None:
+    for mode, shallow in SHALLOW.items():
+        wanted = target.modes.get(mode, target.modes.get(shallow))
+        if wanted is None:
+            with pytest.raises(PoolError, match="can't hold"):
+                target.stored_mode(mode, allow_depth_loss=True)
+        else:
+            assert target.stored_mode(mode, allow_depth_loss=True) == wanted
+
+
+@pytest.mark.parametrize("mode", ["I", "F", formats.ARRAY])
+@pytest.mark.parametrize("name", ["png", "jpeg", "webp", "gif", "bmp", "ppm", "pgm", "avif"])
+def test_signed_and_float_samples_have_no_8_bit_form(name: str, mode: str) -> None:
+    with pytest.raises(PoolError, match="can't hold") as refusal:
+        by_name(name).stored_mode(mode, allow_depth_loss=True)
+    assert "--allow-depth-loss" not in refusal.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "words"),
+    [
+        ("jpeg", "RGBA", "JPEG can't hold an RGB picture with alpha; flatten"),
+        (
+            "bmp",
+            "I;16",
+            "BMP can't hold a 16-bit grey picture; give --allow-depth-loss",
+        ),
+        ("png", "F", "PNG can't hold a floating-point picture; write .tif or .pfm"),
+        ("png", "I", "PNG can't hold a 32-bit integer picture; write .tif"),
+        ("pbm", "L", "PBM can't hold an 8-bit grey picture; write .png"),
+    ],
+)
+def test_the_refusal_says_what_and_what_to_do(name: str, mode: str, words: str) -> None:
+    with pytest.raises(PoolError) as refusal:
+        by_name(name).stored_mode(mode)
+    assert str(refusal.value).startswith(words)
+
+
+def test_an_average_of_a_bilevel_picture_is_sent_from_pbm_to_pgm() -> None:
+    with pytest.raises(PoolError) as refusal:
+        by_name("pbm").stored_mode("L")
+    assert ".pgm" in refusal.value.remedy.split()
+
+
+# Extents
+
+
+@pytest.mark.parametrize(("name", "side"), [("jpeg", 65500), ("webp", 16383), ("gif", 65535)])
+def test_the_largest_side_is_allowed_and_one_more_is_not(name: str, side: int) -> None:
+    target = by_name(name)
+    target.check_extent(side, side)
+    for height, width in ((side + 1, 1), (1, side + 1)):
+        with pytest.raises(PoolError, match=f"at most {side} pixels a side") as refusal:
+            target.check_extent(height, width)
+        assert f"{height}×{width}" in refusal.value.message
+        assert refusal.value.remedy
+
+
+@pytest.mark.parametrize("name", ["png", "tiff", "pgm"])
+def test_formats_without_a_limit_allow_any_extent(name: str) -> None:
+    assert by_name(name).largest_side is None
+    by_name(name).check_extent(2**31, 2**31)
+
+
+# Save options
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(-300, 300), st.integers(0, 50), st.integers(1, 60))
+def test_a_number_is_taken_within_its_range_only(value: int, start: int, length: int) -> None:
+    kind = range(start, start + length)
+    if value in kind:
+        assert formats.parse_option("level", f" {value}\n", kind) == value
+    else:
+        with pytest.raises(PoolError, match=f"level is '{value}'; give {start}-{kind[-1]}"):
+            formats.parse_option("level", str(value), kind)
+
+
+@pytest.mark.parametrize("text", ["", " ", "5.0", "+5", "-0", "0x5", "1_0", "٣", "²", "yes", "5 6"])
+def test_nothing_else_is_a_number(text: str) -> None:
+    with pytest.raises(PoolError, match="give 0-9"):
+        formats.parse_option("compress_level", text, range(10))
+
+
+@pytest.mark.parametrize("text", ["lzw", "LZW", " Lzw "])
+def test_a_word_is_taken_in_any_case(text: str) -> None:
+    assert formats.parse_option("compression", text, ("none", "lzw")) == "lzw"
+
+
+@pytest.mark.parametrize("text", ["", "lz", "none|lzw", "raw"])
+def test_no_other_word_is_taken(text: str) -> None:
+    with pytest.raises(PoolError, match=r"compression is .*; give none\|lzw"):
+        formats.parse_option("compression", text, ("none", "lzw"))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("yes", True),
+        ("true", True),
+        ("1", True),
+        ("YES", True),
+        ("no", False),
+        ("False", False),
+        ("0", False),
+    ],
+)
+def test_yes_and_no_have_three_spellings(text: str, value: bool) -> None:
+    assert formats.parse_option("optimize", text, bool) is value
+
+
+@pytest.mark.parametrize("text", ["", "on", "2", "maybe", "y"])
+def test_anything_else_is_neither_yes_nor_no(text: str) -> None:
+    with pytest.raises(PoolError, match=r"give yes\|no"):
+        formats.parse_option("optimize", text, bool)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [(range(7), "0-6"), (("none", "lzw"), "none|lzw"), (bool, "yes|no")]
+)
+def test_a_kind_is_described_in_words(kind: OptionKind, words: str) -> None:
+    assert formats.describe(kind) == words
+
+
+# Saving
+
+
+def test_options_that_fit_become_arguments() -> None:
+    saving = Saving(quality=70, options=(("progressive", "yes"), ("subsampling", "4:2:2")))
+    assert list(saving.misfits(by_name("jpeg"))) == []
+    assert saving.for_format(by_name("jpeg")) == {
+        "quality": 70,
+        "progressive": True,
+        "subsampling": "4:2:2",
+    }
+
+
+def test_options_that_do_not_fit_are_named_as_typed_and_left_out() -> None:
+    saving = Saving(quality=70, compress_level=3, options=(("method", "4"), ("speed", "2")))
+    assert list(saving.misfits(by_name("bmp"))) == [
+        "--quality",
+        "--compress-level",
+        "--save-option method",
+        "--save-option speed",
+    ]
+    assert saving.for_format(by_name("bmp")) == {}
+    assert list(saving.misfits(by_name("webp"))) == ["--compress-level", "--save-option speed"]
+    assert saving.for_format(by_name("webp")) == {"quality": 70, "method": 4}
+
+
+@ANY
+def test_saying_nothing_fits_every_format(target: Format) -> None:
+    assert list(Saving().misfits(target)) == []
+    assert Saving().for_format(target) == {}
+
+
+@ANY
+def test_quality_and_compress_level_fit_where_the_table_says(target: Format) -> None:
+    assert target.has_quality == (target.name in ("jpeg", "webp", "avif"))
+    assert target.has_compress_level == (target.name == "png")
+    assert list(Saving(quality=0).misfits(target)) == ["--quality"] * (not target.has_quality)
+    assert list(Saving(compress_level=0).misfits(target)) == (
+        ["--compress-level"] * (not target.has_compress_level)
+    )
+
+
+def test_a_quality_of_0_is_a_choice_and_not_silence() -> None:
+    assert Saving(quality=0).for_format(by_name("jpeg")) == {"quality": 0}
+    assert Saving(compress_level=0).for_format(by_name("png")) == {"compress_level": 0}
+
+
+def test_a_value_of_the_wrong_kind_is_refused_where_it_fits() -> None:
+    saving = Saving(options=(("method", "9"),))
+    with pytest.raises(PoolError, match="--save-option method is '9'; give 0-6"):
+        saving.for_format(by_name("webp"))

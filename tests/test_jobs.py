@@ -1,0 +1,902 @@
+"""The plan of a folder run, which comes from names and `stat` alone."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from poolcli import endpoints, jobs, options
+from poolcli.endpoints import Target
+from poolcli.formats import Saving
+from poolcli.jobs import Job, NothingMatchedError, PlanError, Policy, Refusal
+from tests.batch_support import grow, linux_only, new_folder, snapshot
+
+Plan = dict[str, str]
+
+
+# Tools
+
+
+@pytest.fixture(autouse=True)
+def top() -> Iterator[Path]:
+    """The empty working folder in which every test plans."""
+    with new_folder() as folder:
+        yield folder
+
+
+def plan(*paths: str, **policy: Any) -> list[Job]:
+    return jobs.plan(paths, Policy(**policy))
+
+
+def planned(*paths: str, **policy: Any) -> Plan:
+    """From each input's path to its output's."""
+    return {job.source.path: job.target.path for job in plan(*paths, **policy)}
+
+
+def sources(*paths: str, **policy: Any) -> list[str]:
+    """The inputs, in the order of the plan."""
+    return [job.source.path for job in plan(*paths, **policy)]
+
+
+def refusals(*paths: str, **policy: Any) -> tuple[Refusal, ...]:
+    """Why a plan is refused."""
+    with pytest.raises(PlanError) as caught:
+        plan(*paths, **policy)
+    return caught.value.refusals
+
+
+def outcome_of_planning(*paths: str, **policy: Any) -> list[Job] | tuple[Refusal, ...]:
+    """The jobs of a plan, none if nothing matched, or why it is refused."""
+    try:
+        return plan(*paths, **policy)
+    except PlanError as refused:
+        return refused.refusals
+    except NothingMatchedError:
+        return []
+
+
+def failing(*paths: str, **policy: Any) -> dict[str, str]:
+    """The inputs that will fail without being opened, and why."""
+    return {job.source.path: job.refusal for job in plan(*paths, **policy) if job.refusal}
+
+
+def named(template: str) -> Callable[[str], str]:
+    """What --name does with a template."""
+    return partial(options.rename, template=template, method="max", size=(3, 2), stride=(2, 2))
+
+
+def here(*names: str) -> None:
+    grow(Path(), *names)
+
+
+def listed(*paths: str, separator: str = "\n") -> str:
+    """The name of a list of files."""
+    Path("list.txt").write_bytes(separator.join(paths).encode())
+    return "list.txt"
+
+
+# What a command line means
+
+
+TREE: Final = ("in/a.png", "in/sub/b.jpg", "in/sub/deep/c.TIF", "other/d.png")
+MEANINGS: Final[dict[str, tuple[tuple[str, ...], dict[str, Any], Plan]]] = {
+    "a folder is mirrored without its own name": (
+        ("in", "out"),
+        {},
+        {
+            "in/a.png": "out/a.png",
+            "in/sub/b.jpg": "out/sub/b.jpg",
+            "in/sub/deep/c.TIF": "out/sub/deep/c.TIF",
+        },
+    ),
+    "slashes at the end change nothing": (
+        ("in/sub/", "out/"),
+        {},
+        {"in/sub/b.jpg": "out/b.jpg", "in/sub/deep/c.TIF": "out/deep/c.TIF"},
+    ),
+    "folders in folders can be left out": (
+        ("in", "out"),
+        {"recursive": False},
+        {"in/a.png": "out/a.png"},
+    ),
+    "several inputs land under their base names": (
+        ("in/a.png", "in/sub/b.jpg", "out"),
+        {},
+        {"in/a.png": "out/a.png", "in/sub/b.jpg": "out/b.jpg"},
+    ),
+    "files and folders go together": (
+        ("other", "in/sub/b.jpg", "out"),
+        {},
+        {"other/d.png": "out/d.png", "in/sub/b.jpg": "out/b.jpg"},
+    ),
+    "folders are merged": (
+        ("other", "in/sub/deep", "out"),
+        {},
+        {"other/d.png": "out/d.png", "in/sub/deep/c.TIF": "out/c.TIF"},
+    ),
+    "one file into a name with a slash": (("in/a.png", "new/"), {}, {"in/a.png": "new/a.png"}),
+    "one file into a folder": (("in/a.png", "other"), {}, {"in/a.png": "other/a.png"}),
+    "one file into a file": (("in/a.png", "out.png"), {}, {"in/a.png": "out.png"}),
+    "an output folder that is yet to be made may be deep": (
+        ("other", "new/newer/newest"),
+        {},
+        {"other/d.png": "new/newer/newest/d.png"},
+    ),
+    "a dot in an output folder's name is no picture's": (
+        ("other", "small.v2"),
+        {},
+        {"other/d.png": "small.v2/d.png"},
+    ),
+    "a slash makes a folder of a picture's name": (
+        ("other", "out.png/"),
+        {},
+        {"other/d.png": "out.png/d.png"},
+    ),
+    "a format replaces the suffixes of the others": (
+        ("in", "out"),
+        {"format": "jpeg"},
+        {
+            "in/a.png": "out/a.jpg",
+            "in/sub/b.jpg": "out/sub/b.jpg",
+            "in/sub/deep/c.TIF": "out/sub/deep/c.jpg",
+        },
+    ),
+    "a suffix that names the format is kept as spelled": (
+        ("in/sub", "out"),
+        {"format": "tiff", "include": ("*.TIF",)},
+        {"in/sub/deep/c.TIF": "out/deep/c.TIF"},
+    ),
+    "a name template gets the suffix of the format": (
+        ("in", "out"),
+        {"rename": named("{parent}-{stem}-{ext}-{method}{size}@{stride}"), "format": "png"},
+        {
+            "in/a.png": "out/in-a-png-max2x3@2.png",
+            "in/sub/b.jpg": "out/sub/sub-b-jpg-max2x3@2.png",
+            "in/sub/deep/c.TIF": "out/sub/deep/deep-c-TIF-max2x3@2.png",
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("meaning", MEANINGS)
+def test_paths_mean_what_they_say(meaning: str) -> None:
+    here(*TREE)
+    paths, policy, expected = MEANINGS[meaning]
+
+    assert planned(*paths, **policy) == expected
+
+
+@pytest.mark.parametrize(
+    ("written", "spelled"),
+    [("jpeg", "a.JPEG"), ("jpeg", "a.jfif"), ("tiff", "a.Tiff"), ("bmp", "a.dib")],
+)
+def test_every_suffix_of_a_format_is_kept(written: str, spelled: str) -> None:
+    here(f"in/{spelled}")
+
+    assert planned("in", "out", format=written) == {f"in/{spelled}": f"out/{spelled}"}
+
+
+@pytest.mark.parametrize("spelled", ["a.png", "noext", "a.xyz"])
+def test_with_a_format_every_named_file_gets_a_suffix(spelled: str) -> None:
+    here(spelled)
+
+    assert planned(spelled, "out/", format="bmp") == {
+        spelled: "out/noext.bmp" if spelled == "noext" else "out/a.bmp"
+    }
+
+
+@linux_only
+def test_names_that_are_not_utf_8_are_planned_byte_for_byte() -> None:
+    here("in/")
+    Path(os.fsdecode(b"in/caf\xe9\xff.png")).touch()
+
+    assert [os.fsencode(one) for pair in planned("in", "out").items() for one in pair] == [
+        b"in/caf\xe9\xff.png",
+        b"out/caf\xe9\xff.png",
+    ]
+
+
+def test_inputs_are_taken_in_sorted_order_whole_folder_by_whole_folder() -> None:
+    here("in/b.png", "in/a/z.png", "in/c/a.png", "in/a.png", "in/B.png", "in/a0.png", "x.png")
+
+    assert sources("x.png", "in", "out") == [
+        *("x.png", "in/B.png", "in/a/z.png", "in/a.png", "in/a0.png", "in/b.png", "in/c/a.png")
+    ]
+
+
+def test_the_size_of_every_input_is_known() -> None:
+    here("in/a.png")
+    Path("in/b.png").write_bytes(b"12345")
+
+    assert [job.bytes for job in plan("in", "out")] == [0, 5]
+
+
+# What a walk finds
+
+
+def test_a_walk_takes_pictures_by_suffix_in_any_case_and_skips_dot_names() -> None:
+    here(
+        *("in/a.png", "in/b.PNG", "in/c.Jpeg", "in/notes.txt", "in/png", "in/.hidden.png"),
+        *("in/.git/d.png", "in/e.png~", "in/e.webp", "in/sub.png/f.avif"),
+    )
+
+    assert sources("in", "out") == [
+        *("in/a.png", "in/b.PNG", "in/c.Jpeg", "in/e.webp", "in/sub.png/f.avif")
+    ]
+
+
+@linux_only
+def test_a_walk_passes_by_what_is_no_regular_file() -> None:
+    here("in/a.png", "in/folder.png/")
+    os.mkfifo("in/fifo.png")
+    Path("in/device.png").symlink_to(os.devnull)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("in/socket.png")
+
+        assert sources("in", "out") == ["in/a.png"]
+
+
+def test_a_walk_takes_links_to_pictures_and_enters_no_links_to_folders() -> None:
+    here("in/a.png", "in/sub/b.png", "elsewhere/c.png")
+    for name, goal in [
+        ("link.png", "a.png"),
+        ("up", ".."),
+        ("self", "."),
+        ("up.png", ".."),
+        ("elsewhere", "../elsewhere"),
+        ("sub/elsewhere.png", "../../elsewhere"),
+    ]:
+        Path("in", name).symlink_to(goal)
+
+    assert sources("in", "out") == ["in/a.png", "in/link.png", "in/sub/b.png"]
+
+
+def test_a_folder_that_is_named_may_be_a_link() -> None:
+    here("in/sub/a.png")
+    Path("link").symlink_to("in")
+
+    assert planned("link", "out") == {"link/sub/a.png": "out/sub/a.png"}
+
+
+@pytest.mark.parametrize("goal", ["nowhere.png", "loop.png"])
+def test_a_broken_link_does_not_break_the_plan(goal: str) -> None:
+    here("in/a.png")
+    Path("in/loop.png").symlink_to(goal)
+
+    assert "in/a.png" in sources("in", "out")
+
+
+@pytest.fixture
+def deep() -> Iterator[str]:
+    """The path of a picture below more folders than Python likes to recurse into."""
+    made = ["in"]
+    while len(made) <= 1.1 * sys.getrecursionlimit():
+        made.append(f"{made[-1]}/d")
+    for one in made:
+        Path(one).mkdir()
+    Path(made[-1], "a.png").touch()
+    yield f"{made[-1]}/a.png"
+    Path(made[-1], "a.png").unlink()
+    for one in reversed(made):
+        Path(one).rmdir()
+
+
+def test_a_tree_may_be_deeper_than_python_likes_to_recurse(deep: str) -> None:
+    assert planned("in", "out") == {deep: f"out{deep.removeprefix('in')}"}
+
+
+NAMED: Final = ("notes.txt", "noext", ".hidden.png")
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_what_is_named_is_always_tried_whatever_it_is_called(name: str) -> None:
+    here(name)
+
+    assert sources(name, "out/", include=("*.jpg",), exclude=("*",), format="png") == [name]
+
+
+@linux_only
+def test_a_named_fifo_is_tried() -> None:
+    os.mkfifo("fifo.png")
+
+    assert [(job.refusal, job.bytes) for job in plan("fifo.png", "out/")] == [("", 0)]
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "noext"])
+def test_a_named_file_whose_format_is_unknown_fails_alone(name: str) -> None:
+    here(name, "a.png")
+
+    assert list(failing(name, "a.png", "out")) == [name]
+
+
+@pytest.mark.parametrize("name", ["missing.png", "missing", "missing/"])
+@pytest.mark.parametrize("output", ["new/", "old/"])
+def test_a_missing_input_fails_alone(name: str, output: str) -> None:
+    here("a.png", "old/")
+
+    assert sources("a.png", name, output) == ["a.png", name]
+
+
+# Include and exclude
+
+
+FOUND: Final = ("in/a.png", "in/b.jpg", "in/raw/a.png", "in/raw/b.png", "in/raw/deep/c.png")
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "expected"),
+    [
+        (("*.jpg",), (), ["in/b.jpg"]),
+        (("a.*",), (), ["in/a.png", "in/raw/a.png"]),
+        (("a.*", "b.*"), (), ["in/a.png", "in/b.jpg", "in/raw/a.png", "in/raw/b.png"]),
+        (("[!a].png",), (), ["in/raw/b.png", "in/raw/deep/c.png"]),
+        (("?.jpg", "c.???"), (), ["in/b.jpg", "in/raw/deep/c.png"]),
+        (("raw/a.png",), (), ["in/raw/a.png"]),
+        (("raw/*",), (), ["in/raw/a.png", "in/raw/b.png", "in/raw/deep/c.png"]),
+        (("*/deep/*",), (), ["in/raw/deep/c.png"]),
+        ((), ("raw/*",), ["in/a.png", "in/b.jpg"]),
+        ((), ("a.png", "c.png"), ["in/b.jpg", "in/raw/b.png"]),
+        (("*.png",), ("raw/*",), ["in/a.png"]),
+        (("a.png",), ("*.png", "nothing"), []),
+        (("A.PNG",), (), []),
+        (("a",), (), []),
+        (("in/*",), (), []),
+    ],
+)
+def test_globs_choose_by_name_or_by_path_and_exclude_wins(
+    include: tuple[str, ...], exclude: tuple[str, ...], expected: list[str]
+) -> None:
+    here(*FOUND)
+    policy = {"include": include, "exclude": exclude}
+
+    if expected:
+        assert sources("in", "out", **policy) == expected
+    else:
+        with pytest.raises(NothingMatchedError):
+            plan("in", "out", **policy)
+
+
+def test_globs_leave_out_nothing_that_is_named_or_listed() -> None:
+    here("in/a.png", "in/b.png")
+    policy = {"include": ("nothing",), "exclude": ("*",)}
+
+    assert sources("in/a.png", "in/b.png", "out", **policy) == ["in/a.png", "in/b.png"]
+    assert sources("out", files_from=listed("in/b.png"), **policy) == ["in/b.png"]
+
+
+@pytest.mark.parametrize("paths", [("in", "out"), ("in/notes", "other", "out")])
+def test_folders_without_pictures_match_nothing(paths: tuple[str, ...]) -> None:
+    here("in/notes/", "in/notes.txt", "other/")
+
+    with pytest.raises(NothingMatchedError):
+        plan(*paths)
+
+
+# Lists
+
+
+def test_a_listed_file_keeps_its_path() -> None:
+    here("in/a.png", "in/sub/b.png", "c.png")
+
+    assert planned("out", files_from=listed("in/sub/b.png", "./c.png", "in/../in/a.png", "")) == {
+        "in/sub/b.png": "out/in/sub/b.png",
+        "./c.png": "out/c.png",
+        "in/../in/a.png": "out/in/a.png",
+    }
+
+
+@pytest.mark.parametrize("base", ["in", "./in/", "{top}/in"])
+def test_a_listed_file_may_keep_its_path_below_another_folder(base: str, top: Path) -> None:
+    here("in/sub/b.png")
+    full = f"{top}/in/sub/b.png"
+
+    for path in ("in/sub/b.png", full):
+        assert planned("out", files_from=listed(path), relative_to=base.format(top=top)) == {
+            path: "out/sub/b.png"
+        }
+
+
+def test_a_list_separated_by_nul_holds_every_name() -> None:
+    names = [os.fsdecode(one) for one in (b"new\nline.png", b"caf\xe9.png", b" a .png", b"\r.png")]
+    here(*names)
+    Path("list").write_bytes(b"\0".join(map(os.fsencode, names)) + b"\0")
+
+    assert sources("out", files_from="list", null=True) == names
+
+
+def test_a_list_keeps_its_order_and_takes_each_file_once() -> None:
+    here("b.png", "a.png")
+
+    assert sources("out", files_from=listed("b.png", "a.png", "./b.png", "b.png")) == [
+        *("b.png", "a.png")
+    ]
+
+
+def test_a_list_may_name_a_file_called_dash() -> None:
+    here("-")
+
+    (job,) = plan("out", files_from=listed("-"), format="png")
+    assert not job.source.is_stdin
+    assert os.path.samefile(job.source.path, "-")
+
+
+def test_a_list_leaves_out_what_lies_in_the_output_folder() -> None:
+    here("in/a.png", "in/small/a.png")
+
+    assert sources("in/small", files_from=listed("in/a.png", "in/small/a.png")) == ["in/a.png"]
+
+
+def test_an_empty_list_matches_nothing() -> None:
+    with pytest.raises(NothingMatchedError):
+        plan("out", files_from=listed())
+
+
+def test_listed_files_outside_are_refused_together() -> None:
+    here("in/a.png")
+    list_ = listed("/etc/a.png", "in/a.png", "../b.png")
+
+    (refusal,) = refusals("out", files_from=list_)
+    assert refusal.names == ["/etc/a.png", "../b.png"]
+    assert "--relative-to" in refusal.remedy
+
+
+@pytest.mark.parametrize("name", ["missing.png", "folder.png", "in/notes.txt"])
+def test_a_listed_path_that_is_no_picture_is_tried(name: str) -> None:
+    here("in/a.png", "in/notes.txt", "folder.png/")
+
+    assert sources("out", files_from=listed(name, "in/a.png")) == [name, "in/a.png"]
+
+
+# The output's own folder
+
+
+@pytest.mark.parametrize("output", ["in/small", "in/sub/small", "in/small/", "./in/sub/../small"])
+def test_the_output_folder_is_not_walked_where_it_lies_in_the_input(output: str) -> None:
+    here("in/a.png", "in/small/old.png", "in/sub/small/old.png", "in/sub/b.png")
+    other = {"in/small/old.png", "in/sub/small/old.png"}
+    inside = {one for one in other if not os.path.samefile(Path(one).parent, output)}
+
+    assert set(sources("in", output)) == {"in/a.png", "in/sub/b.png"} | inside
+
+
+def test_the_output_folder_is_known_behind_a_link() -> None:
+    here("in/a.png", "in/small/old.png")
+    Path("link").symlink_to("in/small")
+
+    assert sources("in", "link") == ["in/a.png"]
+
+
+def test_what_is_named_in_the_output_folder_is_tried() -> None:
+    here("in/small/sub/old.png")
+
+    assert planned("in/small/sub/old.png", "in/small") == {
+        "in/small/sub/old.png": "in/small/old.png"
+    }
+
+
+def test_the_output_may_lie_above_the_input() -> None:
+    here("top/in/a.png", "top/b.png")
+
+    assert planned("top/in", "top") == {"top/in/a.png": "top/a.png"}
+
+
+@pytest.mark.parametrize("output", ["in", "in/", "./in", "link", "in/sub/.."])
+def test_one_folder_is_not_both_input_and_output(output: str) -> None:
+    here("in/a.png", "in/sub/")
+    Path("link").symlink_to("in")
+
+    assert "both input and output" in refusals("in", output, overwrite=True)[0].reason
+
+
+# Refusals
+
+
+REFUSED: Final[dict[str, tuple[tuple[str, ...], dict[str, Any], str]]] = {
+    "one path": (("in",), {}, "name the output"),
+    "several inputs into a file": (("in/a.png", "b.png", "file"), {}, "file is a file"),
+    "a folder into a file": (("in", "file"), {}, "file is a file"),
+    "a list into a file": (("file",), {"files_from": "list"}, "file is a file"),
+    "several inputs into a picture's name": (("in/a.png", "b.png", "new.png"), {}, "end it in /"),
+    "a folder into a picture's name": (("in", "new.JPG"), {}, "end it in /"),
+    "a list into a picture's name": (("new.tif",), {"files_from": "list"}, "end it in /"),
+    "inputs beside a list": (("b.png", "out"), {"files_from": "list"}, "only path is OUTPUT"),
+    "a list without an output": ((), {"files_from": "list"}, "only path is OUTPUT"),
+    "a list that is missing": (("out",), {"files_from": "nowhere"}, "nowhere"),
+    "a list that is a folder": (("out",), {"files_from": "in"}, "--files-from in"),
+    "a folder into a stream": (("in", "-"), {}, "takes one picture"),
+    "several inputs into a stream": (("in/a.png", "b.png", "/dev/null"), {}, "takes one picture"),
+    "a list into a stream": (("-",), {"files_from": "list"}, "takes one picture"),
+    "standard input into a folder": (("-", "out/"), {}, "- stands only for one picture"),
+    "standard input among others": (("b.png", "-", "out"), {}, "- stands only for one picture"),
+    "a name for one file": (("b.png", "c.png"), {"rename": named("{stem}")}, "--name"),
+    "a name for a stream": (("b.png", "-"), {"rename": named("{stem}")}, "--name"),
+    "an option without use": (("in", "out"), {"saving": Saving(quality=9)}, "--quality"),
+    "a level without use": (
+        ("in", "out"),
+        {"saving": Saving(compress_level=9), "format": "jpeg"},
+        "--compress-level",
+    ),
+    "an option of another format": (
+        ("in", "out"),
+        {"saving": Saving(options=(("progressive", "yes"),))},
+        "--save-option progressive",
+    ),
+    "an option's value": (
+        ("in", "out"),
+        {"saving": Saving(options=(("optimize", "maybe"),))},
+        "yes|no",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_plan_that_makes_no_sense_is_refused_with_a_remedy(case: str) -> None:
+    here("in/a.png", "b.png", "file")
+    Path("list").write_text("b.png")
+    paths, policy, words = REFUSED[case]
+
+    (refusal,) = refusals(*paths, **policy)
+    assert words in f"{refusal.reason}; {refusal.remedy}"
+    assert refusal.remedy
+
+
+def test_an_option_that_fits_some_of_the_formats_is_taken() -> None:
+    here("in/a.png", "in/b.jpg")
+
+    assert len(plan("in", "out", saving=Saving(quality=9, compress_level=1))) == 2
+
+
+def test_outputs_that_exist_are_refused_unless_told_what_to_do() -> None:
+    here("in/a.png", "in/b.png", "in/c.png", "out/a.png", "out/c.png/")
+
+    (refusal,) = refusals("in", "out")
+    assert refusal.names == ["out/a.png", "out/c.png"]
+    assert "--overwrite" in refusal.remedy
+    assert "--skip-existing" in refusal.remedy
+
+
+def test_an_output_exists_even_if_it_is_a_broken_link() -> None:
+    here("in/a.png", "out/")
+    Path("out/a.png").symlink_to("nowhere")
+
+    assert refusals("in", "out")[0].names == ["out/a.png"]
+    assert [job.skip for job in plan("in", "out", skip_existing=True)] == [True]
+
+
+def test_existing_outputs_are_replaced_or_skipped_on_demand() -> None:
+    here("in/a.png", "in/b.png", "out/a.png")
+
+    assert [job.skip for job in plan("in", "out", overwrite=True)] == [False, False]
+    assert [job.skip for job in plan("in", "out", skip_existing=True)] == [True, False]
+
+
+CLASHES: Final[dict[str, tuple[tuple[str, ...], dict[str, Any], str]]] = {
+    "the same base name": (("in/a.png", "in/sub/a.png", "out"), {}, "in/a.png and in/sub/a.png"),
+    "two folders": (("in", "in/sub", "out"), {}, "in/a.png and in/sub/a.png"),
+    "one format": (
+        ("pair", "out"),
+        {"format": "webp"},
+        "pair/x.jpg and pair/x.png",
+    ),
+    "a template without the stem": (
+        ("pair", "out"),
+        {"rename": named("{method}"), "format": "png"},
+        "pair/x.jpg and pair/x.png",
+    ),
+    "a listed pair": (
+        ("out",),
+        {"files_from": "list", "format": "png"},
+        "pair/x.jpg and pair/x.png",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CLASHES)
+@pytest.mark.parametrize("flag", ["", "overwrite", "skip_existing"])
+def test_two_inputs_with_one_output_are_refused(case: str, flag: str) -> None:
+    here("in/a.png", "in/sub/a.png", "pair/x.jpg", "pair/x.png")
+    Path("list").write_text("pair/x.jpg\npair/x.png")
+    paths, policy, names = CLASHES[case]
+
+    (refusal,) = refusals(*paths, **policy, **({flag: True} if flag else {}))
+    assert refusal.names == [names]
+    assert "--name" in refusal.remedy
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [("in/a.png", "in/a.png"), ("in/a.png", "in"), ("in", "in"), ("in/a.png", "./in/a.png")],
+)
+def test_an_input_that_is_named_twice_is_not_written_twice(paths: tuple[str, ...]) -> None:
+    here("in/a.png")
+    found = outcome_of_planning(*paths, "out")
+
+    if isinstance(found, tuple):  # to refuse it is as good
+        assert [one.reason for one in found] == ["inputs with one output"]
+    else:
+        assert [job.target.path for job in found] == ["out/a.png"]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("a.png", "A.PNG"), ("straße.png", "STRASSE.png"), ("é.png", "e\u0301.png")],
+)
+@pytest.mark.parametrize("folds", [True, False])
+def test_names_that_fold_together_clash_only_where_the_file_system_folds(
+    monkeypatch: pytest.MonkeyPatch, one: str, other: str, folds: bool
+) -> None:
+    here(f"in/{one}", f"in/sub/{other}")
+    asked: list[str] = []
+
+    def answer(folder: str) -> bool:
+        asked.append(folder)
+        return folds
+
+    monkeypatch.setattr(endpoints, "folds_names", answer)
+    paths = (f"in/{one}", f"in/sub/{other}", "out")
+    if folds:
+        assert refusals(*paths)[0].names == [f"in/{one} and in/sub/{other}"]
+    else:
+        assert len(plan(*paths)) == 2
+    assert asked == ["out"]
+
+
+@linux_only
+@pytest.mark.parametrize("output", ["in", "new", "new/newer", "123", "IN"])
+def test_this_file_system_is_asked_and_does_not_fold(output: str) -> None:
+    here("in/", "123/")
+    before = snapshot(Path())
+
+    assert endpoints.folds_names(output) is False
+    assert snapshot(Path()) == before
+
+
+LINKS: Final[dict[str, Callable[[str, str], None]]] = {
+    "a hard link": os.link,
+    "a link": lambda source, target: os.symlink(os.path.abspath(source), target),
+}
+
+
+@pytest.mark.parametrize("kind", LINKS)
+@pytest.mark.parametrize("flag", ["", "overwrite", "skip_existing"])
+def test_an_output_that_is_an_input_is_refused_always(kind: str, flag: str) -> None:
+    here("in/a.png", "in/b.png", "out/")
+    LINKS[kind]("in/b.png", "out/a.png")
+
+    found = refusals("in", "out", **({flag: True} if flag else {}))
+    itself = [one for one in found if "input" in one.reason]
+    assert [one.names for one in itself] == [["out/a.png"]]
+    assert "--overwrite" not in itself[0].remedy
+
+
+def test_a_list_that_writes_over_its_own_inputs_is_refused() -> None:
+    here("in/a.png")
+
+    found = refusals("in", files_from=listed("in/a.png"), relative_to="in", overwrite=True)
+    assert found[0].names == ["in/a.png"]
+
+
+def test_all_refusals_come_together_each_with_all_of_its_names() -> None:
+    here(*(f"in/{number}.png" for number in range(9)), "more/0.png", "in/x.png", "out/")
+    here(*(f"out/{number}.png" for number in range(1, 9)))
+    os.link("in/x.png", "out/x.png")
+
+    found = {one.reason: one.names for one in refusals("in", "more", "out")}
+    assert sorted(map(len, found.values())) == [1, 1, 9]
+    assert [f"out/{number}.png" for number in range(1, 9)] == found["exists already"][:8]
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        ({"saving": Saving(quality=9)}, "--quality"),
+        ({"saving": Saving(options=(("optimize", "maybe"),))}, "yes|no"),
+        ({"files_from": "list"}, "outside"),
+    ],
+)
+def test_an_existing_output_hides_no_other_refusal(policy: dict[str, Any], words: str) -> None:
+    here("a.png", "b.png", "out/a.png")
+    Path("list").write_text("a.png\n../b.png")
+
+    paths = ("out",) if "files_from" in policy else ("a.png", "b.png", "out")
+    text = " ".join(f"{one.reason} {one.remedy}" for one in refusals(*paths, **policy))
+    assert "exists already" in text
+    assert words in text
+
+
+@pytest.mark.parametrize("template", ["", ".", "..", "{ext}", "x" * 252, "{stem}{stem}"])
+def test_a_template_that_makes_no_file_name_is_refused(template: str) -> None:
+    name = f"in/{'n' * 200}"
+    here("in/a.png" if template == "{ext}" else f"{name}.png", "in/b.png")
+    if template == "{ext}":
+        here("noext")
+        assert refusals("noext", "out/", rename=named(template), format="png")
+    else:
+        assert refusals(f"{name}.png", "out/", rename=named(template))
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{stem}", "cat"),
+        ("...", "..."),
+        ("x" * 251, "x" * 251),
+        ("{stem}_{ext}", "cat_jpg"),
+        ("{parent}", "in"),
+        ("{method}{size}", "max2x3"),
+        ("{stride}", "2"),
+        ("-{stem}", "-cat"),
+    ],
+)
+def test_a_template_names_outputs_by_plain_substitution(template: str, expected: str) -> None:
+    here("in/cat.jpg")
+
+    assert planned("in", "out", rename=named(template)) == {"in/cat.jpg": f"out/{expected}.jpg"}
+
+
+@pytest.mark.parametrize("name", ["{ext}", "{0}", "{stem.__class__}", "%s", "{stem", "a{b}c"])
+def test_what_looks_like_a_key_in_an_input_s_name_is_not_substituted(name: str) -> None:
+    here(f"in/{name}.png")
+
+    assert planned("in", "out", rename=named("{stem}-{method}")) == {
+        f"in/{name}.png": f"out/{name}-max.png"
+    }
+
+
+# Properties
+
+
+FOLDERS = st.lists(st.sampled_from(["", "a", "b", "a/b", "a/small", ".git", "é"]), max_size=4)
+STEMS = st.sampled_from(["x", "y", "X", "-", "[/a]", "new\nline", "\udcff"])
+SUFFIXES = st.sampled_from([".png", ".JPG", ".tif", ".txt", ""])
+NAMES = st.builds(lambda folder, stem, suffix: (folder, stem + suffix), FOLDERS, STEMS, SUFFIXES)
+TREES = st.lists(NAMES, max_size=12).map(
+    lambda names: sorted({os.path.join("in", *folder, name) for folder, name in names})
+)
+POLICIES = st.fixed_dictionaries(
+    {},
+    optional={
+        "format": st.sampled_from(["png", "jpeg"]),
+        "recursive": st.booleans(),
+        "overwrite": st.booleans(),
+        "include": st.sampled_from([("*.png",), ("a/*",)]),
+        "exclude": st.sampled_from([("x*",), ("*/b/*",)]),
+        "rename": st.sampled_from([named("{stem}-{ext}"), named("{method}")]),
+    },
+)
+WATCHED: Final = (
+    *("open", "os.mkdir", "os.rename", "os.remove", "os.link", "os.symlink", "os.truncate"),
+    *("os.rmdir", "os.chmod", "os.chown", "os.utime", "shutil.rmtree", "subprocess.Popen"),
+)
+watching: list[list[str]] = []
+
+
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if watching and event in WATCHED:
+        watching[-1].append(f"{event} {arguments[:1]}")
+
+
+sys.addaudithook(_hook)
+
+
+def grown(names: list[str]) -> None:
+    """A tree whose names come into being in the order that is given."""
+    Path("in").mkdir()
+    for name in names:
+        os.makedirs(os.path.dirname(name), exist_ok=True)
+        if not os.path.lexists(name):
+            Path(name).touch()
+
+
+@settings(max_examples=60, deadline=None)
+@given(names=TREES, policy=POLICIES)
+def test_planning_opens_nothing_and_changes_nothing(
+    names: list[str], policy: dict[str, Any]
+) -> None:
+    with new_folder():
+        grown(names)
+        before = snapshot(Path())
+        watching.append([])
+        try:
+            outcome_of_planning("in", "in/a/small", **policy)
+        finally:
+            seen = watching.pop()
+
+        assert seen == []
+        assert snapshot(Path()) == before
+
+
+@settings(max_examples=60, deadline=None)
+@given(names=TREES, policy=POLICIES, shuffled=st.data())
+def test_a_plan_is_a_function_of_the_tree_whatever_the_order_it_grew_in(
+    names: list[str], policy: dict[str, Any], shuffled: st.DataObject
+) -> None:
+    plans = []
+    for order in (names, names[::-1], shuffled.draw(st.permutations(names))):
+        with new_folder():
+            grown(order)
+            plans.append(outcome_of_planning("in", "in/a/small", **policy))
+
+    assert plans[0] == plans[1] == plans[2]
+
+
+@settings(max_examples=60, deadline=None)
+@given(names=TREES, policy=POLICIES)
+def test_no_two_jobs_of_a_plan_share_an_output_and_all_lie_in_the_output_folder(
+    names: list[str], policy: dict[str, Any]
+) -> None:
+    with new_folder():
+        grown(names)
+        found = outcome_of_planning("in", "in/a/small", **policy)
+        targets = [job.target.path for job in found if isinstance(job, Job)]
+
+        assert len(set(targets)) == len(targets)
+        assert all(target.startswith("in/a/small/") for target in targets)
+
+
+def test_the_audit_hook_of_these_tests_sees_what_is_opened() -> None:
+    watching.append([])
+    Path("seen").touch()
+
+    assert any("seen" in one for one in watching.pop())
+
+
+# Size
+
+
+MANY: Final = 2000
+WAYS: Final[dict[str, tuple[tuple[str, ...], dict[str, Any]]]] = {
+    "walked": (("in", "out"), {}),
+    "to be skipped": (("in", "out"), {"skip_existing": True}),
+    "listed": (("out",), {"files_from": "list.txt"}),
+}
+
+
+@pytest.mark.parametrize("folders", [1, 50])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_plan_takes_less_than_a_kilobyte_a_file(folders: int, way: str) -> None:
+    paths, policy = WAYS[way]
+    names = [f"in/folder-{one % folders:02}/picture-{one:06}.png" for one in range(MANY)]
+    with new_folder():
+        here(*names, *(name.replace("in", "out", 1) for name in names if "skip" in way))
+        listed(*names)
+        tracemalloc.start()
+        try:
+            found = plan(*paths, **policy)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert [job.skip for job in found] == [way == "to be skipped"] * MANY
+    assert peak / MANY < 1024
+
+
+def test_targets_of_a_folder_are_not_streams_whatever_they_are_called() -> None:
+    here("in/a.png", "in/sub/b.png")
+
+    assert {job.target for job in plan("in", "out")} == {
+        Target("out/a.png", is_stream=False, in_folder=True),
+        Target("out/sub/b.png", is_stream=False, in_folder=True),
+    }
+
+
+def test_planning_imports_neither_numpy_nor_pillow() -> None:
+    here("in/a.png")
+    code = (
+        "import sys; from poolcli import jobs; jobs.plan(('in', 'out'), jobs.Policy());"
+        "print([one for one in ('numpy', 'PIL', 'rich') if one in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
+
+    assert done.stdout.decode().strip() == "[]"

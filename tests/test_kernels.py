@@ -1,0 +1,240 @@
+"""The arithmetic on blocks against counting, slicing and fractions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from poolcli.pooling.kernels import Reduction, Scratch, pick, rounded_quotient, slide, steps
+
+Array = NDArray[Any]
+
+SUM = Reduction(np.add, 0, False)
+MAX = Reduction(np.maximum, 0, True)
+LENGTHS = (*range(1, 130), 255, 256, 257, 1000, 1023, 1025)
+SEEDS = st.integers(0, 2**32 - 1)
+WHOLE = [np.dtype(f"{kind}{width}") for kind in "iu" for width in (2, 4, 8)]
+
+# steps
+
+
+def taps_after(taps: int, idempotent: bool) -> Counter[int]:
+    """How often each tap is counted at the end of the way."""
+    reached = Counter([0])
+    for doubles, by in steps(taps, idempotent):
+        other = reached if doubles else Counter([0])
+        reached = reached + Counter({tap + by: times for tap, times in other.items()})
+    return reached
+
+
+def test_the_way_to_a_sum_counts_every_tap_once() -> None:
+    for taps in LENGTHS:
+        assert taps_after(taps, idempotent=False) == Counter(range(taps))
+
+
+def test_the_way_to_a_maximum_counts_every_tap_and_no_other() -> None:
+    for taps in LENGTHS:
+        assert set(taps_after(taps, idempotent=True)) == set(range(taps))
+
+
+def test_the_way_is_as_short_as_promised() -> None:
+    for taps in (*LENGTHS, 10**6, 10**30, 2**64 - 1):
+        bits = (taps - 1).bit_length()  # log2, rounded up
+        assert len(list(steps(taps, idempotent=True))) <= bits
+        assert len(list(steps(taps, idempotent=False))) <= 2 * (taps.bit_length() - 1)
+
+
+# slide
+
+
+@st.composite
+def slides(draw: st.DrawFn) -> tuple[Array, int, int, int]:
+    """A block, taps, shift and axis, with at least one run in the block."""
+    rng = np.random.default_rng(draw(SEEDS))
+    taps, shift, axis = draw(st.integers(1, 20)), draw(st.integers(1, 5)), draw(st.integers(0, 1))
+    along = (taps - 1) * shift + 1 + draw(st.integers(0, 9))
+    shape = (along, draw(st.integers(1, 5)))
+    block = rng.integers(0, 256, shape if axis == 0 else shape[::-1], np.uint8)
+    return block, taps, shift, axis
+
+
+@settings(deadline=None)
+@given(slides())
+def test_a_sliding_sum_is_the_sum_of_shifted_slices(slid: tuple[Array, int, int, int]) -> None:
+    block, taps, shift, axis = slid
+    wide = np.dtype(np.uint32)
+    got = slide(block, SUM, taps, shift, axis, wide, Scratch())
+    assert np.array_equal(got, runs(block, taps, shift, axis).sum(axis=-1))
+    assert taps == 1 or got.dtype == wide
+
+
+@settings(deadline=None)
+@given(slides())
+def test_a_sliding_maximum_is_the_maximum_of_shifted_slices(
+    slid: tuple[Array, int, int, int],
+) -> None:
+    block, taps, shift, axis = slid
+    got = slide(block, MAX, taps, shift, axis, block.dtype, Scratch())
+    assert np.array_equal(got, runs(block, taps, shift, axis).max(axis=-1))
+    assert got.dtype == block.dtype
+
+
+def runs(block: Array, taps: int, shift: int, axis: int) -> Array:
+    """Every run of taps, by NumPy's own view."""
+    span = (taps - 1) * shift + 1
+    whole: Array = np.lib.stride_tricks.sliding_window_view(block, span, axis)
+    return whole[..., ::shift]
+
+
+@pytest.mark.parametrize("reduction", [SUM, MAX])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_sliding_leaves_the_block_as_it_was(reduction: Reduction, axis: int) -> None:
+    block = np.arange(120, dtype=np.uint16).reshape(10, 12)
+    before = block.copy()
+    slid = slide(block, reduction, 7, 1, axis, block.dtype, Scratch())
+    assert np.array_equal(block, before)
+    assert not np.shares_memory(slid, block)
+
+
+def test_a_slide_of_one_tap_is_the_block_itself() -> None:
+    block = np.zeros((2, 3), np.uint8)
+    assert slide(block, SUM, 1, 5, 1, np.dtype(np.uint32), Scratch()) is block
+
+
+# pick
+
+
+@pytest.mark.parametrize("channels", range(1, 7))
+@pytest.mark.parametrize("stride", [1, 2, 3, 7])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f4", "f8", "O"])
+@pytest.mark.parametrize("spare", [0, 1, 5])
+def test_every_so_manyth_pixel_is_picked(
+    channels: int, stride: int, dtype: str, spare: int
+) -> None:
+    rows, columns = 3, 4
+    width = ((columns - 1) * stride + 1) * channels + spare
+    block = np.arange(rows * width).reshape(rows, width).astype(dtype)
+    wanted = [[[block[row, column * stride * channels + c] for c in range(channels)]
+               for column in range(columns)] for row in range(rows)]  # fmt: skip
+    frame = np.full((rows + 1, columns + 2, channels), 99, dtype)
+    pick(block, stride, channels, frame[:rows, 1:-1])
+    assert frame[:rows, 1:-1].tolist() == np.array(wanted, dtype).tolist()
+    assert set(frame[rows:].flat) | set(frame[:, 0].flat) | set(frame[:, -1].flat) == {99}
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("channels", [1, 4, 5])
+def test_what_is_picked_is_converted_to_the_type_of_the_result(stride: int, channels: int) -> None:
+    block = np.arange(40, dtype=np.uint32).reshape(2, 20)
+    out = np.empty((2, 2, channels), np.float64)
+    pick(block, stride, channels, out)
+    assert out[1, 1].tolist() == [20 + stride * channels + c for c in range(channels)]
+
+
+# rounded_quotient
+
+
+@st.composite
+def quotients(draw: st.DrawFn, dtype: np.dtype[Any]) -> tuple[list[int], list[int]]:
+    """Totals and divisors with room for their sum, ties among them."""
+    least, most = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    count = draw(st.integers(1, 6))
+    sizes = st.integers(1, 12) | st.integers(1, most // 2)
+    divisors = draw(st.lists(sizes, min_size=count, max_size=count))
+    near = st.integers(max(least, -30), 30)
+    totals = [draw(near | st.integers(least, most - divisor)) for divisor in divisors]
+    return totals, divisors
+
+
+def quotient(totals: list[int], divisors: Any, dtype: Any) -> list[int]:
+    rounded: list[int] = rounded_quotient(np.array(totals, dtype), divisors).tolist()
+    return rounded
+
+
+@pytest.mark.parametrize("dtype", WHOLE, ids=str)
+@settings(deadline=None)
+@given(data=st.data())
+def test_a_quotient_by_an_array_is_rounded_as_a_fraction(
+    dtype: np.dtype[Any], data: st.DataObject
+) -> None:
+    totals, divisors = data.draw(quotients(dtype))
+    wanted = [round(Fraction(s, d)) for s, d in zip(totals, divisors, strict=True)]
+    assert quotient(totals, np.array(divisors, dtype), dtype) == wanted
+
+
+@pytest.mark.parametrize("dtype", WHOLE, ids=str)
+@settings(deadline=None)
+@given(data=st.data())
+def test_a_quotient_by_a_number_is_rounded_as_a_fraction(
+    dtype: np.dtype[Any], data: st.DataObject
+) -> None:
+    totals, divisors = data.draw(quotients(dtype))
+    divisor = min(divisors)
+    assert quotient(totals, divisor, dtype) == [round(Fraction(s, divisor)) for s in totals]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-(10**40), 10**40), min_size=1), st.integers(1, 10**25))
+def test_pythons_integers_have_no_limit(totals: list[int], divisor: int) -> None:
+    wanted = [round(Fraction(total, divisor)) for total in totals]
+    assert quotient(totals, divisor, object) == wanted
+    assert quotient(totals, np.array([divisor] * len(totals), object), object) == wanted
+
+
+@pytest.mark.parametrize("divisor", [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 255])
+@pytest.mark.parametrize("dtype", WHOLE, ids=str)
+def test_every_remainder_is_rounded_right(divisor: int, dtype: np.dtype[Any]) -> None:
+    least = -3 * divisor if dtype.kind == "i" else 0
+    totals = list(range(least, 4 * divisor))
+    wanted = [round(Fraction(total, divisor)) for total in totals]
+    assert quotient(totals, divisor, dtype) == wanted
+    assert quotient(totals, np.full(len(totals), divisor, dtype), dtype) == wanted
+
+
+def test_divisors_broadcast_against_totals() -> None:
+    total = np.array([[[5, 6], [7, 9]], [[10, 11], [13, 14]]], np.int32)
+    divisor = np.array([[2, 4], [3, 1]], np.int32)[..., None]
+    assert rounded_quotient(total, divisor).tolist() == [[[2, 3], [2, 2]], [[3, 4], [13, 14]]]
+
+
+# Scratch
+
+
+def test_a_buffer_is_used_again_for_whatever_fits_it() -> None:
+    scratch = Scratch()
+    first = scratch.take("rows", (4, 5), np.dtype(np.uint8))
+    assert first.shape == (4, 5)
+    for shape in ((4, 5), (5, 4), (2, 3), (20,), (1,)):
+        again = scratch.take("rows", shape, np.dtype(np.uint8))
+        assert again.shape == shape
+        assert np.shares_memory(again, first)
+
+
+def test_a_buffer_grows_and_then_stays() -> None:
+    scratch = Scratch()
+    scratch.take("rows", (4, 5), np.dtype(np.uint8))
+    larger = scratch.take("rows", (7, 9), np.dtype(np.uint8))
+    assert larger.shape == (7, 9)
+    assert np.shares_memory(scratch.take("rows", (4, 5), np.dtype(np.uint8)), larger)
+
+
+def test_buffers_of_other_names_or_types_share_nothing() -> None:
+    scratch = Scratch()
+    first = scratch.take("a", (8,), np.dtype(np.uint8))
+    other = scratch.take("b", (8,), np.dtype(np.uint8))
+    assert not np.shares_memory(first, other)
+    wider = scratch.take("a", (8,), np.dtype(np.uint16))
+    assert wider.dtype == np.uint16
+    assert not np.shares_memory(first, wider)
+
+
+def test_a_buffer_is_contiguous_and_may_be_empty() -> None:
+    assert Scratch().take("a", (3, 4), np.dtype(np.float64)).flags.c_contiguous
+    assert Scratch().take("a", (3, 0, 2), np.dtype(np.uint8)).shape == (3, 0, 2)

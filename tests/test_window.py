@@ -1,0 +1,408 @@
+"""The arithmetic of windows against counting taps one by one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from poolcli import PoolError, Window, output_shape
+from poolcli.window import Axis
+from tests import oracle
+
+Laid = tuple[Axis, oracle.Line]
+
+
+def one(n: int, k: int, s: int, padding: Any = "valid", d: int = 1, ceil: bool = False) -> Axis:
+    """The axis of a window, seen along the width."""
+    sides: Any = padding if isinstance(padding, str) else (0, padding)
+    window = Window.of((1, k), (1, s), sides, (1, d), ceil_mode=ceil)
+    return window.axes((1, n))[1]
+
+
+@st.composite
+def choices(draw: st.DrawFn) -> dict[str, Any]:
+    """The numbers of one axis; some do not fit."""
+    k, d = draw(st.integers(1, 12)), draw(st.integers(1, 5))
+    side = st.integers(0, d * (k - 1))
+    names = st.sampled_from(["valid", "same", "same_lower"])
+    return {
+        "n": draw(st.integers(1, 30)),
+        "k": k,
+        "s": draw(st.integers(1, 9)),
+        "padding": draw(names | st.tuples(side, side)),
+        "d": d,
+        "ceil": draw(st.booleans()),
+    }
+
+
+def line_of(choice: dict[str, Any]) -> oracle.Line:
+    return oracle.line(
+        choice["n"], choice["k"], choice["s"], choice["d"], choice["padding"], choice["ceil"]
+    )
+
+
+def laid() -> st.SearchStrategy[Laid]:
+    """Axes that fit, and the same windows counted out."""
+    fitting = choices().filter(lambda choice: line_of(choice).fits)
+    return fitting.map(lambda choice: (one(**choice), line_of(choice)))
+
+
+def seen(line: oracle.Line) -> set[int]:
+    """The pixels that some window reads."""
+    return {tap for window in line.windows for tap in line.inside(window)}
+
+
+@settings(deadline=None, max_examples=400)
+@given(choices())
+def test_a_window_is_refused_exactly_where_one_would_hold_no_pixel(choice: dict[str, Any]) -> None:
+    if line_of(choice).fits:
+        assert one(**choice).out == len(line_of(choice).windows)
+    else:
+        with pytest.raises(PoolError):
+            one(**choice)
+
+
+@settings(deadline=None)
+@given(laid())
+def test_windows_start_where_they_should(both: Laid) -> None:
+    axis, line = both
+    assert [axis.start(i) for i in range(axis.out)] == [window[0] for window in line.windows]
+    assert axis.span == line.windows[0][-1] - line.windows[0][0] + 1
+    assert (axis.before, axis.after) == (line.before, line.after)
+
+
+@settings(deadline=None)
+@given(laid())
+def test_taps_inside_are_those_on_a_pixel(both: Laid) -> None:
+    axis, line = both
+    counted = [len(line.inside(window)) for window in line.windows]
+    assert [axis.taps_inside(i) for i in range(axis.out)] == counted
+
+
+@settings(deadline=None)
+@given(laid())
+def test_taps_padded_are_those_before_the_end_of_padding(both: Laid) -> None:
+    axis, line = both
+    counted = [line.padded(window) for window in line.windows]
+    assert [axis.taps_padded(i) for i in range(axis.out)] == counted
+
+
+@settings(deadline=None)
+@given(laid(), st.integers(-50, 50))
+def test_taps_before_a_limit_are_counted(both: Laid, limit: int) -> None:
+    axis, line = both
+    counted = [sum(tap < limit for tap in window) for window in line.windows]
+    assert [axis.taps_before(i, limit) for i in range(axis.out)] == counted
+
+
+@settings(deadline=None)
+@given(laid())
+def test_the_windows_inside_are_those_that_stand_on_pixels_alone(both: Laid) -> None:
+    axis, line = both
+    wholly = [i for i, window in enumerate(line.windows) if line.inside(window) == list(window)]
+    assert list(axis.inside) == wholly
+
+
+@settings(deadline=None)
+@given(laid())
+def test_the_windows_inside_split_the_others_in_those_before_and_those_after(both: Laid) -> None:
+    axis, line = both
+    assert 0 <= axis.inside.start <= axis.inside.stop <= axis.out
+    assert all(window[0] < 0 for window in line.windows[: axis.inside.start])
+
+
+@settings(deadline=None)
+@given(laid())
+def test_dropped_pixels_are_those_after_the_last_tap_of_the_last_window(both: Laid) -> None:
+    axis, line = both
+    reach = max(line.windows[-1])
+    assert axis.dropped == len([pixel for pixel in range(line.extent) if pixel > reach])
+
+
+@settings(deadline=None, max_examples=500)
+@given(laid())
+@example((one(3, 2, 1, (1, 0), 3), oracle.line(3, 2, 1, 3, (1, 0), False)))
+@example((one(3, 2, 1, (0, 1), 3), oracle.line(3, 2, 1, 3, (0, 1), False)))
+def test_there_are_gaps_where_a_pixel_between_first_and_last_tap_is_in_no_window(
+    both: Laid,
+) -> None:
+    axis, line = both
+    first, last = line.windows[0][0], line.windows[-1][-1]
+    between = set(range(max(first, 0), min(last + 1, line.extent)))
+    assert axis.has_gaps == bool(between - seen(line))
+
+
+@settings(deadline=None)
+@given(laid())
+def test_a_pixel_that_no_window_reads_is_dropped_or_in_a_gap(both: Laid) -> None:
+    axis, line = both
+    unseen = set(range(line.extent)) - seen(line)
+    assert bool(unseen) == (axis.dropped > 0 or axis.has_gaps)
+
+
+@settings(deadline=None, max_examples=300)
+@given(laid())
+def test_a_trimmed_axis_has_the_same_pixels_in_every_window(both: Laid) -> None:
+    axis, line = both
+    trimmed = axis.trimmed()
+    windows = [range(trimmed.start(i), trimmed.start(i) + trimmed.span, trimmed.dilation)
+               for i in range(trimmed.out)]  # fmt: skip
+    assert [line.inside(window) for window in windows] == list(map(line.inside, line.windows))
+
+
+@settings(deadline=None)
+@given(laid())
+def test_trimming_twice_is_trimming_once(both: Laid) -> None:
+    assert both[0].trimmed().trimmed() == both[0].trimmed()
+
+
+@settings(deadline=None)
+@given(laid())
+def test_every_tap_of_a_trimmed_axis_is_a_pixel_of_some_window(both: Laid) -> None:
+    trimmed = both[0].trimmed()
+    for tap in (0, trimmed.size - 1):
+        places = [trimmed.start(i) + tap * trimmed.dilation for i in range(trimmed.out)]
+        assert any(0 <= place < trimmed.extent for place in places)
+
+
+@pytest.mark.parametrize(
+    ("stride", "padding", "ceil"),
+    [
+        (1, "same", False),
+        (10**30, "same_lower", False),
+        (10**30, "valid", True),
+        (1, (10**30 - 1, 0), False),
+        (10**30 - 1, (10**30 - 1, 10**30 - 1), False),
+    ],
+)
+def test_what_is_left_of_a_huge_window_is_about_twice_the_picture(
+    stride: int, padding: Any, ceil: bool
+) -> None:
+    trimmed = one(7, 10**30, stride, padding, ceil=ceil).trimmed()
+    assert trimmed.size <= 2 * 7 + 1
+    assert trimmed.span <= 2 * 7 + 1
+
+
+def test_a_single_window_is_trimmed_to_stride_1() -> None:
+    assert one(5, 10**30, 10**30, ceil=True).trimmed() == Axis(5, 5, 1, 1, 0, 0, 1)
+
+
+# same
+
+
+@settings(deadline=None)
+@given(choices(), st.sampled_from(["same", "same_lower"]))
+def test_same_gives_a_window_for_every_stride_begun(choice: dict[str, Any], name: str) -> None:
+    assume(line_of(choice | {"padding": name}).fits)
+    axis = one(**choice | {"padding": name})
+    assert axis.out == -(-axis.extent // axis.stride)
+    assert axis == one(**choice | {"padding": name, "ceil": not choice["ceil"]})
+
+
+@settings(deadline=None)
+@given(choices())
+def test_same_lower_is_same_with_its_sides_swapped(choice: dict[str, Any]) -> None:
+    assume(line_of(choice | {"padding": "same"}).fits)
+    assume(line_of(choice | {"padding": "same_lower"}).fits)
+    same, lower = (one(**choice | {"padding": name}) for name in ("same", "same_lower"))
+    assert (same.before, same.after) == (lower.after, lower.before)
+    assert 0 <= same.after - same.before <= 1
+
+
+@settings(deadline=None)
+@given(choices(), st.sampled_from(["same", "same_lower", "valid"]))
+def test_a_named_padding_is_some_padding_in_numbers(choice: dict[str, Any], name: str) -> None:
+    named = choice | {"padding": name, "ceil": False}
+    assume(line_of(named).fits)
+    axis = one(**named)
+    assert one(**named | {"padding": (axis.before, axis.after)}) == axis
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "s", "d", "same", "out"),
+    [
+        (7, 2, 2, 1, (0, 1), 4),
+        (7, 3, 1, 1, (1, 1), 7),
+        (8, 3, 2, 1, (0, 1), 4),
+        (9, 4, 1, 1, (1, 2), 9),
+        (9, 2, 5, 1, (0, 0), 2),
+        (9, 3, 4, 3, (3, 3), 3),
+        (1, 5, 1, 1, (2, 2), 1),
+    ],
+)
+def test_same_is_tensorflows(
+    n: int, k: int, s: int, d: int, same: tuple[int, int], out: int
+) -> None:
+    axis = one(n, k, s, "same", d)
+    assert (axis.before, axis.after, axis.out) == (*same, out)
+
+
+# ceil_mode
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "s", "padding", "floor", "ceil"),
+    [
+        (7, 2, 2, (0, 0), 3, 4),
+        (8, 2, 2, (0, 0), 4, 4),
+        (5, 3, 3, (1, 1), 2, 2),
+        (4, 1, 3, (0, 0), 2, 2),
+        (3, 2, 3, (1, 1), 2, 2),
+        (5, 2, 4, (0, 0), 1, 2),
+        (6, 2, 5, (1, 1), 2, 2),
+        (5, 2, 5, (0, 0), 1, 1),
+    ],
+)
+def test_ceil_mode_adds_a_window_only_where_it_starts_on_a_pixel(
+    n: int, k: int, s: int, padding: tuple[int, int], floor: int, ceil: int
+) -> None:
+    assert one(n, k, s, padding).out == floor
+    assert one(n, k, s, padding, ceil=True).out == ceil
+
+
+@settings(deadline=None)
+@given(laid())
+def test_no_window_starts_beyond_the_picture(both: Laid) -> None:
+    axis, line = both
+    assert axis.start(axis.out - 1) < axis.extent + (0 if axis.dilation == 1 else line.after)
+
+
+# Dropped pixels and gaps, by name
+
+
+def test_an_odd_row_is_dropped_and_said() -> None:
+    assert one(7, 2, 2).dropped == 1
+
+
+def test_ceil_mode_and_same_drop_nothing_that_they_can_reach() -> None:
+    assert one(7, 2, 2, ceil=True).dropped == 0
+    assert one(7, 2, 2, "same").dropped == 0
+    assert one(9, 2, 5, "same").dropped == 2
+
+
+def test_padding_at_the_end_rescues_a_pixel_from_being_dropped() -> None:
+    assert one(7, 2, 2, (0, 1)).dropped == 0
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "s", "d", "gaps"),
+    [
+        (8, 2, 2, 1, False),
+        (8, 2, 3, 1, True),
+        (2, 2, 3, 1, False),
+        (9, 3, 1, 2, False),
+        (5, 3, 1, 2, True),
+        (9, 2, 2, 2, True),
+        (9, 2, 3, 2, True),
+    ],
+)
+def test_gaps_are_seen(n: int, k: int, s: int, d: int, gaps: bool) -> None:
+    assert one(n, k, s, d=d).has_gaps == gaps
+
+
+# Window
+
+
+def test_stride_defaults_to_size() -> None:
+    assert Window.of((2, 3)).stride == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("padding", "settled"),
+    [
+        (1, ((1, 1), (1, 1))),
+        ((1, 2), ((1, 1), (2, 2))),
+        ([1, 2], ((1, 1), (2, 2))),
+        (((0, 1), (2, 0)), ((0, 1), (2, 0))),
+        (((0, 1), 2), ((0, 1), (2, 2))),
+        ("valid", "valid"),
+        ("same", "same"),
+        ("same_lower", "same_lower"),
+    ],
+)
+def test_every_way_to_write_padding_is_settled(padding: Any, settled: Any) -> None:
+    assert Window.of(3, padding=padding).padding == settled
+
+
+def test_a_window_is_a_value() -> None:
+    assert Window.of(3, 2, 1) == Window.of((3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1))
+    assert len({Window.of(3), Window.of(3, 3)}) == 1
+
+
+def test_height_comes_before_width() -> None:
+    rows, columns = Window.of((2, 3), (1, 4), (1, 2), (5, 1)).axes((20, 30))
+    assert (rows.extent, rows.size, rows.stride, rows.before, rows.dilation) == (20, 2, 1, 1, 5)
+    assert (columns.extent, columns.size, columns.stride, columns.before) == (30, 3, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("extents", "choices", "message"),
+    [
+        ((4, 9), {"size": 5}, "the window spans 5 pixels but the picture's height is 4"),
+        ((9, 4), {"size": 5}, "the window spans 5 pixels but the picture's width is 4"),
+        ((9, 4), {"size": 3, "dilation": 2}, "the window spans 5 pixels but"),
+        ((9, 4), {"size": 9, "padding": 2}, "the picture's width is 4 (8 with padding)"),
+        ((9, 4), {"size": 8, "stride": 4, "ceil_mode": True}, "spans 8 pixels but"),
+    ],
+    ids=str,
+)
+def test_a_window_that_does_not_fit_names_its_span_and_the_extent(
+    extents: tuple[int, int], choices: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(PoolError) as caught:
+        Window.of(**choices).axes(extents)
+    assert message in caught.value.message
+    assert "size" in caught.value.remedy
+
+
+def test_under_ceil_mode_a_window_may_be_larger_by_less_than_its_stride() -> None:
+    assert one(4, 7, 4, ceil=True).out == 1
+    with pytest.raises(PoolError):
+        one(4, 8, 4, ceil=True)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 20), st.integers(1, 10**9), st.integers(1, 10**9))
+def test_under_same_every_window_fits(n: int, size: int, stride: int) -> None:
+    assert one(n, size, stride, "same").out >= 1
+
+
+# output_shape
+
+
+@pytest.mark.parametrize(
+    ("shape", "pooled"),
+    [((7, 9), (3, 4)), ((7, 9, 3), (3, 4, 3)), ((7, 9, 0), (3, 4, 0))],
+    ids=str,
+)
+def test_channels_are_kept(shape: tuple[int, ...], pooled: tuple[int, ...]) -> None:
+    assert output_shape(shape, 2) == pooled
+
+
+def test_output_shape_takes_every_choice() -> None:
+    assert output_shape((7, 9), (2, 3), (3, 1), ((1, 0), (2, 2)), (1, 2), ceil_mode=True) == (3, 9)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((7,), "the shape is (7,)"),
+        ((1, 7, 9, 3), "the shape is (1, 7, 9, 3)"),
+        ([7, 9], "the shape is [7, 9]"),
+        (7, "the shape is 7"),
+        ((7, 9.0), "shape is 9.0"),
+        ((7, True), "shape is True"),
+        ((7, -1), "shape is -1"),
+        ((0, 9), "the picture's height is 0"),
+        ((7, 0), "the picture's width is 0"),
+    ],
+    ids=str,
+)
+def test_what_is_no_shape_is_refused(shape: Any, message: str) -> None:
+    with pytest.raises(PoolError) as caught:
+        output_shape(shape, 1)
+    assert caught.value.message == message
+    assert caught.value.remedy.startswith("give ")
