@@ -198,8 +198,9 @@ def test_one_file_under_two_names_is_the_same(old: Path, tmp_path: Path) -> None
     (tmp_path / "soft").symlink_to(old)
     (tmp_path / "copy").write_bytes(OLD)
     names = ("hard", "soft", "copy", "none")
+    statuses = [Source(str(tmp_path / one)).status() for one in names]
 
-    assert [endpoints.same_file(str(old), str(tmp_path / one)) for one in names] == [
+    assert [endpoints.same_file(Source(str(old)).status(), one) for one in statuses] == [
         *(True, True, False, False)
     ]
 
