@@ -1,231 +1,25 @@
-"""The plan of a run, made from names and `stat` alone, before any picture is opened."""
+"""Many inputs into a folder: found, named, and compared with what exists."""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from poolcli import endpoints
 from poolcli.endpoints import DASH, Source, Target
 from poolcli.errors import PoolError
-from poolcli.formats import Format, Saving, all_suffixes, by_name, by_suffix
+from poolcli.formats import by_name, by_suffix
+from poolcli.jobs.terms import Found, Job, Policy, Refusal, refuse
 
 NAME_BYTES: Final = 255
-FileId = tuple[int, int]
+FileId: TypeAlias = tuple[int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """From where to where.
-
-    Attributes:
-        source: where the picture is read.
-        target: where the result is written.
-        format: the format to write, or None for the input's own.
-        bytes: the size of the input as far as the plan knows it.
-        skip: whether there is nothing to do, since the result exists.
-        refusal: why this picture fails without being opened; empty if it doesn't.
-        again: whether a worker died over it before, and may have written it already.
-    """
-
-    source: Source
-    target: Target
-    format: Format | None
-    bytes: int = 0
-    skip: bool = False
-    refusal: str = ""
-    again: bool = False
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether what becomes of it is known without opening anything."""
-        return self.skip or bool(self.refusal)
-
-
-class Refusal(NamedTuple):
-    """One reason for which a plan is refused.
-
-    Attributes:
-        reason: what is wrong with all of the names.
-        remedy: the option or the change that would allow it.
-        names: the paths that it concerns.
-    """
-
-    reason: str
-    remedy: str
-    names: list[str]
-
-
-class PlanError(PoolError):
-    """A plan that is refused; nothing was written.
-
-    Attributes:
-        refusals: every reason, each with all of its names.
-    """
-
-    def __init__(self, *refusals: Refusal) -> None:
-        """Keep all reasons; the message is that of the first."""
-        super().__init__(refusals[0].reason, refusals[0].remedy)
-        self.refusals = refusals
-
-
-class NothingMatchedError(PoolError):
-    """No picture is left to work on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What a plan may do, and how it names what it makes.
-
-    Attributes:
-        format: the name of the format to write, or None to go by suffixes.
-        overwrite: whether existing files may be replaced.
-        skip_existing: whether inputs whose output exists are left out.
-        recursive: whether folders are walked to their depths.
-        include: globs of which a found file must match one, if there are any.
-        exclude: globs of which a found file must match none.
-        files_from: a file that lists inputs, "-" for standard input, or None.
-        null: whether the list is separated by NUL rather than by newlines.
-        relative_to: the folder to which listed files are relative; the working folder if None.
-        rename: from an input's path to its output's name without suffix; None keeps the name.
-        saving: how results are written; checked against the formats.
-    """
-
-    format: str | None = None
-    overwrite: bool = False
-    skip_existing: bool = False
-    recursive: bool = True
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    files_from: str | None = None
-    null: bool = False
-    relative_to: str | None = None
-    rename: Callable[[str], str] | None = None
-    saving: Saving = field(default_factory=Saving)
-
-
-class Found(NamedTuple):
-    """An input, and where below the output folder its result belongs."""
-
-    path: str
-    place: str
-    refusal: str = ""
-
-
-def plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
-    """The jobs that paths on a command line mean, in a settled order; the last is the output.
-
-    Raises:
-        PlanError: they mean nothing, or something that is refused.
-        NothingMatchedError: folders or lists hold no picture.
-    """
-    if not paths and policy.files_from is None and endpoints.stdin_is_piped():
-        paths = (DASH, DASH)
-    if policy.files_from is not None:
-        if len(paths) != 1:
-            raise _refuse("with --files-from the only path is OUTPUT", "put the inputs in the list")
-    elif not paths:
-        raise _refuse("no picture is named", "name an INPUT and an OUTPUT, or pipe one in")
-    elif len(paths) == 1:
-        raise _refuse(f"{paths[0]} is the only path", "name the output too, or - for a pipe")
-    if "" in paths:
-        raise _refuse("a path is empty", "name a file, or - for a pipe")
-    *inputs, output = paths
-    target = Target.at(output)
-    if target.is_stream or not _is_folder(inputs, output, policy):
-        jobs, refusals = _single(inputs, target, policy)
-    else:
-        jobs, refusals = _Batch(output, policy).jobs(inputs)
-    refusals += _saving_refusals(jobs, policy.saving)
-    if refusals:
-        raise PlanError(*refusals)
-    if not jobs:
-        raise NothingMatchedError(
-            "no picture was found", "check the names, --include and --exclude"
-        )
-    return jobs
-
-
-def _refuse(reason: str, remedy: str, names: Iterable[str] = ()) -> PlanError:
-    """A plan refused for one reason."""
-    return PlanError(Refusal(reason, remedy, list(names)))
-
-
-def _is_folder(inputs: list[str], output: str, policy: Policy) -> bool:
-    """Whether OUTPUT is a folder: because it is, says so, or must be."""
-    if output.endswith(os.sep) or os.path.isdir(output):
-        return True
-    if len(inputs) < 2 and policy.files_from is None and not any(map(os.path.isdir, inputs)):
-        return False
-    if os.path.lexists(output):
-        raise _refuse(f"{output} is a file", "name a folder for several pictures")
-    if by_suffix(os.path.splitext(output)[1]) is not None:
-        raise _refuse(f"{output} looks like a picture", f"end it in {os.sep} to mean a folder")
-    return True
-
-
-def _single(inputs: list[str], target: Target, policy: Policy) -> tuple[list[Job], list[Refusal]]:
-    """One input, one output that is a stream or a file."""
-    if len(inputs) != 1 or os.path.isdir(inputs[0]):
-        raise _refuse(f"{target.path} takes one picture", "name a folder for several")
-    if policy.rename is not None:
-        raise _refuse("--name needs a folder as OUTPUT", f"end it in {os.sep}, or leave --name out")
-    (path,) = inputs
-    source = Source(path)
-    try:
-        source.check()
-        if target.is_stream:
-            target.check()
-    except PoolError as refusal:
-        raise _refuse(refusal.message, refusal.remedy) from None
-    if endpoints.same_file(source.status(), target.status()):
-        raise _refuse(f"{target.path} is the input itself", "choose another name for the output")
-    form = by_name(policy.format) if policy.format else None
-    if target.is_stream:
-        return [Job(source, target, form)], []
-    form = form or by_suffix(os.path.splitext(target.path)[1])
-    if form is None:
-        suffix = os.path.splitext(target.path)[1]
-        raise _refuse(
-            f"{target.path}: {f'the suffix {suffix} names no format' if suffix else 'no suffix'}",
-            f"end it in one of {all_suffixes()}, or give --format",
-        )
-    folder = os.path.dirname(target.path) or os.curdir
-    if not os.path.isdir(folder):
-        raise _refuse(f"{target.path}: there is no folder {folder}", f"make it: mkdir -p {folder}")
-    exists = os.path.lexists(target.path)
-    refusals = []
-    if exists and not (policy.overwrite or policy.skip_existing):
-        remedy = "use --overwrite or --skip-existing"
-        refusals.append(Refusal(f"{target.path} exists already", remedy, []))
-    skip = exists and policy.skip_existing
-    return [Job(source, target, form, source.size() or 0, skip=skip)], refusals
-
-
-def _saving_refusals(jobs: list[Job], saving: Saving) -> list[Refusal]:
-    """Options that no output's format has a use for, and values that are none."""
-    written = {job.format.name: job.format for job in jobs if job.format is not None}
-    if not written or any(job.format is None and not job.refusal for job in jobs):
-        return []
-    misfits = set.intersection(*(set(saving.misfits(form)) for form in written.values()))
-    names = ", ".join(sorted(written))
-    refusals = [
-        Refusal(f"{misfit} means nothing for {names}", "leave it out", [])
-        for misfit in sorted(misfits)
-    ]
-    for form in written.values():
-        try:
-            saving.for_format(form)
-        except PoolError as refusal:
-            refusals.append(Refusal(refusal.message, refusal.remedy, []))
-    return refusals
-
-
-class _Batch:
+class Batch:
     """Many inputs into a folder."""
 
     def __init__(self, output: str, policy: Policy) -> None:
@@ -344,12 +138,12 @@ class _Batch:
     def _named(self, path: str) -> Iterator[Found]:
         """What an INPUT of the command line stands for."""
         if path == DASH:
-            raise _refuse("- stands only for one picture", "name an output file, or - again")
+            raise refuse("- stands only for one picture", "name an output file, or - again")
         if not os.path.isdir(path):
             yield Found(path, os.path.basename(path.rstrip(os.sep)))
             return
         if self.output_id is not None and _file_id(path) == self.output_id:
-            raise _refuse(f"{path} is both input and output", "choose another output folder")
+            raise refuse(f"{path} is both input and output", "choose another output folder")
         yield from self._walk(path)
 
     def _walk(self, folder: str) -> Iterator[Found]:
@@ -433,7 +227,7 @@ def _read_list(files_from: str, null: bool) -> Iterator[str]:
         with Source(files_from).open() as stream:
             content = stream.read()
     except PoolError as refusal:
-        raise _refuse(f"--files-from {files_from}: {refusal.message}", refusal.remedy) from None
+        raise refuse(f"--files-from {files_from}: {refusal.message}", refusal.remedy) from None
     for line in content.split(b"\0" if null else b"\n"):
         if line:
             yield os.fsdecode(line)

@@ -1,0 +1,114 @@
+"""What a plan is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from poolcli.endpoints import Source, Target
+from poolcli.errors import PoolError
+from poolcli.formats import Format, Saving
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """From where to where.
+
+    Attributes:
+        source: where the picture is read.
+        target: where the result is written.
+        format: the format to write, or None for the input's own.
+        bytes: the size of the input as far as the plan knows it.
+        skip: whether there is nothing to do, since the result exists.
+        refusal: why this picture fails without being opened; empty if it doesn't.
+        again: whether a worker died over it before, and may have written it already.
+    """
+
+    source: Source
+    target: Target
+    format: Format | None
+    bytes: int = 0
+    skip: bool = False
+    refusal: str = ""
+    again: bool = False
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether what becomes of it is known without opening anything."""
+        return self.skip or bool(self.refusal)
+
+
+class Refusal(NamedTuple):
+    """One reason for which a plan is refused.
+
+    Attributes:
+        reason: what is wrong with all of the names.
+        remedy: the option or the change that would allow it.
+        names: the paths that it concerns.
+    """
+
+    reason: str
+    remedy: str
+    names: list[str]
+
+
+class PlanError(PoolError):
+    """A plan that is refused; nothing was written.
+
+    Attributes:
+        refusals: every reason, each with all of its names.
+    """
+
+    def __init__(self, *refusals: Refusal) -> None:
+        """Keep all reasons; the message is that of the first."""
+        super().__init__(refusals[0].reason, refusals[0].remedy)
+        self.refusals = refusals
+
+
+class NothingMatchedError(PoolError):
+    """No picture is left to work on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a plan may do, and how it names what it makes.
+
+    Attributes:
+        format: the name of the format to write, or None to go by suffixes.
+        overwrite: whether existing files may be replaced.
+        skip_existing: whether inputs whose output exists are left out.
+        recursive: whether folders are walked to their depths.
+        include: globs of which a found file must match one, if there are any.
+        exclude: globs of which a found file must match none.
+        files_from: a file that lists inputs, "-" for standard input, or None.
+        null: whether the list is separated by NUL rather than by newlines.
+        relative_to: the folder to which listed files are relative; the working folder if None.
+        rename: from an input's path to its output's name without suffix; None keeps the name.
+        saving: how results are written; checked against the formats.
+    """
+
+    format: str | None = None
+    overwrite: bool = False
+    skip_existing: bool = False
+    recursive: bool = True
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    files_from: str | None = None
+    null: bool = False
+    relative_to: str | None = None
+    rename: Callable[[str], str] | None = None
+    saving: Saving = field(default_factory=Saving)
+
+
+class Found(NamedTuple):
+    """An input, and where below the output folder its result belongs."""
+
+    path: str
+    place: str
+    refusal: str = ""
+
+
+def refuse(reason: str, remedy: str, names: Iterable[str] = ()) -> PlanError:
+    """A plan refused for one reason."""
+    return PlanError(Refusal(reason, remedy, list(names)))
