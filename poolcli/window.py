@@ -18,6 +18,9 @@ NamedPadding: TypeAlias = Literal["valid", "same", "same_lower"]
 SizeLike: TypeAlias = int | Pair
 PaddingLike: TypeAlias = int | Pair | Sides | NamedPadding
 
+MOST_TAPS: Final = 1 << 16
+"""Taps that a window may have beyond twice the picture; far apart, none of them can be left out."""
+
 NAMED_PADDING: Final[tuple[NamedPadding, ...]] = get_args(NamedPadding)
 
 
@@ -204,6 +207,11 @@ class Window:
             )
         axis = Axis(n, k, s, d, before, after, out)
         _check_windows(axis, name)
+        if axis.trimmed().size > max(2 * n, MOST_TAPS):
+            raise PoolError(
+                f"windows of size {k}, {s} apart, hold next to nothing of a {name} of {n}",
+                "choose a smaller size, stride or padding",
+            )
         return axis
 
 

@@ -234,7 +234,7 @@ def sabotage(folder: Path, python: str) -> dict[str, str]:
     home = folder / "sabotage"
     home.mkdir()
     (home / "sitecustomize.py").write_text(python)
-    return {"PYTHONPATH": str(home)}
+    return {"PYTHONPATH": os.pathsep.join((str(home), os.environ.get("PYTHONPATH", "")))}
 
 
 # What is said

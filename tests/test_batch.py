@@ -1033,10 +1033,10 @@ def number_in(folder: Path) -> int:
 
 
 def when(folder: Path, number: int, process: Process) -> None:
-    """Wait until there are so many outputs, and at least one that is new, and a moment more."""
+    """Wait until there are so many outputs and one is new, and often a moment more."""
     goal = max(number, number_in(folder) + 1)
     until(lambda: number_in(folder) >= goal or process.poll() is not None, pause=0.001)
-    time.sleep(np.random.default_rng().uniform(0, 0.01))
+    time.sleep(max(0, np.random.default_rng().uniform(-0.01, 0.01)))
 
 
 @pytest.mark.parametrize("victims", DAMAGE)

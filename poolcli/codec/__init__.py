@@ -84,7 +84,7 @@ def check_writable(target: Format, stored: str) -> None:
         PoolError: naming the library.
     """
     if target.name in ("png", "tiff") and stored not in modes.IMAGE_MODES:
-        deep.require()
+        deep.require(target.name)
 
 
 def parse_color(text: str) -> tuple[int, int, int]:

@@ -70,14 +70,15 @@ class Tiff:
         return down, across
 
 
-def require() -> None:
-    """Make sure that both libraries are there.
+def require(format_name: str) -> None:
+    """Make sure that the libraries for deep pictures of a format are there.
 
     Raises:
         PoolError: one is missing.
     """
     _library("imagecodecs")
-    _library("tifffile")
+    if format_name == "tiff":
+        _library("tifffile")
 
 
 def open_tiff(stream: BinaryIO) -> tuple[Tiff, int]:
@@ -86,7 +87,7 @@ def open_tiff(stream: BinaryIO) -> tuple[Tiff, int]:
     Raises:
         PoolError: tifffile is missing, or the samples are none that can be pooled.
     """
-    require()
+    require("tiff")
     tifffile = _library("tifffile")
     stream.seek(0)
     pages = tifffile.TiffFile(stream).pages

@@ -174,7 +174,7 @@ def _converted(image: Image.Image, orientation: int) -> Iterator[str]:
 def _as_deep_png(header: Header, image: Image.Image, stream: BinaryIO) -> Header:
     """The same with all 16 bits; Pillow still knows the metadata."""
     grey = image.tile[0].args in ("I;16B", "LA;16B")  # type: ignore[attr-defined]  # ImageFile's
-    deep.require()
+    deep.require("png")
     alpha = "transparency" in image.info or image.tile[0].args != "RGB;16B"  # type: ignore[attr-defined]
     mode = ("LA;16" if grey else "RGBA;16") if alpha else "RGB;16"
     return replace(

@@ -67,6 +67,8 @@ def read(stream: BinaryIO, header: Header) -> NDArray[Any]:
         raise PoolError(f"it ends after {samples.size} of {count} samples", "is the file complete?")
     if samples.size and samples.max() > header.maxval:
         raise PoolError(f"a sample is above the maxval of {header.maxval}", "is the file sound?")
+    if samples.size and samples.min() < 0:
+        raise PoolError("a sample is negative", "is the file sound?")
     return samples.reshape(header.shape).astype(header.dtype.newbyteorder("="), copy=False)
 
 

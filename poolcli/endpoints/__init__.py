@@ -250,7 +250,7 @@ def _reading(fault: OSError) -> PoolError:
 
 def _descriptor(path: str) -> int | None:
     """The number of the descriptor that a path names, or None."""
-    path = os.path.normpath(path)
+    path = os.path.normpath(path) if os.path.isabs(path) else path
     if path in STREAM_NAMES:
         return STREAM_NAMES[path]
     match = STREAM_NAME.fullmatch(path)

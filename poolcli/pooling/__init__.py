@@ -147,6 +147,8 @@ def avg_pool(
     grid = Grid(rows, columns, stack.shape[2])
     out = np.empty((rows.out, columns.out, stack.shape[2]), stack.dtype.newbyteorder("="))
     divisors = Divisors.of(rows, columns, count_include_pad, override)
+    if not out.size:
+        return _like(out, values, stack.dtype)
     if stack.dtype.kind == "f":
         _float_mean(pixels(stack), taking_part, grid, divisors, omit, out)
     elif taking_part is None:
@@ -238,10 +240,14 @@ def _checked(array: Any) -> NDArray[Any]:
 
 def _stack(values: NDArray[Any]) -> NDArray[Any]:
     """The same pixels as (H, W, C) numbers: a view, but of a bool whose bytes aren't 0 and 1."""
-    numbers = values.view(np.uint8) if values.dtype == np.bool_ else values
-    if values.dtype == np.bool_ and numbers.max(initial=0) > 1:
-        numbers = (numbers != 0).view(np.uint8)
+    numbers = _ones(values) if values.dtype == np.bool_ else values
     return numbers if numbers.ndim == 3 else numbers[..., None]
+
+
+def _ones(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """A mask as 0 and 1: a view, but of one whose bytes are others, as foreign code may make."""
+    numbers = mask.view(np.uint8)
+    return (numbers != 0).view(np.uint8) if numbers.max(initial=0) > 1 else numbers
 
 
 def _like(out: NDArray[Any], values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -268,7 +274,7 @@ def _where(values: NDArray[Any], where: Any) -> NDArray[np.bool_] | None:
         raise PoolError(
             f"where has shape {where.shape}, the array {values.shape}", "give one value a pixel"
         )
-    return where
+    return _ones(where).view(np.bool_)
 
 
 def _weights(values: NDArray[Any], where: Any, weights: Any) -> NDArray[Any] | None:

@@ -98,7 +98,9 @@ class Divisors:
     def product(self, tile: Tile, dtype: np.dtype[Any]) -> NDArray[Any]:
         """The divisor of every window of a tile: (rows, columns, 1)."""
         rows, columns = self.rows.taps[tile.rows], self.columns.taps[tile.columns]
-        product: NDArray[Any] = np.multiply.outer(np.array(rows, dtype), np.array(columns, dtype))
+        number = _float if dtype.kind == "f" else int
+        counts = (np.array([number(taps) for taps in axis], dtype) for axis in (rows, columns))
+        product: NDArray[Any] = np.multiply.outer(*counts)
         return product[..., None]
 
 
@@ -185,7 +187,8 @@ def _plain_floats(
         missing = np.empty(out.shape, wide)
         grid.reduce(tile, _then(term, np.isnan), SUM, wide, missing)
         grid.reduce(tile, _then(term, _without_nan), SUM, wide, total)
-    for columns, divisor in divisors.parts(tile, wide):
+    for columns, exact in divisors.parts(tile, wide):
+        divisor = _float(exact) if isinstance(exact, int) else exact
         if missing is None:
             out[:, columns] = total[:, columns] / divisor
             continue
@@ -225,6 +228,11 @@ def weighted_float_mean(
             plain = np.empty_like(target)
             _plain_floats(tile, every, grid, divisors, omit, plain)
             np.copyto(target, plain, where=empty)
+
+
+def _float(count: int) -> float:
+    """A count as a float; one beyond the range of floats is infinite."""
+    return float(count) if count.bit_length() < 1024 else np.inf
 
 
 def _within(part: slice, whole: range) -> bool:
