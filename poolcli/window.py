@@ -209,7 +209,7 @@ class Window:
         _check_windows(axis, name)
         if axis.trimmed().size > max(2 * n, MOST_TAPS):
             raise PoolError(
-                f"windows of size {k}, {s} apart, hold next to nothing of a {name} of {n}",
+                f"windows of size {k}, {s} apart, reach too far beyond a {name} of {n}",
                 "choose a smaller size, stride or padding",
             )
         return axis

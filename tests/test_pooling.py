@@ -736,6 +736,18 @@ def test_nan_takes_part_only_where_it_is_let() -> None:
 
 # Extents
 
+
+def test_a_divisor_just_inside_the_range_of_floats_divides() -> None:
+    pooled = avg_pool(np.full((1, 1), 1e300), 1, divisor_override=2**1023)
+    assert pooled.item() == 1e300 / 2.0**1023
+
+
+@pytest.mark.parametrize("array", [[[1, 2], [3]], [[[1]], [2]]], ids=str)
+def test_rows_of_different_lengths_are_refused(array: Any) -> None:
+    with pytest.raises(PoolError, match="it is no array"):
+        max_pool(array, 1)
+
+
 HUGE = 10**30
 BEFORE = ((HUGE - 1, 0), (HUGE - 1, 0))
 

@@ -230,7 +230,10 @@ def _checked(array: Any) -> NDArray[Any]:
     masked = sys.modules.get("numpy.ma")  # to import it takes longer than to pool most pictures
     if masked is not None and isinstance(array, masked.MaskedArray):
         raise PoolError("a masked array's mask would be lost", "pass array.data, where=~array.mask")
-    values = np.asarray(array)
+    try:
+        values = np.asarray(array)
+    except ValueError as fault:  # rows of different lengths
+        raise PoolError(f"it is no array: {fault}", "give (H, W) or (H, W, C)") from None
     if values.ndim not in (2, 3):
         raise PoolError(f"the array has shape {values.shape}", "give (H, W) or (H, W, C)")
     if values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:
@@ -259,7 +262,7 @@ def _like(out: NDArray[Any], values: NDArray[Any], dtype: np.dtype[Any]) -> NDAr
 
 def _omits(nan: Any) -> bool:
     """Whether NaN pixels are left out."""
-    if nan not in ("omit", "propagate"):
+    if not isinstance(nan, str) or nan not in ("omit", "propagate"):
         raise PoolError(f"nan is {nan!r}", 'give "omit" or "propagate"')
     return bool(nan == "omit")
 

@@ -232,7 +232,10 @@ def weighted_float_mean(
 
 def _float(count: int) -> float:
     """A count as a float; one beyond the range of floats is infinite."""
-    return float(count) if count.bit_length() < 1024 else np.inf
+    try:
+        return float(count)
+    except OverflowError:
+        return np.inf
 
 
 def _within(part: slice, whole: range) -> bool:
