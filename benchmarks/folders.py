@@ -161,6 +161,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_pictures(folder)
+        os.sync()  # poolcli syncs what it wrote: it shall not wait for these pictures
         passed = [one for suffix in COUNTS for one in compare(folder, suffix, rounds)]
         print()
         peak_memory(folder)
