@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
@@ -119,7 +120,7 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
 def started(
     *words: object, cwd: Path, first: str = "", variables: Mapping[str, str] = {}, **options: Any
 ) -> Iterator[Process]:
-    """A running poolcli in a session of its own, of which nothing is left afterwards.
+    """A running poolcli in a session of its own, of which nothing is left in the end.
 
     ``first`` is Python that its process runs beforehand.
     """
@@ -136,16 +137,19 @@ def started(
         start_new_session=True,
         **(streams | options),
     )
+    watchdog = threading.Timer(PATIENCE, kill_all, [process])
+    watchdog.start()
     try:
         yield process
     finally:
+        watchdog.cancel()
         kill_all(process)
         process.communicate()
 
 
-def finish(process: Process, limit: float = PATIENCE) -> Done:
+def finish(process: Process) -> Done:
     """Wait for a process, but not for ever."""
-    out, err = process.communicate(timeout=limit)
+    out, err = process.communicate(timeout=PATIENCE)
     return Done(process.args, process.returncode, out or b"", err or b"")
 
 

@@ -1089,6 +1089,73 @@ def test_kills_while_outputs_are_replaced_leave_each_old_or_new_and_no_rubbish_i
     assert contents(out) == expected
 
 
+STEP_BY_STEP: Final = """
+import itertools, os, shutil, sys
+import poolcli.cli, poolcli.console, poolcli.runner
+from PIL import Image
+Image.init()
+NAMES = "mkdir open write link replace rename unlink fchmod utime fsync close".split()
+real = {name: getattr(os, name) for name in NAMES}
+calls, limit = 0, 1 << 30
+def counted(name):
+    def call(*words, **options):
+        global calls
+        calls += 1
+        if calls > limit:
+            os.kill(os.getpid(), 9)
+        if name == "write":
+            words = words[0], words[1][:40]
+        return real[name](*words, **options)
+    return call
+for name in NAMES:
+    setattr(os, name, counted(name))
+os.sync = int  # dozens of runs would wait for the whole machine's disks
+def run(out, most):
+    global calls, limit
+    child = os.fork()
+    if not child:
+        calls, limit = 0, most
+        sys.argv[-1] = out
+        poolcli.cli.main()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+for most in itertools.count():
+    killed, again = f"killed-{most:03}", f"again-{most:03}"
+    if os.path.isdir("old"):
+        shutil.copytree("old", killed)
+    code = run(killed, most)
+    if os.path.isdir(killed):
+        shutil.copytree(killed, again)
+    if run(again, 1 << 30) != 0 or code >= 0:
+        sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize("flag", ["--skip-existing", "--overwrite"])
+def test_a_kill_between_any_two_steps_leaves_nothing_half_and_nothing_that_hinders(
+    tmp_path: Path, flag: str
+) -> None:
+    paint_all(tmp_path / "in", "a.png", "sub/b.png", side=16)
+    run_after("", *HALVE, "-q", "in", "expected", cwd=tmp_path)
+    expected = contents(tmp_path / "expected")
+    if flag == "--overwrite":
+        paint_all(tmp_path / "old", "a.png", "sub/b.png", side=2)
+    old = contents(tmp_path / "old")
+    done = run_after(STEP_BY_STEP, *HALVE, "-q", flag, "in", "out", cwd=tmp_path)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    left = [contents(one) for one in sorted(tmp_path.glob("killed-*"))]
+    assert len(left) > 10
+    assert left[-1] == expected
+    for one in left:
+        for place, octets in one.items():
+            if not re.search(r"\.poolcli-[0-9a-f]{8}\.tmp$", place):
+                assert octets in (expected[place], old.get(place))
+        assert one.keys() >= old.keys()
+    again = [contents(one) for one in sorted(tmp_path.glob("again-*"))]
+    assert again == [expected] * len(again)
+    assert len(again) > 10
+
+
 def kill_one_of(living: set[int]) -> int:
     """The process that was killed, or 0 if it was gone already or there is none."""
     for one in np.random.default_rng().permutation(sorted(living)):
