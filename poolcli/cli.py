@@ -289,7 +289,7 @@ class _Interrupts:
 
         self.stop = self.came = True
         signal.signal(signal.SIGINT, self._before)
-        console.line("poolcli: finishing the pictures in hand; Ctrl-C again stops at once")
+        console.interject("poolcli: finishing the pictures in hand; Ctrl-C again stops at once")
 
 
 def main() -> NoReturn:

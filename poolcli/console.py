@@ -47,6 +47,15 @@ def line(text: str) -> None:
         return
 
 
+def interject(text: str) -> None:
+    """One line from a signal handler: past Rich, whose locks the interrupted code may hold."""
+    if sys.__stderr__ is None:  # its descriptor may be any file by now
+        return
+    clear = "\r\x1b[2K" if sys.stderr is not sys.__stderr__ else ""  # over a progress bar
+    with suppress(OSError, ValueError):
+        os.write(sys.__stderr__.fileno(), f"{clear}{display_name(text)}\n".encode())
+
+
 def plain(text: str) -> None:
     """Several lines of our own on standard error."""
     for one in text.splitlines():

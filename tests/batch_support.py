@@ -196,6 +196,20 @@ def until(condition: Callable[[], Value], pause: float = 0.02) -> Value:
     return value
 
 
+def asleep(process: Process) -> bool:
+    """Whether a process sits in a system call, where a signal reaches it at once.
+
+    One that comes just before the call is answered by Python only after it (PEP 475).
+    """
+
+    def switches() -> str:
+        return Path(f"/proc/{process.pid}/status").read_text().split("\nvoluntary")[1]
+
+    before = switches()
+    time.sleep(0.1)
+    return switches() == before
+
+
 def gone(process: Process) -> bool:
     """Whether nothing of a session lives any more."""
     return process.poll() is not None and not family(process)

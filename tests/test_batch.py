@@ -40,6 +40,7 @@ from tests.batch_support import (
     PATIENCE,
     Done,
     Process,
+    asleep,
     contents,
     environment,
     family,
@@ -793,9 +794,9 @@ def test_an_interruption_leaves_the_terminal_as_it_was(
 ) -> None:
     running = started(*HALVE, "in", fifo, "out", cwd=tmp_path, stderr=terminal.theirs)
     with running as process, held(fifo):
-        until(lambda: "4/5" in terminal.so_far)
+        until(lambda: "4/5" in terminal.so_far and asleep(process))
         process.send_signal(signal.SIGINT)
-        until(lambda: "Ctrl-C again" in terminal.so_far)
+        until(lambda: "Ctrl-C again" in terminal.so_far and asleep(process))
         process.send_signal(signal.SIGINT)
         done = finish(process)
 
@@ -1235,6 +1236,7 @@ def test_a_second_interruption_stops_at_once(
     with started(*HALVE, *CROWDS[crowd], "in", fifo, out, cwd=many.parent) as process:
         assert process.stderr is not None
         with held(fifo):
+            until(lambda: asleep(process))
             to_all(process)
             assert b"Ctrl-C again" in process.stderr.readline()
             with pytest.raises(subprocess.TimeoutExpired):  # it waits for the picture in hand
