@@ -21,6 +21,8 @@ from poolcli.errors import PoolError
 from poolcli.formats import Format, Saving
 
 Image.MAX_IMAGE_PIXELS = None  # our own limit, --max-pixels, stands in its place
+# A result takes over 16 MB of the decoded picture: pages that need not be given back and zeroed.
+Image.core.set_blocks_max(1)  # type: ignore[attr-defined]  # the stub hides it
 
 
 def identify(stream: BinaryIO, max_pixels: int, *, allow_depth_loss: bool = False) -> Header:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageMode
 
 from poolcli.errors import PoolError
 from poolcli.formats import ARRAY
@@ -43,6 +44,12 @@ PLAIN: Final = {
 
 LAB_SIGNS: Final = np.array([0, 128, 128], np.uint8)
 """What turns a* and b* from two's complement, as files have them, into an order, and back."""
+
+APPLIED: Final = {"L": "RGB", "LA": "RGBA"}
+"""What a grey palette is applied as: Pillow would weigh its equal red, green and blue."""
+
+BAND_BYTES: Final = 1 << 19
+"""Bytes of the rows that are copied at a time, so that they stay in the cache; measured."""
 
 GIF_COLOURS: Final = 256
 OPAQUE_FROM: Final = 128
@@ -98,18 +105,50 @@ def scale_key(image: Image.Image) -> None:
 
 
 def to_array(image: Image.Image, mode: str) -> NDArray[Any]:
-    """The pixels of a loaded image as (H, W) or (H, W, C) of the mode's type."""
+    """The pixels of a loaded image as (H, W) or (H, W, C) of the mode's type.
+
+    They are copied in bands of rows that stay in the cache: `numpy.asarray` would join pieces of
+    64 KB into one more picture, which takes five times as long. What has to be converted is
+    converted band by band too.
+    """
+    width, height = image.size
+    channels = (CHANNELS[mode],) if mode in CHANNELS else ()
+    array = np.empty((height, width, *channels), DTYPES[mode])
+    step = max(1, BAND_BYTES // (width * array.itemsize * CHANNELS.get(mode, 1)))
+    for top in range(0, height, step):
+        bottom = min(top + step, height)
+        array[top:bottom] = _rows(image, mode, top, bottom)
+    return array
+
+
+def _rows(image: Image.Image, mode: str, top: int, bottom: int) -> NDArray[Any]:
+    """Some rows of a loaded image, as `to_array` gives them."""
     if image.mode in ("P", "PA"):
-        colours = np.asarray(image.convert("RGBA" if mode in ("LA", "RGBA") else "RGB"))
+        colours = _packed(_band(image, top, bottom).convert(APPLIED.get(mode, mode)))
         return {"L": colours[..., 0], "LA": colours[..., ::3]}.get(mode, colours)
     if image.mode != mode and mode in ("LA", "RGBA"):
-        image = image.convert(mode)
-    if mode == "LAB":
-        return np.asarray(image) ^ LAB_SIGNS
-    if mode == "1":
-        bits: NDArray[np.bool_] = np.asarray(image.convert("L")) != 0
-        return bits  # Pillow's own array of bool has bytes of 255
-    return np.asarray(image).astype(DTYPES[mode], copy=False)
+        return _packed(_band(image, top, bottom).convert(mode))
+    rows = _packed(image, top, bottom)
+    return rows ^ LAB_SIGNS if mode == "LAB" else rows
+
+
+def _band(image: Image.Image, top: int, bottom: int) -> Image.Image:
+    """A copy of some rows, with the palette and the key of them all."""
+    return image.crop((0, top, image.width, bottom))
+
+
+def _packed(image: Image.Image, top: int = 0, bottom: int | None = None) -> NDArray[Any]:
+    """The pixels of some rows as Pillow's raw encoder packs them, in one call; read-only."""
+    width, bottom = image.width, image.height if bottom is None else bottom
+    raw_mode, kind = image.mode, ImageMode.getmode(image.mode).typestr
+    if image.mode == "1":
+        raw_mode, kind = "L", "u1"
+    channels = len(image.getbands())
+    shape = (bottom - top, width, channels) if channels > 1 else (bottom - top, width)
+    encoder = Image._getencoder(image.mode, "raw", (raw_mode, 0, 1))
+    encoder.setimage(image.im, (0, top, width, bottom))
+    _, _, octets = encoder.encode(math.prod(shape) * np.dtype(kind).itemsize)
+    return np.frombuffer(octets, kind).reshape(shape)
 
 
 def to_image(array: NDArray[Any], mode: str, stored: str) -> Image.Image:
