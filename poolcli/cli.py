@@ -189,6 +189,7 @@ def _work(method: Method, given: dict[str, Any], window: Window, saving: Saving)
         preserve=given["preserve"],
         dry_run=given["dry_run"],
         allow_depth_loss=given["allow_depth_loss"],
+        frame=given["frame"],
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from poolcli.errors import PoolError
 
@@ -26,6 +26,7 @@ class Format:
         suffixes: the file suffixes that mean it, the usual one first.
         modes: for each mode of a picture the mode it is written in, without loss.
         options: the keys of `--save-option` and what each takes.
+        frames: whether it holds one picture, a film, or pages.
         holds_arrays: whether it also holds samples of any type, in any number of channels.
         largest_side: the most pixels along a side, where the format has such a limit.
         has_quality: whether `--quality` means something.
@@ -36,6 +37,7 @@ class Format:
     suffixes: tuple[str, ...]
     modes: Mapping[str, str]
     options: Mapping[str, OptionKind] = field(default_factory=dict)
+    frames: Literal["one", "film", "pages"] = "one"
     holds_arrays: bool = False
     largest_side: int | None = None
     has_quality: bool = False
@@ -81,6 +83,21 @@ class Format:
                 f"the result has {height}×{width}",
                 "pool by more, or write .png or .tif",
             )
+
+    def check_frames(self, source: Format, count: int) -> None:
+        """Refuse several pictures from a file of another kind than this one.
+
+        Raises:
+            PoolError: they can't be held.
+        """
+        if count == 1 or self.frames == source.frames:
+            return
+        holders = [one.suffixes[0] for one in FORMATS if one.frames == source.frames]
+        kind = {"film": "a moving picture", "pages": "pages"}[source.frames]
+        raise PoolError(
+            f"{self.name.upper()} can't hold {kind}, and it has {count} frames",
+            f"give --frame N for one of them, or write {' or '.join(holders)}",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +197,7 @@ FORMATS: Final = (
         (".png",),
         {**_ALPHA, **_DEEP},
         {"compress_level": range(10), "optimize": _YES_NO},
+        frames="film",
     ),
     Format(
         "jpeg",
@@ -196,6 +214,7 @@ FORMATS: Final = (
         (".webp",),
         _AS_COLOUR_ALPHA,
         {"lossless": _YES_NO, "method": range(7), "alpha_quality": range(101)},
+        frames="film",
         largest_side=16383,
         has_quality=True,
     ),
@@ -205,9 +224,10 @@ FORMATS: Final = (
         (".tif", ".tiff"),
         {**_ALPHA, **_DEEP, **_INKS, "LAB": "LAB", "I": "I", "F": "F"},
         {"compression": ("none", "lzw", "deflate", "packbits", "zstd")},
+        frames="pages",
         holds_arrays=True,
     ),
-    Format("gif", "GIF", (".gif",), _ALPHA, largest_side=65535),
+    Format("gif", "GIF", (".gif",), _ALPHA, frames="film", largest_side=65535),
     Format("bmp", "BMP", (".bmp", ".dib"), _COLOUR),
     Format("pnm", "PPM", (".pnm",), {**_COLOUR, "I;16": "I;16", **_MAXVAL}),
     Format("ppm", "PPM", (".ppm",), {**_AS_COLOUR, "RGB;16": "RGB;16", "RGB;M": "RGB;M"}),
@@ -220,6 +240,7 @@ FORMATS: Final = (
         (".avif",),
         _AS_COLOUR_ALPHA,
         {"speed": range(11), "subsampling": _SUBSAMPLING},
+        frames="film",
         largest_side=32768,
         has_quality=True,
     ),

@@ -226,6 +226,12 @@ PIXELS: Final = Group(
             help="Round to 8 bits what the output's format can't hold deeper.",
         ),
         click.option(
+            "--frame",
+            metavar="N",
+            type=click.IntRange(0),
+            help="Take one frame or page only, counted from 0.",
+        ),
+        click.option(
             "--alpha",
             type=click.Choice(["weighted", "straight"]),
             default="weighted",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import traceback
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 from poolcli import codec, colour
 from poolcli.colour import Choices
@@ -26,6 +27,7 @@ class Work:
         preserve: whether the times and mode bits of the input are taken over.
         dry_run: whether only headers are read, and nothing is written.
         allow_depth_loss: whether samples may be rounded to 8 bits where nothing else fits.
+        frame: the only frame to take, from 0, or None for all.
     """
 
     choices: Choices
@@ -35,6 +37,7 @@ class Work:
     preserve: bool = False
     dry_run: bool = False
     allow_depth_loss: bool = False
+    frame: int | None = None
 
 
 def run(job: Job, work: Work) -> Outcome:
@@ -94,40 +97,82 @@ def _fail(outcome: Outcome, message: str, remedy: str) -> None:
 
 def _run(job: Job, work: Work, outcome: Outcome) -> None:
     """Open, decode, pool, encode, write; the outcome is filled in on the way."""
-    choices, clock = work.choices, time.perf_counter
-    started = clock()
+    started = time.perf_counter()
     outcome.input_bytes = job.source.size()
     with job.source.open() as stream:
-        header = codec.identify(stream, work.max_pixels, allow_depth_loss=work.allow_depth_loss)
-        target = job.format or by_name(header.format)
-        rounds = _foresee(header, target, work, outcome)
+        header = codec.identify(
+            stream, work.max_pixels, allow_depth_loss=work.allow_depth_loss, frame=work.frame
+        )
+        target, taken = job.format or by_name(header.format), header.taken
+        _foresee_all(header, target, work, outcome)
         if outcome.input_bytes is None:
             outcome.input_bytes = stream.seek(0, 2)
         if work.dry_run:
             outcome.status = "planned"
             return
-        picture = codec.decode(header)
-    del header
-    outcome.warnings += picture.metadata.warnings
-    decoded = clock()
-    pooled = colour.pool(picture, choices)
-    del picture
-    if rounds:
-        pooled = colour.shallow(pooled)
-    finished = clock()
-    octets, lost = codec.encode(pooled, target, work.saving)
+        outcome.read_seconds, outcome.pool_seconds = time.perf_counter() - started, 0.0
+        pooled = _pooled(codec.decode_all(header), target, work, outcome)
+        del header
+        if taken == 1:
+            octets, lost = codec.encode(next(pooled), target, work.saving)
+        else:
+            octets, lost = codec.encode_all(pooled, taken, target, work.saving)
     outcome.notes += lost
     like = job.source.status() if work.preserve else None
     job.target.write(octets, overwrite=work.overwrite, like=like, again=job.again)
     outcome.output_bytes = len(octets)
-    outcome.read_seconds = decoded - started
-    outcome.pool_seconds = finished - decoded
-    outcome.write_seconds = clock() - finished
+    elapsed = time.perf_counter() - started
+    outcome.write_seconds = elapsed - outcome.read_seconds - outcome.pool_seconds
     outcome.status = "done"
 
 
-def _foresee(header: codec.Header, target: Format, work: Work, outcome: Outcome) -> bool:
-    """What the header alone tells of the result, and refuses; whether 8 bits must do."""
+def _pooled(
+    pictures: Iterator[codec.Picture], target: Format, work: Work, outcome: Outcome
+) -> Iterator[codec.Picture]:
+    """Pool one picture after the other, and no sooner than it is asked for."""
+    clock = time.perf_counter
+    reading = pooling = 0.0
+    before = outcome.read_seconds or 0.0
+    while True:
+        began = clock()
+        picture = next(pictures, None)
+        decoded = clock()
+        reading += decoded - began
+        outcome.read_seconds = before + reading
+        if picture is None:
+            return
+        _remark(outcome.warnings, picture.metadata.warnings)
+        pooled = colour.pool(picture, work.choices)
+        del picture
+        if not target.holds(pooled.mode):
+            pooled = colour.shallow(pooled)
+        pooling += clock() - decoded
+        outcome.pool_seconds = pooling
+        yield pooled
+        del pooled
+
+
+def _foresee_all(header: codec.Header, target: Format, work: Work, outcome: Outcome) -> None:
+    """What the headers of all frames tell and refuse; the outcome speaks of the first."""
+    target.check_frames(by_name(header.format), header.taken)
+    for number, page in enumerate(codec.pages(header)):
+        if not number:
+            _foresee(page, target, work, outcome)
+            continue
+        other = replace(outcome, warnings=[], notes=[])
+        _foresee(page, target, work, other)
+        _remark(outcome.warnings, other.warnings)
+        _remark(outcome.notes, other.notes)
+    outcome.frames = header.frames
+
+
+def _remark(remarks: list[str], more: Iterable[str]) -> None:
+    """Say every thing once."""
+    remarks += [one for one in more if one not in remarks]
+
+
+def _foresee(header: codec.Header, target: Format, work: Work, outcome: Outcome) -> None:
+    """What one header tells of the result, and refuses."""
     mode = work.choices.mode(header.mode)
     stored = target.stored_mode(mode, allow_depth_loss=work.allow_depth_loss)
     codec.check_writable(target, stored)
@@ -137,7 +182,6 @@ def _foresee(header: codec.Header, target: Format, work: Work, outcome: Outcome)
     rounds = not target.holds(mode)
     if mode != header.mode or rounds:
         channels = [codec.CHANNELS[mode]] if mode in codec.CHANNELS else []
-    outcome.frames = header.frames
     outcome.input_shape = header.shape
     outcome.output_shape = (rows.out, columns.out, *channels)
     outcome.padding = ((rows.before, rows.after), (columns.before, columns.after))
@@ -151,4 +195,3 @@ def _foresee(header: codec.Header, target: Format, work: Work, outcome: Outcome)
     outcome.mode = stored
     dtype = codec.DTYPES.get(stored, header.dtype).newbyteorder("=")
     outcome.dtype = "uint8" if dtype.kind == "b" and work.choices.method == "avg" else str(dtype)
-    return rounds

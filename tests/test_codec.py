@@ -648,15 +648,6 @@ def test_a_header_is_read_without_its_pixels(octets: bytes, watched: Watched) ->
     assert watched.decoded == 0
 
 
-@pytest.mark.parametrize("pillow", ["PNG", "GIF", "WEBP", "TIFF", "AVIF"])
-def test_several_frames_are_refused(pillow: str) -> None:
-    frames = [Image.fromarray(noise("L", (4, 4), seed)) for seed in range(3)]
-    octets = saved(frames[0], pillow, save_all=True, append_images=frames[1:])
-    with pytest.raises(PoolError, match="it has 3 frames") as refusal:
-        identified(octets)
-    assert refusal.value.remedy
-
-
 def test_the_second_picture_of_a_camera_does_not_count() -> None:
     first, second = Image.fromarray(ramp(24, 40)), Image.fromarray(ramp(8, 8))
     octets = saved(first, "MPO", save_all=True, append_images=[second])

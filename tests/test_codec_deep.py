@@ -19,6 +19,7 @@ from PIL import Image, ImageCms
 
 from poolcli import codec, colour
 from poolcli.codec import deep
+from poolcli.codec.chunks import png_chunks
 from poolcli.codec.metadata import Metadata
 from poolcli.colour import Choices, Method
 from poolcli.errors import PoolError
@@ -225,24 +226,17 @@ def test_the_profile_and_the_resolution_of_a_deep_tiff_stay() -> None:
             assert file.pages.first.get_resolution(2) == pytest.approx((63.5, 63.5), abs=0.01)
 
 
-def test_texts_of_a_deep_tiff_that_are_not_carried_over_are_said_to_be_lost() -> None:
+def test_texts_of_a_deep_tiff_are_carried_over() -> None:
     octets = tiff_of(samples("u2", 3), photometric="rgb", description="mine", software="ours")
-    notes = codec.encode(pooled(octets), codec_format("tiff"), Saving())[1]
-    assert [note for note in notes if "descriptive tags" in note]
+    result, notes = codec.encode(pooled(octets), codec_format("tiff"), Saving())
+    with tifffile.TiffFile(BytesIO(result)) as file:
+        tags = file.pages.first.tags
+        assert (tags.valueof(270), tags.valueof(305)) == ("mine", "ours")
+    assert notes == ()
 
 
 def codec_format(name: str) -> Any:
     return importlib.import_module("poolcli.formats").by_name(name)
-
-
-@pytest.mark.parametrize("dtype", ["u2", "f4"])
-def test_several_pages_of_deep_samples_are_refused(dtype: str) -> None:
-    buffer = BytesIO()
-    with tifffile.TiffWriter(buffer) as file:
-        for _ in range(3):
-            file.write(samples(dtype, 5), photometric="minisblack", planarconfig="contig")
-    with pytest.raises(PoolError, match="it has 3 frames"):
-        identified(buffer.getvalue())
 
 
 @pytest.mark.parametrize(
@@ -321,7 +315,7 @@ def test_a_deep_png_is_turned_upright() -> None:
     exif = Image.Exif()
     exif[274] = 6
     body = saved(Image.new("L", (1, 1)), "PNG", exif=exif)
-    (chunk,) = [body for name, body in deep.png_chunks(body) if name == b"eXIf"]
+    (chunk,) = [body for name, body in png_chunks(BytesIO(body)) if name == b"eXIf"]
     array = noise("RGB;16", (2, 3))
     rows = [row.astype(">u2").tobytes() for row in array]
     octets = png(3, rows, 16, RGB, (b"eXIf", chunk))

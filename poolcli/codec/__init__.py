@@ -9,14 +9,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 from PIL import Image, ImageColor
 
 from poolcli.codec import deep, modes
 from poolcli.codec.encoding import Picture, write_bytes
-from poolcli.codec.headers import Header, read_header
+from poolcli.codec.headers import Allowance, Header, read_header
 from poolcli.codec.modes import CHANNELS, DTYPES
+from poolcli.codec.sequences import write_all
 from poolcli.errors import PoolError
 from poolcli.formats import Format, Saving
 
@@ -24,35 +25,45 @@ Image.MAX_IMAGE_PIXELS = None  # our own limit, --max-pixels, stands in its plac
 # A result takes over 16 MB of the decoded picture: pages that need not be given back and zeroed.
 Image.core.set_blocks_max(1)  # type: ignore[attr-defined]  # the stub hides it
 
+Octets: TypeAlias = bytes | bytearray | memoryview
 
-def identify(stream: BinaryIO, max_pixels: int, *, allow_depth_loss: bool = False) -> Header:
+
+def identify(
+    stream: BinaryIO, max_pixels: int, *, allow_depth_loss: bool = False, frame: int | None = None
+) -> Header:
     """Read the header of a picture, by content; no pixel is decoded.
 
     Args:
         stream: seekable, at any position.
-        max_pixels: the most pixels that a picture may have.
+        max_pixels: the most pixels that a picture, or one frame of it, may have.
         allow_depth_loss: whether samples may be read that only come rounded to 8 bits.
+        frame: the only frame to take, from 0, or None for all.
 
     Raises:
-        PoolError: it is no picture of a readable format, is too large, has several frames, or
+        PoolError: it is no picture of a readable format, is too large, has no such frame, or
             its samples don't fit what can be held.
     """
     if not stream.seek(0, 2):
         raise PoolError("the file is empty", "give a picture")
-    with _refusing("it can't be read as a picture"):
-        header = read_header(stream, allow_depth_loss)
-    height, width = header.shape[:2]
-    if width * height > max_pixels:
-        raise PoolError(
-            f"it has {width * height / 1e6:.1f} million pixels, more than the "
-            f"{max_pixels / 1e6:g} million allowed",
-            "raise --max-pixels",
-        )
-    if header.frames > 1:
-        raise PoolError(
-            f"it has {header.frames} frames", "save one of them as a picture of its own"
-        )
-    return header
+    with _refusing("it can't be read as a picture"), _limited(max_pixels):
+        header = read_header(stream, Allowance(max_pixels, allow_depth_loss))
+        return header if frame is None else header.only(frame)
+
+
+def pages(header: Header) -> Iterator[Header]:
+    """The header of each page; of what is not pages, the one there is.
+
+    Raises:
+        PoolError: a page is refused, as `identify` says.
+    """
+    if header.pages is None:
+        yield header
+        return
+    headers = header.pages()
+    for _ in range(header.taken):
+        with _refusing("it can't be read as a picture"):
+            page = next(headers)
+        yield page
 
 
 def decode(header: Header) -> Picture:
@@ -67,7 +78,25 @@ def decode(header: Header) -> Picture:
     return Picture(array, header.mode, header.maxval, metadata, header.source)
 
 
-def encode(picture: Picture, target: Format, saving: Saving) -> tuple[memoryview, tuple[str, ...]]:
+def decode_all(header: Header) -> Iterator[Picture]:
+    """The upright pictures of all frames, one at a time.
+
+    Raises:
+        PoolError: the pixels can't be decoded.
+    """
+    if header.film is None:
+        yield from map(decode, pages(header))
+        return
+    with _refusing("it can't be decoded"):
+        metadata, shots = header.describe(), header.film()
+    for _ in range(header.taken):
+        with _refusing("it can't be decoded"):
+            shot = next(shots)
+            array = modes.upright(shot.array, header.orientation)
+        yield Picture(array, header.mode, header.maxval, metadata, header.source, shot.duration)
+
+
+def encode(picture: Picture, target: Format, saving: Saving) -> tuple[Octets, tuple[str, ...]]:
     """The complete bytes of a file that holds the picture, and what it had to leave out.
 
     Raises:
@@ -76,6 +105,25 @@ def encode(picture: Picture, target: Format, saving: Saving) -> tuple[memoryview
     target.check_extent(*picture.array.shape[:2])
     with _refusing(f"it can't be written as {target.name}"):
         octets, notes = write_bytes(picture, target, saving)
+    return octets, tuple(notes)
+
+
+def encode_all(
+    pictures: Iterator[Picture], frames: int, target: Format, saving: Saving
+) -> tuple[Octets, tuple[str, ...]]:
+    """The complete bytes of a file that holds several pictures, and what it had to leave out.
+
+    Args:
+        pictures: taken one at a time.
+        frames: how many they are.
+        target: a format that holds several.
+        saving: how they are written.
+
+    Raises:
+        PoolError: as `encode`, or whatever the iterator raises.
+    """
+    with _refusing(f"it can't be written as {target.name}"):
+        octets, notes = write_all(pictures, frames, target, saving)
     return octets, tuple(notes)
 
 
@@ -103,6 +151,21 @@ def parse_color(text: str) -> tuple[int, int, int]:
 
 
 @contextmanager
+def _limited(max_pixels: int) -> Iterator[None]:
+    """Let Pillow refuse what it would allocate for a header alone, as for a WebP's canvas."""
+    Image.MAX_IMAGE_PIXELS = max(1, max_pixels // 2)  # it refuses twice what it is told
+    try:
+        yield
+    except Image.DecompressionBombError:
+        raise PoolError(
+            f"it has more than the {max_pixels / 1e6:g} million pixels allowed",
+            "raise --max-pixels",
+        ) from None
+    finally:
+        Image.MAX_IMAGE_PIXELS = None
+
+
+@contextmanager
 def _refusing(what: str) -> Iterator[None]:
     """Whatever a library raises over a stranger's file becomes one `PoolError`."""
     try:
@@ -126,7 +189,10 @@ __all__ = [
     "Picture",
     "check_writable",
     "decode",
+    "decode_all",
     "encode",
+    "encode_all",
     "identify",
+    "pages",
     "parse_color",
 ]

@@ -3,35 +3,55 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-PNG_BEGIN: Final = 8
+PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 RIFF_BEGIN: Final = 12
+ANMF_HEAD: Final = 16
 BOX_CONTAINERS: Final = {b"meta": 4, b"iprp": 0, b"ipco": 0}
 """ISO media boxes on the way to a picture's properties, and the bytes before what they hold."""
 
 
-def find_png(stream: BinaryIO, wanted: bytes) -> bytes | None:
-    """The body of the first PNG chunk of a name, or None."""
-    at, end = PNG_BEGIN, stream.seek(0, 2)
+def png_places(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Name, beginning and length of the body of every PNG chunk that is whole."""
+    at, end = len(PNG_SIGNATURE), stream.seek(0, 2)
     while at + 12 <= end:
         stream.seek(at)
         length, name = struct.unpack(">I4s", stream.read(8))
-        if name == wanted:
-            return stream.read(length)
+        if at + 12 + length > end:
+            return
+        yield name, at + 8, length
         at += length + 12
-    return None
+
+
+def png_chunks(stream: BinaryIO, *wanted: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Name and body of the PNG chunks of some names, or of all."""
+    for name, begin, length in png_places(stream):
+        if not wanted or name in wanted:
+            stream.seek(begin)
+            yield name, stream.read(length)
+
+
+def find_png(stream: BinaryIO, wanted: bytes) -> bytes | None:
+    """The body of the first PNG chunk of a name, or None."""
+    return next((body for _, body in png_chunks(stream, wanted)), None)
+
+
+def png_chunk(name: bytes, body: bytes) -> bytes:
+    """A PNG chunk with its length and checksum."""
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
 def riff_names(stream: BinaryIO) -> Iterator[bytes]:
-    """The names of the outermost chunks of a RIFF file such as WebP."""
+    """The names of the chunks of a RIFF file such as WebP, those in its frames among them."""
     at, end = RIFF_BEGIN, stream.seek(0, 2)
     while at + 8 <= end:
         stream.seek(at)
         name, length = struct.unpack("<4sI", stream.read(8))
         yield name
-        at += 8 + length + length % 2
+        at += 8 + (ANMF_HEAD if name == b"ANMF" else length + length % 2)
 
 
 def find_boxes(stream: BinaryIO, wanted: bytes) -> Iterator[bytes]:

@@ -5,9 +5,6 @@ Both are imported only when such a picture comes.
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from io import BytesIO
@@ -16,10 +13,11 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from poolcli.codec.chunks import PNG_SIGNATURE, png_chunk, png_chunks
 from poolcli.errors import PoolError
 from poolcli.formats import ARRAY
 
-PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+OWN_CHUNKS: Final = (b"IHDR", b"IDAT", b"PLTE", b"IEND", b"tRNS")
 MODES_16: Final = {1: "I;16", 2: "LA;16", 3: "RGB;16", 4: "RGBA;16"}
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, SEPARATED, CIELAB = 0, 1, 2, 5, 8
 ASSOCIATED, UNASSOCIATED = 1, 2
@@ -29,7 +27,7 @@ INCH, CENTIMETRE = 2, 3
 
 @dataclass(frozen=True, slots=True)
 class Tiff:
-    """The first page of a TIFF, not decoded yet.
+    """A page of a TIFF, not decoded yet.
 
     Attributes:
         page: tifffile's page.
@@ -81,17 +79,29 @@ def require(format_name: str) -> None:
         _library("tifffile")
 
 
-def open_tiff(stream: BinaryIO) -> tuple[Tiff, int]:
-    """The first page of a TIFF, and the number of pages.
+def count_pages(stream: BinaryIO) -> int:
+    """The number of pages of a TIFF.
+
+    Raises:
+        PoolError: tifffile is missing.
+    """
+    return len(_pages(stream))
+
+
+def _pages(stream: BinaryIO) -> Any:
+    """The pages of a TIFF, as tifffile has them."""
+    require("tiff")
+    stream.seek(0)
+    return _library("tifffile").TiffFile(stream).pages
+
+
+def open_tiff(stream: BinaryIO, number: int) -> Tiff:
+    """A page of a TIFF.
 
     Raises:
         PoolError: tifffile is missing, or the samples are none that can be pooled.
     """
-    require("tiff")
-    tifffile = _library("tifffile")
-    stream.seek(0)
-    pages = tifffile.TiffFile(stream).pages
-    page = pages[0]
+    page = _pages(stream)[number]
     if page.axes not in ("YX", "YXS", "SYX") or page.dtype is None:
         raise PoolError(f"TIFF with axes {page.axes} can't be pooled", "save plain pages")
     dtype, photometric = np.dtype(page.dtype), int(page.photometric)
@@ -112,7 +122,7 @@ def open_tiff(stream: BinaryIO) -> tuple[Tiff, int]:
     if extra:
         layout["extrasamples"] = extra
     mode = _tiff_mode(dtype, channels, photometric, extra)
-    return Tiff(page, mode, shape, dtype, layout), len(pages)
+    return Tiff(page, mode, shape, dtype, layout)
 
 
 def write_tiff(
@@ -158,25 +168,9 @@ def read_png(stream: BinaryIO) -> NDArray[np.uint16]:
 def write_png(array: NDArray[np.uint16], level: int, like: bytes) -> bytes:
     """A 16-bit PNG with the ancillary chunks of another PNG."""
     plain: bytes = _library("imagecodecs").png_encode(np.ascontiguousarray(array), level=level)
-    chunks = list(png_chunks(plain))
-    carried = [
-        one
-        for one in png_chunks(like)
-        if one[0] not in (b"IHDR", b"IDAT", b"PLTE", b"IEND", b"tRNS")
-    ]
-    return PNG_SIGNATURE + b"".join(
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        for name, body in (chunks[0], *carried, *chunks[1:])
-    )
-
-
-def png_chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks of a PNG, as far as they are whole: name and body."""
-    at = len(PNG_SIGNATURE)
-    while at + 12 <= len(content):
-        (length,) = struct.unpack_from(">I", content, at)
-        yield content[at + 4 : at + 8], content[at + 8 : at + 8 + length]
-        at += length + 12
+    parts = list(png_chunks(BytesIO(plain)))
+    carried = [one for one in png_chunks(BytesIO(like)) if one[0] not in OWN_CHUNKS]
+    return PNG_SIGNATURE + b"".join(png_chunk(*one) for one in (parts[0], *carried, *parts[1:]))
 
 
 def _tiff_mode(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from io import BytesIO
 from typing import Any, Final
 
 from numpy.typing import NDArray
 from PIL import Image
 
-from poolcli.codec import deep, modes, npy, pnm
+from poolcli.codec import deep, modes, npy, pnm, tags
 from poolcli.codec.headers import Storage
 from poolcli.codec.metadata import Metadata
 from poolcli.formats import MODE_NAMES, Format, OptionValue, Saving
@@ -23,6 +24,7 @@ DEFAULTS: Final[dict[str, dict[str, OptionValue]]] = {
 }
 """What is asked of Pillow where the user says nothing."""
 
+POOR_GIF: Final = "GIF holds 256 colours and alpha on or off: the rest is approximated"
 COMPRESSIONS: Final = {"none": "raw", "lzw": "tiff_lzw", "deflate": "tiff_adobe_deflate"}
 
 
@@ -36,6 +38,7 @@ class Picture:
         maxval: full scale of unsigned samples; 0 where there is none.
         metadata: what the file said beside its pixels.
         source: how the file was stored, for a target of the same format.
+        duration: how long it is seen as a frame of a film, in milliseconds.
     """
 
     array: NDArray[Any]
@@ -43,26 +46,52 @@ class Picture:
     maxval: int = 255
     metadata: Metadata = field(default_factory=Metadata)
     source: Storage = field(default_factory=Storage)
+    duration: Fraction = Fraction(0)
 
 
-def write_bytes(picture: Picture, target: Format, saving: Saving) -> tuple[memoryview, list[str]]:
+def write_bytes(
+    picture: Picture, target: Format, saving: Saving
+) -> tuple[bytes | bytearray | memoryview, list[str]]:
     """The complete file, and what had to be left out or approximated."""
+    octets, notes = write_pixels(picture, target, saving)
+    if target.name != "tiff" or not len(more := picture.metadata.tags(saving.strip)):
+        return octets, notes
+    file = bytearray(octets)
+    tags.add(file, [more])
+    return file, notes
+
+
+def write_pixels(
+    picture: Picture, target: Format, saving: Saving
+) -> tuple[bytes | memoryview, list[str]]:
+    """The same, but for the tags of a TIFF."""
+    stored = target.stored_mode(picture.mode)
+    arguments, notes = arguments_of(picture, target, saving)
+    if target.name == "npy":
+        return npy.write(picture.array).getbuffer(), notes
+    if stored in modes.IMAGE_MODES:
+        return _encode_image(picture, stored, target, arguments, notes), notes
+    return _encode_deep(picture, target, arguments), notes
+
+
+def arguments_of(
+    picture: Picture, target: Format, saving: Saving
+) -> tuple[dict[str, Any], list[str]]:
+    """What is asked of Pillow, and what has to be left out or approximated."""
     stored = target.stored_mode(picture.mode)
     described, lost = picture.metadata.arguments(target, saving.strip)
     notes = [f"{target.name} has no place for the {what}" for what in lost]
     if stored != picture.mode:
         notes.append(f"it was written as {MODE_NAMES[stored]}")
-    if target.name == "npy":
-        return npy.write(picture.array).getbuffer(), notes
+    if target.name == "avif":
+        notes.append("AVIF is written with loss")
     arguments = {
         **DEFAULTS.get(target.name, {}),
         **_kept(picture, target, saving),
         **described,
         **saving.for_format(target),
     }
-    if stored in modes.IMAGE_MODES:
-        return _encode_image(picture, stored, target, arguments, notes), notes
-    return memoryview(_encode_deep(picture, target, arguments)), notes
+    return arguments, notes
 
 
 def _encode_image(
@@ -78,9 +107,7 @@ def _encode_image(
     if target.name == "gif":
         image, complete = modes.to_palette(image)
         if not complete:
-            notes.append("GIF holds 256 colours and alpha on or off: the rest is approximated")
-    if target.name == "avif":
-        notes.append("AVIF is written with loss")
+            notes.append(POOR_GIF)
     image.save(buffer, target.pillow, **arguments)
     return buffer.getbuffer()
 

@@ -4,21 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, BinaryIO, Final
+from fractions import Fraction
+from itertools import islice
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError, features
 
-from poolcli.codec import chunks, deep, modes, npy, pnm, samples
+from poolcli.codec import apng, chunks, deep, gif, modes, npy, pnm, samples
 from poolcli.codec import metadata as meta
+from poolcli.codec.film import Film, Shot, composite
 from poolcli.codec.metadata import Metadata
 from poolcli.codec.modes import CHANNELS, DTYPES
 from poolcli.errors import PoolError
-from poolcli.formats import READABLE
+from poolcli.formats import OPAQUE, READABLE
 
 TIFF_MAGICS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 LOSSY: Final = ("jpeg", "avif")
+WITH_ALPHA: Final = {"1": "LA", **{opaque: mode for mode, opaque in OPAQUE.items()}}
+"""What a mode becomes where something may be seen through."""
+
+
+class Allowance(NamedTuple):
+    """What a picture may cost.
+
+    Attributes:
+        pixels: the most that it, or one frame of it, may have.
+        depth_loss: whether samples may be read that only come rounded to 8 bits.
+    """
+
+    pixels: int
+    depth_loss: bool = False
+
+    def check(self, height: int, width: int) -> None:
+        """Refuse what is too large.
+
+        Raises:
+            PoolError: it has more pixels than allowed.
+        """
+        if height * width > self.pixels:
+            raise PoolError(
+                f"it has {width * height / 1e6:.1f} million pixels, more than the "
+                f"{self.pixels / 1e6:g} million allowed",
+                "raise --max-pixels",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +76,7 @@ class Header:
         dtype: the type of its samples.
         shape: (H, W) or (H, W, C) of the upright picture.
         maxval: full scale of unsigned samples; 0 where there is none.
-        frames: the number of frames.
+        frames: the number of frames in the file.
         orientation: EXIF's for the pixels as `read` gives them; 1 where these are upright.
         read: decodes the pixels.
         describe: reads what stands beside them; called after `read`.
@@ -54,6 +84,8 @@ class Header:
         source: how the file is stored.
         converted: what is done to its pixels before they are pooled, in words.
         rounded: whether they only come rounded to 8 bits.
+        film: composites the frames in turn, as stored; None where there is one picture.
+        pages: the header of each page in turn; None where there is one picture.
     """
 
     format: str
@@ -69,19 +101,45 @@ class Header:
     source: Storage
     converted: tuple[str, ...] = ()
     rounded: bool = False
+    film: Callable[[], Iterator[Shot]] | None = None
+    pages: Callable[[], Iterator[Header]] | None = None
+
+    @property
+    def taken(self) -> int:
+        """How many of the frames are taken."""
+        return self.frames if self.film or self.pages else 1
+
+    def only(self, frame: int) -> Header:
+        """The header of one frame.
+
+        Raises:
+            PoolError: there is no such frame.
+        """
+        if frame >= self.frames:
+            some = "1 frame" if self.frames == 1 else f"{self.frames} frames"
+            raise PoolError(f"it has {some}", "--frame counts from 0")
+        if self.pages is not None:
+            return replace(next(islice(self.pages(), frame, None)), frames=self.frames)
+        film = self.film
+        if film is None:
+            return self
+        return replace(self, film=None, read=lambda: next(islice(film(), frame, None)).array)
 
 
-def read_header(stream: BinaryIO, allow_depth_loss: bool) -> Header:
+def read_header(stream: BinaryIO, allowed: Allowance) -> Header:
     """The header of a picture or an array, by content.
 
     Raises:
-        PoolError: it is neither, or its samples don't fit what can be held.
+        PoolError: it is neither, is too large, or its samples don't fit what can be held.
     """
     stream.seek(0)
     magic = stream.read(8)
     if magic.startswith(npy.MAGIC):
-        return _identify_npy(stream)
-    return _identify_image(stream, allow_depth_loss, magic)
+        header = _identify_npy(stream)
+    else:
+        header = _identify_image(stream, allowed, magic)
+    allowed.check(*header.shape[:2])
+    return header
 
 
 def _identify_npy(stream: BinaryIO) -> Header:
@@ -102,40 +160,160 @@ def _identify_npy(stream: BinaryIO) -> Header:
     )
 
 
-def _identify_image(stream: BinaryIO, allow_depth_loss: bool, magic: bytes) -> Header:
+def _identify_image(stream: BinaryIO, allowed: Allowance, magic: bytes) -> Header:
     """A picture that Pillow knows, and holds or not."""
     try:
         stream.seek(0)
         image = Image.open(stream, formats=[name for name in READABLE if _has(name)])
     except UnidentifiedImageError:
         if magic[:4] in TIFF_MAGICS:
-            return _identify_tiff(stream)
+            header = _tiff_page(stream, 0)
+            return _with_pages(header, deep.count_pages(stream), stream, None, allowed)
         raise PoolError(
             "it is no picture of a known format", f"give {', '.join(READABLE)} or NPY"
         ) from None
-    if image.format == "TIFF" and samples.tiff_is_deep(image):
-        return _identify_tiff(stream)
+    allowed.check(*image.size[::-1])
+    if image.format == "TIFF":
+        header = _page_of(image, 0, stream)
+        return _with_pages(header, getattr(image, "n_frames", 1), stream, image, allowed)
     header = _header_of(image, stream)
     if image.format == "PNG" and samples.png_is_deep(image, stream):
-        return _as_deep_png(header, image, stream)
+        header = _as_deep_png(header, image, stream)
     if image.format == "PPM" and (head := pnm.read_header(stream)) is not None:
         return _as_pnm(header, head, stream)
     if image.format == "AVIF":
-        return replace(header, rounded=samples.avif_is_rounded(stream, allow_depth_loss))
-    return header
+        header = replace(header, rounded=samples.avif_is_rounded(stream, allowed.depth_loss))
+    if image.format == "MPO" or getattr(image, "n_frames", 1) == 1:
+        return header
+    return _as_film(header, image, stream, allowed)
+
+
+def _as_film(header: Header, image: Image.Image, stream: BinaryIO, allowed: Allowance) -> Header:
+    """The same with all its frames."""
+    match image.format:
+        case "GIF":
+            film, keyed = gif.split(stream), gif.is_keyed(stream)
+            mode = "RGBA" if keyed or film.shows_through else "RGB"
+            return _as_composite(header, film, mode, allowed, lambda still: _read_gif(still, mode))
+        case "PNG":
+            split = apng.split(stream)
+            if split is None or len(split.patches) == 1:
+                return header
+            mode = WITH_ALPHA.get(header.mode, header.mode) if split.shows_through else header.mode
+
+            def read(still: BinaryIO) -> NDArray[Any]:
+                return _widened(read_header(still, allowed), mode)
+
+            return _as_composite(header, split, mode, allowed, read)
+    frames: int = image.n_frames  # type: ignore[attr-defined]  # only moving pictures have it
+
+    def pillow_film() -> Iterator[Shot]:
+        for number in range(frames):
+            image.seek(number)
+            image.load()
+            yield Shot(modes.to_array(image, header.mode), Fraction(image.info.get("duration", 0)))
+
+    return replace(header, frames=frames, film=pillow_film)
+
+
+def _as_composite(
+    header: Header,
+    film: Film,
+    mode: str,
+    allowed: Allowance,
+    read: Callable[[BinaryIO], NDArray[Any]],
+) -> Header:
+    """The same as a film that is drawn here."""
+    allowed.check(film.height, film.width)
+    for patch in film.patches:
+        allowed.check(patch.height, patch.width)
+    channels = (CHANNELS[mode],) if mode in CHANNELS else ()
+    extent = (film.width, film.height) if header.orientation >= 5 else (film.height, film.width)
+    dtype = DTYPES[mode]
+    full = _full_scale(dtype) if mode in OPAQUE else 0
+
+    def shots() -> Iterator[Shot]:
+        canvas = np.zeros((film.height, film.width, *channels), dtype)
+        return composite(film, read, canvas, full)
+
+    return replace(
+        header,
+        mode=mode,
+        dtype=dtype,
+        shape=(*extent, *channels),
+        maxval=_full_scale(dtype),
+        frames=len(film.patches),
+        film=shots,
+        describe=lambda: replace(header.describe(), plays=film.plays),
+    )
+
+
+def _read_gif(still: BinaryIO, mode: str) -> NDArray[Any]:
+    """The pixels of a single GIF."""
+    with Image.open(still, formats=["GIF"]) as image:
+        return np.asarray(image.convert(mode))
+
+
+def _widened(header: Header, mode: str) -> NDArray[Any]:
+    """The pixels of a still in the mode of its film."""
+    array = header.read()
+    if header.mode == mode:
+        return array
+    if array.dtype == np.bool_:
+        array = array * np.uint8(255)
+    if mode in OPAQUE and header.mode not in OPAQUE:
+        colours = array if array.ndim == 3 else array[..., None]
+        full = np.full_like(colours[..., :1], _full_scale(array.dtype))
+        array = np.concatenate((colours, full), axis=-1)
+    return array
+
+
+def _page_of(image: Image.Image, number: int, stream: BinaryIO) -> Header:
+    """One page of a TIFF that Pillow knows, and holds or not."""
+    image.seek(number)
+    if samples.tiff_is_deep(image):
+        return _tiff_page(stream, number, image)
+    header = _header_of(image, stream)
+
+    def read() -> NDArray[Any]:
+        image.seek(number)
+        meta.hide_xmp(image)
+        return header.read()
+
+    return replace(header, read=read)
+
+
+def _with_pages(
+    header: Header,
+    count: int,
+    stream: BinaryIO,
+    image: Image.Image | None,
+    allowed: Allowance,
+) -> Header:
+    """The header of a TIFF with that of each of its pages."""
+    if count == 1:
+        return header
+
+    def pages() -> Iterator[Header]:
+        for number in range(count):
+            page = _tiff_page(stream, number) if image is None else _page_of(image, number, stream)
+            allowed.check(*page.shape[:2])
+            yield page
+
+    return replace(header, frames=count, pages=pages)
 
 
 def _header_of(image: Image.Image, stream: BinaryIO) -> Header:
     """What Pillow says."""
     found = meta.find_exif(image, stream)
     turned = found.orientation
+    is_turned = image.format == "TIFF" and found.is_tag  # by Pillow, when it loads
     name = {"MPO": "jpeg", "PPM": "pfm" if image.mode == "F" else "pnm"}.get(
         image.format or "", (image.format or "").lower()
     )
     mode = modes.picture_mode(image)
     width, height = image.size
-    # Pillow turns a TIFF itself when it loads, and shows its size upright already.
-    if turned >= 5 and name != "tiff":
+    if turned >= 5 and not is_turned:
         height, width = width, height
     channels = (CHANNELS[mode],) if mode in CHANNELS else ()
     lossy = name in LOSSY or (name == "webp" and b"VP8 " in chunks.riff_names(stream))
@@ -151,10 +329,10 @@ def _header_of(image: Image.Image, stream: BinaryIO) -> Header:
         dtype=DTYPES[mode],
         shape=(height, width, *channels),
         maxval=_full_scale(DTYPES[mode]),
-        frames=1 if image.format == "MPO" else getattr(image, "n_frames", 1),
-        orientation=1 if name == "tiff" else turned,
+        frames=1,
+        orientation=1 if is_turned else turned,
         read=read,
-        describe=lambda: meta.read(image, found, turned=turned >= 5),
+        describe=lambda: meta.read(image, stream, found, turned=turned >= 5),
         unlike_srgb=lambda: meta.find_light(image, stream),
         source=Storage(lossy=lossy, jpeg_tables=_jpeg_tables(image)),
         converted=tuple(_converted(image, turned)),
@@ -203,9 +381,10 @@ def _as_pnm(header: Header, head: pnm.Header, stream: BinaryIO) -> Header:
     )
 
 
-def _identify_tiff(stream: BinaryIO) -> Header:
-    """A TIFF of samples that Pillow can't hold."""
-    tiff, pages = deep.open_tiff(stream)
+def _tiff_page(stream: BinaryIO, number: int, image: Image.Image | None = None) -> Header:
+    """One page of a TIFF, of samples that Pillow can't hold; it may still know the metadata."""
+    tiff = deep.open_tiff(stream, number)
+    exif = meta.ExifFound(Image.Exif()) if image is None else meta.find_exif(image, stream)
     turned = int(tiff.tag(deep.ORIENTATION, 1))
     turned = turned if turned in range(1, 9) else 1
     height, width, *channels = tiff.shape
@@ -213,12 +392,14 @@ def _identify_tiff(stream: BinaryIO) -> Header:
         height, width = width, height
 
     def describe() -> Metadata:
+        if image is not None:
+            return meta.read(image, stream, exif, turned=turned >= 5)
         dpi = tiff.dpi
         icc_profile = tiff.tag(deep.ICC_PROFILE)
         return Metadata(
             icc_profile=icc_profile if isinstance(icc_profile, bytes) else None,
             dpi=dpi[::-1] if dpi and turned >= 5 else dpi,
-            dropped=("descriptive tags",) if any(map(tiff.tag, meta.TIFF_TAGS)) else (),
+            dropped=("descriptive tags",) if any(map(tiff.tag, meta.DESCRIPTIVE)) else (),
         )
 
     return Header(
@@ -227,12 +408,12 @@ def _identify_tiff(stream: BinaryIO) -> Header:
         dtype=tiff.dtype,
         shape=(height, width, *channels),
         maxval=_full_scale(tiff.dtype),
-        frames=pages,
+        frames=1,
         orientation=turned,
         read=tiff.read,
         describe=describe,
         unlike_srgb=lambda: (
-            "its colour profile was not looked at" if describe().icc_profile else ""
+            "its colour profile was not looked at" if tiff.tag(deep.ICC_PROFILE) else ""
         ),
         source=Storage(tiff_layout=tiff.layout),
     )

@@ -53,6 +53,7 @@ BAND_BYTES: Final = 1 << 19
 
 GIF_COLOURS: Final = 256
 OPAQUE_FROM: Final = 128
+OPAQUE_ALPHA: Final = 255
 
 
 def picture_mode(image: Image.Image) -> str:
@@ -172,6 +173,10 @@ def to_palette(image: Image.Image) -> tuple[Image.Image, bool]:
     if image.mode in ("1", "L"):
         return image, True
     alpha = np.asarray(image.getchannel("A")) if image.mode in ("LA", "RGBA") else None
+    if alpha is not None and (alpha == OPAQUE_ALPHA).all():
+        image, alpha = image.convert(image.mode[:-1]), None
+        if image.mode == "L":
+            return image, True
     colour = image.convert("RGB") if alpha is None else _without_hidden(image, alpha)
     opaque = GIF_COLOURS if alpha is None else GIF_COLOURS - 1
     fits = colour.getcolors(opaque) is not None

@@ -22,7 +22,7 @@ except ImportError:  # Windows has no advisory locks: stale temporaries stay the
 
 TEMPORARY: Final = re.compile(r"\.poolcli-[0-9a-f]{8}\.tmp")
 READ_BYTES: Final = 1 << 20
-Octets: TypeAlias = bytes | memoryview
+Octets: TypeAlias = bytes | bytearray | memoryview
 
 
 def write_all(descriptor: int, octets: Octets) -> None:
