@@ -6,7 +6,7 @@ import time
 import traceback
 from dataclasses import dataclass
 
-from poolcli import codec, colour
+from poolcli import codec, colour, endpoints
 from poolcli.colour import Choices
 from poolcli.errors import PoolError
 from poolcli.formats import Format, Saving, by_name
@@ -97,7 +97,7 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
     choices, clock = work.choices, time.perf_counter
     started = clock()
     outcome.input_bytes = job.source.size()
-    with job.source.open() as stream:
+    with job.source.open() as stream, endpoints.overheard() as said:
         header = codec.identify(stream, work.max_pixels, allow_depth_loss=work.allow_depth_loss)
         target = job.format or by_name(header.format)
         rounds = _foresee(header, target, work, outcome)
@@ -109,13 +109,15 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
         picture = codec.decode(header)
     del header
     outcome.warnings += picture.metadata.warnings
+    _tell(said, outcome)
     decoded = clock()
     pooled = colour.pool(picture, choices)
     del picture
     if rounds:
         pooled = colour.shallow(pooled)
     finished = clock()
-    octets, lost = codec.encode(pooled, target, work.saving)
+    with endpoints.overheard():
+        octets, lost = codec.encode(pooled, target, work.saving)
     outcome.notes += lost
     like = job.source.status() if work.preserve else None
     job.target.write(octets, overwrite=work.overwrite, like=like, again=job.again)
@@ -124,6 +126,13 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
     outcome.pool_seconds = finished - decoded
     outcome.write_seconds = clock() - finished
     outcome.status = "done"
+
+
+def _tell(said: list[str], outcome: Outcome) -> None:
+    """What a library printed while it decoded a picture all the same."""
+    if said:
+        outcome.warnings.append("its decoder complained: it may be damaged")
+        outcome.notes.append(f"its decoder said: {said[0]}")
 
 
 def _foresee(header: codec.Header, target: Format, work: Work, outcome: Outcome) -> bool:

@@ -141,7 +141,7 @@ def test_only_the_optional_codecs_are_imported_by_computed_names(path: Path) -> 
 
 @every_source
 def test_the_standard_streams_have_one_home_each(path: Path) -> None:
-    homes = {"endpoints": {"stdin", "stdout"}, "console": {"stderr"}}
+    homes = {"endpoints": {"stdin", "stdout"}, "console": {"stderr", "__stderr__"}}
 
     assert touched(path) <= homes.get(module_of(path), set())
 

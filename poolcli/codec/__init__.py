@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +24,10 @@ from poolcli.formats import Format, Saving
 Image.MAX_IMAGE_PIXELS = None  # our own limit, --max-pixels, stands in its place
 # A result takes over 16 MB of the decoded picture: pages that need not be given back and zeroed.
 Image.core.set_blocks_max(1)  # type: ignore[attr-defined]  # the stub hides it
+
+# Without a handler of their own, Python would print their warnings itself.
+for _library in ("PIL", "imagecodecs", "tifffile"):
+    logging.getLogger(_library).addHandler(logging.NullHandler())
 
 
 def identify(stream: BinaryIO, max_pixels: int, *, allow_depth_loss: bool = False) -> Header:

@@ -16,6 +16,7 @@ from io import BytesIO
 from typing import BinaryIO, Final
 
 from poolcli.endpoints.files import Octets, holds, read_all, sweep, write_all, write_file
+from poolcli.endpoints.noise import overheard
 from poolcli.errors import PoolError
 
 DASH: Final = "-"
@@ -275,3 +276,19 @@ def _is_terminal_path(path: str) -> bool:
         return os.isatty(descriptor)
     finally:
         os.close(descriptor)
+
+
+__all__ = [
+    "Octets",
+    "Source",
+    "Target",
+    "flush",
+    "folded",
+    "folds_names",
+    "overheard",
+    "print_line",
+    "same_file",
+    "silence_stdout",
+    "stdin_is_piped",
+    "sync",
+]
