@@ -10,7 +10,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from PIL import Image, ImageColor
 
@@ -25,6 +25,9 @@ Image.MAX_IMAGE_PIXELS = None  # our own limit, --max-pixels, stands in its plac
 # A result takes over 16 MB of the decoded picture: pages that need not be given back and zeroed.
 Image.core.set_blocks_max(1)  # type: ignore[attr-defined]  # the stub hides it
 
+LAYER: Final = 4
+"""Channels of a pixel; what has more counts several times, lest it hold any amount of memory."""
+
 # Without a handler of their own, Python would print their warnings itself.
 for _library in ("PIL", "imagecodecs", "tifffile"):
     logging.getLogger(_library).addHandler(logging.NullHandler())
@@ -35,7 +38,7 @@ def identify(stream: BinaryIO, max_pixels: int, *, allow_depth_loss: bool = Fals
 
     Args:
         stream: seekable, at any position.
-        max_pixels: the most pixels that a picture may have.
+        max_pixels: the most pixels that a picture may have, of up to four channels each.
         allow_depth_loss: whether samples may be read that only come rounded to 8 bits.
 
     Raises:
@@ -46,11 +49,13 @@ def identify(stream: BinaryIO, max_pixels: int, *, allow_depth_loss: bool = Fals
         raise PoolError("the file is empty", "give a picture")
     with _refusing("it can't be read as a picture"):
         header = read_header(stream, allow_depth_loss)
-    height, width = header.shape[:2]
-    if width * height > max_pixels:
+    height, width, *channels = header.shape
+    layers = -(-max(channels, default=1) // LAYER)
+    if width * height * layers > max_pixels:
         raise PoolError(
-            f"it has {width * height / 1e6:.1f} million pixels, more than the "
-            f"{max_pixels / 1e6:g} million allowed",
+            f"it has {width * height / 1e6:.1f} million pixels"
+            + (f" of {channels[0]} channels" if layers > 1 else "")
+            + f", more than the {max_pixels / 1e6:g} million allowed",
             "raise --max-pixels",
         )
     if header.frames > 1:
