@@ -271,7 +271,8 @@ def _is_terminal_path(path: str) -> bool:
     """Whether a device is a terminal."""
     if not stat.S_ISCHR(os.stat(path).st_mode):
         return False
-    descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    harmless = getattr(os, "O_NOCTTY", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, os.O_WRONLY | harmless)
     try:
         return os.isatty(descriptor)
     finally:
