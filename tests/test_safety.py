@@ -632,3 +632,15 @@ poolcli.runner.codec.encode = slow
     assert done.returncode == 1
     assert (tmp_path / "out.png").read_bytes() == b"somebody else's"
     assert places(tmp_path) == {"in.png", "out.png"}
+
+
+# Load
+
+
+def test_the_load_benchmark_keeps_its_bounds_on_a_small_scale() -> None:
+    script = Path(__file__).parent.parent / "benchmarks/load.py"
+    done = subprocess.run(
+        [sys.executable, script, "--scale", "0.002"], capture_output=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+    assert done.stdout.decode().count("| yes |") >= 9
