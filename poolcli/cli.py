@@ -91,12 +91,13 @@ def pool(method: Method, given: dict[str, Any]) -> int:
         PoolError: a choice or the plan is refused; nothing was written.
     """
     from poolcli import jobs
-    from poolcli.console import Console
+    from poolcli.console import Console, shield
     from poolcli.errors import PoolError
     from poolcli.formats import Saving
     from poolcli.report import EXIT_NOTHING, EXIT_USAGE
     from poolcli.window import Window
 
+    shield()
     console = Console(
         quiet=given["quiet"],
         verbose=given["verbose"],

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from poolcli import codec, colour
+from poolcli import codec, colour, endpoints
 from poolcli.colour import Choices
 from poolcli.errors import PoolError
 from poolcli.formats import Format, Saving, by_name
@@ -99,7 +99,7 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
     """Open, decode, pool, encode, write; the outcome is filled in on the way."""
     started = time.perf_counter()
     outcome.input_bytes = job.source.size()
-    with job.source.open() as stream:
+    with job.source.open() as stream, endpoints.overheard() as said:
         header = codec.identify(
             stream, work.max_pixels, allow_depth_loss=work.allow_depth_loss, frame=work.frame
         )
@@ -114,9 +114,12 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
         pooled = _pooled(codec.decode_all(header), target, work, outcome)
         del header
         if taken == 1:
-            octets, lost = codec.encode(next(pooled), target, work.saving)
+            picture = next(pooled)
+            with endpoints.overheard():
+                octets, lost = codec.encode(picture, target, work.saving)
         else:
             octets, lost = codec.encode_all(pooled, taken, target, work.saving)
+    _tell(said, outcome)
     outcome.notes += lost
     like = job.source.status() if work.preserve else None
     job.target.write(octets, overwrite=work.overwrite, like=like, again=job.again)
@@ -150,6 +153,13 @@ def _pooled(
         outcome.pool_seconds = pooling
         yield pooled
         del pooled
+
+
+def _tell(said: list[str], outcome: Outcome) -> None:
+    """What a library printed while it decoded a picture all the same."""
+    if said:
+        outcome.warnings.append("its decoder complained: it may be damaged")
+        outcome.notes.append(f"its decoder said: {said[0]}")
 
 
 def _foresee_all(header: codec.Header, target: Format, work: Work, outcome: Outcome) -> None:

@@ -284,8 +284,11 @@ def test_a_damaged_array_raises_nothing_but_a_refusal() -> None:
     assert reached > 30
 
 
-def test_a_large_array_is_refused_by_its_pixels_and_not_by_its_channels() -> None:
-    octets = npy(np.zeros((10, 10, 50), np.uint8))
-    assert identified(octets, 100).shape == (10, 10, 50)
+@pytest.mark.parametrize(("channels", "weight"), [(1, 1), (4, 1), (5, 2), (50, 13)])
+def test_a_large_array_is_refused_by_its_pixels_of_up_to_four_channels(
+    channels: int, weight: int
+) -> None:
+    octets = npy(np.zeros((10, 10, channels), np.uint8))
+    assert identified(octets, 100 * weight).shape == (10, 10, channels)
     with pytest.raises(PoolError, match="--max-pixels"):
-        identified(octets, 99)
+        identified(octets, 100 * weight - 1)

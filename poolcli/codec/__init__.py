@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,10 @@ Image.core.set_blocks_max(1)  # type: ignore[attr-defined]  # the stub hides it
 
 Octets: TypeAlias = bytes | bytearray | memoryview
 
+# Without a handler of their own, Python would print their warnings itself.
+for _library in ("PIL", "imagecodecs", "tifffile"):
+    logging.getLogger(_library).addHandler(logging.NullHandler())
+
 
 def identify(
     stream: BinaryIO, max_pixels: int, *, allow_depth_loss: bool = False, frame: int | None = None
@@ -35,7 +40,7 @@ def identify(
 
     Args:
         stream: seekable, at any position.
-        max_pixels: the most pixels that a picture, or one frame of it, may have.
+        max_pixels: the most pixels, of up to four channels each, that one frame may have.
         allow_depth_loss: whether samples may be read that only come rounded to 8 bits.
         frame: the only frame to take, from 0, or None for all.
 

@@ -114,6 +114,8 @@ def open_tiff(stream: BinaryIO, number: int) -> Tiff:
     if photometric == MIN_IS_WHITE and dtype.kind != "u":
         raise PoolError(f"TIFF of {dtype} with white at 0 can't be pooled", "save black at 0")
     height, width, channels = page.imagelength, page.imagewidth, page.samplesperpixel
+    if not all(isinstance(one, int) and one > 0 for one in (height, width, channels)):
+        raise PoolError("its size is no whole number of pixels", "is the file sound?")
     extra = tuple(int(one) for one in page.extrasamples)
     shape = (height, width) if channels == 1 else (height, width, channels)
     layout: dict[str, Any] = {

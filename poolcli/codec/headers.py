@@ -26,6 +26,10 @@ WITH_ALPHA: Final = {"1": "LA", **{opaque: mode for mode, opaque in OPAQUE.items
 """What a mode becomes where something may be seen through."""
 
 
+LAYER: Final = 4
+"""Channels of a pixel; what has more counts several times, lest it hold any amount of memory."""
+
+
 class Allowance(NamedTuple):
     """What a picture may cost.
 
@@ -37,16 +41,18 @@ class Allowance(NamedTuple):
     pixels: int
     depth_loss: bool = False
 
-    def check(self, height: int, width: int) -> None:
+    def check(self, height: int, width: int, channels: int = 1) -> None:
         """Refuse what is too large.
 
         Raises:
             PoolError: it has more pixels than allowed.
         """
-        if height * width > self.pixels:
+        layers = -(-max(channels, 1) // LAYER)
+        if height * width * layers > self.pixels:
             raise PoolError(
-                f"it has {width * height / 1e6:.1f} million pixels, more than the "
-                f"{self.pixels / 1e6:g} million allowed",
+                f"it has {width * height / 1e6:.1f} million pixels"
+                + (f" of {channels} channels" if layers > 1 else "")
+                + f", more than the {self.pixels / 1e6:g} million allowed",
                 "raise --max-pixels",
             )
 
@@ -138,7 +144,7 @@ def read_header(stream: BinaryIO, allowed: Allowance) -> Header:
         header = _identify_npy(stream)
     else:
         header = _identify_image(stream, allowed, magic)
-    allowed.check(*header.shape[:2])
+    allowed.check(*header.shape)
     return header
 
 
@@ -297,7 +303,7 @@ def _with_pages(
     def pages() -> Iterator[Header]:
         for number in range(count):
             page = _tiff_page(stream, number) if image is None else _page_of(image, number, stream)
-            allowed.check(*page.shape[:2])
+            allowed.check(*page.shape)
             yield page
 
     return replace(header, frames=count, pages=pages)

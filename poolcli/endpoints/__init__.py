@@ -16,6 +16,7 @@ from io import BytesIO
 from typing import BinaryIO, Final
 
 from poolcli.endpoints.files import Octets, holds, read_all, sweep, write_all, write_file
+from poolcli.endpoints.noise import overheard
 from poolcli.errors import PoolError
 
 DASH: Final = "-"
@@ -270,8 +271,25 @@ def _is_terminal_path(path: str) -> bool:
     """Whether a device is a terminal."""
     if not stat.S_ISCHR(os.stat(path).st_mode):
         return False
-    descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    harmless = getattr(os, "O_NOCTTY", 0) | getattr(os, "O_NONBLOCK", 0)
+    descriptor = os.open(path, os.O_WRONLY | harmless)
     try:
         return os.isatty(descriptor)
     finally:
         os.close(descriptor)
+
+
+__all__ = [
+    "Octets",
+    "Source",
+    "Target",
+    "flush",
+    "folded",
+    "folds_names",
+    "overheard",
+    "print_line",
+    "same_file",
+    "silence_stdout",
+    "stdin_is_piped",
+    "sync",
+]

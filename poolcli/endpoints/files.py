@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from io import FileIO
 from typing import Final, TypeAlias
 
 from poolcli.errors import PoolError
@@ -66,8 +67,10 @@ def write_file(
         OSError: it can't be written; neither a part nor a new folder is left then.
     """
     folder = os.path.dirname(path) or os.curdir
-    made = [] if alone else _make_folders(folder)
+    made: list[str] = []
     try:
+        if not alone:
+            _make_folders(folder, made)
         _write_hidden(path, folder, octets, overwrite, like, alone)
     except BaseException:
         _remove_folders(made)
@@ -86,11 +89,14 @@ def _write_hidden(
     _sweep_once(folder)
     old = _status(path) if overwrite else None
     model = like or old
-    with _hidden(folder, named=overwrite, private=model is not None) as (descriptor, name):
+    with _hidden(folder, named=overwrite, private=model is not None) as (file, name):
+        descriptor = file.fileno()
         write_all(descriptor, octets)
         _dress(descriptor, model, times=like is not None)
         if syncs:
             os.fsync(descriptor)
+        if fcntl is None:  # nor are there locks to hold: Windows renames no file that is open
+            file.close()
         if name is None:
             _link_unnamed(descriptor, path)
         elif overwrite:
@@ -101,18 +107,18 @@ def _write_hidden(
         _sync_folder(folder)
 
 
-def _make_folders(folder: str) -> list[str]:
-    """Make a folder and those above it, and say which ones were new."""
+def _make_folders(folder: str, made: list[str]) -> None:
+    """Make a folder and those above it, and note each one that is new."""
     missing = []
     while folder and not os.path.isdir(folder):
         missing.append(folder)
         folder = os.path.dirname(folder)
-    made = []
     for one in reversed(missing):
-        with suppress(FileExistsError):  # another worker was faster
+        made.append(one)  # first, lest a signal comes in between
+        try:
             os.mkdir(one)
-            made.append(one)
-    return made
+        except FileExistsError:  # another worker was faster
+            made.pop()
 
 
 def _remove_folders(made: list[str]) -> None:
@@ -123,23 +129,26 @@ def _remove_folders(made: list[str]) -> None:
 
 
 @contextmanager
-def _hidden(folder: str, *, named: bool, private: bool) -> Iterator[tuple[int, str | None]]:
+def _hidden(folder: str, *, named: bool, private: bool) -> Iterator[tuple[FileIO, str | None]]:
     """A new file that nobody sees: without a name where that can be had, else a temporary one.
 
     A private one is its owner's alone until it gets the mode bits of another file.
     """
     mode = 0o600 if private else 0o666
-    descriptor = None if named else _unnamed(folder, mode)
+    descriptor = None if named or fcntl is None else _unnamed(folder, mode)
     name = None
     if descriptor is None:
         descriptor, name = _temporary(folder, mode)
+    file = FileIO(descriptor, "w")
     try:
-        yield descriptor, name
+        yield file, name
     finally:
+        if fcntl is None:
+            file.close()
         if name is not None:
             with suppress(FileNotFoundError):
                 os.unlink(name)
-        os.close(descriptor)
+        file.close()
 
 
 def _unnamed(folder: str, mode: int) -> int | None:
@@ -157,20 +166,29 @@ def _unnamed(folder: str, mode: int) -> int | None:
 
 def _temporary(folder: str, mode: int) -> tuple[int, str]:
     """A temporary file, locked for as long as it is open, so that nobody sweeps it away."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     while True:
         name = os.path.join(folder, f".poolcli-{secrets.token_hex(4)}.tmp")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         try:
             descriptor = os.open(name, flags, mode)
+            if _locked(descriptor, name):
+                return descriptor, name
         except FileExistsError:
             continue
-        if fcntl is None:
-            return descriptor, name
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        if _still_named(descriptor, name):
-            return descriptor, name
+        except BaseException:  # a signal, and nobody else knows the name yet
+            with suppress(OSError):
+                os.unlink(name)
+            raise
         os.close(descriptor)
+
+
+def _locked(descriptor: int, name: str) -> bool:
+    """Lock a new file, unless somebody has swept it away before."""
+    if fcntl is None:
+        return True
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return _still_named(descriptor, name)
 
 
 def holds(path: str, octets: Octets) -> bool:
@@ -236,15 +254,9 @@ def _link_temporary(name: str, path: str) -> None:
         PoolError: the name is taken.
     """
     try:
-        os.link(name, path)
-        return
-    except FileExistsError:
-        raise _taken() from None
-    except OSError as fault:
-        if fault.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise
-    # A file system without hard links: reserve the name, then replace the reservation.
-    try:
+        if _linked(name, path):
+            return
+        # Without hard links: reserve the name, then replace the reservation.
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     except FileExistsError:
         raise _taken() from None
@@ -253,6 +265,19 @@ def _link_temporary(name: str, path: str) -> None:
     except BaseException:
         os.unlink(path)
         raise
+
+
+def _linked(name: str, path: str) -> bool:
+    """Give a file a second name, where the system and the file system know such."""
+    if not hasattr(os, "link"):
+        return False
+    try:
+        os.link(name, path)
+    except OSError as fault:
+        if fault.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            return False
+        raise
+    return True
 
 
 def _taken() -> PoolError:
@@ -272,11 +297,11 @@ def _dress(descriptor: int, like: os.stat_result | None, times: bool) -> None:
     """Give a file the owner and mode bits, and perhaps the times, of another."""
     if like is None or not hasattr(os, "fchmod"):
         return
-    if not times:
+    if not times and hasattr(os, "fchown"):
         with suppress(OSError):  # only root may give files away
             os.fchown(descriptor, like.st_uid, like.st_gid)
     os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
-    if times:
+    if times and os.utime in os.supports_fd:
         os.utime(descriptor, ns=(like.st_atime_ns, like.st_mtime_ns))
 
 

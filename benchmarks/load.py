@@ -1,0 +1,375 @@
+"""What a machine can take: `python benchmarks/load.py [--scale 0.1] [many flat huge again]`.
+
+    many   20,000 small files in one run
+    flat   2 GB of decoded pictures through two workers, whose memory must not grow
+    huge   one picture of 500 megapixels
+    again  1,000 runs in a row, which must leave no descriptor, process or temporary file
+
+A scale below 1 makes each part smaller. Linux only: memory is read from /proc.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+SCENE: Final = ROOT / "sample_images" / "scene.jpg"
+MIB: Final = 1 << 20
+SMALL_FILES: Final = 20_000
+DECODED_BYTES: Final = 2_000_000_000
+LARGE: Final = (4000, 3000)
+HUGE_PIXELS: Final = 500_000_000
+RUNS: Final = 1000
+SAMPLING_SECONDS: Final = 0.02
+
+
+class Row(NamedTuple):
+    """One measurement.
+
+    Attributes:
+        title: what was measured.
+        figure: the result, with its unit.
+        bound: what it must keep, in words; empty where nothing is promised.
+        kept: whether it did.
+    """
+
+    title: str
+    figure: str
+    bound: str = ""
+    kept: bool = True
+
+
+# Processes and their memory
+
+
+class Watch:
+    """The memory of a process and of all that it started, sampled all the time.
+
+    Attributes:
+        seen: for each process its resident bytes: (seconds since the start, bytes).
+    """
+
+    def __init__(self, number: int) -> None:
+        """Begin."""
+        self.seen: dict[int, list[tuple[float, int]]] = {}
+        self._number = number
+        self._began = time.monotonic()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._sample)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Stop sampling."""
+        self._ended.set()
+        self._thread.join()
+
+    def peak(self, number: int) -> int:
+        """The most that a process had."""
+        return max((size for _, size in self.seen.get(number, [])), default=0)
+
+    def _sample(self) -> None:
+        while not self._ended.wait(SAMPLING_SECONDS):
+            now = time.monotonic() - self._began
+            for number in (self._number, *descendants(self._number)):
+                with suppress(OSError, IndexError):
+                    pages = int(Path(f"/proc/{number}/statm").read_bytes().split()[1])
+                    size = pages * os.sysconf("SC_PAGE_SIZE")
+                    self.seen.setdefault(number, []).append((now, size))
+
+
+def descendants(number: int) -> Iterator[int]:
+    """The processes that a process started, and theirs."""
+    with suppress(OSError):
+        for task in os.listdir(f"/proc/{number}/task"):
+            for child in Path(f"/proc/{number}/task/{task}/children").read_text().split():
+                yield int(child)
+                yield from descendants(int(child))
+
+
+class Run(NamedTuple):
+    """A run of poolcli that ended well."""
+
+    seconds: float
+    number: int
+    watch: Watch
+
+
+def pooled(folder: Path, *words: object) -> Run:
+    """Run poolcli in a folder and watch it."""
+    began = time.monotonic()
+    process = subprocess.Popen([sys.executable, "-m", "poolcli", *map(str, words)], cwd=folder)
+    watch = Watch(process.pid)
+    code = process.wait()
+    seconds = time.monotonic() - began
+    watch.end()
+    if code:
+        raise RuntimeError(f"poolcli {' '.join(map(str, words))}: exit {code}")
+    return Run(seconds, process.pid, watch)
+
+
+@contextmanager
+def room() -> Iterator[Path]:
+    """A new folder for a while."""
+    name = tempfile.mkdtemp(prefix="poolcli-load-")
+    try:
+        yield Path(name)
+    finally:
+        shutil.rmtree(name)
+
+
+# The parts
+
+
+def many(scale: float) -> list[Row]:
+    """Small files in one run."""
+    count = max(1, round(SMALL_FILES * scale))
+    with room() as folder:
+        paint_small(folder / "in", count)
+        run = pooled(folder, "max", "-k", 2, "-q", "in", "out")
+        written = sum(len(files) for _, _, files in os.walk(folder / "out"))
+    title = f"{count:,} PNGs of 16×16"
+    return [
+        Row(f"{title}: written", f"{written:,}", "all", written == count),
+        Row(f"{title}: time", f"{run.seconds:.1f} s, {count / run.seconds:.0f} images/s"),
+        Row(
+            f"{title}: memory of the parent",
+            f"{run.watch.peak(run.number) / MIB:.0f} MiB",
+            "under 200 MiB",
+            run.watch.peak(run.number) < 200 * MIB,
+        ),
+    ]
+
+
+def paint_small(folder: Path, count: int) -> None:
+    """Files of noise, a hundred in each folder."""
+    rng = np.random.default_rng(1)
+    source = folder.parent / "small.png"
+    Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(source)
+    octets = source.read_bytes()
+    for number in range(count):
+        path = folder / f"{number // 100:04}" / f"{number % 100:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(octets)
+
+
+def flat(scale: float) -> list[Row]:
+    """Large pictures through two workers: each must be as small at the end as near the start."""
+    width, height = LARGE
+    count = max(8, round(DECODED_BYTES * scale / (width * height * 3)))
+    with room() as folder:
+        (folder / "in").mkdir()
+        with Image.open(SCENE) as scene:
+            scene.resize(LARGE).save(folder / "in/0000.jpg")
+        for number in range(1, count):
+            shutil.copy(folder / "in/0000.jpg", folder / f"in/{number:04}.jpg")
+        by_two = ("-j", 2, "--timeout", 600)  # which means workers, however small the files
+        run = pooled(folder, "avg", "-k", 4, "-q", *by_two, "in", "out")
+        written = len(os.listdir(folder / "out"))
+    workers = busiest(run, 2)
+    early, late = (max(part) for part in zip(*map(halves, workers), strict=True))
+    title = f"{count} JPEGs of 12 MP, {count * width * height * 3 / 1e9:.1f} GB decoded"
+    return [
+        Row(f"{title}: written", f"{written}", "all", written == count),
+        Row(f"{title}: time", f"{run.seconds:.1f} s, {count * 12 / run.seconds:.0f} MP/s"),
+        Row(
+            f"{title}: memory of a worker in the first and the second half",
+            f"{early / MIB:.0f} and {late / MIB:.0f} MiB",
+            "no growth over 5 %",
+            late <= early * 1.05,
+        ),
+    ]
+
+
+def busiest(run: Run, count: int) -> list[list[tuple[float, int]]]:
+    """The samples of the processes that had most memory, without the parent."""
+    others = [one for one in run.watch.seen if one != run.number]
+    return [run.watch.seen[one] for one in sorted(others, key=run.watch.peak)[-count:]]
+
+
+def halves(samples: Sequence[tuple[float, int]]) -> tuple[int, int]:
+    """The most memory in the first half of a life, and in the second."""
+    middle = (samples[0][0] + samples[-1][0]) / 2
+    return (
+        max(size for at, size in samples if at <= middle),
+        max(size for at, size in samples if at >= middle),
+    )
+
+
+def huge(scale: float) -> list[Row]:
+    """One picture of 500 megapixels, grey, as PNG."""
+    width = 25_000
+    height = max(2, round(HUGE_PIXELS * scale / width))
+    with room() as folder:
+        paint_huge(folder / "in.png", width, height)
+        run = pooled(folder, "avg", "-k", 2, "-q", "in.png", "out.png")
+        Image.MAX_IMAGE_PIXELS = None
+        with Image.open(folder / "out.png") as image:
+            fits = image.size == (width // 2, height // 2)
+    title = f"a grey PNG of {width * height / 1e6:.0f} MP"
+    memory = run.watch.peak(run.number)
+    return [
+        Row(f"{title}: written", "yes" if fits else "no", "yes", fits),
+        Row(f"{title}: time", f"{run.seconds:.1f} s"),
+        Row(
+            f"{title}: memory",
+            f"{memory / MIB:.0f} MiB, {memory / (width * height):.1f} bytes a pixel",
+        ),
+    ]
+
+
+def paint_huge(path: Path, width: int, height: int) -> None:
+    """A PNG of repeated noise, packed row by row so that little memory is needed."""
+    rows = np.random.default_rng(1).integers(0, 256, (64, width), np.uint8) & 0xF0
+    packer = zlib.compressobj(1)
+    with path.open("wb") as stream:
+        header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+        stream.write(b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header))
+        for number in range(height):
+            if packed := packer.compress(b"\0" + rows[number % 64].tobytes()):
+                stream.write(_chunk(b"IDAT", packed))
+        stream.write(_chunk(b"IDAT", packer.flush()) + _chunk(b"IEND", b""))
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+AGAIN: Final = """
+import os, sys
+from pathlib import Path
+from poolcli import cli
+def run(*words):
+    sys.argv = ["poolcli", *words]
+    try:
+        cli.main()
+    except SystemExit as end:
+        return end.code
+def held():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return len(os.listdir("/proc/self/fd")), pages * os.sysconf("SC_PAGE_SIZE")
+count = int(sys.argv[1])
+WAYS = (
+    (0, "max", "-k", "2", "-q", "-f", "in/0000/00.png", "out.png"),
+    (0, "avg", "-k", "3", "-q", "-f", "in/0000/01.png", "out.tif"),
+    (1, "max", "-k", "99", "-q", "-f", "in/0000/02.png", "out.png"),
+    (1, "min", "-k", "2", "-q", "-f", "broken.png", "out.png"),
+    (2, "min", "-k", "2", "-q", "in/0000/00.png", "out.png"),
+    (0, "min", "-k", "2", "-q", "-f", "in/0000", "folder"),
+)
+WORKERS = (0, "max", "-k", "2", "-q", "-f", "-j", "2", "--timeout", "60", "in/0000", "folder")
+told, before = os.dup(1), None
+os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+for number in range(count):
+    code, *words = WORKERS if number % 50 == 49 else WAYS[number % len(WAYS)]
+    if run(*words) != code:
+        sys.exit(f"{words}: not exit {code}")
+    if number == max(50, count // 10):  # once a fork server has come, to stay
+        before = held()
+after = held()
+print(*before, *after)
+"""
+
+
+def again(scale: float) -> list[Row]:
+    """Runs in a row in one process: files, failures, refusals, folders, workers."""
+    count = max(150, round(RUNS * scale))
+    with room() as folder:
+        paint_small(folder / "in", 4)
+        (folder / "broken.png").write_bytes((folder / "in/0000/00.png").read_bytes()[:100])
+        began = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, "-c", AGAIN, str(count)],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        said, _ = process.communicate()
+        seconds = time.monotonic() - began
+        if process.returncode:
+            raise RuntimeError(f"a run in a row ended with {process.returncode}")
+        processes = _session(process.pid)
+        temporaries = list(folder.rglob(".*"))
+    files, memory, files_after, memory_after = map(int, said.split())
+    title = f"{count:,} runs in a row"
+    return [
+        Row(f"{title}: time", f"{seconds:.1f} s"),
+        _nothing(f"{title}: descriptors left", files_after - files),
+        _nothing(f"{title}: processes left", len(processes)),
+        _nothing(f"{title}: temporary files left", len(temporaries)),
+        Row(
+            f"{title}: memory after a tenth and at the end",
+            f"{memory / MIB:.0f} and {memory_after / MIB:.0f} MiB",
+            "no growth over 10 %",
+            memory_after <= memory * 1.1,
+        ),
+    ]
+
+
+def _session(number: int) -> list[str]:
+    """The living processes of a session, a moment after its leader has ended."""
+    time.sleep(1)
+    found = []
+    for name in filter(str.isdecimal, os.listdir("/proc")):
+        with suppress(OSError):
+            fields = Path("/proc", name, "stat").read_text("ascii", "replace").rpartition(")")[2]
+            if fields.split()[3] == str(number) and fields.split()[0] not in "ZX":
+                found.append(name)
+    return found
+
+
+def _nothing(title: str, count: int) -> Row:
+    return Row(title, str(count), "none", count <= 0)
+
+
+PARTS: Final[dict[str, Callable[[float], list[Row]]]] = {
+    "many": many,
+    "flat": flat,
+    "huge": huge,
+    "again": again,
+}
+
+
+def rows(parts: Sequence[str] = tuple(PARTS), scale: float = 1.0) -> list[Row]:
+    """What some parts measure."""
+    return [row for part in parts for row in PARTS[part](scale)]
+
+
+def main() -> int:
+    """Measure and print; 1 if a bound was not kept."""
+    given: Any = _parser().parse_args()
+    found = rows(given.parts or tuple(PARTS), given.scale)
+    print("| what | measured | bound | kept |\n|---|---|---|---|")
+    for row in found:
+        verdict = ("yes" if row.kept else "**no**") if row.bound else ""
+        print(f"| {row.title} | {row.figure} | {row.bound} | {verdict} |")
+    return int(not all(row.kept for row in found))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=" ".join(PARTS))
+    parser.add_argument("--scale", type=float, default=1.0, help="how much of each part")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
