@@ -17,6 +17,7 @@ from PIL import Image, PngImagePlugin
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from poolcli import codec
+from poolcli.errors import PoolError
 from tests.films import chunk, chunks_of
 from tests.pictures import LIMIT
 from tests.test_codec_metadata import (
@@ -244,6 +245,22 @@ def test_a_profile_that_is_garbage_is_carried_and_stops_nothing() -> None:
 def test_a_profile_that_cannot_be_unpacked_is_dropped_and_stops_nothing() -> None:
     octets, _ = pooled(png_with((b"iCCP", b"bogus\0\0garbage")), "png")
     assert opened(octets).size == (30, 20)
+
+
+@pytest.mark.parametrize("name", [b"tEXt", b"gAMA", b"iCCP", b"pHYs", b"prVt"])
+def test_a_chunk_of_words_that_is_damaged_stops_nothing(name: bytes) -> None:
+    octets = bytearray(png_with((name, b"Title\0damaged")))
+    octets[33 + 8 + 8] ^= 1
+    picture = decoded(bytes(octets))
+    np.testing.assert_array_equal(picture.array, decoded(file_of("PNG")).array)
+    assert [warning for warning in picture.metadata.warnings if "metadata is damaged" in warning]
+
+
+def test_pixels_that_are_damaged_stop_a_png_all_the_same() -> None:
+    octets = bytearray(png_with(TEXTS[0]))
+    octets[20] ^= 1
+    with pytest.raises(PoolError):
+        decoded(bytes(octets))
 
 
 # Tags of TIFF

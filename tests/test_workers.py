@@ -523,7 +523,7 @@ def test_a_killed_worker_is_replaced_and_its_picture_is_tried_again_after_the_ot
     with started(*words, cwd=tmp_path) as process:
         for _ in range(2):
             with held(hanging):
-                (worker,) = readers_of(hanging, process)
+                (worker,) = until(lambda: readers_of(hanging, process))
                 os.kill(worker, signal.SIGKILL)
                 until(lambda: worker not in family(process))  # noqa: B023  # called at once
         done = finish(process)
@@ -575,7 +575,7 @@ def test_the_death_of_the_fork_server_is_not_taken_for_an_interruption(
     words = (*HALVE, "-j", 1, *FORCE, hanging, gallery, "out")
     with started(*words, cwd=tmp_path) as process:
         with held(hanging):
-            (worker,) = readers_of(hanging, process)
+            (worker,) = until(lambda: readers_of(hanging, process))
             server = family(process)[worker]
             for one in (server, worker):
                 os.kill(one, signal.SIGKILL)

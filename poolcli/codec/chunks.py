@@ -5,9 +5,13 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from io import BytesIO
 from typing import BinaryIO, Final
 
 PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
+PIXEL_CHUNKS: Final = (b"tRNS", b"acTL", b"fcTL", b"fdAT")
+"""The ancillary chunks without which a PNG would look different."""
+
 RIFF_BEGIN: Final = 12
 ANMF_HEAD: Final = 16
 BOX_CONTAINERS: Final = {b"meta": 4, b"iprp": 0, b"ipco": 0}
@@ -42,6 +46,15 @@ def find_png(stream: BinaryIO, wanted: bytes) -> bytes | None:
 def png_chunk(name: bytes, body: bytes) -> bytes:
     """A PNG chunk with its length and checksum."""
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def without_words(stream: BinaryIO) -> BytesIO | None:
+    """A PNG without what its pixels don't need; None where there is nothing else in it."""
+    found = list(png_chunks(stream))
+    kept = [one for one in found if one[0][:1].isupper() or one[0] in PIXEL_CHUNKS]
+    if len(kept) == len(found):
+        return None
+    return BytesIO(PNG_SIGNATURE + b"".join(png_chunk(*one) for one in kept))
 
 
 def riff_names(stream: BinaryIO) -> Iterator[bytes]:

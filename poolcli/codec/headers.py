@@ -21,6 +21,7 @@ from poolcli.errors import PoolError
 from poolcli.formats import OPAQUE, READABLE
 
 TIFF_MAGICS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+DAMAGED: Final = ("its metadata is damaged, and was dropped",)
 LOSSY: Final = ("jpeg", "avif")
 WITH_ALPHA: Final = {"1": "LA", **{opaque: mode for mode, opaque in OPAQUE.items()}}
 """What a mode becomes where something may be seen through."""
@@ -175,6 +176,9 @@ def _identify_image(stream: BinaryIO, allowed: Allowance, magic: bytes) -> Heade
         if magic[:4] in TIFF_MAGICS:
             header = _tiff_page(stream, 0)
             return _with_pages(header, deep.count_pages(stream), stream, None, allowed)
+        if magic == chunks.PNG_SIGNATURE and (core := chunks.without_words(stream)):
+            header = _identify_image(core, allowed, magic)
+            return replace(header, describe=lambda: replace(header.describe(), warnings=DAMAGED))
         raise PoolError(
             "it is no picture of a known format", f"give {', '.join(READABLE)} or NPY"
         ) from None
