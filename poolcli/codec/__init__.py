@@ -16,7 +16,8 @@ from PIL import Image, ImageColor
 
 from poolcli.codec import deep, modes
 from poolcli.codec.encoding import Picture, write_bytes
-from poolcli.codec.headers import Allowance, Header, read_header
+from poolcli.codec.headers import Allowance, Header
+from poolcli.codec.identify import read_header
 from poolcli.codec.modes import CHANNELS, DTYPES
 from poolcli.codec.sequences import write_all
 from poolcli.errors import PoolError

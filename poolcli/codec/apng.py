@@ -15,7 +15,7 @@ from io import BytesIO
 from typing import BinaryIO, Final
 
 from poolcli.codec.chunks import PNG_SIGNATURE, png_chunk, png_chunks, png_places
-from poolcli.codec.film import Dispose, Film, Patch
+from poolcli.codec.film import Dispose, Drawing, Film, Patch
 from poolcli.errors import PoolError
 
 TICK: Final = Fraction(1)
@@ -98,23 +98,6 @@ def _still(stream: BinaryIO, head: bytes, shared: bytes, frame: _Frame) -> Binar
         still.write(png_chunk(b"IDAT", stream.read(length)))
     still.write(png_chunk(b"IEND", b""))
     return still
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """One frame to be written.
-
-    Attributes:
-        still: a PNG of it alone.
-        top: its first row on the canvas.
-        left: its first column on the canvas.
-        ticks: how long it is seen.
-    """
-
-    still: bytes
-    top: int
-    left: int
-    ticks: int
 
 
 def join(drawings: Iterator[Drawing], plays: int) -> BytesIO:

@@ -77,6 +77,25 @@ class Shot(NamedTuple):
     duration: Fraction
 
 
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """One frame to be written.
+
+    Attributes:
+        still: the file of it alone, in the film's format.
+        top: its first row on the canvas.
+        left: its first column on the canvas.
+        ticks: how long it is seen, in the format's unit.
+        clears: whether its rectangle becomes transparent afterwards.
+    """
+
+    still: bytes
+    top: int
+    left: int
+    ticks: int
+    clears: bool = False
+
+
 def composite(
     film: Film,
     read: Callable[[BinaryIO], NDArray[Any]],

@@ -14,7 +14,7 @@ from functools import partial
 from io import BytesIO
 from typing import BinaryIO, Final
 
-from poolcli.codec.film import Dispose, Film, Patch
+from poolcli.codec.film import Dispose, Drawing, Film, Patch
 
 TICK: Final = Fraction(10)
 """The unit of durations, in milliseconds."""
@@ -150,25 +150,6 @@ def _sub_block(stream: BinaryIO) -> bytes:
     """The next part of an extension; empty at its end."""
     length = stream.read(1)
     return stream.read(length[0]) if length else b""
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """One frame to be written.
-
-    Attributes:
-        still: a GIF of it alone.
-        top: its first row on the canvas.
-        left: its first column on the canvas.
-        ticks: how long it is seen.
-        clears: whether its rectangle becomes transparent afterwards.
-    """
-
-    still: bytes
-    top: int
-    left: int
-    ticks: int
-    clears: bool
 
 
 def join(drawings: Iterator[Drawing], height: int, width: int, plays: int) -> BytesIO:

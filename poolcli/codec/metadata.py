@@ -2,49 +2,32 @@
 
 from __future__ import annotations
 
-import re
-import warnings
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from io import BytesIO
 from typing import Any, BinaryIO, Final
 
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from poolcli.codec import chunks
-from poolcli.formats import Format
-
-Exif = ExifTags.Base
-STALE: Final = (Exif.Orientation, Exif.ImageWidth, Exif.ImageLength)
-STALE_DETAILS: Final = (Exif.ExifImageWidth, Exif.ExifImageHeight)
-RESOLUTION: Final = (Exif.XResolution, Exif.YResolution, Exif.ResolutionUnit)
-INCHES: Final = {2: 1.0, 3: 2.54}
-"""Units of resolution in TIFF and EXIF, and how many of one an inch has."""
-
-XMP, IPTC = 700, 33723
-DETAILS, PLACE = ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo
-KIND_OF_PAGE: Final = 254
-PAGE_TAGS: Final = (KIND_OF_PAGE, 285, 297)
-"""Tags of one page among others: its kind, name and number."""
-
-DESCRIPTIVE: Final = (
-    *(269, 270, 271, 272, 305, 306, 315, 316, IPTC, 33432, DETAILS, PLACE),
-    *(18246, 18249, 40091, 40092, 40093, 40094, 40095),
+from poolcli.codec.exif import (
+    DESCRIPTIVE,
+    INCHES,
+    PAGE_TAGS,
+    XMP,
+    XMP_KEYWORD,
+    Exif,
+    ExifFound,
+    exif_bytes,
+    take_false_tags,
+    true_xmp,
+    without_stale,
 )
-"""Tags of a TIFF that say what people know of a picture, and not how it is laid out."""
-
-GEO_TAGS: Final = (33550, 33922, 34264, 34735, 34736, 34737)
-"""Where on the earth a TIFF's pixels lie (OGC GeoTIFF 1.1): false for other pixels."""
-
-LAYOUT_DESCRIPTIONS: Final = ("ImageJ=", "<?xml", "<OME", '{"shape')
-"""How the descriptions begin in which programs note the axes and extents of their pixels."""
+from poolcli.formats import Format
 
 JPEG_EXIF_BYTES: Final = 65533
 JPEG_XMP_BYTES: Final = 65504
 JPEG_COMMENT_BYTES: Final = 65533
-MOST_XMP_BYTES: Final = 1 << 24
 HOLDERS: Final = {
     "png": ("icc_profile", "exif", "dpi", "xmp", "texts", "comment", "colour"),
     "jpeg": ("icc_profile", "exif", "dpi", "xmp", "comment"),
@@ -65,18 +48,8 @@ WORDS: Final = {
     "comment": "comment",
     "colour": "colour chunks",
 }
-XMP_KEYWORD: Final = b"XML:com.adobe.xmp"
 TEXT_CHUNKS: Final = (b"tEXt", b"zTXt", b"iTXt")
 COLOUR_CHUNKS: Final = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
-XMP_ORIENTATION: Final = re.compile(rb"""tiff:Orientation(?:\s*=\s*["']|\s*>)\s*([1-8])\b""")
-_STALE_NAMES: Final = (
-    rb"(?:tiff:(?:Orientation|ImageWidth|ImageLength|XResolution|YResolution|ResolutionUnit)"
-    rb"|exif:Pixel[XY]Dimension)"
-)
-STALE_XMP: Final = re.compile(
-    rb"""\s%b\s*=\s*(?:"[^"<]*"|'[^'<]*')|<(%b)\s*>[^<]*</\1\s*>""" % (_STALE_NAMES, _STALE_NAMES)
-)
-
 SRGB_CICP: Final = bytes((1, 13))
 """Primaries and transfer of sRGB, by ITU-T H.273."""
 
@@ -127,7 +100,7 @@ class Metadata:
                 self.exif.pop(tag, None)
         if not strip:
             given |= {"xmp": self.xmp, "texts": self.texts, "comment": self.comment}
-            given["exif"] = None if self.exif is None else _exif_bytes(self.exif, self.dpi)
+            given["exif"] = None if self.exif is None else exif_bytes(self.exif, self.dpi)
             given["dpi"] = None if self.dpi is None else self.dpi[::-1]
             lost += self.dropped
         if target.name in ("jpeg", "gif", "tiff") and given.get("texts"):
@@ -150,7 +123,7 @@ class Metadata:
         if strip:
             return tags
         if self.exif is not None:
-            tags.load(_exif_bytes(self.exif, None) or b"")
+            tags.load(exif_bytes(self.exif, None) or b"")
             for tag in set(tags) - {*DESCRIPTIVE, *PAGE_TAGS}:
                 del tags[tag]
             for tag, value in list(tags.items()):
@@ -209,94 +182,6 @@ def _as_text(octets: bytes) -> str:
         return octets.decode("latin-1")
 
 
-@dataclass(frozen=True, slots=True)
-class ExifFound:
-    """The EXIF and XMP of a file, as far as they can be read.
-
-    Attributes:
-        exif: all of it; empty where there is none.
-        xmp: all of it, or None.
-        warnings: why something can't be read, in words.
-    """
-
-    exif: Image.Exif
-    xmp: bytes | None = None
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def is_tag(self) -> bool:
-        """Whether the orientation stands in EXIF, or in the tags of a TIFF."""
-        return Exif.Orientation in self.exif
-
-    @property
-    def orientation(self) -> int:
-        """Tag 274, else that of XMP: 1 upright, 2 to 8 turned or mirrored."""
-        value = self.exif.get(Exif.Orientation)
-        if value is None and self.xmp is not None and (said := XMP_ORIENTATION.search(self.xmp)):
-            value = int(said[1])
-        return value if isinstance(value, int) and value in range(1, 9) else 1
-
-
-def find_exif(image: Image.Image, stream: BinaryIO) -> ExifFound:
-    """Read the EXIF and XMP of an opened image; what is broken becomes a warning, never an error.
-
-    Those of a PNG may stand behind the pixels: Pillow would decode them all to look there.
-    """
-    if image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info):
-        found = chunks.find_png(stream, b"eXIf")
-        image.info["exif"] = b"" if found is None else b"Exif\0\0" + found
-    xmp, complaint = _take_xmp(image, stream)
-    try:
-        with warnings.catch_warnings(record=True) as complaints:
-            warnings.simplefilter("always")
-            if image.format != "TIFF":
-                probe = Image.Exif()  # a new one: Pillow may have tried already, and keeps still
-                probe.load(image.info.get("exif") or b"")
-                probe.tobytes()
-            exif = image.getexif()
-            hide_xmp(image)
-            exif.tobytes()
-        if not complaints:
-            return ExifFound(exif, xmp, complaint)
-        reason = str(complaints[0].message)
-    except Exception as fault:  # noqa: BLE001  # EXIF from strangers raises almost anything
-        exif, reason = Image.Exif(), str(fault) or type(fault).__name__
-    return ExifFound(exif, xmp, (f"its EXIF is damaged ({reason.strip()})", *complaint))
-
-
-def hide_xmp(image: Image.Image) -> None:
-    """Keep Pillow from turning a TIFF by its XMP, of which it does not think everywhere."""
-    image.info.pop("xmp", None)
-    if image.format == "TIFF" and Exif.Orientation not in image.tag_v2:  # type: ignore[attr-defined]
-        image.getexif().pop(Exif.Orientation, None)
-
-
-def _take_xmp(image: Image.Image, stream: BinaryIO) -> tuple[bytes | None, tuple[str, ...]]:
-    """The XMP of an opened image, and why it can't be used."""
-    xmp = image.info.pop("xmp", None)
-    if image.format == "PNG":
-        image.info.pop(XMP_KEYWORD.decode(), None)
-        xmp = _png_xmp(stream)
-    if not isinstance(xmp, bytes) or not xmp:
-        return None, ()
-    if len(xmp) > MOST_XMP_BYTES:
-        return None, ("its XMP is too long, and was dropped",)
-    if b"\0" in xmp.rstrip(b"\0"):
-        return None, ("its XMP is not UTF-8, and was dropped",)
-    return xmp.rstrip(b"\0"), ()
-
-
-def _png_xmp(stream: BinaryIO) -> bytes | None:
-    """The XMP of a PNG, wherever it stands."""
-    for _, body in chunks.png_chunks(stream, b"iTXt"):
-        if not body.startswith(XMP_KEYWORD + b"\0"):
-            continue
-        compressed = body[len(XMP_KEYWORD) + 1 : len(XMP_KEYWORD) + 2] == b"\1"
-        _, _, text = body[len(XMP_KEYWORD) + 3 :].split(b"\0", 2)
-        return zlib.decompressobj().decompress(text, MOST_XMP_BYTES + 1) if compressed else text
-    return None
-
-
 def read(image: Image.Image, stream: BinaryIO, found: ExifFound, *, turned: bool) -> Metadata:
     """The metadata of an opened image.
 
@@ -311,13 +196,13 @@ def read(image: Image.Image, stream: BinaryIO, found: ExifFound, *, turned: bool
     exif = found.exif
     false: tuple[str, ...] = ()
     if image.format == "TIFF":  # most of its tags describe its layout, not the picture
-        false = tuple(_take_false_tags(exif))
+        false = tuple(take_false_tags(exif))
     png = list(chunks.png_chunks(stream)) if image.format == "PNG" else []
     return Metadata(
         icc_profile=icc_profile if isinstance(icc_profile, bytes) and icc_profile else None,
-        exif=_without_stale(exif) if len(exif) else None,
+        exif=without_stale(exif) if len(exif) else None,
         dpi=dpi[::-1] if dpi and turned else dpi,
-        xmp=None if found.xmp is None else _true_xmp(found.xmp),
+        xmp=None if found.xmp is None else true_xmp(found.xmp),
         comment=comment if isinstance(comment, bytes) and comment else None,
         texts=tuple(one for one in png if one[0] in TEXT_CHUNKS and not _is_known(one[1])),
         colour=tuple(one for one in png if one[0] in COLOUR_CHUNKS),
@@ -330,32 +215,6 @@ def read(image: Image.Image, stream: BinaryIO, found: ExifFound, *, turned: bool
 def _is_known(body: bytes) -> bool:
     """Whether a textual chunk is carried as XMP or EXIF."""
     return body.startswith((XMP_KEYWORD, b"Raw profile type exif", b"Raw profile type APP1"))
-
-
-def _true_xmp(xmp: bytes) -> bytes:
-    """XMP without orientation, sizes, resolution and thumbnails."""
-    begin, end = xmp.find(b"<xmp:Thumbnails"), xmp.find(b"</xmp:Thumbnails>")
-    if 0 <= begin < end:
-        xmp = xmp[:begin] + xmp[end + len(b"</xmp:Thumbnails>") :]
-    return STALE_XMP.sub(b"", xmp)
-
-
-def _take_false_tags(tags: Image.Exif) -> Iterator[str]:
-    """Take the tags out that say nothing true of the pooled picture; geo tags are worth a word."""
-    if set(tags) & set(GEO_TAGS):
-        yield "its geo tags would be false, and were dropped"
-    description = tags.get(Exif.ImageDescription)
-    if isinstance(description, str) and description.startswith(LAYOUT_DESCRIPTIONS):
-        del tags[Exif.ImageDescription]
-        yield "its description tells axes and extents that would be false, and was dropped"
-    kept = {*DESCRIPTIVE, *PAGE_TAGS, *RESOLUTION} - ({IPTC} if _is_odd(tags.get(IPTC)) else set())
-    for tag in set(tags) - kept:
-        del tags[tag]
-
-
-def _is_odd(value: Any) -> bool:
-    """Whether a tag of bytes has been stored as something else."""
-    return value is not None and not isinstance(value, bytes)
 
 
 def find_light(image: Image.Image, stream: BinaryIO) -> str:
@@ -376,33 +235,6 @@ def find_light(image: Image.Image, stream: BinaryIO) -> str:
     if gamma and "srgb" not in image.info and abs(gamma - SRGB_GAMA) > GAMA_SLACK:
         return f"its gAMA is {gamma:g}"
     return ""
-
-
-def _without_stale(exif: Image.Exif) -> Image.Exif | None:
-    """EXIF without what pooling makes false; Pillow leaves the thumbnail behind by itself."""
-    for tag in STALE:
-        exif.pop(tag, None)
-    if DETAILS in exif:
-        details = exif.get_ifd(DETAILS)
-        for tag in STALE_DETAILS:
-            details.pop(tag, None)
-    return exif if len(exif) else None
-
-
-def _exif_bytes(exif: Image.Exif, dpi: tuple[float, float] | None) -> bytes | None:
-    """EXIF with the resolution as it is now, and with every byte of its texts."""
-    for stale in RESOLUTION:
-        exif.pop(stale, None)
-    if dpi is not None:
-        down, across = (Fraction(value).limit_denominator(10000) for value in dpi)
-        exif[Exif.XResolution], exif[Exif.YResolution] = across, down
-        exif[Exif.ResolutionUnit] = 2
-    parts = [exif.get_ifd(one) for one in (DETAILS, PLACE) if one in exif]
-    for each in (exif, *parts):
-        for tag, value in list(each.items()):
-            if isinstance(value, str) and not value.isascii():
-                each[tag] = value.encode("latin-1", "replace")  # as Pillow read it
-    return exif.tobytes() if len(exif) else None
 
 
 def _dpi(image: Image.Image, exif: Image.Exif) -> tuple[float, float] | None:

@@ -14,7 +14,7 @@ from PIL import Image, TiffImagePlugin
 
 from poolcli.codec import apng, gif, modes, tags
 from poolcli.codec.encoding import POOR_GIF, Picture, arguments_of, write_bytes, write_pixels
-from poolcli.codec.film import ticked
+from poolcli.codec.film import Drawing, ticked
 from poolcli.codec.metadata import Metadata
 from poolcli.formats import Format, Saving
 
@@ -101,7 +101,7 @@ def _write_gif(
 
 def _gif_drawings(
     shots: Iterator[tuple[tuple[Image.Image, NDArray[np.uint8]], int]], described: dict[str, Any]
-) -> Iterator[gif.Drawing]:
+) -> Iterator[Drawing]:
     """What of each frame must be drawn; before one that uncovers something all is cleared."""
     before: NDArray[np.uint8] | None = None
     held: tuple[tuple[Image.Image, NDArray[np.uint8]], int] | None = None
@@ -121,11 +121,11 @@ def _gif_drawings(
 
 def _gif_drawing(
     palette: Image.Image, box: Box, ticks: int, clears: bool, described: dict[str, Any]
-) -> gif.Drawing:
+) -> Drawing:
     """One frame as Pillow writes it."""
     still = BytesIO()
     _cropped(palette, box).save(still, "GIF", **described)
-    return gif.Drawing(still.getvalue(), box.top, box.left, ticks, clears)
+    return Drawing(still.getvalue(), box.top, box.left, ticks, clears)
 
 
 def _cropped(palette: Image.Image, box: Box) -> Image.Image:
@@ -143,7 +143,7 @@ def _write_apng(
     """An animated PNG, each frame as the rectangle that changes."""
     first, pictures = _peeked(pictures)
 
-    def drawings() -> Iterator[apng.Drawing]:
+    def drawings() -> Iterator[Drawing]:
         before: NDArray[Any] | None = None
         shots = ((picture, picture.duration) for picture in pictures)
         for picture, ticks in ticked(
@@ -157,7 +157,7 @@ def _write_apng(
             )
             notes.update(dict.fromkeys(remarks))
             before = picture.array
-            yield apng.Drawing(bytes(octets), box.top, box.left, ticks)
+            yield Drawing(bytes(octets), box.top, box.left, ticks)
 
     return apng.join(drawings(), first.metadata.plays).getbuffer()
 

@@ -1,0 +1,135 @@
+"""The types of options' values.
+
+The command line follows images, width before height; the rest of poolcli follows NumPy, height
+before width. The turn is made here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Final
+
+import click
+
+from poolcli import formats
+
+NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+NAME_KEYS: Final = ("stem", "ext", "parent", "method", "size", "stride")
+NAME_KEY: Final = re.compile(r"\{(" + "|".join(NAME_KEYS) + r")\}")
+
+
+class Extent(click.ParamType[tuple[int, int]]):
+    """``N`` or ``WxH``: becomes (height, width)."""
+
+    name = "N|WxH"
+
+    def __init__(self, least: int = 1) -> None:
+        """Take numbers from ``least`` on."""
+        self.least = least
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Parse the text."""
+        if isinstance(value, tuple):
+            return value
+        numbers = whole_numbers(value, "x")
+        if numbers is None or len(numbers) > 2 or min(numbers) < self.least:
+            self.fail(
+                f"{value!r} is not N or WxH in whole numbers of at least {self.least}", param, ctx
+            )
+        return numbers[-1], numbers[0]
+
+
+class Padding(click.ParamType[Any]):
+    """``N``, ``WxH``, ``LEFT,TOP,RIGHT,BOTTOM`` or a name: becomes what `Window.of` takes."""
+
+    name = "N|WxH|L,T,R,B|same|same-lower|valid"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the text."""
+        if not isinstance(value, str):
+            return value
+        if value in ("same", "same-lower", "valid"):
+            return value.replace("-", "_")
+        sides = whole_numbers(value, ",")
+        if sides is not None and len(sides) == 4:
+            left, top, right, bottom = sides
+            return (top, bottom), (left, right)
+        numbers = whole_numbers(value, "x")
+        if numbers is None or len(numbers) > 2:
+            self.fail(
+                f"{value!r} is not N, WxH, LEFT,TOP,RIGHT,BOTTOM, same, same-lower or valid",
+                param,
+                ctx,
+            )
+        return numbers[-1], numbers[0]
+
+
+class SaveOption(click.ParamType[tuple[str, str]]):
+    """``KEY=VALUE`` with a key that some format knows."""
+
+    name = "KEY=VALUE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Split the text at its first equals sign."""
+        if isinstance(value, tuple):
+            return value
+        key, equals, text = value.partition("=")
+        known = {key for one in formats.FORMATS for key in one.options}
+        if not equals or key not in known:
+            self.fail(
+                f"{value!r} is not KEY=VALUE with one of {', '.join(sorted(known))}", param, ctx
+            )
+        return key, text
+
+
+class NameTemplate(click.ParamType[str]):
+    """Text with ``{keys}`` of `NAME_KEYS`, put in by plain substitution."""
+
+    name = "TEMPLATE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse unknown keys, stray braces, and what can't be part of a name."""
+        text = str(value)
+        rest = NAME_KEY.sub("", text)
+        if set("{}/\0") & set(rest):
+            keys = " ".join(f"{{{key}}}" for key in NAME_KEYS)
+            self.fail(f"{text!r} is not a name with no other braces than {keys}", param, ctx)
+        return text
+
+
+def whole_numbers(text: str, separator: str) -> list[int] | None:
+    """Numbers between separators, or None if there is anything else."""
+    parts = text.split(separator)
+    return [int(part) for part in parts] if all(map(NUMBER.fullmatch, parts)) else None
+
+
+def rename(
+    path: str, template: str, method: str, size: tuple[int, int], stride: tuple[int, int]
+) -> str:
+    """What a template makes of an input's path; each key is put in once, as plain text.
+
+    >>> rename("in/cat.jpg", "{stem}-{method}{size}", "max", (2, 3), (2, 3))
+    'cat-max3x2'
+    """
+    folder, base = os.path.split(os.path.abspath(path))
+    stem, suffix = os.path.splitext(base)
+    values = {
+        "stem": stem,
+        "ext": suffix[1:],
+        "parent": os.path.basename(folder),
+        "method": method,
+        "size": _extent_text(size),
+        "stride": _extent_text(stride),
+    }
+    return NAME_KEY.sub(lambda match: values[match[1]], template)
+
+
+def _extent_text(extent: tuple[int, int]) -> str:
+    """(height, width) as it is typed: one number if square, else ``WxH``."""
+    height, width = extent
+    return str(width) if height == width else f"{width}x{height}"
