@@ -554,6 +554,18 @@ def test_a_bomb_in_a_gif_is_refused_before_it_is_decoded(run: Run, film: Path, p
     assert b"--max-pixels" in done.stderr
 
 
+def test_a_film_without_end_is_ended_by_the_timeout(run: Run, film: Path, tmp_path: Path) -> None:
+    dot = Cel(np.full((1, 1, 4), 255, np.uint8))
+    film.write_bytes(gif_of([dot] * 3000, 3000, 3000))
+    (tmp_path / "in").mkdir()
+    film.rename(tmp_path / "in" / film.name)
+    Image.new("L", (4, 4)).save(tmp_path / "in" / "after.png")
+    done = run("max", "-k", 2, "-j", 1, "--timeout", 2, "in", "out")
+    assert done.returncode == 1
+    assert b"film.gif: it took longer than 2 seconds" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["after.png"]
+
+
 MEMORY: Final = """
 import re, sys
 from io import BytesIO
@@ -570,7 +582,7 @@ print(1024 * int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) - len(octets) - len(
 """
 
 
-@pytest.mark.parametrize("name", ["gif", "png"])
+@pytest.mark.parametrize("name", ["gif", "png", "webp"])
 def test_memory_holds_a_frame_or_two_and_not_the_film(tmp_path: Path, name: str) -> None:
     side, peaks = 512, []
     for count in (4, 44):
