@@ -263,6 +263,8 @@ def _rows(outcome: Outcome) -> list[tuple[str, str]]:
         ("window", _window(outcome)),
         ("dropped", _dropped(outcome) or "nothing"),
     ]
+    if frames := _frames(outcome):
+        rows.insert(2, ("frames", frames))
     if outcome.status == "done":
         rows.append(("time", _times(outcome)))
     return rows
@@ -293,11 +295,18 @@ def _totals(report: Report) -> list[tuple[str, str]]:
 def _sentence(outcome: Outcome) -> str:
     """The summary in one line."""
     parts = [f"{shown(outcome.input)} → {outcome.output}", _shapes(outcome), _window(outcome)]
+    if frames := _frames(outcome):
+        parts.insert(1, f"{frames} frames")
     if dropped := _dropped(outcome):
         parts.append(f"dropped {dropped}")
     if outcome.status == "done":
         parts.append(_times(outcome))
     return ", ".join(parts)
+
+
+def _frames(outcome: Outcome) -> str:
+    """How many frames were taken, where the file has several; else empty."""
+    return f"{outcome.taken} of {outcome.frames}" if (outcome.frames or 1) > 1 else ""
 
 
 def _shapes(outcome: Outcome) -> str:

@@ -51,6 +51,7 @@ class Outcome:
     output_bytes: int | None = None
     error: str | None = None
     remedy: str | None = None
+    taken: int = 1
     has_gaps: bool = False
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -73,7 +74,7 @@ class Outcome:
         return json.dumps(content, allow_nan=False)
 
 
-_INTERNAL: Final = {"remedy", "has_gaps", "warnings", "notes", "traceback", "is_fault"}
+_INTERNAL: Final = {"remedy", "taken", "has_gaps", "warnings", "notes", "traceback", "is_fault"}
 JSON_KEYS: Final = tuple(one.name for one in fields(Outcome) if one.name not in _INTERNAL)
 SUMMARY_KEYS: Final = (
     "done",

@@ -173,7 +173,7 @@ def _foresee_all(header: codec.Header, target: Format, work: Work, outcome: Outc
         _foresee(page, target, work, other)
         _remark(outcome.warnings, other.warnings)
         _remark(outcome.notes, other.notes)
-    outcome.frames = header.frames
+    outcome.frames, outcome.taken = header.frames, header.taken
 
 
 def _remark(remarks: list[str], more: Iterable[str]) -> None:

@@ -623,6 +623,21 @@ def scan() -> Image.Image:
     return Image.fromarray(~black)
 
 
+def bounce(frames: int = 16) -> list[Image.Image]:
+    """Draw a ball that bounces over its shadow, on nothing, in twelve shades."""
+    shape, radius = (96, 96), 20.0
+    drawn = []
+    for height in np.abs(np.sin(np.pi * np.arange(frames) / frames)):
+        light, disc = ball(shape, (70 - 46 * height, 48), radius)
+        y, x = pixel_grid(shape)
+        shadow = ((y - 88) / 5) ** 2 + ((x - 48) / (radius * (1.1 - 0.5 * height))) ** 2 < 1
+        shade = np.rint(11 * light)[..., None] / 11
+        colours = np.where(disc[..., None], mix((60, 10, 30), (255, 190, 80), shade[..., 0]), 40)
+        alpha = np.where(disc | shadow, 255, 0)
+        drawn.append(Image.fromarray(np.dstack((to_bytes(colours), to_bytes(alpha)))))
+    return drawn
+
+
 PICTURES: dict[str, Callable[[], Image.Image]] = {
     "chart.png": chart,
     "text.png": text,
@@ -635,11 +650,15 @@ PICTURES: dict[str, Callable[[], Image.Image]] = {
 
 
 def main() -> None:
-    """Write every picture beside this script, and print its name and bytes."""
+    """Write every picture and the film beside this script, and print their names and bytes."""
     for name, draw in PICTURES.items():
         path = Path(__file__).with_name(name)
         draw().save(path, optimize=True, quality=88)
         print(f"{name:12} {path.stat().st_size:8,} bytes")
+    path = Path(__file__).with_name("bounce.gif")
+    first, *others = bounce()
+    first.save(path, save_all=True, append_images=others, duration=50, loop=0, disposal=2)
+    print(f"{path.name:12} {path.stat().st_size:8,} bytes")
 
 
 if __name__ == "__main__":

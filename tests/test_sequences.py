@@ -486,6 +486,16 @@ def test_a_film_into_a_format_of_single_pictures_is_refused(
         assert not (tmp_path / name).exists()
 
 
+@pytest.mark.parametrize(("flags", "taken"), [((), 5), (("--frame", 2), 1)])
+def test_the_summary_tells_how_many_frames_were_taken(
+    run: Run, film: Path, flags: tuple[object, ...], taken: int
+) -> None:
+    done = run("max", "-k", 2, *flags, film, "out.gif")
+    assert f"frames    {taken} of 5" in done.stderr.decode()
+    done = run("max", "-k", 2, *flags, "-v", film, "-")
+    assert f"{taken} of 5 frames, " in done.stderr.decode()
+
+
 def test_pages_into_a_film_are_refused(run: Run, tmp_path: Path) -> None:
     first, *others = tiff_pages()
     first.save(tmp_path / "in.tif", save_all=True, append_images=others)
