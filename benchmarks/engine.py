@@ -1,4 +1,4 @@
-"""The engine against its peers, in one run: `python benchmarks/engine.py [--megapixels 12]`.
+"""The engine against its peers: `python benchmarks/engine.py [--megapixels 12] [--only TEXT]`.
 
 Every row is one thread, the same array, the minimum of several rounds taken in turn, and a
 ratio: ours divided by theirs. Results are compared before anything is timed. Peers that are not
@@ -8,153 +8,334 @@ installed are left out by name; Pillow always is there.
 from __future__ import annotations
 
 import argparse
+import importlib
+import os
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL import __version__ as pillow_version
 
-from poolcli import avg_pool, max_pool
+from poolcli import Window, avg_pool, colour, max_pool
+from poolcli.codec import Picture
 
-Array = NDArray[Any]
-ROUNDS: Final = 7
+Array: TypeAlias = NDArray[Any]
+Call: TypeAlias = Callable[[], Array]
 
-try:
-    import cv2
-except ImportError:
-    cv2 = None
+MOST_ROUNDS: Final = 9
+LEAST_ROUNDS: Final = 3
+SECONDS: Final = 1.5
+CHANNELS: Final = {1: "grey", 3: "RGB", 4: "RGBA"}
+LARGEST_OF_FRAMEWORKS: Final = 15  # their loops read every tap: minutes a call beyond
+
+
+class Work(NamedTuple):
+    """What is computed.
+
+    Attributes:
+        method: "max", "avg" or "alpha avg", where RGB is weighted by alpha.
+        size: taps of the square window.
+        stride: pixels between windows.
+        channels: of a pixel.
+        dtype: of a channel.
+    """
+
+    method: str
+    size: int
+    stride: int
+    channels: int = 3
+    dtype: str = "uint8"
+
+    @property
+    def title(self) -> str:
+        """The work in a few words."""
+        depth = "" if self.dtype == "uint8" else f" {self.dtype}"
+        return f"{self.method} {self.size}/{self.stride} {CHANNELS[self.channels]}{depth}"
 
 
 class Row(NamedTuple):
-    """One comparison.
+    """One comparison: ours divided by a peer's must be at most ``bound``, where one is promised."""
 
-    Attributes:
-        title: what is computed, and against what.
-        ours: our call.
-        theirs: the peer's call.
-        bound: the ratio it must stay under, or None where none is promised yet.
-        off_by: the most that single pixels may differ (peers round differently).
-    """
-
-    title: str
-    ours: Callable[[], Array]
-    theirs: Callable[[], Array]
+    work: Work
+    peer: str
     bound: float | None
-    off_by: int | None
 
 
-def picture(megapixels: float) -> Array:
-    """A smooth scene with noise, (H, W, 3) uint8, 4:3."""
+PROMISES: Final = [
+    Row(Work("max", 2, 2), "copyto", 1.7),
+    Row(Work("max", 2, 2), "OpenCV dilate", 0.22),
+    Row(Work("max", 3, 2), "OpenCV dilate", 0.32),
+    Row(Work("max", 15, 15), "OpenCV dilate", 0.25),
+    Row(Work("max", 2, 2, 1), "OpenCV dilate", 0.3),
+    Row(Work("max", 2, 2, 4), "OpenCV dilate", 0.3),
+    Row(Work("max", 31, 1), "OpenCV dilate", 0.9),
+    Row(Work("max", 101, 1), "OpenCV dilate", 0.5),
+    Row(Work("max", 31, 1, 1), "OpenCV dilate", 1.2),
+    Row(Work("avg", 2, 2), "Pillow reduce", 1.0),
+    Row(Work("avg", 3, 3), "Pillow reduce", 0.95),
+    Row(Work("avg", 4, 4), "Pillow reduce", 0.95),
+    Row(Work("avg", 15, 15), "Pillow reduce", 0.95),
+    Row(Work("avg", 2, 2), "OpenCV INTER_AREA", 2.5),
+    Row(Work("avg", 3, 3), "OpenCV INTER_AREA", 0.6),
+    Row(Work("avg", 4, 4), "OpenCV INTER_AREA", 0.6),
+    Row(Work("avg", 3, 2), "OpenCV blur", 0.8),
+    Row(Work("avg", 31, 1), "OpenCV blur", None),
+    Row(Work("avg", 31, 1, 1), "OpenCV blur", 2),
+    Row(Work("max", 101, 1), "ours 5/1", 2.5),
+    Row(Work("max", 101, 1, 1), "ours 5/1", 2.5),
+    Row(Work("avg", 101, 1), "ours 5/1", 2.5),
+    Row(Work("avg", 101, 1, 1), "ours 5/1", 2.5),
+    Row(Work("avg", 101, 1, 3, "uint16"), "ours 5/1", 2.5),
+    Row(Work("avg", 101, 1, 3, "float32"), "ours 5/1", 2.5),
+    Row(Work("max", 2, 2, 3, "uint16"), "OpenCV dilate", 1),
+    Row(Work("max", 2, 2, 3, "int16"), "OpenCV dilate", 1),
+    Row(Work("max", 2, 2, 3, "float32"), "OpenCV dilate", 1),
+    Row(Work("avg", 2, 2, 3, "uint16"), "OpenCV INTER_AREA", 4),
+    Row(Work("avg", 2, 2, 3, "float32"), "OpenCV INTER_AREA", 2),
+    Row(Work("alpha avg", 2, 2, 4), "ours plain", 6),
+]
+
+
+def table() -> list[Row]:
+    """The promises, and every work of theirs beside the slower peers that can do it."""
+    rows = list(PROMISES)
+    for work in dict.fromkeys(row.work for row in PROMISES):
+        if work.size <= LARGEST_OF_FRAMEWORKS and work.method in ("max", "avg"):
+            rows += [Row(work, peer, 0.2) for peer in ("PyTorch", "ONNX Runtime")]
+            if work.size == work.stride:
+                rows.append(Row(work, "scikit-image", 0.05))
+    return rows
+
+
+@cache
+def picture(megapixels: float, channels: int, dtype: str) -> Array:
+    """A smooth scene with noise, (H, W, C), 4:3; floats from 0 to 1."""
     height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
     width = round(height * 4 / 3)
     generator = np.random.default_rng(1)
     ramp = np.linspace(0, 200, width)[None, :, None] * np.linspace(0.3, 1, height)[:, None, None]
-    noise = generator.integers(0, 56, (height, width, 3))
-    return (ramp + noise).astype(np.uint8)
+    noise = generator.integers(0, 56, (height, width, channels))
+    scene = ramp + noise
+    if dtype == "float32":
+        return (scene / 255).astype(dtype)
+    levels = {"uint8": (1, 0), "uint16": (257, 0), "int16": (257, -32768)}
+    step, least = levels[dtype]
+    return (scene * step + least).astype(dtype)
 
 
-def rows(array: Array) -> list[Row]:
-    """All comparisons that the machine can make."""
+def ours(work: Work, array: Array) -> Call:
+    """Our call."""
+    if work.method == "alpha avg":
+        choices = colour.Choices("avg", Window.of(work.size, work.stride))
+        return lambda: colour.pool(Picture(array, "RGBA", 255), choices).array
+    pool = {"max": max_pool, "avg": avg_pool}[work.method]
+    return partial(pool, array, work.size, work.stride)
+
+
+# Peers: each prepares a call, or gives None where it has not what is asked
+
+
+def copyto(_: Work, array: Array) -> Call:
+    """One copy of the input."""
     copy = np.empty_like(array)
 
     def copied() -> Array:
         np.copyto(copy, array)
         return copy
 
+    return copied
+
+
+def ours_small(work: Work, array: Array) -> Call:
+    """The same with a window of 5."""
+    return ours(work._replace(size=5), array)
+
+
+def ours_plain(work: Work, array: Array) -> Call:
+    """The same without regard to alpha."""
+    return ours(work._replace(method="avg"), array)
+
+
+def pillow_reduce(work: Work, array: Array) -> Call:
+    """Pillow's average; it rounds half up."""
     image = Image.fromarray(array)
-    found = [Row("max 2/2 RGB / copyto", lambda: max_pool(array, 2), copied, 2.5, None)]
-    for size, bound in ((2, 1.5), (3, None), (4, None), (15, None)):
-        title = f"avg {size}/{size} RGB / Pillow reduce"
-        ours = partial(avg_pool, _whole(array, size), size)
-        found.append(Row(title, ours, partial(_reduced, image, size), bound, 1))
-    return found + (_opencv_rows(array) if cv2 is not None else [])
+    return lambda: np.asarray(image.reduce(work.size))
 
 
-def _opencv_rows(array: Array) -> list[Row]:
-    """Against dilation and picking, and INTER_AREA, on one thread."""
-    cv2.setNumThreads(1)
+def opencv(work: Work, array: Array, act: Callable[[Any], Array]) -> Array:
+    """A filter at stride 1 and every so manyth of its pixels."""
+    wide, inside = act(_peer("cv2")).reshape(array.shape), 1 - work.size
+    wide = wide[:inside, :inside]
+    return wide if work.stride == 1 else np.ascontiguousarray(wide[:: work.stride, :: work.stride])
 
-    def dilated(size: int, stride: int) -> Array:
-        kernel = np.ones((size, size), np.uint8)
-        wide = cv2.dilate(array, kernel, anchor=(0, 0))
-        return np.ascontiguousarray(wide[: 1 - size : stride, : 1 - size : stride])
 
-    found = [
-        Row(
-            f"max {size}/{stride} RGB / OpenCV dilate",
-            partial(max_pool, array, size, stride),
-            partial(dilated, size, stride),
-            None,
-            0,
-        )
-        for size, stride in ((2, 2), (3, 2), (15, 15), (31, 1), (101, 1))
-    ]
-    height, width, _ = array.shape
-    found.append(
-        Row(
-            "avg 2/2 RGB / OpenCV INTER_AREA",
-            lambda: avg_pool(array, 2),
-            lambda: cv2.resize(array, (width // 2, height // 2), interpolation=cv2.INTER_AREA),
-            None,
-            1,
-        )
+def opencv_dilate(work: Work, array: Array) -> Call:
+    """Dilation."""
+    kernel = np.ones((work.size, work.size), np.uint8)
+    return lambda: opencv(work, array, lambda cv2: cv2.dilate(array, kernel, anchor=(0, 0)))
+
+
+def opencv_blur(work: Work, array: Array) -> Call:
+    """A box filter."""
+    size = (work.size, work.size)
+    return lambda: opencv(work, array, lambda cv2: cv2.blur(array, size, anchor=(0, 0)))
+
+
+def opencv_area(work: Work, array: Array) -> Call:
+    """A resize by area."""
+    cv2 = _peer("cv2")
+    extents = (array.shape[1] // work.size, array.shape[0] // work.size)
+    return lambda: cv2.resize(array, extents, interpolation=cv2.INTER_AREA)
+
+
+def pytorch(work: Work, array: Array) -> Call | None:
+    """PyTorch on planes, which it pools faster than interleaved channels."""
+    types = ("uint8", "int16", "float32") if work.method == "max" else ("float32",)
+    if work.dtype not in types:
+        return None
+    torch = _peer("torch")
+    pool = getattr(torch.nn.functional, f"{work.method}_pool2d")
+    planes = torch.from_numpy(_planes(array))
+    return lambda: pool(planes, work.size, work.stride)[0].permute(1, 2, 0).numpy()
+
+
+def onnx_runtime(work: Work, array: Array) -> Call | None:
+    """A model of one node, on planes."""
+    if work.dtype not in (("uint8", "float32") if work.method == "max" else ("float32",)):
+        return None
+    runtime, onnx = _peer("onnxruntime"), _peer("onnx")
+    helper, planes = onnx.helper, _planes(array)
+    kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+    node = helper.make_node(
+        {"max": "MaxPool", "avg": "AveragePool"}[work.method],
+        ["x"],
+        ["y"],
+        kernel_shape=[work.size] * 2,
+        strides=[work.stride] * 2,
     )
-    return found
+    ends = [[helper.make_tensor_value_info(name, kind, [None] * 4)] for name in "xy"]
+    graph = helper.make_graph([node], "pool", *ends)
+    model = helper.make_model(
+        graph, ir_version=10, opset_imports=[helper.make_operatorsetid("", 22)]
+    )
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = runtime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return lambda: session.run(["y"], {"x": planes})[0][0].transpose(1, 2, 0)
 
 
-def _reduced(image: Image.Image, size: int) -> Array:
-    """Pillow's average, without the windows that hang over."""
-    width, height = image.size
-    return np.asarray(image.reduce(size))[: height // size, : width // size]
+def scikit_image(work: Work, array: Array) -> Call:
+    """block_reduce."""
+    reduce = importlib.import_module("skimage.measure").block_reduce
+    block, act = (work.size, work.size, 1), {"max": np.max, "avg": np.mean}[work.method]
+    return lambda: reduce(array, block, act)
 
 
-def _whole(array: Array, size: int) -> Array:
-    """The part of a picture that windows tile without rest."""
-    return array[: array.shape[0] // size * size, : array.shape[1] // size * size]
+def _planes(array: Array) -> Array:
+    """The picture as frameworks take it: (1, C, H, W)."""
+    return np.ascontiguousarray(array.transpose(2, 0, 1))[None]
 
 
-def compare(row: Row) -> None:
-    """Stop if both sides don't compute the same."""
-    if row.off_by is None:
+PEERS: Final[dict[str, tuple[Callable[[Work, Array], Call | None], str]]] = {
+    "copyto": (copyto, "numpy"),
+    "ours 5/1": (ours_small, "poolcli"),
+    "ours plain": (ours_plain, "poolcli"),
+    "Pillow reduce": (pillow_reduce, "PIL"),
+    "OpenCV dilate": (opencv_dilate, "cv2"),
+    "OpenCV blur": (opencv_blur, "cv2"),
+    "OpenCV INTER_AREA": (opencv_area, "cv2"),
+    "PyTorch": (pytorch, "torch"),
+    "ONNX Runtime": (onnx_runtime, "onnxruntime"),
+    "scikit-image": (scikit_image, "skimage"),
+}
+"""How a peer is called, and the module that it needs."""
+
+OURSELVES: Final = ("copyto", "ours 5/1", "ours plain")
+"""Peers that compute something else, for scale."""
+
+
+@cache
+def _peer(module: str) -> Any:
+    """A peer's module on one thread, or None if it is not installed."""
+    try:
+        peer = importlib.import_module(module)
+    except ImportError:
+        return None
+    if module == "cv2":
+        peer.setNumThreads(1)
+    elif module == "torch":
+        peer.set_num_threads(1)
+    return peer
+
+
+def compare(row: Row, mine: Array, theirs: Array) -> None:
+    """Stop if both sides don't compute the same: averages to one level, as peers round theirs."""
+    if row.peer in OURSELVES:
         return
-    ours, theirs = row.ours().astype(int), row.theirs().astype(int)
-    if ours.shape != theirs.shape or abs(ours - theirs).max() > row.off_by:
-        raise SystemExit(f"{row.title}: the results differ")
+    most = 0.0 if row.work.method == "max" else 1e-6 if row.work.dtype == "float32" else 1.0
+    same = mine.shape == theirs.shape
+    if not same or np.abs(np.subtract(mine, theirs, dtype=np.float64)).max() > most:
+        raise SystemExit(f"{row.work.title} / {row.peer}: the results differ")
 
 
-def ratio(row: Row) -> tuple[float, float]:
-    """Minimum seconds of ours, and ours divided by theirs; both run in turn."""
-    best = [float("inf")] * 2
-    for _ in range(ROUNDS):
-        for side, call in enumerate((row.ours, row.theirs)):
+def fastest(*calls: Call) -> list[float]:
+    """The minimum seconds of each call; they run in turn."""
+    best = [float("inf")] * len(calls)
+    end = time.perf_counter() + SECONDS
+    for done in range(MOST_ROUNDS):
+        if done >= LEAST_ROUNDS and time.perf_counter() > end:
+            break
+        for side, call in enumerate(calls):
             started = time.perf_counter()
             call()
             best[side] = min(best[side], time.perf_counter() - started)
-    return best[0], best[0] / best[1]
+    return best
+
+
+def measured(rows: Iterable[Row], megapixels: float) -> Iterator[tuple[Row, float, float]]:
+    """Compare and time the rows that the machine can: (row, our seconds, theirs)."""
+    for row in rows:
+        work = row.work
+        array = picture(megapixels, work.channels, work.dtype)
+        if work.size == work.stride:  # windows without rest
+            height, width = (extent // work.size * work.size for extent in array.shape[:2])
+            array = np.ascontiguousarray(array[:height, :width])
+        mine, theirs = ours(work, array), PEERS[row.peer][0](work, array)
+        if theirs is None:
+            continue
+        compare(row, mine(), theirs())
+        seconds = fastest(mine, theirs)
+        yield row, seconds[0], seconds[1]
 
 
 def main() -> None:
     """Print one table; exit 1 if a promised bound is passed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megapixels", type=float, default=12)
-    array = picture(parser.parse_args().megapixels)
-    opencv = cv2.__version__ if cv2 is not None else "missing"
-    print(f"NumPy {np.__version__}, Pillow {pillow_version}, OpenCV {opencv}, {array.shape}")
-    passed = []
-    for row in rows(array):
-        compare(row)
-        seconds, measured = ratio(row)
-        bound = f"at most {row.bound}" if row.bound else ""
-        print(f"{row.title:34} {seconds * 1e3:7.1f} ms  ratio {measured:5.2f}  {bound}")
-        if row.bound and measured > row.bound:
-            passed.append(row.title)
-    if passed:
-        sys.exit(f"over the bound: {', '.join(passed)}")
+    parser.add_argument("--only", default="", help="only rows whose name has this text")
+    asked = parser.parse_args()
+    os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # read when a peer is imported
+    wanted = [row for row in table() if asked.only in f"{row.work.title} / {row.peer}"]
+    modules = dict.fromkeys(PEERS[row.peer][1] for row in wanted)
+    versions = {name: getattr(_peer(name), "__version__", "missing") for name in modules}
+    print(", ".join(f"{name} {version}" for name, version in versions.items()))
+    print(f"{'':44} {'ours ms':>8} {'peer ms':>8} {'ratio':>6}  at most")
+    over = []
+    possible = [row for row in wanted if _peer(PEERS[row.peer][1]) is not None]
+    for row, mine, theirs in measured(possible, asked.megapixels):
+        name, ratio = f"{row.work.title} / {row.peer}", mine / theirs
+        passed = row.bound is not None and ratio > row.bound
+        bound = "" if row.bound is None else f"{row.bound}{'  OVER' if passed else ''}"
+        print(f"{name:44} {mine * 1e3:8.1f} {theirs * 1e3:8.1f} {ratio:6.2f}  {bound}", flush=True)
+        over += [name] * passed
+    if over:
+        sys.exit(f"over the bound: {', '.join(over)}")
 
 
 if __name__ == "__main__":
