@@ -281,6 +281,7 @@ CHOICES: Final = (
     "max -k 5 -s 1 --json",
     "min -k 2 --dry-run",
     "avg -k 2 --divisor-override 3",
+    "max -k 2 --frame 1",
 )
 SUFFIXES: Final = ("png", "jpg", "tif", "npy", "webp", "pnm", "gif", "bmp", "avif")
 
@@ -344,16 +345,16 @@ class Room:
 
         source = case.words[-2]
         Path(source).write_bytes(case.octets)
-        decode = codec.decode
+        decode = codec.decode_all
 
-        def counted(header: codec.Header) -> codec.Picture:
+        def counted(header: codec.Header) -> Iterator[codec.Picture]:
             self.reached += 1
             return decode(header)
 
         code: Any = None
         with (
             mock.patch.object(sys, "argv", ["poolcli", *case.words]),
-            mock.patch.object(codec, "decode", counted),
+            mock.patch.object(codec, "decode_all", counted),
         ):
             try:
                 cli.main()

@@ -216,7 +216,7 @@ import errno, itertools, os, shutil, signal, sys
 import poolcli.cli, poolcli.console, poolcli.runner
 from PIL import Image
 Image.init()
-NAMES = "mkdir open write link replace fchmod utime fsync".split()
+NAMES = "mkdir open write link replace fchmod utime fsync dup close".split()
 real = {name: getattr(os, name) for name in NAMES}
 calls, limit = 0, 1 << 30
 def counted(name):
@@ -527,6 +527,21 @@ def test_memory_is_bounded_by_the_pixels_that_are_allowed(
 
     assert code == 0
     assert memory < usual_peak + ROOM + BYTES_A_PIXEL * 4_000_000
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
+def test_memory_does_not_grow_with_the_frames_of_a_film(
+    tmp_path: Path, usual_peak: int, suffix: str
+) -> None:
+    frames = [Image.new("RGB", (1000, 1000), (number, 0, 0)) for number in range(60)]
+    several = {"save_all": True, "append_images": frames[1:]}
+    lossless = {"lossless": True, "method": 0} if suffix == "webp" else {}
+    frames[0].save(tmp_path / f"in.{suffix}", **several, **lossless)
+    words = (*HALVE, "-q", "--max-pixels", 1_000_000, f"in.{suffix}", f"out.{suffix}")
+    code, memory, _ = peak(tmp_path, *words)
+
+    assert code == 0
+    assert memory < usual_peak + ROOM + BYTES_A_PIXEL * 1_000_000 < usual_peak + 60 * 3_000_000
 
 
 # Ghostscript

@@ -95,6 +95,8 @@ def _write_hidden(
         _dress(descriptor, model, times=like is not None)
         if syncs:
             os.fsync(descriptor)
+        else:  # some network file systems tell only when a file is closed that they are full
+            os.close(os.dup(descriptor))
         if fcntl is None:  # nor are there locks to hold: Windows renames no file that is open
             file.close()
         if name is None:
