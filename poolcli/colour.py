@@ -126,7 +126,16 @@ def _pool_channels(picture: Picture, choices: Choices) -> NDArray[Any]:
         pooled = coloured(colour, weights=alpha)
     else:
         pooled = coloured(colour, where=alpha > 0)
-    return np.concatenate((pooled, plain(alpha, **divided)[..., None]), axis=-1)
+    return _joined(pooled, plain(alpha, **divided))
+
+
+def _joined(colour: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
+    """Colour and alpha side by side; NumPy's own way copies pixel by pixel."""
+    array = np.empty((*alpha.shape, colour.shape[-1] + 1), alpha.dtype)
+    for channel in range(colour.shape[-1]):
+        array[..., channel] = colour[..., channel]
+    array[..., -1] = alpha
+    return array
 
 
 def _linear_avg(array: NDArray[Any], choices: Choices, **options: Any) -> NDArray[Any]:

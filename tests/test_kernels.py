@@ -16,8 +16,15 @@ from poolcli.pooling.kernels import Reduction, Scratch, pick, rounded_quotient, 
 
 Array = NDArray[Any]
 
-SUM = Reduction(np.add, 0, False)
-MAX = Reduction(np.maximum, 0, True)
+
+def narrowest(taps: int) -> np.dtype[Any]:
+    """The type of a sum of bytes."""
+    return np.dtype(np.uint8 if taps == 1 else np.uint16 if taps < 5 else np.uint32)
+
+
+SUM = Reduction(np.add, 0, False, narrowest)
+WHOLE_SUM = SUM._replace(invertible=True)
+MAX = Reduction(np.maximum, 0, True, lambda _: np.dtype(np.uint8))
 LENGTHS = (*range(1, 130), 255, 256, 257, 1000, 1023, 1025)
 SEEDS = st.integers(0, 2**32 - 1)
 WHOLE = [np.dtype(f"{kind}{width}") for kind in "iu" for width in (2, 4, 8)]
@@ -25,18 +32,21 @@ WHOLE = [np.dtype(f"{kind}{width}") for kind in "iu" for width in (2, 4, 8)]
 # steps
 
 
-def taps_after(taps: int, idempotent: bool) -> Counter[int]:
+def taps_after(taps: int, *, idempotent: bool, invertible: bool = False) -> Counter[int]:
     """How often each tap is counted at the end of the way."""
     reached = Counter([0])
-    for doubles, by in steps(taps, idempotent):
-        other = reached if doubles else Counter([0])
-        reached = reached + Counter({tap + by: times for tap, times in other.items()})
+    for act, by in steps(taps, idempotent, invertible):
+        other = reached if act == "double" else Counter([0])
+        shifted = Counter({tap + by: times for tap, times in other.items()})
+        reached = reached - shifted if act == "subtract" else reached + shifted
     return reached
 
 
-def test_the_way_to_a_sum_counts_every_tap_once() -> None:
+@pytest.mark.parametrize("invertible", [False, True])
+def test_the_way_to_a_sum_counts_every_tap_once(invertible: bool) -> None:
     for taps in LENGTHS:
-        assert taps_after(taps, idempotent=False) == Counter(range(taps))
+        counted = taps_after(taps, idempotent=False, invertible=invertible)
+        assert counted == Counter(range(taps))
 
 
 def test_the_way_to_a_maximum_counts_every_tap_and_no_other() -> None:
@@ -47,8 +57,12 @@ def test_the_way_to_a_maximum_counts_every_tap_and_no_other() -> None:
 def test_the_way_is_as_short_as_promised() -> None:
     for taps in (*LENGTHS, 10**6, 10**30, 2**64 - 1):
         bits = (taps - 1).bit_length()  # log2, rounded up
-        assert len(list(steps(taps, idempotent=True))) <= bits
-        assert len(list(steps(taps, idempotent=False))) <= 2 * (taps.bit_length() - 1)
+        added = len(steps(taps, idempotent=False))
+        assert len(steps(taps, idempotent=True)) <= bits
+        assert len(steps(taps, idempotent=False, invertible=True)) <= added
+        assert added <= 2 * (taps.bit_length() - 1)
+    assert len(steps(31, idempotent=False, invertible=True)) == 6  # 2, 4, 8, 16, 31 + 1, 31
+    assert len(steps(31, idempotent=False)) == 8
 
 
 # slide
@@ -66,13 +80,23 @@ def slides(draw: st.DrawFn) -> tuple[Array, int, int, int]:
 
 
 @settings(deadline=None)
-@given(slides())
-def test_a_sliding_sum_is_the_sum_of_shifted_slices(slid: tuple[Array, int, int, int]) -> None:
+@given(slides(), st.sampled_from([SUM, WHOLE_SUM]))
+def test_a_sliding_sum_is_the_sum_of_shifted_slices(
+    slid: tuple[Array, int, int, int], reduction: Reduction
+) -> None:
     block, taps, shift, axis = slid
-    wide = np.dtype(np.uint32)
-    got = slide(block, SUM, taps, shift, axis, wide, Scratch())
-    assert np.array_equal(got, runs(block, taps, shift, axis).sum(axis=-1))
-    assert taps == 1 or got.dtype == wide
+    wanted = runs(block, taps, shift, axis).sum(axis=-1)
+    got = slide(block, reduction, taps, shift, axis, Scratch())
+    assert np.array_equal(got[: len(wanted), : wanted.shape[1]], wanted)
+    assert got.shape == block.shape
+    assert got.dtype == narrowest(taps)
+
+
+def test_a_slide_over_what_already_holds_taps_makes_room_for_them() -> None:
+    block = np.full((1, 4), 4 * 255, np.uint16)  # sums of four
+    got = slide(block, SUM, 3, 1, 1, Scratch(), held=4)
+    assert got[:, :2].tolist() == [[12 * 255] * 2]
+    assert got.dtype == narrowest(12)
 
 
 @settings(deadline=None)
@@ -81,8 +105,9 @@ def test_a_sliding_maximum_is_the_maximum_of_shifted_slices(
     slid: tuple[Array, int, int, int],
 ) -> None:
     block, taps, shift, axis = slid
-    got = slide(block, MAX, taps, shift, axis, block.dtype, Scratch())
-    assert np.array_equal(got, runs(block, taps, shift, axis).max(axis=-1))
+    wanted = runs(block, taps, shift, axis).max(axis=-1)
+    got = slide(block, MAX, taps, shift, axis, Scratch())
+    assert np.array_equal(got[: len(wanted), : wanted.shape[1]], wanted)
     assert got.dtype == block.dtype
 
 
@@ -93,19 +118,33 @@ def runs(block: Array, taps: int, shift: int, axis: int) -> Array:
     return whole[..., ::shift]
 
 
-@pytest.mark.parametrize("reduction", [SUM, MAX])
+@pytest.mark.parametrize("reduction", [SUM, WHOLE_SUM, MAX])
 @pytest.mark.parametrize("axis", [0, 1])
 def test_sliding_leaves_the_block_as_it_was(reduction: Reduction, axis: int) -> None:
-    block = np.arange(120, dtype=np.uint16).reshape(10, 12)
+    block = np.arange(120, dtype=np.uint8).reshape(10, 12)
     before = block.copy()
-    slid = slide(block, reduction, 7, 1, axis, block.dtype, Scratch())
+    slid = slide(block, reduction, 7, 1, axis, Scratch())
     assert np.array_equal(block, before)
     assert not np.shares_memory(slid, block)
 
 
+@pytest.mark.parametrize("taps", [1, 2, 5])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_slide_fills_the_array_it_is_given_and_no_more(taps: int, axis: int) -> None:
+    shape = (9, 4) if axis == 0 else (4, 9)
+    block = np.random.default_rng(taps).integers(0, 256, shape, np.uint8)
+    frame = np.full((6, 6), 7, narrowest(taps))
+    wanted = runs(block, taps, 1, axis).sum(axis=-1)[:4, :4]
+    out = frame[1:5, 1:5]
+    assert slide(block, WHOLE_SUM, taps, 1, axis, Scratch(), out=out) is out
+    assert np.array_equal(out, wanted)
+    out[...] = 7
+    assert (frame == 7).all()
+
+
 def test_a_slide_of_one_tap_is_the_block_itself() -> None:
     block = np.zeros((2, 3), np.uint8)
-    assert slide(block, SUM, 1, 5, 1, np.dtype(np.uint32), Scratch()) is block
+    assert slide(block, SUM, 1, 5, 1, Scratch()) is block
 
 
 # pick

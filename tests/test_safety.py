@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -534,9 +534,8 @@ def test_memory_does_not_grow_with_the_frames_of_a_film(
     tmp_path: Path, usual_peak: int, suffix: str
 ) -> None:
     frames = [Image.new("RGB", (1000, 1000), (number, 0, 0)) for number in range(60)]
-    several = {"save_all": True, "append_images": frames[1:]}
-    lossless = {"lossless": True, "method": 0} if suffix == "webp" else {}
-    frames[0].save(tmp_path / f"in.{suffix}", **several, **lossless)
+    options: dict[str, Any] = {"lossless": True, "method": 0} if suffix == "webp" else {}
+    frames[0].save(tmp_path / f"in.{suffix}", save_all=True, append_images=frames[1:], **options)
     words = (*HALVE, "-q", "--max-pixels", 1_000_000, f"in.{suffix}", f"out.{suffix}")
     code, memory, _ = peak(tmp_path, *words)
 

@@ -6,14 +6,19 @@ row side by side, channels interleaved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final, NamedTuple, TypeAlias
+import math
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Block: TypeAlias = NDArray[Any]
 PIXEL_WORDS: Final = {width: np.dtype(f"u{width}") for width in (1, 2, 4, 8)}
+FIRST_IS_LOW: Final = sys.byteorder == "little"
+"""Whether the first pixel of a word is what a narrowing cast keeps."""
 
 
 class Reduction(NamedTuple):
@@ -23,47 +28,67 @@ class Reduction(NamedTuple):
         ufunc: the binary NumPy ufunc.
         neutral: the value that changes nothing; it stands where a window has no pixel.
         idempotent: whether a value may be counted twice (maximum: yes; sum: no).
+        dtype: the narrowest type of the result of so many values.
+        invertible: whether a value may be taken away again (sums without rounding: yes).
     """
 
     ufunc: np.ufunc
     neutral: Any
     idempotent: bool
+    dtype: Callable[[int], np.dtype[Any]]
+    invertible: bool = False
+
+
+def always(dtype: np.dtype[Any]) -> Callable[[int], np.dtype[Any]]:
+    """One type, however many values: what `Reduction.dtype` is for an extreme."""
+    return lambda _: dtype
 
 
 class Scratch:
-    """Buffers that are made once and used again, one for each name."""
+    """Buffers that are made once and used again, one for each name and type."""
 
     def __init__(self) -> None:
         """Begin with no buffer."""
-        self._buffers: dict[str, NDArray[Any]] = {}
+        self._buffers: dict[tuple[str, np.dtype[Any]], NDArray[Any]] = {}
 
     def take(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """An uninitialised array that shares its memory with the last one of that name."""
-        count = 1
-        for extent in shape:
-            count *= extent
-        buffer = self._buffers.get(name)
-        if buffer is None or buffer.dtype != dtype or buffer.size < count:
-            buffer = self._buffers[name] = np.empty(count, dtype)
+        """An uninitialised array: the memory of the last one of that name and type, if it fits."""
+        count = math.prod(shape)
+        buffer = self._buffers.get((name, dtype))
+        if buffer is None or buffer.size < count:
+            buffer = self._buffers[name, dtype] = np.empty(count, dtype)
         return buffer[:count].reshape(shape)
 
 
-def steps(taps: int, idempotent: bool) -> Iterator[tuple[bool, int]]:
-    """The shortest way from 1 tap to ``taps``: (whether to double, by how many taps to shift).
+class Step(NamedTuple):
+    """One pass of a slide.
 
-    Doubling combines what there is with itself, shifted; the other step, which only a sum
-    needs, adds one more tap of the block it began with. At most ⌈log2 taps⌉ steps where taps
-    may count twice, else at most 2·⌊log2 taps⌋.
+    Attributes:
+        act: "double" combines what there is with itself, "add" with one more tap of the block
+            it began with; "subtract" takes one tap away that two halves had in common.
+        by: by how many taps the other operand is shifted.
+    """
+
+    act: Literal["double", "add", "subtract"]
+    by: int
+
+
+@cache
+def steps(taps: int, idempotent: bool, invertible: bool = False) -> tuple[Step, ...]:
+    """The way from 1 tap to ``taps``: two halves, and for a sum what an odd number asks.
+
+    At most ⌈log2 taps⌉ steps where taps may count twice, else at most 2·⌊log2 taps⌋.
     """
     if taps < 2:
-        return
+        return ()
+    half = -(-taps // 2)
+    doubled = *steps(half, idempotent, invertible), Step("double", taps - half)
     if idempotent or taps % 2 == 0:
-        half = -(-taps // 2)
-        yield from steps(half, idempotent)
-        yield True, taps - half
-    else:
-        yield from steps(taps - 1, idempotent)
-        yield False, taps - 1
+        return doubled
+    added = *steps(taps - 1, idempotent, invertible), Step("add", taps - 1)
+    if invertible and len(doubled) + 1 < len(added):
+        return *doubled, Step("subtract", taps - half)
+    return added
 
 
 def slide(
@@ -72,45 +97,84 @@ def slide(
     taps: int,
     shift: int,
     axis: int,
-    dtype: np.dtype[Any],
     scratch: Scratch,
+    held: int = 1,
+    out: Block | None = None,
 ) -> Block:
     """Reduce every run of ``taps`` elements that lie ``shift`` apart, at stride 1.
 
-    Cost: one pass over the block a step (see `steps`), so it grows with log taps. The result
-    is `block` itself for one tap, else scratch; two buffers take turns, since NumPy copies an
-    operand that overlaps its output.
+    Cost: one pass over the block a step (see `steps`), so it grows with log taps; each in the
+    narrowest type that holds its results. Two buffers take turns, since NumPy copies an operand
+    that overlaps its output.
+
+    Args:
+        block: what is reduced; each element already holds ``held`` taps.
+        reduction: how.
+        taps: elements of a run.
+        shift: from one element of a run to the next, along the axis.
+        axis: 0 or 1.
+        scratch: where results are made.
+        held: see ``block``.
+        out: where the result goes: as large as the block across the axis, and along it as much
+            as is wanted.
+
+    Returns:
+        ``out``, or a block like ``block`` whose last (taps - 1)·shift elements along the axis
+        have no meaning: each element is the reduction of the run that begins there.
     """
-    if taps == 1:
-        return block
-    current, names = block, ["slide a", "slide b"]
-    for doubles, by in steps(taps, reduction.idempotent):
-        other = current if doubles else block
-        length = min(current.shape[axis], other.shape[axis] - by * shift)
-        here, there = (
-            (current[:length], other[by * shift : by * shift + length])
-            if axis == 0
-            else (current[:, :length], other[:, by * shift : by * shift + length])
-        )
-        target = scratch.take(names[0], here.shape, dtype)
-        reduction.ufunc(here, there, out=target, dtype=dtype)
+    first, current, current_taps = block, block, 1
+    names, way = ["slide a", "slide b"], steps(taps, reduction.idempotent, reduction.invertible)
+    for number, (act, by) in enumerate(way, 1):
+        current_taps += {"double": by, "add": 1, "subtract": 0}[act]
+        dtype = reduction.dtype(held * current_taps)
+        current = widened(current, dtype, names[1], scratch)
+        if act != "double":
+            first = widened(first, dtype, "first", scratch)
+        target = out if number == len(way) else None
+        if target is None:
+            target = scratch.take(names[0], block.shape, dtype)
+        length = min(target.shape[axis], block.shape[axis] - (current_taps - 1) * shift)
+        here, there = slice(length), slice(by * shift, by * shift + length)
+        other = current if act == "double" else first
+        ufunc = np.subtract if act == "subtract" else reduction.ufunc
+        if axis == 0:
+            ufunc(current[here], other[there], out=target[here])
+        else:
+            ufunc(current[:, here], other[:, there], out=target[:, here])
         current = target
         names.reverse()
-    return current
+    if out is None or current is out:
+        return current
+    np.copyto(out, current[: out.shape[0], : out.shape[1]], casting="unsafe")
+    return out
+
+
+def widened(block: Block, dtype: np.dtype[Any], name: str, scratch: Scratch) -> Block:
+    """The block in a type: one cast is sooner done than a ufunc casts what it reads."""
+    if block.dtype == dtype:
+        return block
+    if dtype.hasobject and block.dtype.kind == "f":
+        block = block.astype(np.int64)  # that Python's integers come of it
+    wide = scratch.take(name, block.shape, dtype)
+    np.copyto(wide, block, casting="unsafe")  # whole numbers, in floats too
+    return wide
 
 
 def pick(block: Block, stride: int, channels: int, out: NDArray[Any]) -> None:
     """Copy every ``stride``-th pixel of each row into ``out``, (rows, columns, channels).
 
-    Cost: one strided copy of the result, a whole pixel at a time where it fits a machine word,
-    else a channel at a time.
+    Cost: where a pixel and a stride of pixels each fill a machine word, one contiguous cast,
+    which keeps the first pixel of the word; else one strided copy of the result, a whole pixel
+    at a time where it fits a word, or a channel at a time.
     """
     rows, columns, _ = out.shape
-    if stride == 1:
-        out.reshape(rows, -1)[...] = block[:, : columns * channels]
-        return
     word = PIXEL_WORDS.get(channels * block.itemsize)
+    wide = PIXEL_WORDS.get(channels * block.itemsize * stride)
     if word is not None and not block.dtype.hasobject and out.dtype == block.dtype:
+        if FIRST_IS_LOW and wide is not None and columns * stride * channels <= block.shape[1]:
+            words = block[:, : columns * stride * channels].view(wide)
+            np.copyto(out.view(word)[..., 0], words, casting="unsafe")
+            return
         pixels = block[:, : block.shape[1] // channels * channels].view(word)
         out.view(word)[..., 0] = pixels[:, ::stride][:, :columns]
     elif channels > 4:
@@ -121,25 +185,33 @@ def pick(block: Block, stride: int, channels: int, out: NDArray[Any]) -> None:
             out[..., channel] = block[:, channel :: stride * channels][:, :columns]
 
 
-def rounded_quotient(total: NDArray[Any], divisor: NDArray[Any] | int) -> NDArray[Any]:
+def rounded_quotient(
+    total: NDArray[Any], divisor: NDArray[Any] | int, room: NDArray[Any] | None = None
+) -> NDArray[Any]:
     """Exact integer ``total / divisor``, rounded once to nearest, ties to even.
 
     With q, r = divmod(S, D) and h = (D-1)//2, (S+h)//D rounds ties down, and (S+h+1)//D up;
     which of them is asked by q's last bit, and only an even D knows ties. Changes ``total``.
 
+    Cost: two passes for an odd divisor, five for an even one; a power of two shifts.
+
     Args:
         total: signed, unsigned or Python integers, with room for total + divisor.
         divisor: positive, a number or an array that broadcasts against total.
+        room: scratch like ``total``.
     """
+    floor: np.ufunc = np.floor_divide
+    by, even = divisor, 1 - divisor % 2
     if isinstance(divisor, int):
         if divisor == 1:
             return total
-        divisor = total.dtype.type(divisor) if total.dtype != object else divisor
-    even = 1 - divisor % 2
+        if divisor & (divisor - 1) == 0:
+            floor, by = np.right_shift, divisor.bit_length() - 1
+        by = total.dtype.type(by) if total.dtype != object else by
     if np.any(even):
-        odd_quotient = total // divisor
+        odd_quotient = floor(total, by, out=room)
         odd_quotient &= even
         total += odd_quotient
     total += (divisor - 1) // 2
-    total //= divisor
+    floor(total, by, out=total)
     return total

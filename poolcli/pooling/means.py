@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, NamedTuple
+from functools import cache
+from itertools import cycle, pairwise
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from poolcli.pooling.kernels import Block, Reduction, rounded_quotient
+from poolcli.pooling.kernels import Block, Reduction, Scratch, always, rounded_quotient
 from poolcli.pooling.tiles import Grid, Term, Tile, pixels
 from poolcli.window import Axis
 
-SUM = Reduction(np.add, 0, False)
+WIDE: Final = np.dtype(np.float64)
+FLOAT_SUM: Final = Reduction(np.add, 0, False, always(WIDE))
+
+
+WIDER: Final = {"u2": "f4", "i2": "f4", "u4": "f8", "i4": "f8"}
+"""The floats that hold sums in integers' place, and divide them by arrays many times faster."""
 
 
 class Counts(NamedTuple):
@@ -104,15 +110,43 @@ class Divisors:
         return product[..., None]
 
 
+def integer_sum(dtype: np.dtype[Any], peak: int, divisor: int) -> Reduction:
+    """The sum of integers of magnitudes up to ``peak``, with room to divide it.
+
+    A sum is held by 16-bit integers, else by a float that divides it rightly (see `quotient`),
+    else by wider integers: floats are rounded in fewer passes, and sooner than 64-bit integers.
+
+    Args:
+        dtype: of the integers.
+        peak: the largest magnitude of one.
+        divisor: the largest that sums are divided by.
+    """
+    kind = "i" if dtype.kind == "i" else "u"
+    signed = kind == "i"
+    limits = {
+        f"{kind}2": 1 << (16 - signed),
+        "f4": 1 << 23,
+        f"{kind}4": 1 << (32 - signed),
+        "f8": 1 << 52,
+        f"{kind}8": 1 << (64 - signed),
+    }
+
+    @cache
+    def narrowest(taps: int) -> np.dtype[Any]:
+        most = taps * peak + divisor
+        return np.dtype(next((name for name, limit in limits.items() if most < limit), object))
+
+    return Reduction(np.add, 0, False, narrowest, invertible=True)
+
+
 def integer_mean(
     array: NDArray[Any], grid: Grid, divisors: Divisors, out: NDArray[Any], scale: int = 1
 ) -> None:
     """Fill ``out`` with the averages of integers, times ``scale``, rounded half to even."""
-    peak = _peak(array) * scale
-    dtype = _total_dtype(array.dtype, _taps(grid) * peak + divisors.largest)
+    total = integer_sum(array.dtype, _peak(array) * scale, divisors.largest)
     every = pixels(array)
-    for tile in grid.tiles(dtype.itemsize):
-        _plain_integers(tile, every, grid, divisors, dtype, scale, out[tile])
+    for tile in grid.tiles(total.dtype(grid.rows.size).itemsize):
+        _plain_integers(tile, every, grid, divisors, total, scale, out[tile])
 
 
 def _plain_integers(
@@ -120,53 +154,112 @@ def _plain_integers(
     term: Term,
     grid: Grid,
     divisors: Divisors,
-    dtype: np.dtype[Any],
+    total: Reduction,
     scale: int,
     out: NDArray[Any],
 ) -> None:
     """One tile of `integer_mean`."""
-    total = grid.scratch.take("total", out.shape, dtype)
-    grid.reduce(tile, term, SUM, dtype, total)
-    if scale != 1:
-        total *= scale
-    for columns, divisor in divisors.parts(tile, dtype):
-        mean = rounded_quotient(total[:, columns], divisor)
-        if divisors.override is not None:
-            limits = np.iinfo(out.dtype)
-            mean = np.clip(mean, limits.min, limits.max)
-        out[:, columns] = mean
+    dtype = total.dtype(_taps(grid))
+    for rows, block in grid.bands(tile, term, total):
+        target = out[rows]
+        sums = grid.scratch.take("sums", target.shape, dtype)
+        room = grid.scratch.take("quotients", target.shape, dtype)
+        grid.reduce_columns(block, total, sums)
+        if scale != 1:
+            sums *= scale
+        for columns, divisor in divisors.parts(tile.part(rows), dtype):
+            mean = quotient(sums[:, columns], divisor, room[:, columns])
+            if divisors.override is not None:
+                limits = np.iinfo(out.dtype)
+                mean = np.clip(mean, limits.min, limits.max)
+            np.copyto(target[:, columns], mean, casting="unsafe")
+
+
+def quotient(
+    total: NDArray[Any], divisor: NDArray[Any] | int, room: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """``total / divisor``, rounded once to nearest, ties to even; changes ``total``.
+
+    A float of p bits divides S < 2^(p-1) rightly: S/D is a tie, and held exactly, or at least
+    1/(2D) from any, and its float at most S/D/2^p from S/D. Cost: two passes.
+    """
+    if total.dtype.kind != "f":
+        return rounded_quotient(total, divisor, room)
+    total /= divisor
+    np.rint(total, out=total)
+    return total
 
 
 def weighted_integer_mean(
     array: NDArray[Any], weights: NDArray[Any], grid: Grid, out: NDArray[Any], scale: int = 1
 ) -> None:
-    """Fill ``out`` with Σwx/Σw, each rounded once; Σw = 0 is averaged with weight 1."""
-    peak, most = _peak(array) * scale, max(1, _peak(weights))
-    dtype = _total_dtype(array.dtype, _taps(grid) * (peak + 1) * most)
-    divisors = Divisors.of(grid.rows, grid.columns)
-    every, single = pixels(array), grid.of(1)
+    """Fill ``out`` with Σwx/Σw, each rounded once; Σw = 0 is averaged with weight 1.
 
-    def weighted(rows: slice, columns: slice) -> Block:
-        part = array[rows, columns].astype(dtype, order="C")
-        part *= weights[rows, columns].astype(dtype)[..., None]
-        return part.reshape(part.shape[0], -1)
-
-    weight_of = _then(pixels(weights[..., None]), lambda block: block.astype(dtype, copy=False))
-    for tile in grid.tiles(dtype.itemsize):
-        target = out[tile]
-        divisor = np.empty((*tile.shape, 1), dtype)
-        single.reduce(tile, weight_of, SUM, dtype, divisor)
+    Cost: one plane after the other, since a weight for several channels would be multiplied in
+    steps of a pixel; in floats where `quotient` allows, as an array of integers divides slowly.
+    """
+    peak, taps = _peak(array) * scale, _taps(grid)
+    product = (peak + 1) * max(1, _peak(weights))
+    exact = integer_sum(array.dtype, product, product)
+    dtype = np.dtype(WIDER.get(exact.dtype(taps).str[1:], exact.dtype(taps)))
+    divisors, plain = Divisors.of(grid.rows, grid.columns), None
+    total, single = Reduction(np.add, 0, False, always(dtype), invertible=True), grid.of(1)
+    narrow = exact.dtype(1) if dtype.kind == "f" else dtype
+    held = _Held(weights)
+    planes = [
+        _weighted(array[..., channel], held, narrow, single.scratch)
+        for channel in range(grid.channels)
+    ]
+    for tile in single.tiles(dtype.itemsize + weights.itemsize * grid.rows.stride):
+        held.blocks.clear()
+        divisor = single.scratch.take("divisor", (*tile.shape, 1), dtype)
+        single.reduce(tile, held, total, divisor)
         empty = divisor == 0
         divisor[empty] = 1
-        total = np.empty(target.shape, dtype)
-        grid.reduce(tile, weighted, SUM, dtype, total)
-        if scale != 1:
-            total *= scale
-        target[...] = rounded_quotient(total, divisor)
+        sums = single.scratch.take("sums", divisor.shape, dtype)
+        for channel, weighted in enumerate(planes):
+            single.reduce(tile, weighted, total, sums)
+            if scale != 1:
+                sums *= scale
+            np.copyto(out[tile][..., channel : channel + 1], quotient(sums, divisor), "unsafe")
         if empty.any():
-            plain = np.empty_like(target)
-            _plain_integers(tile, every, grid, divisors, dtype, scale, plain)
-            np.copyto(target, plain, where=empty)
+            plain = plain or integer_sum(array.dtype, peak, divisors.largest)
+            unweighted = np.empty((*tile.shape, grid.channels), out.dtype)
+            _plain_integers(tile, pixels(array), grid, divisors, plain, scale, unweighted)
+            np.copyto(out[tile], unweighted, where=empty)
+
+
+class _Held:
+    """Weights that every channel reads, side by side in memory until the next tile."""
+
+    def __init__(self, weights: NDArray[Any]) -> None:
+        """Hold nothing yet."""
+        self.weights = weights
+        self.blocks: dict[tuple[int, int, int, int], Block] = {}
+
+    def __call__(self, rows: slice, columns: slice) -> Block:
+        """The weights of some pixels, a `Term`."""
+        key = rows.start, rows.stop, columns.start, columns.stop
+        if key not in self.blocks:
+            self.blocks[key] = np.ascontiguousarray(self.weights[rows, columns])
+        return self.blocks[key]
+
+
+def _weighted(plane: NDArray[Any], weights: Term, dtype: np.dtype[Any], scratch: Scratch) -> Term:
+    """The pixels of one channel, each times its weight, in a type that holds the product.
+
+    Two buffers take turns, as two rows are added at a time.
+    """
+    names = cycle(("weighted a", "weighted b"))
+
+    def weighted(rows: slice, columns: slice) -> Block:
+        seen = plane[rows, columns]
+        part = scratch.take(next(names), seen.shape, dtype)
+        np.copyto(part, seen, casting="unsafe")
+        np.multiply(part, weights(rows, columns), out=part, casting="unsafe")
+        return part
+
+    return weighted
 
 
 def float_mean(every: Term, grid: Grid, divisors: Divisors, omit: bool, out: NDArray[Any]) -> None:
@@ -178,37 +271,40 @@ def float_mean(every: Term, grid: Grid, divisors: Divisors, omit: bool, out: NDA
 def _plain_floats(
     tile: Tile, term: Term, grid: Grid, divisors: Divisors, omit: bool, out: NDArray[Any]
 ) -> None:
-    """One tile of `float_mean`: NaN is looked for only where the result has some."""
-    wide = np.dtype(np.float64)
-    total = grid.scratch.take("total", out.shape, wide)
-    grid.reduce(tile, term, SUM, wide, total)
-    missing = None
-    if omit and np.isnan(total).any():
-        missing = np.empty(out.shape, wide)
-        grid.reduce(tile, _then(term, np.isnan), SUM, wide, missing)
-        grid.reduce(tile, _then(term, _without_nan), SUM, wide, total)
-    for columns, exact in divisors.parts(tile, wide):
+    """One tile of `float_mean`: NaN is looked for only where the sum of all sums is none."""
+    for rows, block in grid.bands(tile, term, FLOAT_SUM):
+        sums = grid.scratch.take("sums", out[rows].shape, WIDE)
+        grid.reduce_columns(block, FLOAT_SUM, sums)
+        if omit and np.isnan(sums.sum()) and np.isnan(sums).any():
+            break
+        for columns, exact in divisors.parts(tile.part(rows), WIDE):
+            sums[:, columns] /= _float(exact) if isinstance(exact, int) else exact
+        np.copyto(out[rows], sums, casting="same_kind")
+    else:
+        return
+    _omitting(tile, term, grid, divisors, out)
+
+
+def _omitting(tile: Tile, term: Term, grid: Grid, divisors: Divisors, out: NDArray[Any]) -> None:
+    """One tile of `float_mean` of which some windows hold NaN, which don't count."""
+    missing, total = np.empty(out.shape, WIDE), np.empty(out.shape, WIDE)
+    grid.reduce(tile, _then(term, np.isnan), FLOAT_SUM, missing)
+    grid.reduce(tile, _then(term, _without_nan), FLOAT_SUM, total)
+    for columns, exact in divisors.parts(tile, WIDE):
         divisor = _float(exact) if isinstance(exact, int) else exact
-        if missing is None:
-            out[:, columns] = total[:, columns] / divisor
-            continue
         counted = divisor if divisors.override else divisor - missing[:, columns]
         out[:, columns] = total[:, columns] / counted
-    if missing is not None:
-        pixels_inside = Divisors.of(grid.rows, grid.columns).product(tile, wide)
-        out[missing == pixels_inside] = np.nan
+    out[missing == Divisors.of(grid.rows, grid.columns).product(tile, WIDE)] = np.nan
 
 
 def weighted_float_mean(
     every: Term, weights: NDArray[Any], grid: Grid, omit: bool, out: NDArray[Any]
 ) -> None:
     """Fill ``out`` with Σwx/Σw in float64; Σw = 0 is averaged with weight 1."""
-    wide = np.dtype(np.float64)
     divisors = Divisors.of(grid.rows, grid.columns)
 
     def weight_of(rows: slice, columns: slice) -> Block:
-        part = weights[rows, columns].astype(wide)
-        given = part.repeat(grid.channels, axis=1)
+        given = weights[rows, columns].astype(WIDE).repeat(grid.channels, axis=1)
         if omit:
             given[np.isnan(every(rows, columns))] = 0
         return given
@@ -217,13 +313,13 @@ def weighted_float_mean(
         given = weight_of(rows, columns)
         return np.multiply(every(rows, columns), given, out=given, where=given > 0)
 
-    for tile in grid.tiles(wide.itemsize):
+    for tile in grid.tiles(2 * WIDE.itemsize):  # since weights and pixels are held at once
         target = out[tile]
-        total, divisor = np.empty(target.shape, wide), np.empty(target.shape, wide)
-        grid.reduce(tile, weight_of, SUM, wide, divisor)
-        grid.reduce(tile, weighted, SUM, wide, total)
-        target[...] = total / divisor
+        total, divisor = np.empty(target.shape, WIDE), np.empty(target.shape, WIDE)
+        grid.reduce(tile, weight_of, FLOAT_SUM, divisor)
+        grid.reduce(tile, weighted, FLOAT_SUM, total)
         empty = divisor == 0
+        target[...] = np.divide(total, divisor, out=total)
         if empty.any():
             plain = np.empty_like(target)
             _plain_floats(tile, every, grid, divisors, omit, plain)
@@ -254,15 +350,6 @@ def _peak(array: NDArray[Any]) -> int:
         limits = np.iinfo(array.dtype)
         return max(-int(limits.min), int(limits.max))
     return max(-int(array.min()), int(array.max()))
-
-
-def _total_dtype(dtype: np.dtype[Any], limit: int) -> np.dtype[Any]:
-    """The smallest type that holds sums up to ``limit``: Python's integers if none else does."""
-    signed = dtype.kind == "i"
-    for width in (2, 4, 8):
-        if limit < 1 << (8 * width - signed):
-            return np.dtype(f"{'i' if signed else 'u'}{width}")
-    return np.dtype(object)
 
 
 def _then(term: Term, change: Callable[[Block], Block]) -> Term:

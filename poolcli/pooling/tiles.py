@@ -6,7 +6,7 @@ Rows are reduced first, whole rows at a time; then columns, on the few rows that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,16 @@ from poolcli.window import Axis
 Term: TypeAlias = Callable[[slice, slice], Block]
 """What is reduced: (picture rows, picture columns) → a block of native elements."""
 
-TILE_BYTES = 1 << 20
+TILE_BYTES = 1 << 21
 """Bytes of one tile between the rows' reduction and the columns'; tests lower it."""
 
-OVERLAP_BYTES = 1 << 21
+BAND_BYTES = 1 << 20
+"""Bytes of one of the few blocks that a slide goes through again and again."""
+
+ALIGNED: Final = 8
+"""Elements that the rows of a block come in, so that each begins at a whole word."""
+
+OVERLAP_BYTES = 1 << 23
 """The most that a tile may grow to, so that large windows share their rows."""
 
 
@@ -34,6 +40,11 @@ class Tile(NamedTuple):
     def shape(self) -> tuple[int, int]:
         """Windows along both axes."""
         return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
+
+    def part(self, rows: slice) -> Tile:
+        """Some rows of the tile, counted from its first."""
+        top = self.rows.start
+        return Tile(slice(top + rows.start, top + rows.stop), self.columns)
 
 
 def pixels(array: NDArray[Any]) -> Term:
@@ -108,33 +119,42 @@ class Grid:
                     slice(left, min(left + width, columns.out)),
                 )
 
-    def reduce(
-        self,
-        tile: Tile,
-        term: Term,
-        reduction: Reduction,
-        dtype: np.dtype[Any],
-        out: NDArray[Any],
-    ) -> None:
-        """Reduce the windows of a tile into ``out``, (rows, columns, channels), in ``dtype``.
+    def reduce(self, tile: Tile, term: Term, reduction: Reduction, out: NDArray[Any]) -> None:
+        """Reduce the windows of a tile into ``out``, (rows, columns, channels)."""
+        for rows, block in self.bands(tile, term, reduction):
+            self.reduce_columns(block, reduction, out[rows])
 
-        Cost: see `_fold_rows` and `_slide_rows`, then `slide` along the columns and `pick`.
+    def bands(self, tile: Tile, term: Term, reduction: Reduction) -> Iterator[tuple[slice, Block]]:
+        """Reduce the rows of a tile's windows: (which of its rows, what is left of them).
+
+        Cost: see `_fold_rows` and `_slide_rows`.
         """
         columns, channels = self.columns, self.channels
         left = columns.start(tile.columns.start)
         right = columns.start(tile.columns.stop - 1) + columns.span
         seen = slice(max(left, 0), min(right, columns.extent))
-        shape = (tile.shape[0], (right - left) * channels)
-        block = self.scratch.take("rows", shape, dtype)
+        width = max(right - left, tile.shape[1] * columns.stride) * channels
+        shape = tile.shape[0], -(-width // ALIGNED) * ALIGNED
+        block = self.scratch.take("rows", shape, reduction.dtype(self.rows.size))
         body = slice((seen.start - left) * channels, (seen.stop - left) * channels)
         block[:, : body.start] = reduction.neutral
         block[:, body.stop :] = reduction.neutral
         reduce_rows = self._slide_rows if self.slides else self._fold_rows
         reduce_rows(tile.rows, seen, term, reduction, block[:, body])
-        slid = slide(
-            block, reduction, columns.size, columns.dilation * channels, 1, dtype, self.scratch
-        )
-        pick(slid, columns.stride, channels, out)
+        itemsize = reduction.dtype(self.rows.size * columns.size).itemsize
+        height = max(1, BAND_BYTES // (shape[1] * itemsize)) if self.slides else len(block)
+        for top in range(0, len(block), height):
+            rows = slice(top, min(top + height, len(block)))
+            yield rows, block[rows]
+
+    def reduce_columns(self, block: Block, reduction: Reduction, out: NDArray[Any]) -> None:
+        """Reduce the columns of a band into ``out``, (rows, columns, channels): slide, pick."""
+        columns, channels, held = self.columns, self.channels, self.rows.size
+        shift = columns.dilation * channels
+        flat = out.reshape(len(out), -1) if columns.stride == 1 else None
+        slid = slide(block, reduction, columns.size, shift, 1, self.scratch, held, flat)
+        if flat is None:
+            pick(slid, columns.stride, channels, out)
 
     def _fold_rows(
         self, windows: slice, columns: slice, term: Term, reduction: Reduction, out: Block
@@ -176,16 +196,19 @@ class Grid:
         top = rows.start(windows.start)
         bottom = rows.start(windows.stop - 1) + rows.span
         seen = slice(max(top, 0), min(bottom, rows.extent))
-        strip = max(1, TILE_BYTES // ((bottom - top) * out.itemsize * channels))
+        strip = max(1, BAND_BYTES // ((bottom - top) * out.itemsize * channels))
         for left in range(columns.start, columns.stop, strip):
             part = slice(left, min(left + strip, columns.stop))
             block = term(seen, part)
             if (seen.start, seen.stop) != (top, bottom):
-                padded = self.scratch.take("padded", (bottom - top, block.shape[1]), out.dtype)
+                padded = self.scratch.take("padded", (bottom - top, block.shape[1]), block.dtype)
                 padded[: seen.start - top] = reduction.neutral
                 padded[seen.start - top : seen.stop - top] = block
                 padded[seen.stop - top :] = reduction.neutral
                 block = padded
-            slid = slide(block, reduction, rows.size, rows.dilation, 0, out.dtype, self.scratch)
             start = (part.start - columns.start) * channels
-            out[:, start : start + slid.shape[1]] = slid[:: rows.stride][: len(out)]
+            target = out[:, start : start + block.shape[1]]
+            direct = target if rows.stride == 1 else None
+            slid = slide(block, reduction, rows.size, rows.dilation, 0, self.scratch, out=direct)
+            if direct is None:
+                target[...] = slid[:: rows.stride][: len(out)]
