@@ -281,6 +281,15 @@ def test_scratch_is_small_beside_50_megapixels_reversed_and_big_endian(
 
 
 @pytest.mark.parametrize("pool", [max_pool, avg_pool])
+@pytest.mark.parametrize("shape", [(2, 8_000_000), (8_000_000, 2)])
+@pytest.mark.parametrize("padding", [0, 1])
+def test_scratch_is_small_however_wide_or_tall_a_picture_is(
+    pool: Callable[..., Array], shape: tuple[int, int], padding: int
+) -> None:
+    assert scratch(pool, np.zeros(shape, np.uint8), 2, padding=padding) < 16 * MEGABYTE
+
+
+@pytest.mark.parametrize("pool", [max_pool, avg_pool])
 @pytest.mark.parametrize("stride", [None, 1])
 def test_scratch_does_not_grow_with_the_window(
     pool: Callable[..., Array], stride: int | None

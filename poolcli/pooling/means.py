@@ -27,26 +27,39 @@ class Counts(NamedTuple):
     """How many taps of each window along one axis count.
 
     Attributes:
-        taps: a number for each window.
+        size: taps of a window.
         full: the windows, all side by side, of which all taps count.
+        before: the taps that count in each window before these.
+        after: the taps that count in each window after them.
     """
 
-    taps: tuple[int, ...]
+    size: int
     full: range
+    before: list[int]
+    after: list[int]
 
     @classmethod
     def of(cls, axis: Axis, count_include_pad: bool) -> Counts:
         """Count the taps on pixels, or on pixels and explicit padding."""
         count = axis.taps_padded if count_include_pad else axis.taps_inside
-        inside = axis.inside
-        taps = (
-            *map(count, range(inside.start)),
-            *[axis.size] * len(inside),
-            *map(count, range(inside.stop, axis.out)),
-        )
-        if axis.size not in taps:
-            return cls(taps, range(0))
-        return cls(taps, range(taps.index(axis.size), axis.out - taps[::-1].index(axis.size)))
+        start, stop = axis.inside.start, max(axis.inside.start, axis.inside.stop)
+        before, after = [*map(count, range(start))], [*map(count, range(stop, axis.out))]
+        while before and before[-1] == axis.size:
+            before.pop()
+        while after and after[0] == axis.size:
+            after.pop(0)
+        return cls(axis.size, range(len(before), axis.out - len(after)), before, after)
+
+    @property
+    def largest(self) -> int:
+        """The most taps that count in a window."""
+        return self.size if self.full else max(self.before + self.after)
+
+    def of_windows(self, windows: slice) -> list[int]:
+        """The taps that count in some of the windows."""
+        full = range(*windows.indices(self.full.stop))[max(0, self.full.start - windows.start) :]
+        after = slice(*(max(0, at - self.full.stop) for at in (windows.start, windows.stop)))
+        return [*self.before[windows], *[self.size] * len(full), *self.after[after]]
 
 
 @dataclass(frozen=True)
@@ -79,7 +92,7 @@ class Divisors:
     @property
     def largest(self) -> int:
         """The largest of all divisors."""
-        return self.override or max(self.rows.taps) * max(self.columns.taps)
+        return self.override or self.rows.largest * self.columns.largest
 
     def parts(self, tile: Tile, dtype: np.dtype[Any]) -> Iterator[tuple[slice, int | NDArray[Any]]]:
         """Cut a tile's columns where divisors begin to differ: (columns of it, divisors).
@@ -97,15 +110,17 @@ class Divisors:
                 continue
             part = slice(start - columns.start, stop - columns.start)
             if _within(rows, self.rows.full) and _within(slice(start, stop), full):
-                yield part, self.rows.taps[rows.start] * self.columns.taps[start]
+                yield part, self.rows.size * self.columns.size
             else:
                 yield part, self.product(Tile(rows, slice(start, stop)), dtype)
 
     def product(self, tile: Tile, dtype: np.dtype[Any]) -> NDArray[Any]:
         """The divisor of every window of a tile: (rows, columns, 1)."""
-        rows, columns = self.rows.taps[tile.rows], self.columns.taps[tile.columns]
         number = _float if dtype.kind == "f" else int
-        counts = (np.array([number(taps) for taps in axis], dtype) for axis in (rows, columns))
+        counts = (
+            np.array([number(taps) for taps in axis.of_windows(windows)], dtype)
+            for axis, windows in ((self.rows, tile.rows), (self.columns, tile.columns))
+        )
         product: NDArray[Any] = np.multiply.outer(*counts)
         return product[..., None]
 
