@@ -19,7 +19,6 @@ from poolcli.codec.encoding import Picture, write_bytes
 from poolcli.codec.headers import Allowance, Header
 from poolcli.codec.identify import read_header
 from poolcli.codec.modes import CHANNELS, DTYPES
-from poolcli.codec.sequences import write_all
 from poolcli.errors import PoolError
 from poolcli.formats import Format, Saving
 
@@ -128,6 +127,8 @@ def encode_all(
     Raises:
         PoolError: as `encode`, or whatever the iterator raises.
     """
+    from poolcli.codec.sequences import write_all
+
     with _refusing(f"it can't be written as {target.name}"):
         octets, notes = write_all(pictures, frames, target, saving)
     return octets, tuple(notes)

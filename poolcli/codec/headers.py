@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from poolcli.codec.film import Shot
 from poolcli.codec.metadata import Metadata
 from poolcli.errors import PoolError
+
+if TYPE_CHECKING:
+    from poolcli.codec.film import Shot
 
 LAYER: Final = 4
 """Channels of a pixel; what has more counts several times, lest it hold any amount of memory."""

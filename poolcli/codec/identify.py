@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, JpegImagePlugin, UnidentifiedImageError, features
+from PIL import Image, UnidentifiedImageError, features
 
-from poolcli.codec import apng, chunks, deep, gif, modes, npy, pnm, samples
+from poolcli.codec import chunks, deep, modes, npy, pnm, samples
 from poolcli.codec import metadata as meta
 from poolcli.codec.exif import DESCRIPTIVE, ExifFound, find_exif, hide_xmp
-from poolcli.codec.film import Film, Shot, composite
 from poolcli.codec.headers import Allowance, Header, Storage, full_scale
 from poolcli.codec.metadata import Metadata
 from poolcli.codec.modes import CHANNELS, DTYPES
 from poolcli.errors import PoolError
 from poolcli.formats import OPAQUE, READABLE
+
+if TYPE_CHECKING:
+    from poolcli.codec.film import Film, Shot
 
 TIFF_MAGICS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 DAMAGED: Final = ("its metadata is damaged, and was dropped",)
@@ -97,10 +99,14 @@ def _as_film(header: Header, image: Image.Image, stream: BinaryIO, allowed: Allo
     """The same with all its frames."""
     match image.format:
         case "GIF":
+            from poolcli.codec import gif
+
             film, keyed = gif.split(stream), gif.is_keyed(stream)
             mode = "RGBA" if keyed or film.shows_through else "RGB"
             return _as_composite(header, film, mode, allowed, lambda still: _read_gif(still, mode))
         case "PNG":
+            from poolcli.codec import apng
+
             split = apng.split(stream)
             if split is None or len(split.patches) == 1:
                 return header
@@ -111,6 +117,8 @@ def _as_film(header: Header, image: Image.Image, stream: BinaryIO, allowed: Allo
 
             return _as_composite(header, split, mode, allowed, read)
     frames: int = image.n_frames  # type: ignore[attr-defined]  # only moving pictures have it
+
+    from poolcli.codec.film import Shot
 
     def pillow_film() -> Iterator[Shot]:
         for number in range(frames):
@@ -129,6 +137,8 @@ def _as_composite(
     read: Callable[[BinaryIO], NDArray[Any]],
 ) -> Header:
     """The same as a film that is drawn here."""
+    from poolcli.codec.film import composite
+
     allowed.check(film.height, film.width)
     for patch in film.patches:
         allowed.check(patch.height, patch.width)
@@ -332,8 +342,10 @@ def _has(name: str) -> bool:
 def _jpeg_tables(image: Image.Image) -> dict[str, Any]:
     """The quantisation tables and subsampling of a JPEG, else nothing."""
     tables = getattr(image, "quantization", None)
-    if not isinstance(image, JpegImagePlugin.JpegImageFile) or not tables:
+    if image.format not in ("JPEG", "MPO") or not tables:
         return {}
+    from PIL import JpegImagePlugin
+
     kept: dict[str, Any] = {"qtables": tables}
     subsampling = JpegImagePlugin.get_sampling(image)
     if subsampling >= 0:

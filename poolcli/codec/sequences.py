@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 from poolcli.codec import apng, gif, modes, tags
 from poolcli.codec.encoding import POOR_GIF, Picture, arguments_of, write_bytes, write_pixels
@@ -57,6 +57,8 @@ def _write_pages(
     pictures: Iterator[Picture], saving: Saving, target: Format, notes: dict[str, None]
 ) -> bytearray:
     """The pages of a TIFF."""
+    from PIL import TiffImagePlugin
+
     buffer, more = BytesIO(), []
     with TiffImagePlugin.AppendingTiffWriter(buffer, new=True) as pages:
         for picture in pictures:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import select
 import stat
 from collections.abc import Iterator
@@ -170,7 +169,7 @@ def _temporary(folder: str, mode: int) -> tuple[int, str]:
     """A temporary file, locked for as long as it is open, so that nobody sweeps it away."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     while True:
-        name = os.path.join(folder, f".poolcli-{secrets.token_hex(4)}.tmp")
+        name = os.path.join(folder, f".poolcli-{os.urandom(4).hex()}.tmp")
         try:
             descriptor = os.open(name, flags, mode)
             if _locked(descriptor, name):
