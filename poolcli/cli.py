@@ -306,6 +306,8 @@ def main() -> NoReturn:
     """Run the command line, print what went wrong in one line, and exit."""
     try:
         signal.signal(signal.SIGTERM, _terminate)
+        # We multiply no matrices: NumPy's library for that would start a thread for every CPU.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         code = _invoke()
     except click.exceptions.Exit as end:
         code = end.exit_code
