@@ -128,6 +128,10 @@ def pool(method: Method, given: dict[str, Any]) -> int:
     if given["as_json"] and any(job.target.is_stdout for job in plan):
         raise PoolError("--json and a picture can't share standard output", "name an output file")
     pace = _Pace(given["jobs"], _timeout(plan, given), given["fail_fast"])
+    if not pace.is_alone(plan):
+        from poolcli import workers
+
+        workers.prepare(plan, count=pace.workers or workers.usable_cpus(), timeout=pace.timeout)
     return _carry_out(plan, _work(method, given, window, saving), pace, console, given["as_json"])
 
 
@@ -137,6 +141,10 @@ class _Pace(NamedTuple):
     workers: int | None
     timeout: float | None
     fail_fast: bool
+
+    def is_alone(self, plan: list[Job]) -> bool:
+        """Whether there is one picture, without a clock, which needs no machinery for many."""
+        return len(plan) == 1 and self.timeout is None
 
 
 def _policy(method: Method, given: dict[str, Any], window: Window, saving: Saving) -> Policy:
@@ -243,8 +251,8 @@ def _carry_out(plan: list[Job], work: Work, pace: _Pace, console: Console, as_js
 def _outcomes(
     plan: list[Job], work: Work, pace: _Pace, interrupts: _Interrupts
 ) -> Generator[Outcome, None, None]:
-    """What becomes of the jobs; one alone needs no machinery for many."""
-    if len(plan) == 1 and pace.timeout is None:
+    """What becomes of the jobs."""
+    if pace.is_alone(plan):
         from poolcli import runner
 
         yield runner.run(plan[0], work)
@@ -298,6 +306,8 @@ def main() -> NoReturn:
     """Run the command line, print what went wrong in one line, and exit."""
     try:
         signal.signal(signal.SIGTERM, _terminate)
+        # We multiply no matrices: NumPy's library for that would start a thread for every CPU.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         code = _invoke()
     except click.exceptions.Exit as end:
         code = end.exit_code
