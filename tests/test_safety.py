@@ -200,6 +200,13 @@ def test_more_noise_than_a_pipe_holds_is_not_waited_for() -> None:
     assert said[0] == "noise"
 
 
+def test_a_pipe_that_somebody_else_holds_open_is_not_waited_for() -> None:
+    with endpoints.overheard() as said:
+        held = os.dup(2)
+    os.close(held)
+    assert said == []
+
+
 def test_a_fault_gives_descriptor_2_back() -> None:
     before = os.fstat(2)
     with suppress(ZeroDivisionError), endpoints.overheard():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 STDERR_FD: Final = 2
@@ -27,6 +27,7 @@ def overheard() -> Iterator[list[str]]:
     ears, mouth = os.pipe()
     if hasattr(os, "set_blocking"):  # not on Windows before Python 3.12
         os.set_blocking(mouth, False)
+        os.set_blocking(ears, False)  # somebody may still hold the other end
         os.dup2(mouth, STDERR_FD)
     try:
         yield said
@@ -34,5 +35,6 @@ def overheard() -> Iterator[list[str]]:
         os.dup2(before, STDERR_FD)
         os.close(before)
         os.close(mouth)
-        said += os.read(ears, HEARD_BYTES).decode("utf-8", "replace").splitlines()
+        with suppress(BlockingIOError):  # nothing was said
+            said += os.read(ears, HEARD_BYTES).decode("utf-8", "replace").splitlines()
         os.close(ears)
