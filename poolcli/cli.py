@@ -128,11 +128,13 @@ def pool(method: Method, given: dict[str, Any]) -> int:
     if given["as_json"] and any(job.target.is_stdout for job in plan):
         raise PoolError("--json and a picture can't share standard output", "name an output file")
     pace = _Pace(given["jobs"], _timeout(plan, given), given["fail_fast"])
-    if not pace.is_alone(plan):
-        from poolcli import workers
+    with _Interrupts(patient=len(plan) > 1) as interrupts:
+        if not pace.is_alone(plan):
+            from poolcli import workers
 
-        workers.prepare(plan, count=pace.workers or workers.usable_cpus(), timeout=pace.timeout)
-    return _carry_out(plan, _work(method, given, window, saving), pace, console, given["as_json"])
+            workers.prepare(plan, count=pace.workers or workers.usable_cpus(), timeout=pace.timeout)
+        work = _work(method, given, window, saving)
+        return _carry_out(plan, work, pace, console, interrupts, as_json=given["as_json"])
 
 
 class _Pace(NamedTuple):
@@ -215,7 +217,15 @@ def _timeout(plan: list[Job], given: dict[str, Any]) -> float | None:
     raise PoolError("--timeout can't be kept on a stream", "name files, or leave it out")
 
 
-def _carry_out(plan: list[Job], work: Work, pace: _Pace, console: Console, as_json: bool) -> int:
+def _carry_out(
+    plan: list[Job],
+    work: Work,
+    pace: _Pace,
+    console: Console,
+    interrupts: _Interrupts,
+    *,
+    as_json: bool,
+) -> int:
     """Do the plan and report on it as it goes."""
     from poolcli import endpoints
     from poolcli.report import EXIT_INTERRUPTED, Report
@@ -223,7 +233,6 @@ def _carry_out(plan: list[Job], work: Work, pace: _Pace, console: Console, as_js
     report = Report(left=len(plan))
     alone = len(plan) == 1
     with (
-        _Interrupts(patient=not alone) as interrupts,
         console.progress(0 if alone else len(plan), sum(job.bytes for job in plan)) as advance,
         closing(_outcomes(plan, work, pace, interrupts)) as outcomes,
     ):
