@@ -149,12 +149,13 @@ def avg_pool(
     divisors = Divisors.of(rows, columns, count_include_pad, override)
     if not out.size:
         return _like(out, values, stack.dtype)
-    if stack.dtype.kind == "f":
-        _float_mean(pixels(stack), taking_part, grid, divisors, omit, out)
-    elif taking_part is None:
-        integer_mean(stack, grid, divisors, out, scale)
-    else:
-        weighted_integer_mean(stack, taking_part, grid, out, scale)
+    with np.errstate(all="ignore"):  # integers too: what a slide leaves without meaning is cast
+        if stack.dtype.kind == "f":
+            _float_mean(pixels(stack), taking_part, grid, divisors, omit, out)
+        elif taking_part is None:
+            integer_mean(stack, grid, divisors, out, scale)
+        else:
+            weighted_integer_mean(stack, taking_part, grid, out, scale)
     return _like(out, values, stack.dtype)
 
 
@@ -185,7 +186,8 @@ def table_avg_pool(
     grid = Grid(rows, columns, stack.shape[2])
     divisors = Divisors.of(rows, columns, count_include_pad, divisor_override)
     out = np.empty((rows.out, columns.out, stack.shape[2]))
-    _float_mean(looked_up(stack, table), weights, grid, divisors, False, out)
+    with np.errstate(all="ignore"):
+        _float_mean(looked_up(stack, table), weights, grid, divisors, False, out)
     return out.reshape(out.shape[: array.ndim])
 
 
@@ -197,12 +199,11 @@ def _float_mean(
     omit: bool,
     out: NDArray[Any],
 ) -> None:
-    """The average of floats, weighted or not, without a warning of NumPy's."""
-    with np.errstate(all="ignore"):
-        if weights is None:
-            float_mean(every, grid, divisors, omit, out)
-        else:
-            weighted_float_mean(every, weights, grid, omit, out)
+    """The average of floats, weighted or not."""
+    if weights is None:
+        float_mean(every, grid, divisors, omit, out)
+    else:
+        weighted_float_mean(every, weights, grid, omit, out)
 
 
 def _extreme(

@@ -47,6 +47,8 @@ def always(dtype: np.dtype[Any]) -> Callable[[int], np.dtype[Any]]:
 class Scratch:
     """Buffers that are made once and used again, one for each name and type."""
 
+    make = staticmethod(np.empty)
+
     def __init__(self) -> None:
         """Begin with no buffer."""
         self._buffers: dict[tuple[str, np.dtype[Any]], NDArray[Any]] = {}
@@ -56,7 +58,7 @@ class Scratch:
         count = math.prod(shape)
         buffer = self._buffers.get((name, dtype))
         if buffer is None or buffer.size < count:
-            buffer = self._buffers[name, dtype] = np.empty(count, dtype)
+            buffer = self._buffers[name, dtype] = self.make(count, dtype)
         return buffer[:count].reshape(shape)
 
 
