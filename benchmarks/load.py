@@ -59,10 +59,10 @@ class Row(NamedTuple):
 
 
 class Watch:
-    """The memory of a process and of all that it started, sampled all the time.
+    """The memory of a process and of all that it started, read all the time.
 
     Attributes:
-        seen: for each process its resident bytes: (seconds since the start, bytes).
+        seen: for each process its most resident bytes so far: (seconds since the start, bytes).
     """
 
     def __init__(self, number: int) -> None:
@@ -87,10 +87,10 @@ class Watch:
         while not self._ended.wait(SAMPLING_SECONDS):
             now = time.monotonic() - self._began
             for number in (self._number, *descendants(self._number)):
-                with suppress(OSError, IndexError):
-                    pages = int(Path(f"/proc/{number}/statm").read_bytes().split()[1])
-                    size = pages * os.sysconf("SC_PAGE_SIZE")
-                    self.seen.setdefault(number, []).append((now, size))
+                with suppress(OSError, StopIteration):
+                    lines = Path(f"/proc/{number}/status").read_text().splitlines()
+                    most = next(line.split()[1] for line in lines if line.startswith("VmHWM:"))
+                    self.seen.setdefault(number, []).append((now, int(most) * 1024))
 
 
 def descendants(number: int) -> Iterator[int]:
@@ -171,7 +171,7 @@ def paint_small(folder: Path, count: int) -> None:
 def flat(scale: float) -> list[Row]:
     """Large pictures through two workers: each must be as small at the end as near the start."""
     width, height = LARGE
-    count = max(8, round(DECODED_BYTES * scale / (width * height * 3)))
+    count = max(16, round(DECODED_BYTES * scale / (width * height * 3)))
     with room() as folder:
         (folder / "in").mkdir()
         with Image.open(SCENE) as scene:
