@@ -1,0 +1,119 @@
+"""What the benchmarks of whole processes share: pictures, processes with their cost, versions."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Array: TypeAlias = NDArray[Any]
+ROOT: Final = Path(__file__).resolve().parent.parent
+SCENE: Final = ROOT / "sample_images" / "scene.jpg"
+POOLCLI: Final = f"{sys.executable} -m poolcli"
+MIB: Final = 1 << 20
+VERSIONS: Final = {
+    "vips": "vips --version",
+    "convert": "convert -version",
+    "mogrify": "mogrify -version",
+    "gm": "gm version",
+    "pamscale": "pamscale --version",
+    "gdal_translate": "gdal_translate --version",
+    "ffmpeg": "ffmpeg -version",
+}
+
+
+class Cost(NamedTuple):
+    """What a process took.
+
+    Attributes:
+        seconds: from its start to its end.
+        peak: the most resident bytes of it or of one process that it waited for.
+    """
+
+    seconds: float
+    peak: int
+
+
+LAUNCH: Final = """
+import os, sys, time
+began = time.perf_counter()
+process = os.posix_spawn("/bin/sh", ["/bin/sh", "-c", sys.argv[1]], os.environ)
+_, status, usage = os.wait4(process, 0)
+print(time.perf_counter() - began, usage.ru_maxrss * 1024)
+sys.exit(os.waitstatus_to_exitcode(status) != 0)
+"""
+"""Run by a small process: Linux counts what the one before exec held among a child's memory."""
+
+
+def cost(command: str, folder: Path | None = None) -> Cost:
+    """Run a shell command and wait for the end.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed, not compiled at each start
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", LAUNCH, command],
+        cwd=folder,
+        capture_output=True,
+        check=False,
+        env=variables,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{command}: {done.stderr.decode()}")
+    seconds, peak = done.stdout.split()[-2:]
+    return Cost(float(seconds), int(peak))
+
+
+def least(commands: Mapping[str, str], rounds: int, folder: Path | None = None) -> dict[str, Cost]:
+    """The least cost of each command; they take turns."""
+    found: dict[str, list[Cost]] = {title: [] for title in commands}
+    for _ in range(rounds):
+        for title, command in commands.items():
+            found[title].append(cost(command, folder))
+    return {
+        title: Cost(min(one.seconds for one in costs), min(one.peak for one in costs))
+        for title, costs in found.items()
+    }
+
+
+def version(tool: str) -> str:
+    """The first line that says a tool's version; "missing" if it isn't on the machine."""
+    if not shutil.which(tool):
+        return f"{tool}: missing"
+    done = subprocess.run(VERSIONS[tool].split(), capture_output=True, check=False)
+    lines = (done.stdout or done.stderr).decode().splitlines()
+    told = next((line for line in lines if any(sign.isdigit() for sign in line)), tool)
+    return " ".join(told.replace("Version: ", "").split()[:4])
+
+
+def machine() -> str:
+    """The processor, and the versions of Python and of what poolcli stands on."""
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    packages = ", ".join(f"{name} {_package(name)}" for name in ("numpy", "pillow"))
+    return f"{len(names)} × {names[0]}, Python {sys.version.split()[0]}, {packages}"
+
+
+def _package(name: str) -> str:
+    from importlib import metadata
+
+    return metadata.version(name)
+
+
+def photograph(width: int, height: int, seed: int = 0) -> Array:
+    """The sample scene, which is synthetic, enlarged, with the grain of a sensor: RGB."""
+    with Image.open(SCENE) as scene:
+        large = np.asarray(scene.resize((width, height), Image.Resampling.BICUBIC)).astype(np.int16)
+    grain = np.random.default_rng(seed).normal(0, 4, large.shape).astype(np.int16)
+    noisy: Array = np.clip(large + grain, 0, 255).astype(np.uint8)
+    return noisy

@@ -1,0 +1,60 @@
+"""The start of the process: `python benchmarks/startup.py [--rounds 15]`.
+
+Every row is a ratio of least times within one run: what poolcli needs to answer, divided by what
+Python needs to import the libraries that the answer can't do without.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from measure import POOLCLI, least, machine
+from PIL import Image
+
+CLICK: Final = f"{sys.executable} -c 'import click'"
+ALL: Final = f"{sys.executable} -c 'import click, numpy, PIL.Image, rich.console, rich.table'"
+ROWS: Final = (
+    ("--help", f"{POOLCLI} --help", CLICK, 1.4),
+    ("max --help", f"{POOLCLI} max --help", CLICK, 1.4),
+    ("--version", f"{POOLCLI} --version", CLICK, 1.4),
+    (
+        "completion",
+        f"COMP_WORDS='poolcli max --si' COMP_CWORD=2 _POOLCLI_COMPLETE=bash_complete {POOLCLI}",
+        CLICK,
+        1.4,
+    ),
+    ("a picture of 8 × 8", f"{POOLCLI} max --size 2 --overwrite tiny.png out.png", ALL, 1.2),
+)
+
+
+def main() -> None:
+    """Print the table; exit 1 if a promised bound is passed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    rounds = parser.parse_args().rounds
+    print(machine())
+    print(f"\n{'':20} {'ms':>6} {'imports ms':>11} {'ratio':>6}  at most")
+    over = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        Image.new("RGB", (8, 8), (200, 100, 50)).save(folder / "tiny.png")
+        for title, command, imports, bound in ROWS:
+            costs = least({"ours": command, "imports": imports}, rounds, folder)
+            mine, theirs = (costs[side].seconds for side in ("ours", "imports"))
+            passed = mine > bound * theirs
+            over += [title] * passed
+            print(
+                f"{title:20} {mine * 1e3:6.0f} {theirs * 1e3:11.0f} {mine / theirs:6.2f}  "
+                f"{bound}{'  OVER' if passed else ''}",
+                flush=True,
+            )
+    if over:
+        sys.exit(f"over the bound: {', '.join(over)}")
+
+
+if __name__ == "__main__":
+    main()
