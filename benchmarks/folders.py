@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+from measure import SCENE, at_hand
 from PIL import Image
 
-SCENE: Final = Path(__file__).parent.parent / "sample_images" / "scene.jpg"
 COUNTS: Final = {"jpg": 200, "png": 70}
 EXTENT: Final = (1160, 870)
 Command = Callable[[Path, Path], str]
@@ -119,7 +119,7 @@ def compare(folder: Path, suffix: str, rounds: int) -> list[str]:
     """Print the table of one format; the promised bounds that were passed."""
     source, target = folder / suffix, folder / "out"
     commands = {"poolcli -j 2": ours(source, target, 2), "poolcli -j 1": ours(source, target, 1)}
-    found = [peer for peer in PEERS if shutil.which(peer.tool)]
+    found = [peer for peer in PEERS if at_hand(peer.tool)]
     commands |= {peer.title: peer.command(source, target) for peer in found}
     result = medians(commands, target, rounds)
     print(f"\n{COUNTS[suffix]} × {suffix}")
@@ -156,7 +156,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
-    missing = [peer.tool for peer in PEERS if not shutil.which(peer.tool)]
+    missing = [peer.tool for peer in PEERS if not at_hand(peer.tool)]
     print(f"missing here: {', '.join(missing) or 'nothing'}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

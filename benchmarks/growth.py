@@ -158,7 +158,8 @@ def of_plans(folder: Path, quick: bool) -> tuple[Series, list[str]]:
 def told(series: Series) -> Iterator[str]:
     """The lines of a table: also what one unit more costs, from each point to the next."""
     yield f"\n{series.title}"
-    yield f"  {series.unit:>10} {'seconds':>9} {'MB':>8} {'ms a unit more':>15} {'KB a unit more':>15}"
+    heads = f"{'seconds':>9} {'MB':>8} {'ms a unit more':>15} {'KB a unit more':>15}"
+    yield f"  {series.unit:>10} {heads}"
     last = None
     for point in series.points:
         more = ""

@@ -96,6 +96,11 @@ def version(tool: str) -> str:
     return " ".join(told.replace("Version: ", "").split()[:4])
 
 
+def at_hand(tool: str) -> bool:
+    """Whether a tool is on the machine; other programs are called ``convert`` too."""
+    return shutil.which(tool) is not None and (tool != "convert" or "ImageMagick" in version(tool))
+
+
 def machine() -> str:
     """The processor, and the versions of Python and of what poolcli stands on."""
     lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()

@@ -7,7 +7,6 @@ settings, in turn; prints the least seconds, the bytes written, and ours divided
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
-from measure import POOLCLI, Array, Cost, least, machine, photograph, version
+from measure import POOLCLI, Array, Cost, at_hand, least, machine, photograph, version
 from PIL import Image
 
 WIDTH, HEIGHT = 4000, 3000
@@ -130,7 +129,7 @@ def written(folder: Path, suffix: str) -> tuple[Array, int]:
 
 def compare(job: Job, folder: Path, rounds: int) -> list[str]:
     """Print the table of one job; the promised bounds that were passed."""
-    found = [peer for peer in job.peers if shutil.which(peer.tool)]
+    found = [peer for peer in job.peers if at_hand(peer.tool)]
     mine = f"{POOLCLI} {job.ours} --overwrite -q in.{job.suffix} out.{job.suffix}"
     commands = {"poolcli": mine} | {peer.title: peer.command for peer in found}
     sizes: dict[str, int] = {}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
+import subprocess
 import zlib
 from collections.abc import Sequence
 from io import BytesIO
@@ -236,3 +238,12 @@ def bmp(rows: Sequence[bytes], width: int, bits: int, masks: Sequence[int] = ())
 def numbers(order: str, *values: float) -> bytes:
     """Packed numbers: the order and type code as in `struct`, then the values."""
     return struct.pack(f"{order[0]}{len(values)}{order[1:]}", *values)
+
+
+def imagemagick(name: str) -> str:
+    """The path of one of ImageMagick's programs, or nothing: others bear the same names."""
+    path = shutil.which(name)
+    if path is None:
+        return ""
+    done = subprocess.run([path, "-version"], capture_output=True, check=False)
+    return path if done.stdout.startswith(b"Version: ImageMagick") else ""

@@ -32,6 +32,7 @@ from tests.pictures import (
     decoded,
     encoded,
     identified,
+    imagemagick,
     noise,
     noisy,
     numbers,
@@ -44,7 +45,7 @@ from tests.pictures import (
     tiff,
 )
 
-CONVERT = shutil.which("convert") or ""
+CONVERT = imagemagick("convert")
 VIPS = shutil.which("vips") or ""
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 DEEP_MODES = ("LA;16", "RGB;16", "RGBA;16")

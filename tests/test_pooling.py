@@ -532,11 +532,11 @@ def test_a_window_full_of_the_same_extreme_value_gives_it(
         assert same(avg_pool(array, side, 1, weights=ones * np.uint8(255)), wanted)
 
 
-@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"])
+@pytest.mark.parametrize("dtype", [*INTEGERS, *FLOATS])
 @pytest.mark.parametrize("side", [2, 3, 17, 40])
 @pytest.mark.parametrize("stride", [1, 3])
 def test_whatever_scratch_memory_held_before_nothing_is_warned_of(
-    monkeypatch: pytest.MonkeyPatch, dtype: str, side: int, stride: int
+    monkeypatch: pytest.MonkeyPatch, dtype: np.dtype[Any], side: int, stride: int
 ) -> None:
     def poisoned(count: int, of: np.dtype[Any]) -> NDArray[Any]:
         made: NDArray[Any] = np.full(count, np.nan if of.kind == "f" else 1, of)
@@ -546,7 +546,7 @@ def test_whatever_scratch_memory_held_before_nothing_is_warned_of(
     weights = np.ones(array.shape[:2], np.uint8)
     wanted = [pool(array, side, stride) for pool in POOLS.values()]
     weighted = avg_pool(array, side, stride, weights=weights)
-    monkeypatch.setattr("poolcli.pooling.kernels.Scratch.make", staticmethod(poisoned))
+    monkeypatch.setattr("poolcli.pooling.kernels.new", poisoned)
 
     for pool, result in zip(POOLS.values(), wanted, strict=True):
         assert same(pool(array, side, stride), result)

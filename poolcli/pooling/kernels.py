@@ -44,10 +44,13 @@ def always(dtype: np.dtype[Any]) -> Callable[[int], np.dtype[Any]]:
     return lambda _: dtype
 
 
+def new(count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Memory that holds whatever it held before."""
+    return np.empty(count, dtype)
+
+
 class Scratch:
     """Buffers that are made once and used again, one for each name and type."""
-
-    make = staticmethod(np.empty)
 
     def __init__(self) -> None:
         """Begin with no buffer."""
@@ -58,7 +61,7 @@ class Scratch:
         count = math.prod(shape)
         buffer = self._buffers.get((name, dtype))
         if buffer is None or buffer.size < count:
-            buffer = self._buffers[name, dtype] = self.make(count, dtype)
+            buffer = self._buffers[name, dtype] = new(count, dtype)
         return buffer[:count].reshape(shape)
 
 
