@@ -403,7 +403,7 @@ def check_call(rng: Random) -> tuple[bool, str]:
     title = f"{method} of {array.shape} {array.dtype.str}, {geometry}, {options}, tiles of {budget}"
     fits = all(line.fits for line in oracle.lines(array.shape, **geometry))
     try:
-        with mock.patch.object(tiles, "TILE_BYTES", budget):
+        with mock.patch.multiple(tiles, TILE_BYTES=budget, SHARED_BYTES=budget, BAND_BYTES=budget):
             got = getattr(poolcli, f"{method}_pool")(array, **geometry, **options)
     except poolcli.PoolError as refusal:
         return fits, f"{title}: refused, {refusal}" if fits else ""

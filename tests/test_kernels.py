@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from poolcli.pooling.kernels import Reduction, Scratch, pick, rounded_quotient, slide, steps
+from poolcli.pooling.kernels import Reduction, Scratch, pick, rounded_quotient, share, slide, steps
 
 Array = NDArray[Any]
 
@@ -69,32 +69,30 @@ def test_the_way_is_as_short_as_promised() -> None:
 
 
 @st.composite
-def slides(draw: st.DrawFn) -> tuple[Array, int, int, int]:
-    """A block, taps, shift and axis, with at least one run in the block."""
+def slides(draw: st.DrawFn) -> tuple[Array, int, int]:
+    """A block, taps and shift, with at least one run in each row of the block."""
     rng = np.random.default_rng(draw(SEEDS))
-    taps, shift, axis = draw(st.integers(1, 20)), draw(st.integers(1, 5)), draw(st.integers(0, 1))
+    taps, shift = draw(st.integers(1, 20)), draw(st.integers(1, 5))
     along = (taps - 1) * shift + 1 + draw(st.integers(0, 9))
-    shape = (along, draw(st.integers(1, 5)))
-    block = rng.integers(0, 256, shape if axis == 0 else shape[::-1], np.uint8)
-    return block, taps, shift, axis
+    return rng.integers(0, 256, (draw(st.integers(1, 5)), along), np.uint8), taps, shift
 
 
 @settings(deadline=None)
 @given(slides(), st.sampled_from([SUM, WHOLE_SUM]))
 def test_a_sliding_sum_is_the_sum_of_shifted_slices(
-    slid: tuple[Array, int, int, int], reduction: Reduction
+    slid: tuple[Array, int, int], reduction: Reduction
 ) -> None:
-    block, taps, shift, axis = slid
-    wanted = runs(block, taps, shift, axis).sum(axis=-1)
-    got = slide(block, reduction, taps, shift, axis, Scratch())
-    assert np.array_equal(got[: len(wanted), : wanted.shape[1]], wanted)
+    block, taps, shift = slid
+    wanted = runs(block, taps, shift).sum(axis=-1)
+    got = slide(block, reduction, taps, shift, Scratch())
+    assert np.array_equal(got[:, : wanted.shape[1]], wanted)
     assert got.shape == block.shape
     assert got.dtype == narrowest(taps)
 
 
 def test_a_slide_over_what_already_holds_taps_makes_room_for_them() -> None:
     block = np.full((1, 4), 4 * 255, np.uint16)  # sums of four
-    got = slide(block, SUM, 3, 1, 1, Scratch(), held=4)
+    got = slide(block, SUM, 3, 1, Scratch(), held=4)
     assert got[:, :2].tolist() == [[12 * 255] * 2]
     assert got.dtype == narrowest(12)
 
@@ -102,41 +100,38 @@ def test_a_slide_over_what_already_holds_taps_makes_room_for_them() -> None:
 @settings(deadline=None)
 @given(slides())
 def test_a_sliding_maximum_is_the_maximum_of_shifted_slices(
-    slid: tuple[Array, int, int, int],
+    slid: tuple[Array, int, int],
 ) -> None:
-    block, taps, shift, axis = slid
-    wanted = runs(block, taps, shift, axis).max(axis=-1)
-    got = slide(block, MAX, taps, shift, axis, Scratch())
-    assert np.array_equal(got[: len(wanted), : wanted.shape[1]], wanted)
+    block, taps, shift = slid
+    wanted = runs(block, taps, shift).max(axis=-1)
+    got = slide(block, MAX, taps, shift, Scratch())
+    assert np.array_equal(got[:, : wanted.shape[1]], wanted)
     assert got.dtype == block.dtype
 
 
-def runs(block: Array, taps: int, shift: int, axis: int) -> Array:
+def runs(block: Array, taps: int, shift: int) -> Array:
     """Every run of taps, by NumPy's own view."""
     span = (taps - 1) * shift + 1
-    whole: Array = np.lib.stride_tricks.sliding_window_view(block, span, axis)
+    whole: Array = np.lib.stride_tricks.sliding_window_view(block, span, 1)
     return whole[..., ::shift]
 
 
 @pytest.mark.parametrize("reduction", [SUM, WHOLE_SUM, MAX])
-@pytest.mark.parametrize("axis", [0, 1])
-def test_sliding_leaves_the_block_as_it_was(reduction: Reduction, axis: int) -> None:
+def test_sliding_leaves_the_block_as_it_was(reduction: Reduction) -> None:
     block = np.arange(120, dtype=np.uint8).reshape(10, 12)
     before = block.copy()
-    slid = slide(block, reduction, 7, 1, axis, Scratch())
+    slid = slide(block, reduction, 7, 1, Scratch())
     assert np.array_equal(block, before)
     assert not np.shares_memory(slid, block)
 
 
 @pytest.mark.parametrize("taps", [1, 2, 5])
-@pytest.mark.parametrize("axis", [0, 1])
-def test_a_slide_fills_the_array_it_is_given_and_no_more(taps: int, axis: int) -> None:
-    shape = (9, 4) if axis == 0 else (4, 9)
-    block = np.random.default_rng(taps).integers(0, 256, shape, np.uint8)
+def test_a_slide_fills_the_array_it_is_given_and_no_more(taps: int) -> None:
+    block = np.random.default_rng(taps).integers(0, 256, (4, 9), np.uint8)
     frame = np.full((6, 6), 7, narrowest(taps))
-    wanted = runs(block, taps, 1, axis).sum(axis=-1)[:4, :4]
+    wanted = runs(block, taps, 1).sum(axis=-1)[:, :4]
     out = frame[1:5, 1:5]
-    assert slide(block, WHOLE_SUM, taps, 1, axis, Scratch(), out=out) is out
+    assert slide(block, WHOLE_SUM, taps, 1, Scratch(), out=out) is out
     assert np.array_equal(out, wanted)
     out[...] = 7
     assert (frame == 7).all()
@@ -144,7 +139,53 @@ def test_a_slide_fills_the_array_it_is_given_and_no_more(taps: int, axis: int) -
 
 def test_a_slide_of_one_tap_is_the_block_itself() -> None:
     block = np.zeros((2, 3), np.uint8)
-    assert slide(block, SUM, 1, 5, 1, Scratch()) is block
+    assert slide(block, SUM, 1, 5, Scratch()) is block
+
+
+# share
+
+
+@settings(deadline=None)
+@given(st.integers(2, 20), st.integers(1, 70), st.integers(1, 4), SEEDS)
+def test_shared_rows_give_what_each_window_gives_alone(
+    taps: int, windows: int, columns: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    block = rng.integers(0, 256, (windows + taps - 1, columns)).astype(np.int64)
+    before, frame = block.copy(), np.full((windows + 2, columns), -1)
+    for ufunc in (np.maximum, np.minimum, np.add):
+        share(block, ufunc, taps, frame[1:-1], Scratch())
+        wanted = [ufunc.reduce(block[top : top + taps]) for top in range(windows)]
+        assert np.array_equal(frame[1:-1], wanted)
+        assert np.array_equal(block, before)
+        assert (frame[[0, -1]] == -1).all()
+
+
+def test_what_one_shared_row_holds_spoils_no_window_without_it() -> None:
+    block = np.ones((40, 3), np.float64)
+    block[20], block[30] = np.nan, 1e300
+    out = np.empty((36, 3))
+    share(block, np.add, 5, out, Scratch())
+    lost = np.flatnonzero(np.isnan(out).any(axis=1))
+    assert lost.tolist() == [16, 17, 18, 19, 20]
+    assert (out[:16] == 5).all()
+    assert (out[31:] == 5).all()
+
+
+@pytest.mark.parametrize("taps", [7, 31, 101])
+def test_sharing_takes_three_operations_a_row(taps: int) -> None:
+    rows = 0
+
+    def counted(first: Array, second: Array, out: Array) -> None:
+        nonlocal rows
+        rows += len(out)
+        np.add(first, second, out=out)
+
+    windows = 4 * taps
+    out = np.empty((windows, 1))
+    share(np.ones((windows + taps - 1, 1)), counted, taps, out, Scratch())  # type: ignore[arg-type]
+    assert (out == taps).all()
+    assert rows < 3 * windows
 
 
 # pick

@@ -78,8 +78,8 @@ LAYOUTS: list[Callable[[Array], Array]] = [
     planes_first,
     unaligned,
 ]
-BUDGETS = [(1, 1), (64, 1), (300, 2000), (tiles.TILE_BYTES, tiles.OVERLAP_BYTES)]
-"""Bytes of a tile and of a tile that shares rows: down to a row, or a window, at a time."""
+BUDGETS = [(1, 1), (64, 1), (300, 2000), (2000, 300), (tiles.TILE_BYTES, tiles.BAND_BYTES)]
+"""Bytes of a tile and of a band: down to a row, or a window, at a time."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ class Call:
     def run(self) -> Array:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(tiles, "TILE_BYTES", self.budget[0])
-            patch.setattr(tiles, "OVERLAP_BYTES", self.budget[1])
+            patch.setattr(tiles, "SHARED_BYTES", self.budget[0])
+            patch.setattr(tiles, "BAND_BYTES", self.budget[1])
             return POOLS[self.method](self.array, **self.geometry, **self.options)
 
     def wanted(self) -> oracle.Pooled:

@@ -101,12 +101,11 @@ def slide(
     reduction: Reduction,
     taps: int,
     shift: int,
-    axis: int,
     scratch: Scratch,
     held: int = 1,
     out: Block | None = None,
 ) -> Block:
-    """Reduce every run of ``taps`` elements that lie ``shift`` apart, at stride 1.
+    """Reduce every run of ``taps`` elements of a row that lie ``shift`` apart, at stride 1.
 
     Cost: one pass over the block a step (see `steps`), so it grows with log taps; each in the
     narrowest type that holds its results. Two buffers take turns, since NumPy copies an operand
@@ -116,16 +115,14 @@ def slide(
         block: what is reduced; each element already holds ``held`` taps.
         reduction: how.
         taps: elements of a run.
-        shift: from one element of a run to the next, along the axis.
-        axis: 0 or 1.
+        shift: from one element of a run to the next.
         scratch: where results are made.
         held: see ``block``.
-        out: where the result goes: as large as the block across the axis, and along it as much
-            as is wanted.
+        out: where the result goes: of as many rows as the block, and as long as is wanted.
 
     Returns:
-        ``out``, or a block like ``block`` whose last (taps - 1)·shift elements along the axis
-        have no meaning: each element is the reduction of the run that begins there.
+        ``out``, or a block like ``block`` whose rows' last (taps - 1)·shift elements have no
+        meaning: each element is the reduction of the run that begins there.
     """
     first, current, current_taps = block, block, 1
     names, way = ["slide a", "slide b"], steps(taps, reduction.idempotent, reduction.invertible)
@@ -138,20 +135,61 @@ def slide(
         target = out if number == len(way) else None
         if target is None:
             target = scratch.take(names[0], block.shape, dtype)
-        length = min(target.shape[axis], block.shape[axis] - (current_taps - 1) * shift)
-        here, there = slice(length), slice(by * shift, by * shift + length)
+        length = min(target.shape[1], block.shape[1] - (current_taps - 1) * shift)
         other = current if act == "double" else first
         ufunc = np.subtract if act == "subtract" else reduction.ufunc
-        if axis == 0:
-            ufunc(current[here], other[there], out=target[here])
-        else:
-            ufunc(current[:, here], other[:, there], out=target[:, here])
+        there = slice(by * shift, by * shift + length)
+        ufunc(current[:, :length], other[:, there], out=target[:, :length])
         current = target
         names.reverse()
     if out is None or current is out:
         return current
-    np.copyto(out, current[: out.shape[0], : out.shape[1]], casting="unsafe")
+    np.copyto(out, current[:, : out.shape[1]], casting="unsafe")
     return out
+
+
+def share(block: Block, ufunc: np.ufunc, taps: int, out: Block, scratch: Scratch) -> None:
+    """Fill each row of ``out`` with the reduction of the ``taps`` rows of a block from there on.
+
+    Up to ``taps`` windows in a row have rows in common. From these, each window is what was
+    gathered on the way up to its first row, and what is gathered on the way down to its last
+    (van Herk, 1992; Gil and Werman, 1993). Several such groups are worked on at a time.
+
+    Cost: three operations for each row, however many taps: nothing is taken away again, so it
+    does for sums of floats as well.
+
+    Args:
+        block: as many rows as ``out`` and taps - 1 more, of the same type.
+        ufunc: an associative operation.
+        taps: rows of a window, at least 2.
+        out: the rows of the result.
+        scratch: for one row of each group.
+    """
+    each = min(taps, len(out))
+    groups = len(out) // each
+    whole = groups * each
+
+    def read(offset: int) -> Block:
+        return block[offset : offset + whole : each]
+
+    def kept(offset: int) -> Block:
+        return out[offset:whole:each]
+
+    last = kept(each - 1)
+    np.copyto(last, read(each - 1))
+    for offset in range(each, taps):
+        ufunc(last, read(offset), out=last)
+    for offset in reversed(range(each - 1)):
+        ufunc(kept(offset + 1), read(offset), out=kept(offset))
+    below = scratch.take("below", last.shape, out.dtype)
+    for offset in range(1, each):
+        if offset == 1:
+            np.copyto(below, read(taps))
+        else:
+            ufunc(below, read(taps + offset - 1), out=below)
+        ufunc(kept(offset), below, out=kept(offset))
+    if whole < len(out):
+        share(block[whole:], ufunc, taps, out[whole:], scratch)
 
 
 def widened(block: Block, dtype: np.dtype[Any], name: str, scratch: Scratch) -> Block:

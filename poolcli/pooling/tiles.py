@@ -6,12 +6,13 @@ Rows are reduced first, whole rows at a time; then columns, on the few rows that
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import isqrt
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from poolcli.pooling.kernels import Block, Reduction, Scratch, pick, slide
+from poolcli.pooling.kernels import Block, Reduction, Scratch, pick, share, slide, widened
 from poolcli.window import Axis
 
 Term: TypeAlias = Callable[[slice, slice], Block]
@@ -20,14 +21,14 @@ Term: TypeAlias = Callable[[slice, slice], Block]
 TILE_BYTES = 1 << 21
 """Bytes of one tile between the rows' reduction and the columns'; tests lower it."""
 
+SHARED_BYTES = 1 << 22
+"""What a tile may grow to, so that it is as high as a window whose rows are shared."""
+
 BAND_BYTES = 1 << 20
-"""Bytes of one of the few blocks that a slide goes through again and again."""
+"""Bytes of one of the few blocks that are gone through again and again."""
 
 ALIGNED: Final = 8
 """Elements that the rows of a block come in, so that each begins at a whole word."""
-
-OVERLAP_BYTES = 1 << 23
-"""The most that a tile may grow to, so that large windows share their rows."""
 
 
 class Tile(NamedTuple):
@@ -96,22 +97,28 @@ class Grid:
         return Grid(self.rows, self.columns, channels)
 
     @property
-    def slides(self) -> bool:
-        """Whether rows overlap so much that doubling beats folding tap by tap."""
-        size, stride = self.rows.size, self.rows.stride
-        return size - 1 > stride * ((size - 1).bit_length() + 1)
+    def shares(self) -> bool:
+        """Whether windows have so many rows in common that `share` beats folding tap by tap."""
+        return self.rows.size > 4 * self.rows.stride + 1
 
     def tiles(self, itemsize: int) -> Iterator[Tile]:
-        """Cut the result into tiles that hold about `TILE_BYTES` of ``itemsize`` elements."""
+        """Cut the result into tiles that hold about `TILE_BYTES` of ``itemsize`` elements.
+
+        They are as wide as the result; where rows are shared they are made as high as a window,
+        first larger and then narrower, lest most rows be read for two tiles.
+        """
         rows, columns = self.rows, self.columns
         pixel = itemsize * self.channels
-        fitting = (TILE_BYTES // pixel - columns.span) // columns.stride + 1
-        width = min(columns.out, max(1, fitting, -(-columns.span // columns.stride)))
-        row_bytes = ((width - 1) * columns.stride + columns.span) * pixel
-        height = max(1, TILE_BYTES // row_bytes)
-        if self.slides:
-            shared = min(rows.span // rows.stride, OVERLAP_BYTES // row_bytes)
-            height = max(height, shared)
+        whole = (columns.out - 1) * columns.stride + columns.span
+        high = rows.size // rows.stride if self.shares else 0
+        pixels = max(TILE_BYTES, min(high * whole * pixel, SHARED_BYTES)) // pixel
+        high = max(1, min(high, isqrt(pixels)))
+        fitting = (pixels // high - columns.span) // columns.stride + 1
+        widest = min(columns.out, max(1, fitting, -(-columns.span // columns.stride)))
+        width = -(-columns.out // -(-columns.out // widest))  # all about the same
+        height = max(1, pixels // ((width - 1) * columns.stride + columns.span))
+        if self.shares and height > rows.size:
+            height -= height % rows.size  # whole groups
         for top in range(0, rows.out, height):
             for left in range(0, columns.out, width):
                 yield Tile(
@@ -127,7 +134,7 @@ class Grid:
     def bands(self, tile: Tile, term: Term, reduction: Reduction) -> Iterator[tuple[slice, Block]]:
         """Reduce the rows of a tile's windows: (which of its rows, what is left of them).
 
-        Cost: see `_fold_rows` and `_slide_rows`.
+        Cost: see `_fold_rows` and `_share_rows`.
         """
         columns, channels = self.columns, self.channels
         left = columns.start(tile.columns.start)
@@ -139,10 +146,10 @@ class Grid:
         body = slice((seen.start - left) * channels, (seen.stop - left) * channels)
         block[:, : body.start] = reduction.neutral
         block[:, body.stop :] = reduction.neutral
-        reduce_rows = self._slide_rows if self.slides else self._fold_rows
+        reduce_rows = self._share_rows if self.shares else self._fold_rows
         reduce_rows(tile.rows, seen, term, reduction, block[:, body])
         itemsize = reduction.dtype(self.rows.size * columns.size).itemsize
-        height = max(1, BAND_BYTES // (shape[1] * itemsize)) if self.slides else len(block)
+        height = max(1, BAND_BYTES // (shape[1] * itemsize)) if self.shares else len(block)
         for top in range(0, len(block), height):
             rows = slice(top, min(top + height, len(block)))
             yield rows, block[rows]
@@ -152,27 +159,61 @@ class Grid:
         columns, channels, held = self.columns, self.channels, self.rows.size
         shift = columns.dilation * channels
         flat = out.reshape(len(out), -1) if columns.stride == 1 else None
-        slid = slide(block, reduction, columns.size, shift, 1, self.scratch, held, flat)
+        slid = slide(block, reduction, columns.size, shift, self.scratch, held, flat)
         if flat is None:
             pick(slid, columns.stride, channels, out)
 
     def _fold_rows(
         self, windows: slice, columns: slice, term: Term, reduction: Reduction, out: Block
     ) -> None:
-        """Combine the rows tap by tap: size - 1 operations for each row of the result."""
+        """Combine the rows tap by tap: size - 1 operations for each row of the result.
+
+        What a sum reads is first widened, once for all taps that read it: `numpy.add` would cast
+        each operand in pieces, at twice the cost.
+        """
+        rows = self.rows
+        if reduction.idempotent or rows.size < max(2, rows.stride):  # no row is read twice
+            self._fold(windows, lambda read: term(read, columns), reduction, out)
+            return
+        for part, target in self._strips(columns, out, rows.span, BAND_BYTES):
+            step = max(1, (BAND_BYTES // target[:1].nbytes - rows.span) // rows.stride + 1)
+            for first in range(windows.start, windows.stop, step):
+                some = slice(first, min(first + step, windows.stop))
+                seen, _ = self._read(some)
+                block = widened(term(seen, part), out.dtype, "wide", self.scratch)
+                below = target[first - windows.start :]
+                self._fold(some, _rows_of(block, seen.start), reduction, below)
+
+    def _strips(
+        self, columns: slice, out: Block, height: int, most: int
+    ) -> Iterator[tuple[slice, Block]]:
+        """Cut columns so that ``height`` rows hold at most so much: (columns, their ``out``)."""
+        count = columns.stop - columns.start
+        widest = max(1, most // (height * out.itemsize * self.channels))
+        strip = -(-count // -(-count // widest))  # all about the same
+        for left in range(columns.start, columns.stop, strip):
+            part = slice(left, min(left + strip, columns.stop))
+            start, stop = ((at - columns.start) * self.channels for at in (part.start, part.stop))
+            yield part, out[:, start:stop]
+
+    def _fold(
+        self, windows: slice, read: Callable[[slice], Block], reduction: Reduction, out: Block
+    ) -> None:
+        """Combine, tap by tap, what is read of each row of the picture."""
         rows, ufunc = self.rows, reduction.ufunc
+        out = out[: windows.stop - windows.start]
         taps = iter(range(rows.size))
         inside = rows.inside
         if windows.start >= inside.start and windows.stop <= inside.stop and rows.size > 1:
-            first, second = (term(self._tapped(windows, next(taps))[1], columns) for _ in range(2))
+            first, second = (read(self._tapped(windows, next(taps))[1]) for _ in range(2))
             ufunc(first, second, out=out, dtype=out.dtype)
         else:
             out[...] = reduction.neutral
         for tap in taps:
-            windows_inside, read = self._tapped(windows, tap)
+            windows_inside, rows_read = self._tapped(windows, tap)
             target = out[windows_inside]
             if len(target):
-                ufunc(target, term(read, columns), out=target, dtype=out.dtype)
+                ufunc(target, read(rows_read), out=target, dtype=out.dtype)
 
     def _tapped(self, windows: slice, tap: int) -> tuple[slice, slice]:
         """Which of the windows have ``tap`` on a row of the picture, and which rows these are."""
@@ -188,27 +229,41 @@ class Grid:
         stop = first + (count - 1) * rows.stride + 1 if count else first
         return slice(skipped, skipped + count), slice(first, stop, rows.stride)
 
-    def _slide_rows(
+    def _read(self, windows: slice) -> tuple[slice, slice]:
+        """The rows of the picture that windows span, and where these would be without its edges."""
+        rows = self.rows
+        spanned = slice(rows.start(windows.start), rows.start(windows.stop - 1) + rows.span)
+        return slice(max(spanned.start, 0), min(spanned.stop, rows.extent)), spanned
+
+    def _share_rows(
         self, windows: slice, columns: slice, term: Term, reduction: Reduction, out: Block
     ) -> None:
-        """Combine rows by doubling (see `slide`), in strips of columns that fit the scratch."""
-        rows, channels = self.rows, self.channels
-        top = rows.start(windows.start)
-        bottom = rows.start(windows.stop - 1) + rows.span
-        seen = slice(max(top, 0), min(bottom, rows.extent))
-        strip = max(1, BAND_BYTES // ((bottom - top) * out.itemsize * channels))
-        for left in range(columns.start, columns.stop, strip):
-            part = slice(left, min(left + strip, columns.stop))
-            block = term(seen, part)
-            if (seen.start, seen.stop) != (top, bottom):
-                padded = self.scratch.take("padded", (bottom - top, block.shape[1]), block.dtype)
-                padded[: seen.start - top] = reduction.neutral
-                padded[seen.start - top : seen.stop - top] = block
-                padded[seen.stop - top :] = reduction.neutral
+        """Combine what windows have in common once (see `share`), in strips of columns.
+
+        It is done at stride 1, for each phase of the dilation by itself.
+        """
+        rows, dtype = self.rows, out.dtype
+        seen, spanned = self._read(windows)
+        height = spanned.stop - spanned.start
+        for part, target in self._strips(columns, out, height, SHARED_BYTES * 5 // 4):
+            block = widened(term(seen, part), dtype, "wide", self.scratch)
+            if seen != spanned:
+                padded = self.scratch.take("padded", (height, block.shape[1]), dtype)
+                padded[: seen.start - spanned.start] = reduction.neutral
+                padded[seen.start - spanned.start : seen.stop - spanned.start] = block
+                padded[seen.stop - spanned.start :] = reduction.neutral
                 block = padded
-            start = (part.start - columns.start) * channels
-            target = out[:, start : start + block.shape[1]]
-            direct = target if rows.stride == 1 else None
-            slid = slide(block, reduction, rows.size, rows.dilation, 0, self.scratch, out=direct)
-            if direct is None:
-                target[...] = slid[:: rows.stride][: len(out)]
+            every = target
+            if rows.stride > 1:
+                shape = height - rows.span + 1, block.shape[1]
+                every = self.scratch.take("every", shape, dtype)
+            for phase in range(min(rows.dilation, len(every))):
+                apart = slice(phase, None, rows.dilation)
+                share(block[apart], reduction.ufunc, rows.size, every[apart], self.scratch)
+            if rows.stride > 1:
+                target[...] = every[:: rows.stride]
+
+
+def _rows_of(block: Block, top: int) -> Callable[[slice], Block]:
+    """What a block that begins at a row of the picture holds of some of its rows."""
+    return lambda rows: block[rows.start - top : max(rows.stop - top, 0) : rows.step]
