@@ -25,7 +25,7 @@ SHARED_BYTES = 1 << 22
 """What a tile may grow to, so that it is as high as a window whose rows are shared."""
 
 BAND_BYTES = 1 << 20
-"""Bytes of one of the few blocks that are gone through again and again."""
+"""Bytes of what a slide goes through again and again."""
 
 ALIGNED: Final = 8
 """Elements that the rows of a block come in, so that each begins at a whole word."""
@@ -111,12 +111,13 @@ class Grid:
         pixel = itemsize * self.channels
         whole = (columns.out - 1) * columns.stride + columns.span
         high = rows.size // rows.stride if self.shares else 0
-        pixels = max(TILE_BYTES, min(high * whole * pixel, SHARED_BYTES)) // pixel
-        high = max(1, min(high, isqrt(pixels)))
-        fitting = (pixels // high - columns.span) // columns.stride + 1
+        room = max(TILE_BYTES, min(high * whole * pixel, SHARED_BYTES)) // pixel
+        high = max(1, min(high, isqrt(room)))
+        fitting = (room // high - columns.span) // columns.stride + 1
         widest = min(columns.out, max(1, fitting, -(-columns.span // columns.stride)))
         width = -(-columns.out // -(-columns.out // widest))  # all about the same
-        height = max(1, pixels // ((width - 1) * columns.stride + columns.span))
+        row = _aligned(((width - 1) * columns.stride + columns.span) * self.channels)
+        height = max(1, room * self.channels // row)
         if self.shares and height > rows.size:
             height -= height % rows.size  # whole groups
         for top in range(0, rows.out, height):
@@ -141,7 +142,7 @@ class Grid:
         right = columns.start(tile.columns.stop - 1) + columns.span
         seen = slice(max(left, 0), min(right, columns.extent))
         width = max(right - left, tile.shape[1] * columns.stride) * channels
-        shape = tile.shape[0], -(-width // ALIGNED) * ALIGNED
+        shape = tile.shape[0], _aligned(width)
         block = self.scratch.take("rows", shape, reduction.dtype(self.rows.size))
         body = slice((seen.start - left) * channels, (seen.stop - left) * channels)
         block[:, : body.start] = reduction.neutral
@@ -175,8 +176,8 @@ class Grid:
         if reduction.idempotent or rows.size < max(2, rows.stride):  # no row is read twice
             self._fold(windows, lambda read: term(read, columns), reduction, out)
             return
-        for part, target in self._strips(columns, out, rows.span, BAND_BYTES):
-            step = max(1, (BAND_BYTES // target[:1].nbytes - rows.span) // rows.stride + 1)
+        for part, target in self._strips(columns, out, rows.span, TILE_BYTES):
+            step = max(1, (TILE_BYTES // target[:1].nbytes - rows.span) // rows.stride + 1)
             for first in range(windows.start, windows.stop, step):
                 some = slice(first, min(first + step, windows.stop))
                 seen, _ = self._read(some)
@@ -262,6 +263,11 @@ class Grid:
                 share(block[apart], reduction.ufunc, rows.size, every[apart], self.scratch)
             if rows.stride > 1:
                 target[...] = every[:: rows.stride]
+
+
+def _aligned(elements: int) -> int:
+    """As many elements as a row of a block has for so many that are wanted."""
+    return -(-elements // ALIGNED) * ALIGNED
 
 
 def _rows_of(block: Block, top: int) -> Callable[[slice], Block]:
