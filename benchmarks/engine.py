@@ -26,7 +26,7 @@ from poolcli.codec import Picture
 Array: TypeAlias = NDArray[Any]
 Call: TypeAlias = Callable[[], Array]
 
-MOST_ROUNDS: Final = 9
+MOST_ROUNDS: Final = 50
 LEAST_ROUNDS: Final = 3
 SECONDS: Final = 1.5
 CHANNELS: Final = {1: "grey", 3: "RGB", 4: "RGBA"}

@@ -21,6 +21,7 @@ POOLCLI: Final = f"{sys.executable} -m poolcli"
 MIB: Final = 1 << 20
 VERSIONS: Final = {
     "vips": "vips --version",
+    "vipsthumbnail": "vipsthumbnail --version",
     "convert": "convert -version",
     "mogrify": "mogrify -version",
     "gm": "gm version",
@@ -90,6 +91,8 @@ def version(tool: str) -> str:
     """The first line that says a tool's version; "missing" if it isn't on the machine."""
     if not shutil.which(tool):
         return f"{tool}: missing"
+    if tool not in VERSIONS:
+        return tool
     done = subprocess.run(VERSIONS[tool].split(), capture_output=True, check=False)
     lines = (done.stdout or done.stderr).decode().splitlines()
     told = next((line for line in lines if any(sign.isdigit() for sign in line)), tool)

@@ -1,0 +1,84 @@
+"""What bounds the engine: `python benchmarks/instructions.py`, with valgrind on the machine.
+
+Counts the instructions of a call with callgrind, from the difference of many calls and one, and
+divides by the values of the input: seconds differ from machine to machine and minute to minute,
+these don't.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from engine import Work
+from measure import ROOT, at_hand
+
+WORKS: Final = (
+    Work("max", 2, 2),
+    Work("max", 2, 2, 4),
+    Work("max", 31, 1),
+    Work("avg", 2, 2),
+    Work("avg", 4, 4),
+    Work("avg", 31, 1, 1),
+    Work("avg", 2, 2, 3, "float32"),
+)
+MEGAPIXELS: Final = 1.0
+CALLS: Final = 20
+PEERS: Final = {"max": "OpenCV dilate", "avg": "OpenCV INTER_AREA", "slide": "OpenCV blur"}
+CALL: Final = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from engine import PEERS, Work, ours, picture
+work = Work(sys.argv[2], *map(int, sys.argv[3:6]), sys.argv[6])
+array = picture({megapixels}, work.channels, work.dtype)
+call = ours(work, array) if sys.argv[7] == "ours" else PEERS[sys.argv[7]][0](work, array)
+call()
+for _ in range(int(sys.argv[8])):
+    call()
+"""
+
+
+def counted(work: Work, side: str, calls: int) -> int:
+    """Instructions of a process that makes so many calls after a first."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = [work.method, work.size, work.stride, work.channels, work.dtype, side, calls]
+        done = subprocess.run(
+            [
+                *("valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out"),
+                *(sys.executable, "-c", CALL.format(megapixels=MEGAPIXELS)),
+                *(str(Path(__file__).parent), *map(str, words)),
+            ],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            check=True,
+            text=True,
+        )
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    if found is None:
+        raise RuntimeError(done.stderr)
+    return int(found[1])
+
+
+def main() -> None:
+    """Print the table."""
+    if not at_hand("valgrind"):
+        sys.exit("valgrind is not on this machine")
+    print(f"{'':24} {'ours':>8} {'peer':>8}   instructions a value of the input, under callgrind")
+    for work in WORKS:
+        peer = PEERS["slide" if work.stride == 1 and work.method == "avg" else work.method]
+        values = MEGAPIXELS * 1e6 * work.channels
+        mine, theirs = (
+            (counted(work, side, CALLS + 1) - counted(work, side, 1)) / CALLS / values
+            for side in ("ours", peer)
+        )
+        print(f"{work.title:24} {mine:8.2f} {theirs:8.2f}   {peer}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
