@@ -347,7 +347,7 @@ class Room:
         Path(source).write_bytes(case.octets)
         decode = codec.decode_all
 
-        def counted(header: codec.Header) -> Iterator[codec.Picture]:
+        def counted(header: codec.Header) -> Iterator[codec.Decoded]:
             self.reached += 1
             return decode(header)
 

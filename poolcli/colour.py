@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,10 +11,10 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from poolcli.codec import Picture
+from poolcli.codec import Decoded, Picture
 from poolcli.errors import PoolError
 from poolcli.formats import MODE_NAMES, OPAQUE, SHALLOW
-from poolcli.pooling import NanPolicy, avg_pool, max_pool, min_pool, table_avg_pool
+from poolcli.pooling import Axes, NanPolicy, average, extreme, table_average
 from poolcli.pooling.kernels import rounded_quotient
 from poolcli.window import Window
 
@@ -22,7 +23,6 @@ Alpha: TypeAlias = Literal["weighted", "straight"]
 Colour: TypeAlias = tuple[int, int, int]
 Pool: TypeAlias = Callable[..., NDArray[Any]]
 
-POOLS: Final[dict[str, Pool]] = {"max": max_pool, "min": min_pool, "avg": avg_pool}
 COLOURED: Final = {"LA": "RGB", "LA;16": "RGB;16"}
 """What grey with alpha becomes on a background that isn't grey."""
 
@@ -32,6 +32,12 @@ LINEAR: Final = ("1", "L", "LA", "RGB", "RGBA", "I;16", "LA;16", "RGB;16", "RGBA
 SRGB_DECODE_FROM: Final = 0.04045
 SRGB_ENCODE_FROM: Final = 0.0031308
 ROWS_AT_ONCE: Final = 64
+
+SLAB_BYTES = 1 << 22
+"""Bytes of the rows that are copied out of a decoded picture to be pooled together."""
+
+SLAB_SPANS: Final = 8
+"""How many times as high as a window they are at least: one span is copied for two slabs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +80,23 @@ class Choices:
         return OPAQUE[mode] if grey else COLOURED.get(mode, OPAQUE[mode])
 
 
-def pool(picture: Picture, choices: Choices) -> Picture:
+def pool(picture: Decoded | Picture, choices: Choices) -> Picture:
     """The picture pooled; it keeps its depth, its metadata and its size on paper.
 
     Raises:
         PoolError: the window does not fit the picture, or its mode does not fit the choices.
     """
     mode = choices.mode(picture.mode)
-    array = _pool_channels(picture, choices)
+    array = _pool_slabs(picture, choices)
     if choices.background is not None and picture.mode in OPAQUE:
         array = _flatten(array, choices.background, picture.maxval)
-    return replace(
-        picture,
-        array=array,
-        mode=mode,
-        maxval=255 if mode == "L" else picture.maxval,
-        metadata=picture.metadata.pooled(choices.window.stride),
+    return Picture(
+        array,
+        mode,
+        255 if mode == "L" else picture.maxval,
+        picture.metadata.pooled(choices.window.stride),
+        picture.source,
+        picture.duration,
     )
 
 
@@ -100,24 +107,41 @@ def shallow(picture: Picture) -> Picture:
     return replace(picture, array=array, mode=SHALLOW[picture.mode], maxval=255)
 
 
-def _pool_channels(picture: Picture, choices: Choices) -> NDArray[Any]:
+def _pool_slabs(picture: Decoded | Picture, choices: Choices) -> NDArray[Any]:
+    """The pooled pixels; rows that still have to be copied are so while they are in the cache."""
+    pixels = picture.pixels
+    height, width = pixels.shape[:2]
+    rows, columns = choices.window.axes((height, width))
+    if isinstance(pixels, np.ndarray):
+        return _pool_channels(pixels, picture.mode, (rows, columns), choices)
+    row_bytes = math.prod(pixels.shape[1:]) * pixels.dtype.itemsize
+    high = max(SLAB_BYTES // row_bytes, SLAB_SPANS * rows.span)
+    step = max(1, (high - rows.span) // rows.stride + 1)
+    whole: NDArray[Any] | None = None
+    for first in range(0, rows.out, step):
+        stop = min(first + step, rows.out)
+        seen, part = rows.part(first, stop)
+        slab = _pool_channels(pixels[seen], picture.mode, (part, columns), choices)
+        if whole is None:
+            whole = np.empty((rows.out, *slab.shape[1:]), slab.dtype)
+        whole[first:stop] = slab
+    if whole is None:
+        raise RuntimeError("a window that fits gives rows")
+    return whole[..., :-1] if pixels.spare else whole
+
+
+def _pool_channels(array: NDArray[Any], mode: str, axes: Axes, choices: Choices) -> NDArray[Any]:
     """Every channel on its own, but for colour under alpha."""
-    array, window = picture.array, choices.window
-    plain: Pool = partial(
-        POOLS[choices.method],
-        size=window.size,
-        stride=window.stride,
-        padding=window.padding,
-        dilation=window.dilation,
-        ceil_mode=window.ceil_mode,
-        nan=choices.nan,
-    )
-    coloured: Pool = partial(_linear_avg, choices=choices) if choices.linear else plain
     divided: dict[str, Any] = {}
+    plain: Pool
     if choices.method == "avg":
+        plain = partial(average, axes=axes, nan=choices.nan)
         divided["count_include_pad"] = choices.count_include_pad
         divided["divisor_override"] = choices.divisor_override
-    if picture.mode not in OPAQUE:
+    else:
+        plain = partial(extreme, choices.method, axes=axes, nan=choices.nan)
+    coloured: Pool = partial(_linear_avg, axes=axes) if choices.linear else plain
+    if mode not in OPAQUE:
         return coloured(array, **divided)
     colour, alpha = array[..., :-1], array[..., -1]
     if choices.alpha == "straight":
@@ -138,14 +162,14 @@ def _joined(colour: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _linear_avg(array: NDArray[Any], choices: Choices, **options: Any) -> NDArray[Any]:
+def _linear_avg(array: NDArray[Any], axes: Axes, **options: Any) -> NDArray[Any]:
     """The average of light: decoded by a table, averaged in float64, encoded, rounded once."""
     if array.dtype == np.bool_:
         array, table, full = array.view(np.uint8), np.array([0.0, 1.0]), 255
     else:
         full = int(np.iinfo(array.dtype).max)
         table = srgb_decoded(np.arange(full + 1) / full)
-    light = table_avg_pool(array, table, choices.window, **options)
+    light = table_average(array, table, axes, **options)
     result = np.empty(light.shape, array.dtype)
     for top in range(0, len(light), ROWS_AT_ONCE):
         rows = slice(top, top + ROWS_AT_ONCE)

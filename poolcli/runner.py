@@ -130,7 +130,7 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
 
 
 def _pooled(
-    pictures: Iterator[codec.Picture], target: Format, work: Work, outcome: Outcome
+    pictures: Iterator[codec.Decoded], target: Format, work: Work, outcome: Outcome
 ) -> Iterator[codec.Picture]:
     """Pool one picture after the other, and no sooner than it is asked for."""
     clock = time.perf_counter

@@ -115,6 +115,21 @@ class Axis:
             out=self.out,
         )
 
+    def part(self, first: int, stop: int) -> tuple[slice, Axis]:
+        """Some of the windows over no more than the pixels that they span: (these pixels, axis)."""
+        start, end = self.start(first), self.start(stop - 1) + self.span
+        seen = slice(max(0, start), min(self.extent, end))
+        part = Axis(
+            extent=seen.stop - seen.start,
+            size=self.size,
+            stride=self.stride,
+            dilation=self.dilation,
+            before=seen.start - start,
+            after=self.extent + self.after - seen.stop,
+            out=stop - first,
+        )
+        return seen, part
+
 
 @dataclass(frozen=True, slots=True)
 class Window:

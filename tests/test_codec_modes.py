@@ -61,7 +61,7 @@ def test_the_pixels_are_those_that_numpy_sees(mode: str) -> None:
     wanted = "I;16" if mode.startswith("I;16") else mode
     image = image_of(mode)
 
-    found = modes.to_array(image, wanted)
+    found = modes.to_array(modes.Bands(image, wanted))
 
     assert_same(found, np.asarray(image), str(modes.DTYPES[wanted]))
 
@@ -70,7 +70,7 @@ def test_the_pixels_are_those_that_numpy_sees(mode: str) -> None:
 def test_signs_of_lab_become_an_order() -> None:
     image = image_of("LAB")
 
-    found = modes.to_array(image, "LAB")
+    found = modes.to_array(modes.Bands(image, "LAB"))
 
     assert_same(found, np.asarray(image) ^ LAB_SIGNS, "uint8")
 
@@ -79,7 +79,7 @@ def test_signs_of_lab_become_an_order() -> None:
 def test_bits_become_truth_of_0_and_1() -> None:
     image = image_of("L").point(lambda value: value // 128 * 255).convert("1")
 
-    found = modes.to_array(image, "1")
+    found = modes.to_array(modes.Bands(image, "1"))
 
     assert_same(found, np.asarray(image.convert("L")) == 255, "bool")
     assert set(found.view(np.uint8).ravel()) == {0, 1}
@@ -89,7 +89,7 @@ def test_bits_become_truth_of_0_and_1() -> None:
 def test_grey_of_16_bits_that_comes_in_32_is_kept() -> None:
     values = np.arange(91, dtype=np.int32).reshape(SHAPE) * 720
 
-    assert_same(modes.to_array(Image.fromarray(values), "I;16"), values, "uint16")
+    assert_same(modes.to_array(modes.Bands(Image.fromarray(values), "I;16")), values, "uint16")
 
 
 @of_every_band
@@ -109,7 +109,7 @@ def test_palettes_are_applied_in_every_band(grey: bool, keyed: bool) -> None:
         wanted, mode = (wanted[..., ::3], "LA") if keyed else (wanted[..., 0], "L")
 
     assert modes.picture_mode(image) == mode
-    assert_same(modes.to_array(image, mode), wanted, "uint8")
+    assert_same(modes.to_array(modes.Bands(image, mode)), wanted, "uint8")
 
 
 @of_every_band
@@ -118,7 +118,7 @@ def test_a_palette_with_alpha_of_its_own_is_applied() -> None:
     indices = np.asarray(image)
     wanted = np.dstack((COLOURS[indices[..., 0]], indices[..., 1]))
 
-    assert_same(modes.to_array(image, "RGBA"), wanted, "uint8")
+    assert_same(modes.to_array(modes.Bands(image, "RGBA")), wanted, "uint8")
 
 
 @of_every_band
@@ -139,7 +139,7 @@ def test_a_transparent_key_becomes_alpha_in_every_band(
 
     assert clear.any()
     assert not clear.all()
-    assert_same(modes.to_array(image, wanted), np.dstack((plain, alpha)), "uint8")
+    assert_same(modes.to_array(modes.Bands(image, wanted)), np.dstack((plain, alpha)), "uint8")
 
 
 def test_only_a_band_is_held_beside_the_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def test_only_a_band_is_held_beside_the_pixels(monkeypatch: pytest.MonkeyPatch) 
     image = Image.new("RGB", (1000, 2000))
     tracemalloc.start()
     try:
-        array = modes.to_array(image, "RGB")
+        array = modes.to_array(modes.Bands(image, "RGB"))
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from poolcli import PoolError, Window, avg_pool, max_pool, min_pool, output_shape
-from poolcli.pooling import table_avg_pool, tiles
+from poolcli.pooling import table_average, tiles
 from tests import oracle
 
 Array = NDArray[Any]
@@ -463,7 +463,9 @@ def test_averaging_through_a_table_is_averaging_what_it_says(call: Call, seed: i
     names = ("weights", "count_include_pad", "divisor_override")
     chosen = {name: call.options[name] for name in names if name in call.options}
     table = np.random.default_rng(seed).integers(-99, 99, 1 << 16).astype(np.float64)
-    got = table_avg_pool(call.array, table, Window.of(**call.geometry), **chosen)
+    height, width = call.array.shape[:2]
+    axes = Window.of(**call.geometry).axes((height, width))
+    got = table_average(call.array, table, axes, **chosen)
     assert same(got, avg_pool(table[call.array], **call.geometry, **chosen))
 
 

@@ -170,7 +170,7 @@ def test_overwriting_is_done_when_asked_for(folder: Path) -> None:
     ids=lambda value: type(value).__name__,
 )
 @pytest.mark.parametrize(
-    ("module", "step"), [(codec, "decode"), (colour, "pool"), (codec, "encode")]
+    ("module", "step"), [(codec, "decode_all"), (colour, "pool"), (codec, "encode")]
 )
 def test_whatever_goes_wrong_costs_one_picture_only(
     folder: Path,

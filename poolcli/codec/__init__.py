@@ -15,7 +15,7 @@ from typing import BinaryIO, TypeAlias
 from PIL import Image, ImageColor
 
 from poolcli.codec import deep, modes
-from poolcli.codec.encoding import Picture, write_bytes
+from poolcli.codec.encoding import Decoded, Picture, write_bytes
 from poolcli.codec.headers import Allowance, Header
 from poolcli.codec.identify import read_header
 from poolcli.codec.modes import CHANNELS, DTYPES
@@ -77,20 +77,28 @@ def decode(header: Header) -> Picture:
     Raises:
         PoolError: the pixels can't be decoded.
     """
+    one = _decoded(header)
+    return Picture(one.array, one.mode, one.maxval, one.metadata, one.source)
+
+
+def _decoded(header: Header) -> Decoded:
+    """The same; unless it had to be turned, its pixels are still to be copied."""
     with _refusing("it can't be decoded"):
-        array = modes.upright(header.read(), header.orientation)
+        pixels = header.read()
+        if header.orientation != 1:
+            pixels = modes.upright(modes.to_array(pixels), header.orientation)
         metadata = header.describe()
-    return Picture(array, header.mode, header.maxval, metadata, header.source)
+    return Decoded(pixels, header.mode, header.maxval, metadata, header.source)
 
 
-def decode_all(header: Header) -> Iterator[Picture]:
+def decode_all(header: Header) -> Iterator[Decoded]:
     """The upright pictures of all frames, one at a time.
 
     Raises:
         PoolError: the pixels can't be decoded.
     """
     if header.film is None:
-        yield from map(decode, pages(header))
+        yield from map(_decoded, pages(header))
         return
     with _refusing("it can't be decoded"):
         metadata, shots = header.describe(), header.film()
@@ -98,7 +106,7 @@ def decode_all(header: Header) -> Iterator[Picture]:
         with _refusing("it can't be decoded"):
             shot = next(shots)
             array = modes.upright(shot.array, header.orientation)
-        yield Picture(array, header.mode, header.maxval, metadata, header.source, shot.duration)
+        yield Decoded(array, header.mode, header.maxval, metadata, header.source, shot.duration)
 
 
 def encode(picture: Picture, target: Format, saving: Saving) -> tuple[Octets, tuple[str, ...]]:
@@ -192,6 +200,7 @@ def _refusing(what: str) -> Iterator[None]:
 __all__ = [
     "CHANNELS",
     "DTYPES",
+    "Decoded",
     "Header",
     "Picture",
     "check_writable",

@@ -29,6 +29,32 @@ COMPRESSIONS: Final = {"none": "raw", "lzw": "tiff_lzw", "deflate": "tiff_adobe_
 
 
 @dataclass(frozen=True, slots=True)
+class Decoded:
+    """A picture whose pixels may still have to be copied out of Pillow.
+
+    Attributes:
+        pixels: (H, W) or (H, W, C), upright.
+        mode: as in `Picture`, and so are the others.
+        maxval: see there.
+        metadata: see there.
+        source: see there.
+        duration: see there.
+    """
+
+    pixels: NDArray[Any] | modes.Bands
+    mode: str
+    maxval: int
+    metadata: Metadata
+    source: Storage
+    duration: Fraction = Fraction(0)
+
+    @property
+    def array(self) -> NDArray[Any]:
+        """All pixels."""
+        return modes.to_array(self.pixels)
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     """Pixels, and what is needed to write them back.
 
@@ -47,6 +73,11 @@ class Picture:
     metadata: Metadata = field(default_factory=Metadata)
     source: Storage = field(default_factory=Storage)
     duration: Fraction = Fraction(0)
+
+    @property
+    def pixels(self) -> NDArray[Any]:
+        """The array, as of a `Decoded`."""
+        return self.array
 
 
 def write_bytes(

@@ -15,6 +15,7 @@ from poolcli.errors import PoolError
 
 if TYPE_CHECKING:
     from poolcli.codec.film import Shot
+    from poolcli.codec.modes import Bands
 
 LAYER: Final = 4
 """Channels of a pixel; what has more counts several times, lest it hold any amount of memory."""
@@ -74,7 +75,7 @@ class Header:
         maxval: full scale of unsigned samples; 0 where there is none.
         frames: the number of frames in the file.
         orientation: EXIF's for the pixels as `read` gives them; 1 where these are upright.
-        read: decodes the pixels.
+        read: decodes the pixels; those that Pillow decoded are still to be copied.
         describe: reads what stands beside them; called after `read`.
         unlike_srgb: says why the values aren't sRGB's code for light; empty where they are.
         source: how the file is stored.
@@ -91,7 +92,7 @@ class Header:
     maxval: int
     frames: int
     orientation: int
-    read: Callable[[], NDArray[Any]]
+    read: Callable[[], Bands | NDArray[Any]]
     describe: Callable[[], Metadata]
     unlike_srgb: Callable[[], str]
     source: Storage

@@ -124,7 +124,8 @@ def _as_film(header: Header, image: Image.Image, stream: BinaryIO, allowed: Allo
         for number in range(frames):
             image.seek(number)
             image.load()
-            yield Shot(modes.to_array(image, header.mode), Fraction(image.info.get("duration", 0)))
+            array = modes.to_array(modes.Bands(image, header.mode))
+            yield Shot(array, Fraction(image.info.get("duration", 0)))
 
     return replace(header, frames=frames, film=pillow_film)
 
@@ -171,7 +172,7 @@ def _read_gif(still: BinaryIO, mode: str) -> NDArray[Any]:
 
 def _widened(header: Header, mode: str) -> NDArray[Any]:
     """The pixels of a still in the mode of its film."""
-    array = header.read()
+    array = modes.to_array(header.read())
     if header.mode == mode:
         return array
     if array.dtype == np.bool_:
@@ -190,7 +191,7 @@ def _page_of(image: Image.Image, number: int, stream: BinaryIO) -> Header:
         return _tiff_page(stream, number, image)
     header = _header_of(image, stream)
 
-    def read() -> NDArray[Any]:
+    def read() -> modes.Bands | NDArray[Any]:
         image.seek(number)
         hide_xmp(image)
         return header.read()
@@ -233,10 +234,10 @@ def _header_of(image: Image.Image, stream: BinaryIO) -> Header:
     channels = (CHANNELS[mode],) if mode in CHANNELS else ()
     lossy = name in LOSSY or (name == "webp" and b"VP8 " in chunks.riff_names(stream))
 
-    def read() -> NDArray[Any]:
+    def read() -> modes.Bands:
         modes.scale_key(image)
         image.load()
-        return modes.to_array(image, mode)
+        return modes.Bands(image, mode)
 
     return Header(
         format=name,

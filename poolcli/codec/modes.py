@@ -105,31 +105,56 @@ def scale_key(image: Image.Image) -> None:
         image.info["transparency"] = key * 255 // (3 if raw_mode == "L;2" else 15)
 
 
-def to_array(image: Image.Image, mode: str) -> NDArray[Any]:
-    """The pixels of a loaded image as (H, W) or (H, W, C) of the mode's type.
+class Bands:
+    """The pixels of a loaded image, copied out of Pillow as they are asked for.
 
-    They are copied in bands of rows that stay in the cache: `numpy.asarray` would join pieces of
-    64 KB into one more picture, which takes five times as long. What has to be converted is
-    converted band by band too.
+    `numpy.asarray` would make one more picture, from pieces of 64 KB, which takes ten times as
+    long; what has to be converted is converted band by band too.
+
+    Attributes:
+        shape: (H, W) or (H, W, C) of the mode.
+        dtype: the mode's type.
+        spare: whether rows come with one more channel, which means nothing: so Pillow keeps RGB,
+            and so it is copied, and pooled, faster than three channels.
     """
-    width, height = image.size
-    channels = (CHANNELS[mode],) if mode in CHANNELS else ()
-    array = np.empty((height, width, *channels), DTYPES[mode])
-    step = max(1, BAND_BYTES // (width * array.itemsize * CHANNELS.get(mode, 1)))
+
+    def __init__(self, image: Image.Image, mode: str) -> None:
+        """Keep the image."""
+        width, height = image.size
+        channels = (CHANNELS[mode],) if mode in CHANNELS else ()
+        self.shape: tuple[int, ...] = (height, width, *channels)
+        self.dtype = DTYPES[mode]
+        self.spare = mode == image.mode == "RGB"
+        self._image, self._mode = image, mode
+
+    def __getitem__(self, rows: slice) -> NDArray[Any]:
+        """Some rows, with the spare channel."""
+        top, bottom, _ = rows.indices(self.shape[0])
+        array = _rows(self._image, "RGBX" if self.spare else self._mode, top, bottom)
+        return array if array.dtype == self.dtype else array.astype(self.dtype)
+
+
+def to_array(pixels: Bands | NDArray[Any]) -> NDArray[Any]:
+    """All pixels, in rows that stay in the cache while they are copied."""
+    if not isinstance(pixels, Bands):
+        return pixels
+    height, width, *channels = pixels.shape
+    array = np.empty(pixels.shape, pixels.dtype)
+    step = max(1, BAND_BYTES // (width * array.itemsize * math.prod(channels)))
     for top in range(0, height, step):
-        bottom = min(top + step, height)
-        array[top:bottom] = _rows(image, mode, top, bottom)
+        rows = pixels[top : top + step]
+        array[top : top + step] = rows[..., :-1] if pixels.spare else rows
     return array
 
 
 def _rows(image: Image.Image, mode: str, top: int, bottom: int) -> NDArray[Any]:
-    """Some rows of a loaded image, as `to_array` gives them."""
+    """Some rows of a loaded image in a mode, or in RGBX."""
     if image.mode in ("P", "PA"):
         colours = _packed(_band(image, top, bottom).convert(APPLIED.get(mode, mode)))
         return {"L": colours[..., 0], "LA": colours[..., ::3]}.get(mode, colours)
     if image.mode != mode and mode in ("LA", "RGBA"):
         return _packed(_band(image, top, bottom).convert(mode))
-    rows = _packed(image, top, bottom)
+    rows = _packed(image, top, bottom, mode if mode == "RGBX" else image.mode)
     return rows ^ LAB_SIGNS if mode == "LAB" else rows
 
 
@@ -138,13 +163,15 @@ def _band(image: Image.Image, top: int, bottom: int) -> Image.Image:
     return image.crop((0, top, image.width, bottom))
 
 
-def _packed(image: Image.Image, top: int = 0, bottom: int | None = None) -> NDArray[Any]:
+def _packed(
+    image: Image.Image, top: int = 0, bottom: int | None = None, raw_mode: str = ""
+) -> NDArray[Any]:
     """The pixels of some rows as Pillow's raw encoder packs them, in one call; read-only."""
     width, bottom = image.width, image.height if bottom is None else bottom
-    raw_mode, kind = image.mode, ImageMode.getmode(image.mode).typestr
+    kind, raw_mode = ImageMode.getmode(image.mode).typestr, raw_mode or image.mode
     if image.mode == "1":
         raw_mode, kind = "L", "u1"
-    channels = len(image.getbands())
+    channels = 4 if raw_mode == "RGBX" else len(image.getbands())
     shape = (bottom - top, width, channels) if channels > 1 else (bottom - top, width)
     encoder = Image._getencoder(image.mode, "raw", (raw_mode, 0, 1))
     encoder.setimage(image.im, (0, top, width, bottom))
@@ -154,6 +181,9 @@ def _packed(image: Image.Image, top: int = 0, bottom: int | None = None) -> NDAr
 
 def to_image(array: NDArray[Any], mode: str, stored: str) -> Image.Image:
     """A Pillow image of the pixels, in the mode that a format stores."""
+    whole = with_spare(array) if mode == stored == "RGB" else None
+    if whole is not None:
+        return Image.frombytes("RGB", whole.shape[1::-1], whole, "raw", "RGBX", 0, 1)
     pixels = np.ascontiguousarray(array, DTYPES[mode])
     if mode == "LAB":
         pixels = pixels ^ LAB_SIGNS
@@ -162,6 +192,20 @@ def to_image(array: NDArray[Any], mode: str, stored: str) -> Image.Image:
     else:
         image = Image.fromarray(pixels)
     return image if stored == mode else image.convert(stored)
+
+
+def with_spare(array: NDArray[Any]) -> NDArray[Any] | None:
+    """The array with one more channel, of which this one is all but the last; None if it is not."""
+    base = array.base
+    if (
+        isinstance(base, np.ndarray)
+        and base.shape == (*array.shape[:2], array.shape[-1] + 1)
+        and base.flags.c_contiguous
+        and base.strides == array.strides
+        and base.ctypes.data == array.ctypes.data
+    ):
+        return base
+    return None
 
 
 def to_palette(image: Image.Image) -> tuple[Image.Image, bool]:

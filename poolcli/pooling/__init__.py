@@ -23,11 +23,12 @@ from poolcli.pooling.means import (
     weighted_integer_mean,
 )
 from poolcli.pooling.tiles import Grid, Term, looked_up, pixels
-from poolcli.window import PaddingLike, SizeLike, Window
+from poolcli.window import Axis, PaddingLike, SizeLike, Window
 
-__all__ = ["avg_pool", "max_pool", "min_pool", "table_avg_pool"]
+__all__ = ["average", "avg_pool", "extreme", "max_pool", "min_pool", "table_average"]
 
 NanPolicy: TypeAlias = Literal["omit", "propagate"]
+Axes: TypeAlias = tuple[Axis, Axis]
 DTYPES: Final = "bool, int8…64, uint8…64, float16, float32 or float64"
 
 
@@ -66,7 +67,7 @@ def max_pool(
     array([[5, 9]])
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
-    return _extreme("max", array, window, nan, where)
+    return extreme("max", *_laid(window, array), nan=nan, where=where)
 
 
 def min_pool(
@@ -86,7 +87,7 @@ def min_pool(
     array([[1, 2]])
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
-    return _extreme("min", array, window, nan, where)
+    return extreme("min", *_laid(window, array), nan=nan, where=where)
 
 
 def avg_pool(
@@ -133,6 +134,47 @@ def avg_pool(
     array([[3, 5]])
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
+    return average(
+        *_laid(window, array),
+        nan=nan,
+        where=where,
+        count_include_pad=count_include_pad,
+        divisor_override=divisor_override,
+        weights=weights,
+    )
+
+
+def extreme(
+    extreme: Extreme,
+    array: NDArray[Any],
+    axes: Axes,
+    *,
+    nan: NanPolicy = "omit",
+    where: NDArray[np.bool_] | None = None,
+) -> NDArray[Any]:
+    """What `max_pool` or `min_pool` gives for a window that is laid over the array already."""
+    values, omit = _checked(array), _omits(nan)
+    mask = _where(values, where)
+    stack, (rows, columns) = _stack(values), axes
+    grid = Grid(rows, columns, stack.shape[2])
+    out = np.empty((rows.out, columns.out, stack.shape[2]), stack.dtype.newbyteorder("="))
+    if out.size:
+        with np.errstate(all="ignore"):
+            extreme_pool(stack, grid, extreme, omit, mask, out)
+    return _like(out, values, values.dtype)
+
+
+def average(
+    array: NDArray[Any],
+    axes: Axes,
+    *,
+    nan: NanPolicy = "omit",
+    where: NDArray[np.bool_] | None = None,
+    count_include_pad: bool = False,
+    divisor_override: int | None = None,
+    weights: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """What `avg_pool` gives for a window that is laid over the array already."""
     values, omit = _checked(array), _omits(nan)
     override = _divisor(divisor_override, count_include_pad)
     taking_part = _weights(values, where, weights)
@@ -142,8 +184,7 @@ def avg_pool(
             "leave out count_include_pad and divisor_override",
         )
     scale = 255 if values.dtype == np.bool_ else 1
-    stack = _stack(values)
-    rows, columns = window.axes(stack.shape[:2])
+    stack, (rows, columns) = _stack(values), axes
     grid = Grid(rows, columns, stack.shape[2])
     out = np.empty((rows.out, columns.out, stack.shape[2]), stack.dtype.newbyteorder("="))
     divisors = Divisors.of(rows, columns, count_include_pad, override)
@@ -159,21 +200,21 @@ def avg_pool(
     return _like(out, values, stack.dtype)
 
 
-def table_avg_pool(
+def table_average(
     array: NDArray[Any],
     table: NDArray[np.float64],
-    window: Window,
+    axes: Axes,
     *,
     count_include_pad: bool = False,
     divisor_override: int | None = None,
     weights: NDArray[Any] | None = None,
 ) -> NDArray[np.float64]:
-    """The average of ``table[array]``, as `avg_pool` would of that array, which is never made.
+    """The average of ``table[array]``, as `average` would of that array, which is never made.
 
     Args:
         array: unsigned integers below the length of the table, (H, W) or (H, W, C).
         table: float64 (N,).
-        window: the window.
+        axes: the window, laid over the array.
         count_include_pad: as in `avg_pool`.
         divisor_override: as in `avg_pool`.
         weights: as in `avg_pool`; the two choices before mean nothing with it.
@@ -181,8 +222,7 @@ def table_avg_pool(
     Returns:
         float64 averages, not rounded, (H', W') or (H', W', C).
     """
-    stack = _stack(array)
-    rows, columns = window.axes(stack.shape[:2])
+    stack, (rows, columns) = _stack(array), axes
     grid = Grid(rows, columns, stack.shape[2])
     divisors = Divisors.of(rows, columns, count_include_pad, divisor_override)
     out = np.empty((rows.out, columns.out, stack.shape[2]))
@@ -206,24 +246,11 @@ def _float_mean(
         weighted_float_mean(every, weights, grid, omit, out)
 
 
-def _extreme(
-    extreme: Extreme,
-    array: NDArray[Any],
-    window: Window,
-    nan: NanPolicy,
-    where: NDArray[np.bool_] | None,
-) -> NDArray[Any]:
-    """The frame of `max_pool` and `min_pool`."""
-    values, omit = _checked(array), _omits(nan)
-    mask = _where(values, where)
-    stack = _stack(values)
-    rows, columns = window.axes(stack.shape[:2])
-    grid = Grid(rows, columns, stack.shape[2])
-    out = np.empty((rows.out, columns.out, stack.shape[2]), stack.dtype.newbyteorder("="))
-    if out.size:
-        with np.errstate(all="ignore"):
-            extreme_pool(stack, grid, extreme, omit, mask, out)
-    return _like(out, values, values.dtype)
+def _laid(window: Window, array: Any) -> tuple[NDArray[Any], Axes]:
+    """An array that can be pooled, and the window laid over it."""
+    values = _checked(array)
+    height, width = values.shape[:2]
+    return values, window.axes((height, width))
 
 
 def _checked(array: Any) -> NDArray[Any]:

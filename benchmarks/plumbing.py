@@ -1,0 +1,131 @@
+"""The way to the engine and back: `python benchmarks/plumbing.py [--rounds 9]`.
+
+Times what passes in a run between the end of Pillow's decoding and the begin of its encoding,
+and divides it by the engine's own time on the same array; and compares the peak memory of a whole
+process with what it can't do without: the decoded picture, the result and the written file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+from unittest import mock
+
+from measure import MIB, POOLCLI, cost, machine, photograph
+from PIL import Image, ImageFile
+
+from poolcli import avg_pool, max_pool, runner
+from poolcli.colour import Choices, Method
+from poolcli.endpoints import Source, Target
+from poolcli.formats import Saving, by_name
+from poolcli.jobs import Job
+from poolcli.window import Window
+
+WIDTH, HEIGHT = 4000, 3000
+LARGE: Final = (8000, 6000)
+MOST_TIMES: Final = 2.0
+MOST_MORE: Final = 80 * MIB
+POOLS: Final[dict[Method, Callable[..., Any]]] = {"max": max_pool, "avg": avg_pool}
+
+
+def between(path: Path, method: Method) -> float:
+    """Seconds from the end of decoding to the begin of encoding, in a run of one picture."""
+    moments: dict[str, float] = {}
+    load, save = ImageFile.ImageFile.load, Image.Image.save
+
+    def loading(image: Any) -> Any:
+        done = load(image)
+        moments.setdefault("decoded", time.perf_counter())
+        return done
+
+    def saving(image: Any, *words: Any, **options: Any) -> None:
+        moments["encoding"] = time.perf_counter()
+        save(image, *words, **options)
+
+    name = {".png": "png", ".jpg": "jpeg"}[path.suffix]
+    target = Target(str(path.with_name(f"out{path.suffix}")), is_stream=False, in_folder=True)
+    job = Job(Source(str(path)), target, by_name(name))
+    choices = Choices(method=method, window=Window.of(2))
+    work = runner.Work(choices, Saving(None, None, (), False), 10**9, overwrite=True)
+    with (
+        mock.patch.object(ImageFile.ImageFile, "load", loading),
+        mock.patch.object(Image.Image, "save", saving),
+    ):
+        outcome = runner.run(job, work)
+    if outcome.status != "done":
+        raise SystemExit(f"{path.name}: {outcome.error}")
+    return moments["encoding"] - moments["decoded"]
+
+
+def timed(pool: Callable[..., Any], array: Any) -> float:
+    """Seconds of one call of the engine."""
+    began = time.perf_counter()
+    pool(array, 2)
+    return time.perf_counter() - began
+
+
+def times(folder: Path, rounds: int) -> list[str]:
+    """Print the table of times; the bounds that were passed."""
+    array, over = photograph(WIDTH, HEIGHT), []
+    print(f"{'':20} {'between ms':>10} {'engine ms':>10} {'ratio':>6}  at most")
+    for suffix in ("png", "jpg"):
+        path = folder / f"in.{suffix}"
+        Image.fromarray(array).save(path)
+        for method, pool in POOLS.items():
+            pairs = [(between(path, method), timed(pool, array)) for _ in range(rounds)]
+            ours, engine = (min(side) for side in zip(*pairs, strict=True))
+            passed = ours > MOST_TIMES * engine
+            over += [f"{suffix} {method}: time"] * passed
+            print(
+                f"12 MP {suffix}, {method} 2/2   {ours * 1e3:10.1f} {engine * 1e3:10.1f} "
+                f"{ours / engine:6.2f}  {MOST_TIMES}{'  OVER' if passed else ''}",
+                flush=True,
+            )
+    return over
+
+
+def memory(folder: Path) -> list[str]:
+    """Print the table of memory; the bounds that were passed."""
+    over = []
+    print(f"\n{'':20} {'peak MiB':>10} {'needed MiB':>10} {'more':>6}  at most")
+    for extents in ((WIDTH, HEIGHT), LARGE):
+        image = Image.fromarray(photograph(*extents))
+        pixels = extents[0] * extents[1]
+        for suffix in ("png", "jpg"):
+            image.save(folder / f"in.{suffix}", quality=90)
+            command = f"{POOLCLI} avg --size 2 -q --overwrite in.{suffix} out.{suffix}"
+            peak = cost(command, folder).peak
+            # Pillow keeps four bytes a pixel of three channels
+            needed = pixels * 4 + pixels // 4 * 3 + os.path.getsize(folder / f"out.{suffix}")
+            more = peak - needed
+            passed = more > MOST_MORE
+            over += [f"{suffix} of {pixels / 1e6:.0f} MP: memory"] * passed
+            print(
+                f"{pixels / 1e6:.0f} MP {suffix}, avg 2/2   {peak / MIB:10.0f} "
+                f"{needed / MIB:10.0f} {more / MIB:6.0f}  {MOST_MORE // MIB}"
+                f"{'  OVER' if passed else ''}",
+                flush=True,
+            )
+    return over
+
+
+def main() -> None:
+    """Print both tables; exit 1 if a promised bound is passed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9)
+    rounds = parser.parse_args().rounds
+    print(f"{machine()}, one thread\n")
+    with tempfile.TemporaryDirectory() as name:
+        over = times(Path(name), rounds) + memory(Path(name))
+    if over:
+        sys.exit(f"over the bound: {', '.join(over)}")
+
+
+if __name__ == "__main__":
+    main()
