@@ -451,7 +451,14 @@ def test_broken_exif_never_costs_the_picture(source: str, exif: bytes) -> None:
 
 @ANY_SOURCE
 @pytest.mark.parametrize(
-    "broken", [number(GPS, 99_999, LONG), number(DETAILS, 8, LONG), (DETAILS, 77, 9, b"abcd")]
+    "broken",
+    [
+        number(GPS, 99_999, LONG),
+        number(DETAILS, 8, LONG),
+        (DETAILS, 77, 9, b"abcd"),
+        text(WIDTH, "sixty"),
+        text(ACROSS, "72"),
+    ],
 )
 def test_a_picture_with_broken_exif_is_turned_all_the_same(source: str, broken: Entry) -> None:
     octets = file_of(source, exif=exif_of(number(TURN, 6), text(MAKE, "x"), broken))

@@ -6,6 +6,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, BinaryIO, Final
@@ -103,8 +104,18 @@ def find_exif(image: Image.Image, stream: BinaryIO) -> ExifFound:
             return ExifFound(exif, xmp, complaint)
         reason = str(complaints[0].message)
     except Exception as fault:  # noqa: BLE001  # EXIF from strangers raises almost anything
-        exif, reason = Image.Exif(), str(fault) or type(fault).__name__
+        exif, reason = _orientation_alone(image), str(fault) or type(fault).__name__
     return ExifFound(exif, xmp, (f"its EXIF is damaged ({reason.strip()})", *complaint))
+
+
+def _orientation_alone(image: Image.Image) -> Image.Exif:
+    """Of EXIF that can't be packed again what turns the picture, if that can be read."""
+    kept = Image.Exif()
+    with suppress(Exception):
+        hide_xmp(image)
+        if isinstance(value := image.getexif().get(Exif.Orientation), int):
+            kept[Exif.Orientation] = value
+    return kept
 
 
 def hide_xmp(image: Image.Image) -> None:
