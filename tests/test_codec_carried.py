@@ -32,6 +32,7 @@ from tests.test_codec_metadata import (
     number,
     opened,
     pooled,
+    text,
 )
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -253,6 +254,27 @@ def test_a_chunk_of_words_that_is_damaged_stops_nothing(name: bytes) -> None:
     octets[33 + 8 + 8] ^= 1
     picture = decoded(bytes(octets))
     np.testing.assert_array_equal(picture.array, decoded(file_of("PNG")).array)
+    assert [warning for warning in picture.metadata.warnings if "metadata is damaged" in warning]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize(
+    ("marker", "body"),
+    [
+        (0xE0, b"JFIF\0"),
+        (0xE1, exif_of(text(0x011A, "7"), number(0x0128, 2))),
+        (0xE2, b"ICC_PROFILE\0"),
+        (0xED, b"Photoshop 3.0\0" + b"8BIM\4\4"),
+    ],
+    ids=["JFIF", "EXIF", "ICC", "Photoshop"],
+)
+def test_a_segment_of_words_that_is_damaged_stops_nothing(
+    mode: str, marker: int, body: bytes
+) -> None:
+    whole = file_of("JPEG", mode)
+    segment = struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+    picture = decoded(whole[:2] + segment + whole[2:])
+    np.testing.assert_array_equal(picture.array, decoded(whole).array)
     assert [warning for warning in picture.metadata.warnings if "metadata is damaged" in warning]
 
 

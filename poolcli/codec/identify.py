@@ -73,7 +73,7 @@ def _identify_image(stream: BinaryIO, allowed: Allowance, magic: bytes) -> Heade
         if magic[:4] in TIFF_MAGICS:
             header = _tiff_page(stream, 0)
             return _with_pages(header, deep.count_pages(stream), stream, None, allowed)
-        if magic == chunks.PNG_SIGNATURE and (core := chunks.without_words(stream)):
+        if core := _without_words(stream, magic):
             header = _identify_image(core, allowed, magic)
             return replace(header, describe=lambda: replace(header.describe(), warnings=DAMAGED))
         raise PoolError(
@@ -93,6 +93,13 @@ def _identify_image(stream: BinaryIO, allowed: Allowance, magic: bytes) -> Heade
     if image.format == "MPO" or getattr(image, "n_frames", 1) == 1:
         return header
     return _as_film(header, image, stream, allowed)
+
+
+def _without_words(stream: BinaryIO, magic: bytes) -> BinaryIO | None:
+    """The same picture without its metadata; None where that can't be told apart, or is none."""
+    if magic == chunks.PNG_SIGNATURE:
+        return chunks.without_words(stream)
+    return chunks.jpeg_without_words(stream) if magic.startswith(chunks.JPEG_START) else None
 
 
 def _as_film(header: Header, image: Image.Image, stream: BinaryIO, allowed: Allowance) -> Header:
