@@ -150,6 +150,14 @@ def test_xmp_that_cannot_be_used_is_dropped_with_a_warning(xmp: bytes) -> None:
     assert not xmp_of(pooled(octets, "png")[0])
 
 
+@pytest.mark.parametrize("body", [b"\1\0\0\0garbage", b"\0\0\0", b""])
+def test_xmp_that_cannot_be_unpacked_stops_nothing(body: bytes) -> None:
+    octets = png_with((b"iTXt", b"XML:com.adobe.xmp\0" + body))
+    picture = decoded(octets)
+    assert [warning for warning in picture.metadata.warnings if "XMP" in warning]
+    np.testing.assert_array_equal(picture.array, decoded(file_of("PNG")).array)
+
+
 # Comments and texts
 
 

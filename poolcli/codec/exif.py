@@ -130,7 +130,10 @@ def _take_xmp(image: Image.Image, stream: BinaryIO) -> tuple[bytes | None, tuple
     xmp = image.info.pop("xmp", None)
     if image.format == "PNG":
         image.info.pop(XMP_KEYWORD.decode(), None)
-        xmp = _png_xmp(stream)
+        try:
+            xmp = _png_xmp(stream)
+        except (ValueError, zlib.error):
+            return None, ("its XMP is damaged, and was dropped",)
     if not isinstance(xmp, bytes) or not xmp:
         return None, ()
     if len(xmp) > MOST_XMP_BYTES:
