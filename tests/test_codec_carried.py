@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import struct
 import subprocess
@@ -148,6 +149,52 @@ def test_xmp_that_cannot_be_used_is_dropped_with_a_warning(xmp: bytes) -> None:
     assert [warning for warning in picture.metadata.warnings if "XMP" in warning]
     np.testing.assert_array_equal(picture.array, decoded(file_of("PNG")).array)
     assert not xmp_of(pooled(octets, "png")[0])
+
+
+def raw_profile(kind: bytes, body: bytes) -> bytes:
+    """A profile as ImageMagick writes it into a PNG."""
+    lines = b"\n".join(re.findall(rb".{1,72}", body.hex().encode()))
+    return b"Raw profile type %b\0\n%b\n%8d\n%b\n" % (kind, kind, len(body), lines)
+
+
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", [b"xmp", b"exif", b"APP1"])
+def test_profiles_as_imagemagick_writes_them_turn_once_and_are_kept(
+    kind: bytes, packed: bool, behind: bool
+) -> None:
+    xmp, exif = XMP % b" tiff:Orientation='6'", exif_of(number(TURN, 6), text(0x010F, "Works"))
+    body = {b"xmp": xmp, b"exif": exif, b"APP1": b"http://ns.adobe.com/xap/1.0/\0" + xmp}[kind]
+    part = (b"tEXt", raw_profile(kind, body))
+    if packed:
+        keyword, words = part[1].split(b"\0", 1)
+        part = (b"zTXt", keyword + b"\0\0" + zlib.compress(words))
+    octets = png_with(behind=(part,)) if behind else png_with(part)
+    assert codec.identify(BytesIO(octets), LIMIT).shape == (60, 40, 3)
+    for name in NAMES:
+        result, _ = pooled(octets, name)
+        assert opened(result).size == (20, 30)
+        assert TURN not in opened(result).getexif()
+        assert b"Raw profile" not in result
+        assert b"Orientation" not in xmp_of(result)
+        kept = opened(result).getexif()[0x010F] == "Works" if kind == b"exif" else xmp_of(result)
+        assert kept
+
+
+@pytest.mark.parametrize("kind", [b"xmp", b"exif"])
+@pytest.mark.parametrize("words", [b"\n\n\nno hexadecimal", b"", b"\n\n\nabc"])
+def test_a_profile_that_is_no_hexadecimal_stops_nothing(kind: bytes, words: bytes) -> None:
+    picture = decoded(png_with((b"tEXt", b"Raw profile type " + kind + b"\0" + words)))
+    np.testing.assert_array_equal(picture.array, decoded(file_of("PNG")).array)
+    assert bool(picture.metadata.warnings) is bool(words)
+
+
+def test_texts_that_repeat_stale_exif_are_left_out() -> None:
+    stale = (b"exif:PixelXDimension\x0060", b"exif:Orientation\x006", b"exif:ImageLength\x0040")
+    true = (b"exif:Make\0Works", b"exif:ExposureTime\x001/250")
+    octets = png_with(*((b"tEXt", one) for one in (*stale, *true)))
+    found = [body for name, body in chunks_of(pooled(octets, "png")[0]) if name == b"tEXt"]
+    assert found == [*true]
 
 
 @pytest.mark.parametrize("body", [b"\1\0\0\0garbage", b"\0\0\0", b""])

@@ -42,6 +42,9 @@ LAYOUT_DESCRIPTIONS: Final = ("ImageJ=", "<?xml", "<OME", '{"shape')
 
 MOST_XMP_BYTES: Final = 1 << 24
 XMP_KEYWORD: Final = b"XML:com.adobe.xmp"
+XMP_PREFIX: Final = b"http://ns.adobe.com/xap/1.0/\0"
+EXIF_PREFIX: Final = b"Exif\0\0"
+RAW_PROFILE: Final = b"Raw profile type "
 XMP_ORIENTATION: Final = re.compile(rb"""tiff:Orientation(?:\s*=\s*["']|\s*>)\s*([1-8])\b""")
 
 _STALE_NAMES: Final = (
@@ -51,6 +54,12 @@ _STALE_NAMES: Final = (
 STALE_XMP: Final = re.compile(
     rb"""\s%b\s*=\s*(?:"[^"<]*"|'[^'<]*')|<(%b)\s*>[^<]*</\1\s*>""" % (_STALE_NAMES, _STALE_NAMES)
 )
+
+STALE_TEXT: Final = re.compile(
+    rb"(?:exif|tiff):(?:Orientation|Image(?:Width|Length)|Pixel[XY]Dimension"
+    rb"|[XY]Resolution|ResolutionUnit|thumbnail:[^\0]*)\0"
+)
+"""What ImageMagick notes of EXIF in the textual chunks of a PNG."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +95,12 @@ def find_exif(image: Image.Image, stream: BinaryIO) -> ExifFound:
 
     Those of a PNG may stand behind the pixels: Pillow would decode them all to look there.
     """
-    if image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info):
-        found = chunks.find_png(stream, b"eXIf")
-        image.info["exif"] = b"" if found is None else b"Exif\0\0" + found
     xmp, complaint = _take_xmp(image, stream)
     try:
         with warnings.catch_warnings(record=True) as complaints:
             warnings.simplefilter("always")
+            if image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info):
+                image.info["exif"] = _png_exif(stream)
             if image.format != "TIFF":
                 probe = Image.Exif()  # a new one: Pillow may have tried already, and keeps still
                 probe.load(image.info.get("exif") or b"")
@@ -151,7 +159,34 @@ def _png_xmp(stream: BinaryIO) -> bytes | None:
         compressed = body[len(XMP_KEYWORD) + 1 : len(XMP_KEYWORD) + 2] == b"\1"
         _, _, text = body[len(XMP_KEYWORD) + 3 :].split(b"\0", 2)
         return zlib.decompressobj().decompress(text, MOST_XMP_BYTES + 1) if compressed else text
+    for profile in _raw_profiles(stream, b"xmp", b"APP1"):
+        if not profile.startswith(EXIF_PREFIX):
+            return profile.removeprefix(XMP_PREFIX)
     return None
+
+
+def _png_exif(stream: BinaryIO) -> bytes:
+    """The EXIF of a PNG, wherever it stands; empty where there is none."""
+    found = chunks.find_png(stream, b"eXIf")
+    if found is not None:
+        return EXIF_PREFIX + found
+    profiles = _raw_profiles(stream, b"exif", b"APP1")
+    return next((one for one in profiles if one.startswith(EXIF_PREFIX)), b"")
+
+
+def _raw_profiles(stream: BinaryIO, *kinds: bytes) -> Iterator[bytes]:
+    """What stands in hexadecimal in the textual chunks of a PNG, as ImageMagick writes it."""
+    wanted = {RAW_PROFILE + kind for kind in kinds}
+    for name, body in chunks.png_chunks(stream, b"tEXt", b"zTXt"):
+        keyword, _, text = body.partition(b"\0")
+        if keyword not in wanted:
+            continue
+        if name == b"zTXt":
+            unpacking = zlib.decompressobj()
+            text = unpacking.decompress(text[1:], MOST_XMP_BYTES)
+            if unpacking.unconsumed_tail:
+                raise ValueError(f"{keyword.decode()} is too long")
+        yield bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode())
 
 
 def true_xmp(xmp: bytes) -> bytes:

@@ -14,6 +14,8 @@ from poolcli.codec.exif import (
     DESCRIPTIVE,
     INCHES,
     PAGE_TAGS,
+    RAW_PROFILE,
+    STALE_TEXT,
     XMP,
     XMP_KEYWORD,
     Exif,
@@ -204,7 +206,7 @@ def read(image: Image.Image, stream: BinaryIO, found: ExifFound, *, turned: bool
         dpi=dpi[::-1] if dpi and turned else dpi,
         xmp=None if found.xmp is None else true_xmp(found.xmp),
         comment=comment if isinstance(comment, bytes) and comment else None,
-        texts=tuple(one for one in png if one[0] in TEXT_CHUNKS and not _is_known(one[1])),
+        texts=tuple(one for one in png if one[0] in TEXT_CHUNKS and not _is_elsewhere(one[1])),
         colour=tuple(one for one in png if one[0] in COLOUR_CHUNKS),
         plays=image.info.get("loop", 0),
         dropped=tuple(_dropped(image)),
@@ -212,9 +214,10 @@ def read(image: Image.Image, stream: BinaryIO, found: ExifFound, *, turned: bool
     )
 
 
-def _is_known(body: bytes) -> bool:
-    """Whether a textual chunk is carried as XMP or EXIF."""
-    return body.startswith((XMP_KEYWORD, b"Raw profile type exif", b"Raw profile type APP1"))
+def _is_elsewhere(body: bytes) -> bool:
+    """Whether a textual chunk is carried as XMP or EXIF, or would be false."""
+    raw = tuple(RAW_PROFILE + kind for kind in (b"exif", b"xmp", b"APP1"))
+    return body.startswith((XMP_KEYWORD, *raw)) or STALE_TEXT.match(body) is not None
 
 
 def find_light(image: Image.Image, stream: BinaryIO) -> str:
