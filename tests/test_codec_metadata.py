@@ -306,6 +306,12 @@ def test_exif_too_long_for_a_jpeg_is_left_out_and_that_is_said() -> None:
     assert [note for note in notes if "EXIF" in note]
 
 
+def test_a_profile_too_long_for_a_jpeg_is_left_out_and_that_is_said() -> None:
+    octets, notes = pooled(file_of("TIFF", icc_profile=PROFILE + bytes(255 * 65519)), "jpeg")
+    assert "icc_profile" not in opened(octets).info
+    assert [note for note in notes if "colour profile" in note]
+
+
 # Resolution
 
 
@@ -321,6 +327,18 @@ def test_the_resolution_is_divided_by_the_stride_along_each_axis(source: str, na
 def test_a_jpeg_states_its_resolution_in_whole_numbers(source: str, name: str) -> None:
     octets, _ = pooled(file_of(source, dpi=(300, 150)), name, stride=(7, 4))
     assert resolution(octets) == pytest.approx((75, 150 / 7), abs=0.5)
+
+
+@pytest.mark.parametrize("dpi", [(300_000, 300_000), (300, 300_000), (1, 1)])
+@pytest.mark.parametrize("exif", [None, exif_of(text(MAKE, "x"))], ids=["no EXIF", "EXIF"])
+def test_a_resolution_that_a_jpeg_cannot_state_is_not_stated_falsely(
+    dpi: tuple[int, int], exif: bytes | None
+) -> None:
+    octets, notes = pooled(file_of("PNG", dpi=dpi, exif=exif), "jpeg", stride=3)
+    assert not opened(octets).info["jfif_unit"]
+    assert ("jpeg has no place for the resolution" in notes) is (exif is None)
+    if exif is not None:
+        assert resolution(octets) == pytest.approx((dpi[0] / 3, dpi[1] / 3), rel=0.02)
 
 
 @pytest.mark.parametrize("turn", range(1, 9))

@@ -27,9 +27,11 @@ from poolcli.codec.exif import (
 )
 from poolcli.formats import Format
 
+JPEG_ICC_BYTES: Final = 255 * 65519
 JPEG_EXIF_BYTES: Final = 65533
 JPEG_XMP_BYTES: Final = 65504
 JPEG_COMMENT_BYTES: Final = 65533
+JPEG_DENSITIES: Final = range(1, 1 << 16)
 HOLDERS: Final = {
     "png": ("icc_profile", "exif", "dpi", "xmp", "texts", "comment", "colour"),
     "jpeg": ("icc_profile", "exif", "dpi", "xmp", "comment"),
@@ -140,9 +142,16 @@ class Metadata:
 
 
 def _cut_for_jpeg(held: dict[str, Any], given: dict[str, Any]) -> list[str]:
-    """Take out what is too long for a segment of a JPEG, and say so."""
+    """Take out what is too long or too large for the segments of a JPEG, and say so."""
     lost = []
-    limits = {"exif": JPEG_EXIF_BYTES, "xmp": JPEG_XMP_BYTES, "comment": JPEG_COMMENT_BYTES}
+    limits = {
+        "icc_profile": JPEG_ICC_BYTES,
+        "exif": JPEG_EXIF_BYTES,
+        "xmp": JPEG_XMP_BYTES,
+        "comment": JPEG_COMMENT_BYTES,
+    }
+    if not all(round(one) in JPEG_DENSITIES for one in held.get("dpi", ())):
+        del held["dpi"]  # it would be written modulo 65536
     for name, most in limits.items():
         if len(held.get(name, b"")) > most:
             del held[name], given[name]
