@@ -299,8 +299,18 @@ def test_a_profile_that_is_garbage_is_carried_and_stops_nothing() -> None:
 
 
 def test_a_profile_that_cannot_be_unpacked_is_dropped_and_stops_nothing() -> None:
-    octets, _ = pooled(png_with((b"iCCP", b"bogus\0\0garbage")), "png")
-    assert opened(octets).size == (30, 20)
+    octets = png_with((b"iCCP", b"bogus\0\0garbage"))
+    assert [one for one in decoded(octets).metadata.warnings if "colour profile is damaged" in one]
+    assert opened(pooled(octets, "png")[0]).size == (30, 20)
+
+
+def test_a_profile_of_which_a_part_is_missing_is_dropped_with_a_warning() -> None:
+    octets = file_of("JPEG", icc_profile=PROFILE + bytes(100_000))
+    begin = octets.index(b"ICC_PROFILE\0\2") - 4
+    (length,) = struct.unpack_from(">H", octets, begin + 2)
+    octets = octets[:begin] + octets[begin + 2 + length :]
+    assert [one for one in decoded(octets).metadata.warnings if "colour profile is damaged" in one]
+    assert "icc_profile" not in opened(pooled(octets, "jpeg")[0]).info
 
 
 @pytest.mark.parametrize("name", [b"tEXt", b"gAMA", b"iCCP", b"pHYs", b"prVt"])

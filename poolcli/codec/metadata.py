@@ -206,6 +206,8 @@ def read(image: Image.Image, stream: BinaryIO, found: ExifFound, *, turned: bool
     icc_profile, comment = image.info.get("icc_profile"), image.info.get("comment")
     exif = found.exif
     false: tuple[str, ...] = ()
+    if image.info.get("icc_profile", b"") is None:  # Pillow found parts, and no whole
+        false = ("its colour profile is damaged, and was dropped",)
     if image.format == "TIFF":  # most of its tags describe its layout, not the picture
         false = tuple(take_false_tags(exif))
     png = list(chunks.png_chunks(stream)) if image.format == "PNG" else []
