@@ -230,6 +230,14 @@ def test_a_comment_goes_through_png_and_back() -> None:
     assert opened(pooled(octets, "tiff")[0]).getexif()[270] == "hello"
 
 
+@pytest.mark.parametrize("name", ["jpeg", "png", "gif", "tiff"])
+def test_all_comments_of_a_jpeg_are_kept(name: str) -> None:
+    octets = file_of("JPEG", comment=b"first")
+    octets = octets[:2] + b"\xff\xfe\0\x08second" + octets[2:]
+    result, _ = pooled(octets, name)
+    assert b"second\nfirst" in result
+
+
 @pytest.mark.skipif(not DJPEG, reason="djpeg is not installed")
 def test_djpeg_reads_the_comment() -> None:
     octets, _ = pooled(file_of("JPEG", comment=b"hello there"), "jpeg")

@@ -203,7 +203,7 @@ def read(image: Image.Image, stream: BinaryIO, found: ExifFound, *, turned: bool
         turned: whether height and width of the upright picture change places.
     """
     dpi = _dpi(image, found.exif)
-    icc_profile, comment = image.info.get("icc_profile"), image.info.get("comment")
+    icc_profile, comment = image.info.get("icc_profile"), _comment(image)
     exif = found.exif
     false: tuple[str, ...] = ()
     if image.info.get("icc_profile", b"") is None:  # Pillow found parts, and no whole
@@ -223,6 +223,12 @@ def read(image: Image.Image, stream: BinaryIO, found: ExifFound, *, turned: bool
         dropped=tuple(_dropped(image)),
         warnings=(*found.warnings, *false),
     )
+
+
+def _comment(image: Image.Image) -> Any:
+    """What a file says in words; of several in a JPEG Pillow has the last alone."""
+    segments = getattr(image, "applist", ())
+    return b"\n".join(one for name, one in segments if name == "COM") or image.info.get("comment")
 
 
 def _is_elsewhere(body: bytes) -> bool:
