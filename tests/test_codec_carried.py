@@ -319,6 +319,29 @@ def test_a_profile_of_megabytes_goes_through_png_and_back(source: str) -> None:
     assert opened(octets).info["icc_profile"] == profile
 
 
+GREY_PROFILE: Final = PROFILE[:16] + b"GRAY" + PROFILE[20:]
+
+
+@pytest.mark.parametrize(
+    ("mode", "profile", "name", "stays"),
+    [
+        ("L", GREY_PROFILE, "png", True),
+        ("L", GREY_PROFILE, "jpeg", True),
+        ("L", GREY_PROFILE, "webp", False),
+        ("L", GREY_PROFILE, "avif", False),
+        ("P", PROFILE, "png", False),
+        ("P", PROFILE, "webp", True),
+        ("RGB", PROFILE, "png", True),
+    ],
+)
+def test_a_profile_of_other_channels_is_left_out_and_that_is_said(
+    mode: str, profile: bytes, name: str, stays: bool
+) -> None:
+    octets, notes = pooled(file_of("PNG", mode, icc_profile=profile), name)
+    assert ("icc_profile" in opened(octets).info) is stays
+    assert bool([note for note in notes if "colour profile is not for" in note]) is not stays
+
+
 def test_a_profile_of_which_a_part_is_missing_is_dropped_with_a_warning() -> None:
     octets = file_of("JPEG", icc_profile=PROFILE + bytes(100_000))
     begin = octets.index(b"ICC_PROFILE\0\2") - 4
