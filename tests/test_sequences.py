@@ -123,6 +123,18 @@ def test_the_bare_canvas_of_an_opaque_gif_is_transparent(dispose: str) -> None:
     assert_looks_the_same(seen_in(octets, "gif"), shown(film, WIDTH, HEIGHT))
 
 
+@pytest.mark.parametrize("name", ["gif", "png"])
+def test_the_bare_canvas_around_a_single_image_is_transparent(name: str) -> None:
+    cel = Cel(np.full((3, 4, 4), (250, 10, 20, 255), np.uint8), 2, 1)
+    header = codec.identify(BytesIO(gif_of([cel], WIDTH, HEIGHT)), LIMIT)
+    ((wanted, _),) = shown([cel], WIDTH, HEIGHT)
+    np.testing.assert_array_equal(codec.decode(header).array, wanted)
+    octets, _ = codec.encode(codec.decode(header), by_name(name), Saving())
+    found = np.array(Image.open(BytesIO(octets)).convert("RGBA"))
+    np.testing.assert_array_equal(found[..., 3], wanted[..., 3])
+    assert (header.mode, header.frames, header.taken) == ("RGBA", 1, 1)
+
+
 @settings(deadline=None, max_examples=20)
 @given(film=cels(partial=True, full_first=True))
 def test_a_film_looks_the_same_as_a_lossless_webp(film: list[Cel]) -> None:

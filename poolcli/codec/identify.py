@@ -91,7 +91,7 @@ def _identify_image(stream: BinaryIO, allowed: Allowance, magic: bytes) -> Heade
     if image.format == "AVIF":
         header = replace(header, rounded=samples.avif_is_rounded(stream, allowed.depth_loss))
     if image.format == "MPO" or getattr(image, "n_frames", 1) == 1:
-        return header
+        return _on_canvas(header, stream, allowed) if image.format == "GIF" else header
     return _as_film(header, image, stream, allowed)
 
 
@@ -100,6 +100,18 @@ def _without_words(stream: BinaryIO, magic: bytes) -> BinaryIO | None:
     if magic == chunks.PNG_SIGNATURE:
         return chunks.without_words(stream)
     return chunks.jpeg_without_words(stream) if magic.startswith(chunks.JPEG_START) else None
+
+
+def _on_canvas(header: Header, stream: BinaryIO, allowed: Allowance) -> Header:
+    """The same, transparent where a GIF of one image leaves its screen bare: not colour 0."""
+    from poolcli.codec import gif
+
+    film = gif.split(stream)
+    if not film.shows_through:
+        return header
+    return _as_composite(
+        header, film, "RGBA", allowed, lambda still: _read_gif(still, "RGBA")
+    ).only(0)
 
 
 def _as_film(header: Header, image: Image.Image, stream: BinaryIO, allowed: Allowance) -> Header:
