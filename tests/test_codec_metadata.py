@@ -23,7 +23,7 @@ from poolcli.window import Window
 
 MAKE, MODEL, TURN, COPYRIGHT = 0x010F, 0x0110, 0x0112, 0x8298
 WIDTH, HEIGHT, ACROSS, DOWN, UNIT = 0x0100, 0x0101, 0x011A, 0x011B, 0x0128
-DETAILS, GPS = 0x8769, 0x8825
+DETAILS, GPS, INTEROP = 0x8769, 0x8825, 0xA005
 EXPOSURE, TAKEN, BIAS, COMMENT = 0x829A, 0x9003, 0x9204, 0x9286
 EXIF_WIDTH, EXIF_HEIGHT = 0xA002, 0xA003
 ASCII, SHORT, LONG, RATIONAL, UNDEFINED, SIGNED_RATIONAL = 2, 3, 4, 5, 7, 10
@@ -447,6 +447,9 @@ ODD = {
     "a fraction over 0": exif_of(fractions(ACROSS, 1, 0), fractions(DOWN, 0, 0), number(UNIT, 2)),
     "a value of 2 GB": exif_of((MAKE, ASCII, 2**31, b"\x10\0\0\0")),
     "an orientation in words": exif_of(text(TURN, "left")),
+    "a place that points on": exif_of(text(MAKE, "x"), gps=[number(DETAILS, 99_999, LONG)]),
+    "details that point to a place": exif_of(text(MAKE, "x"), details=[number(GPS, 8, LONG)]),
+    "another use of a pointer": exif_of(text(MAKE, "x"), number(INTEROP, 99_999, LONG)),
     "nothing": b"Exif\0\0",
 }
 
@@ -462,7 +465,7 @@ def test_unreadable_exif_is_dropped_with_a_warning(source: str, exif: bytes) -> 
 @ANY_SOURCE
 @pytest.mark.parametrize("exif", (ODD | UNREADABLE).values(), ids=ODD | UNREADABLE)
 def test_broken_exif_never_costs_the_picture(source: str, exif: bytes) -> None:
-    for name in ("png", "jpeg", "webp"):
+    for name in ("png", "jpeg", "webp", "tiff"):
         octets, _ = pooled(file_of(source, exif=exif), name)
         assert opened(octets).size == (30, 20)
 
