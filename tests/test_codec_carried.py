@@ -24,12 +24,16 @@ from tests.pictures import LIMIT
 from tests.test_codec_metadata import (
     EXIFTOOL,
     FULL_EXIF,
+    LONG,
     PROFILE,
     TURN,
+    Entry,
     decoded,
+    directory,
     exif_of,
     exiftool,
     file_of,
+    fractions,
     number,
     opened,
     pooled,
@@ -398,6 +402,38 @@ def tiff_with(tags: dict[int, Any], **more: Any) -> bytes:
         if isinstance(value, tuple):
             directory.tagtype[tag] = 12
     return file_of("TIFF", tiffinfo=directory, **more)
+
+
+def tiff_of(bits: int, *more: Entry) -> bytes:
+    """An upright TIFF of 40×60 pixels in RGB, with more tags made by hand."""
+    pixels = np.arange(40 * 60 * 3).astype(f"<u{bits // 8}").tobytes()
+    layout = {256: 60, 257: 40, 259: 1, 262: 2, 277: 3, 278: 40, 279: len(pixels)}
+    entries = [number(tag, value, LONG) for tag, value in layout.items()]
+    entries += [(258, 3, 3, struct.pack("<3H", bits, bits, bits)), *more]
+    begin = 8 + len(directory([*entries, number(273, 0, LONG)], 8))
+    return b"II*\0\x08\0\0\0" + directory([*entries, number(273, begin, LONG)], 8) + pixels
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        (34665, 9, 1, struct.pack("<i", -6)),
+        (34853, 9, 1, struct.pack("<i", -112)),
+        (274, 3, 2, struct.pack("<2H", 1, 1)),
+        (274, 2, 2, b"6\0"),
+        (296, 3, 2, struct.pack("<2H", 2, 2)),
+        (282, 3, 1, struct.pack("<H", 72)),
+        (282, 5, 2, struct.pack("<4I", 72, 1, 72, 1)),
+        (282, 5, 1, struct.pack("<2I", 72, 0)),
+    ],
+)
+def test_a_tag_that_is_damaged_stops_no_tiff(bits: int, entry: Entry) -> None:
+    resolution = [fractions(tag, 72, 1) for tag in (282, 283) if tag != entry[0]]
+    octets, whole = tiff_of(bits, *resolution, entry), decoded(tiff_of(bits))
+    np.testing.assert_array_equal(decoded(octets).array, whole.array)
+    for name in ("png", "tiff"):
+        assert codec.identify(BytesIO(pooled(octets, name)[0]), LIMIT).shape == (20, 30, 3)
 
 
 TAGS: Final = {

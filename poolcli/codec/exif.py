@@ -123,6 +123,8 @@ def _orientation_alone(image: Image.Image) -> Image.Exif:
         hide_xmp(image)
         if isinstance(value := image.getexif().get(Exif.Orientation), int):
             kept[Exif.Orientation] = value
+        for branch in (DETAILS, PLACE):  # Pillow would look there again when it loads a TIFF
+            image.getexif().pop(branch, None)
     return kept
 
 

@@ -319,8 +319,8 @@ def _tiff_page(stream: BinaryIO, number: int, image: Image.Image | None = None) 
     """One page of a TIFF, of samples that Pillow can't hold; it may still know the metadata."""
     tiff = deep.open_tiff(stream, number)
     exif = ExifFound(Image.Exif()) if image is None else find_exif(image, stream)
-    turned = int(tiff.tag(deep.ORIENTATION, 1))
-    turned = turned if turned in range(1, 9) else 1
+    turned = tiff.tag(deep.ORIENTATION, 1)
+    turned = int(turned) if turned in range(1, 9) else 1
     height, width, *channels = tiff.shape
     if turned >= 5:
         height, width = width, height
