@@ -142,6 +142,20 @@ def test_xmp_too_long_for_a_jpeg_is_left_out_and_that_is_said() -> None:
     assert [note for note in notes if "XMP, which is too long" in note]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_second_part_of_xmp_is_said_to_be_lost_and_not_named(name: str) -> None:
+    named = b" xmlns:xmpNote='http://ns.adobe.com/xmp/note/' xmpNote:HasExtendedXMP='%b'" % bytes(
+        32
+    )
+    octets = with_xmp("JPEG", (XMP % named).replace(b"\0", b"A"))
+    body = b"http://ns.adobe.com/xmp/extension/\0" + b"A" * 32 + struct.pack(">2I", 3, 0) + b"<x>"
+    octets = octets[:2] + struct.pack(">BBH", 255, 0xE1, len(body) + 2) + body + octets[2:]
+    result, notes = pooled(octets, name)
+    assert f"{name} has no place for the second part of its XMP" in notes
+    assert TRUE_OF_XMP[0] in xmp_of(result)
+    assert b"HasExtended" not in xmp_of(result)
+
+
 @pytest.mark.parametrize(
     "xmp",
     [PLAIN_XMP.decode().encode("utf-16"), b"<" * (1 << 25), b"\0" + PLAIN_XMP],

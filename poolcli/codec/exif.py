@@ -42,6 +42,7 @@ LAYOUT_DESCRIPTIONS: Final = ("ImageJ=", "<?xml", "<OME", '{"shape')
 
 MOST_XMP_BYTES: Final = 1 << 24
 XMP_KEYWORD: Final = b"XML:com.adobe.xmp"
+EXTENDED_XMP: Final = b"http://ns.adobe.com/xmp/extension/\0"
 XMP_PREFIX: Final = b"http://ns.adobe.com/xap/1.0/\0"
 EXIF_PREFIX: Final = b"Exif\0\0"
 RAW_PROFILE: Final = b"Raw profile type "
@@ -49,7 +50,7 @@ XMP_ORIENTATION: Final = re.compile(rb"""tiff:Orientation(?:\s*=\s*["']|\s*>)\s*
 
 _STALE_NAMES: Final = (
     rb"(?:tiff:(?:Orientation|ImageWidth|ImageLength|XResolution|YResolution|ResolutionUnit)"
-    rb"|exif:Pixel[XY]Dimension)"
+    rb"|exif:Pixel[XY]Dimension|xmpNote:HasExtendedXMP)"
 )
 STALE_XMP: Final = re.compile(
     rb"""\s%b\s*=\s*(?:"[^"<]*"|'[^'<]*')|<(%b)\s*>[^<]*</\1\s*>""" % (_STALE_NAMES, _STALE_NAMES)
@@ -192,7 +193,7 @@ def _raw_profiles(stream: BinaryIO, *kinds: bytes) -> Iterator[bytes]:
 
 
 def true_xmp(xmp: bytes) -> bytes:
-    """XMP without orientation, sizes, resolution and thumbnails."""
+    """XMP without orientation, sizes, resolution, thumbnails and the name of a second part."""
     begin, end = xmp.find(b"<xmp:Thumbnails"), xmp.find(b"</xmp:Thumbnails>")
     if 0 <= begin < end:
         xmp = xmp[:begin] + xmp[end + len(b"</xmp:Thumbnails>") :]

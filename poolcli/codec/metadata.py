@@ -12,6 +12,7 @@ from PIL import Image, PngImagePlugin
 from poolcli.codec import chunks
 from poolcli.codec.exif import (
     DESCRIPTIVE,
+    EXTENDED_XMP,
     INCHES,
     PAGE_TAGS,
     RAW_PROFILE,
@@ -281,3 +282,5 @@ def _dropped(image: Image.Image) -> Iterator[str]:
     """What a file says that is not carried over, in words."""
     if "photoshop" in image.info or image.info.get("mp"):
         yield "blocks of other programs"
+    if any(body.startswith(EXTENDED_XMP) for _, body in getattr(image, "applist", ())):
+        yield "second part of its XMP"
