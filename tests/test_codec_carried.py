@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import struct
 import subprocess
@@ -23,15 +24,20 @@ from tests.pictures import LIMIT
 from tests.test_codec_metadata import (
     EXIFTOOL,
     FULL_EXIF,
+    LONG,
     PROFILE,
     TURN,
+    Entry,
     decoded,
+    directory,
     exif_of,
     exiftool,
     file_of,
+    fractions,
     number,
     opened,
     pooled,
+    text,
 )
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
@@ -136,6 +142,20 @@ def test_xmp_too_long_for_a_jpeg_is_left_out_and_that_is_said() -> None:
     assert [note for note in notes if "XMP, which is too long" in note]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_second_part_of_xmp_is_said_to_be_lost_and_not_named(name: str) -> None:
+    named = b" xmlns:xmpNote='http://ns.adobe.com/xmp/note/' xmpNote:HasExtendedXMP='%b'" % bytes(
+        32
+    )
+    octets = with_xmp("JPEG", (XMP % named).replace(b"\0", b"A"))
+    body = b"http://ns.adobe.com/xmp/extension/\0" + b"A" * 32 + struct.pack(">2I", 3, 0) + b"<x>"
+    octets = octets[:2] + struct.pack(">BBH", 255, 0xE1, len(body) + 2) + body + octets[2:]
+    result, notes = pooled(octets, name)
+    assert f"{name} has no place for the second part of its XMP" in notes
+    assert TRUE_OF_XMP[0] in xmp_of(result)
+    assert b"HasExtended" not in xmp_of(result)
+
+
 @pytest.mark.parametrize(
     "xmp",
     [PLAIN_XMP.decode().encode("utf-16"), b"<" * (1 << 25), b"\0" + PLAIN_XMP],
@@ -147,6 +167,60 @@ def test_xmp_that_cannot_be_used_is_dropped_with_a_warning(xmp: bytes) -> None:
     assert [warning for warning in picture.metadata.warnings if "XMP" in warning]
     np.testing.assert_array_equal(picture.array, decoded(file_of("PNG")).array)
     assert not xmp_of(pooled(octets, "png")[0])
+
+
+def raw_profile(kind: bytes, body: bytes) -> bytes:
+    """A profile as ImageMagick writes it into a PNG."""
+    lines = b"\n".join(re.findall(rb".{1,72}", body.hex().encode()))
+    return b"Raw profile type %b\0\n%b\n%8d\n%b\n" % (kind, kind, len(body), lines)
+
+
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", [b"xmp", b"exif", b"APP1"])
+def test_profiles_as_imagemagick_writes_them_turn_once_and_are_kept(
+    kind: bytes, packed: bool, behind: bool
+) -> None:
+    xmp, exif = XMP % b" tiff:Orientation='6'", exif_of(number(TURN, 6), text(0x010F, "Works"))
+    body = {b"xmp": xmp, b"exif": exif, b"APP1": b"http://ns.adobe.com/xap/1.0/\0" + xmp}[kind]
+    part = (b"tEXt", raw_profile(kind, body))
+    if packed:
+        keyword, words = part[1].split(b"\0", 1)
+        part = (b"zTXt", keyword + b"\0\0" + zlib.compress(words))
+    octets = png_with(behind=(part,)) if behind else png_with(part)
+    assert codec.identify(BytesIO(octets), LIMIT).shape == (60, 40, 3)
+    for name in NAMES:
+        result, _ = pooled(octets, name)
+        assert opened(result).size == (20, 30)
+        assert TURN not in opened(result).getexif()
+        assert b"Raw profile" not in result
+        assert b"Orientation" not in xmp_of(result)
+        kept = opened(result).getexif()[0x010F] == "Works" if kind == b"exif" else xmp_of(result)
+        assert kept
+
+
+@pytest.mark.parametrize("kind", [b"xmp", b"exif"])
+@pytest.mark.parametrize("words", [b"\n\n\nno hexadecimal", b"", b"\n\n\nabc"])
+def test_a_profile_that_is_no_hexadecimal_stops_nothing(kind: bytes, words: bytes) -> None:
+    picture = decoded(png_with((b"tEXt", b"Raw profile type " + kind + b"\0" + words)))
+    np.testing.assert_array_equal(picture.array, decoded(file_of("PNG")).array)
+    assert bool(picture.metadata.warnings) is bool(words)
+
+
+def test_texts_that_repeat_stale_exif_are_left_out() -> None:
+    stale = (b"exif:PixelXDimension\x0060", b"exif:Orientation\x006", b"exif:ImageLength\x0040")
+    true = (b"exif:Make\0Works", b"exif:ExposureTime\x001/250")
+    octets = png_with(*((b"tEXt", one) for one in (*stale, *true)))
+    found = [body for name, body in chunks_of(pooled(octets, "png")[0]) if name == b"tEXt"]
+    assert found == [*true]
+
+
+@pytest.mark.parametrize("body", [b"\1\0\0\0garbage", b"\0\0\0", b""])
+def test_xmp_that_cannot_be_unpacked_stops_nothing(body: bytes) -> None:
+    octets = png_with((b"iTXt", b"XML:com.adobe.xmp\0" + body))
+    picture = decoded(octets)
+    assert [warning for warning in picture.metadata.warnings if "XMP" in warning]
+    np.testing.assert_array_equal(picture.array, decoded(file_of("PNG")).array)
 
 
 # Comments and texts
@@ -172,6 +246,14 @@ def test_a_comment_goes_through_png_and_back() -> None:
     octets, _ = pooled(file_of("JPEG", comment=b"hello"), "png")
     assert opened(pooled(octets, "jpeg")[0]).info["comment"] == b"hello"
     assert opened(pooled(octets, "tiff")[0]).getexif()[270] == "hello"
+
+
+@pytest.mark.parametrize("name", ["jpeg", "png", "gif", "tiff"])
+def test_all_comments_of_a_jpeg_are_kept(name: str) -> None:
+    octets = file_of("JPEG", comment=b"first")
+    octets = octets[:2] + b"\xff\xfe\0\x08second" + octets[2:]
+    result, _ = pooled(octets, name)
+    assert b"second\nfirst" in result
 
 
 @pytest.mark.skipif(not DJPEG, reason="djpeg is not installed")
@@ -243,8 +325,48 @@ def test_a_profile_that_is_garbage_is_carried_and_stops_nothing() -> None:
 
 
 def test_a_profile_that_cannot_be_unpacked_is_dropped_and_stops_nothing() -> None:
-    octets, _ = pooled(png_with((b"iCCP", b"bogus\0\0garbage")), "png")
-    assert opened(octets).size == (30, 20)
+    octets = png_with((b"iCCP", b"bogus\0\0garbage"))
+    assert [one for one in decoded(octets).metadata.warnings if "colour profile is damaged" in one]
+    assert opened(pooled(octets, "png")[0]).size == (30, 20)
+
+
+@pytest.mark.parametrize("source", ["JPEG", "PNG"])
+def test_a_profile_of_megabytes_goes_through_png_and_back(source: str) -> None:
+    profile = PROFILE + np.random.default_rng(0).bytes(3_000_000)
+    octets = pooled(pooled(file_of(source, icc_profile=profile), "png")[0], "jpeg")[0]
+    assert opened(octets).info["icc_profile"] == profile
+
+
+GREY_PROFILE: Final = PROFILE[:16] + b"GRAY" + PROFILE[20:]
+
+
+@pytest.mark.parametrize(
+    ("mode", "profile", "name", "stays"),
+    [
+        ("L", GREY_PROFILE, "png", True),
+        ("L", GREY_PROFILE, "jpeg", True),
+        ("L", GREY_PROFILE, "webp", False),
+        ("L", GREY_PROFILE, "avif", False),
+        ("P", PROFILE, "png", False),
+        ("P", PROFILE, "webp", True),
+        ("RGB", PROFILE, "png", True),
+    ],
+)
+def test_a_profile_of_other_channels_is_left_out_and_that_is_said(
+    mode: str, profile: bytes, name: str, stays: bool
+) -> None:
+    octets, notes = pooled(file_of("PNG", mode, icc_profile=profile), name)
+    assert ("icc_profile" in opened(octets).info) is stays
+    assert bool([note for note in notes if "colour profile is not for" in note]) is not stays
+
+
+def test_a_profile_of_which_a_part_is_missing_is_dropped_with_a_warning() -> None:
+    octets = file_of("JPEG", icc_profile=PROFILE + bytes(100_000))
+    begin = octets.index(b"ICC_PROFILE\0\2") - 4
+    (length,) = struct.unpack_from(">H", octets, begin + 2)
+    octets = octets[:begin] + octets[begin + 2 + length :]
+    assert [one for one in decoded(octets).metadata.warnings if "colour profile is damaged" in one]
+    assert "icc_profile" not in opened(pooled(octets, "jpeg")[0]).info
 
 
 @pytest.mark.parametrize("name", [b"tEXt", b"gAMA", b"iCCP", b"pHYs", b"prVt"])
@@ -253,6 +375,27 @@ def test_a_chunk_of_words_that_is_damaged_stops_nothing(name: bytes) -> None:
     octets[33 + 8 + 8] ^= 1
     picture = decoded(bytes(octets))
     np.testing.assert_array_equal(picture.array, decoded(file_of("PNG")).array)
+    assert [warning for warning in picture.metadata.warnings if "metadata is damaged" in warning]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize(
+    ("marker", "body"),
+    [
+        (0xE0, b"JFIF\0"),
+        (0xE1, exif_of(text(0x011A, "7"), number(0x0128, 2))),
+        (0xE2, b"ICC_PROFILE\0"),
+        (0xED, b"Photoshop 3.0\0" + b"8BIM\4\4"),
+    ],
+    ids=["JFIF", "EXIF", "ICC", "Photoshop"],
+)
+def test_a_segment_of_words_that_is_damaged_stops_nothing(
+    mode: str, marker: int, body: bytes
+) -> None:
+    whole = file_of("JPEG", mode)
+    segment = struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+    picture = decoded(whole[:2] + segment + whole[2:])
+    np.testing.assert_array_equal(picture.array, decoded(whole).array)
     assert [warning for warning in picture.metadata.warnings if "metadata is damaged" in warning]
 
 
@@ -273,6 +416,38 @@ def tiff_with(tags: dict[int, Any], **more: Any) -> bytes:
         if isinstance(value, tuple):
             directory.tagtype[tag] = 12
     return file_of("TIFF", tiffinfo=directory, **more)
+
+
+def tiff_of(bits: int, *more: Entry) -> bytes:
+    """An upright TIFF of 40×60 pixels in RGB, with more tags made by hand."""
+    pixels = np.arange(40 * 60 * 3).astype(f"<u{bits // 8}").tobytes()
+    layout = {256: 60, 257: 40, 259: 1, 262: 2, 277: 3, 278: 40, 279: len(pixels)}
+    entries = [number(tag, value, LONG) for tag, value in layout.items()]
+    entries += [(258, 3, 3, struct.pack("<3H", bits, bits, bits)), *more]
+    begin = 8 + len(directory([*entries, number(273, 0, LONG)], 8))
+    return b"II*\0\x08\0\0\0" + directory([*entries, number(273, begin, LONG)], 8) + pixels
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        (34665, 9, 1, struct.pack("<i", -6)),
+        (34853, 9, 1, struct.pack("<i", -112)),
+        (274, 3, 2, struct.pack("<2H", 1, 1)),
+        (274, 2, 2, b"6\0"),
+        (296, 3, 2, struct.pack("<2H", 2, 2)),
+        (282, 3, 1, struct.pack("<H", 72)),
+        (282, 5, 2, struct.pack("<4I", 72, 1, 72, 1)),
+        (282, 5, 1, struct.pack("<2I", 72, 0)),
+    ],
+)
+def test_a_tag_that_is_damaged_stops_no_tiff(bits: int, entry: Entry) -> None:
+    resolution = [fractions(tag, 72, 1) for tag in (282, 283) if tag != entry[0]]
+    octets, whole = tiff_of(bits, *resolution, entry), decoded(tiff_of(bits))
+    np.testing.assert_array_equal(decoded(octets).array, whole.array)
+    for name in ("png", "tiff"):
+        assert codec.identify(BytesIO(pooled(octets, name)[0]), LIMIT).shape == (20, 30, 3)
 
 
 TAGS: Final = {
@@ -360,7 +535,7 @@ def test_warnings_are_shown_and_the_picture_is_done(run: Run, tmp_path: Path) ->
 
 
 def test_text_that_is_a_bomb_is_refused_before_the_pixels(run: Run, tmp_path: Path) -> None:
-    bomb = (b"zTXt", b"Title\0\0" + zlib.compress(bytes(PngImagePlugin.MAX_TEXT_CHUNK * 40), 9))
+    bomb = (b"zTXt", b"Title\0\0" + zlib.compress(bytes(PngImagePlugin.MAX_TEXT_CHUNK * 10), 9))
     (tmp_path / "in.png").write_bytes(png_with(bomb))
     done = run("avg", "-k", 2, "in.png", "out.png")
     assert done.returncode == 1

@@ -23,7 +23,7 @@ from poolcli.window import Window
 
 MAKE, MODEL, TURN, COPYRIGHT = 0x010F, 0x0110, 0x0112, 0x8298
 WIDTH, HEIGHT, ACROSS, DOWN, UNIT = 0x0100, 0x0101, 0x011A, 0x011B, 0x0128
-DETAILS, GPS = 0x8769, 0x8825
+DETAILS, GPS, INTEROP = 0x8769, 0x8825, 0xA005
 EXPOSURE, TAKEN, BIAS, COMMENT = 0x829A, 0x9003, 0x9204, 0x9286
 EXIF_WIDTH, EXIF_HEIGHT = 0xA002, 0xA003
 ASCII, SHORT, LONG, RATIONAL, UNDEFINED, SIGNED_RATIONAL = 2, 3, 4, 5, 7, 10
@@ -306,6 +306,12 @@ def test_exif_too_long_for_a_jpeg_is_left_out_and_that_is_said() -> None:
     assert [note for note in notes if "EXIF" in note]
 
 
+def test_a_profile_too_long_for_a_jpeg_is_left_out_and_that_is_said() -> None:
+    octets, notes = pooled(file_of("TIFF", icc_profile=PROFILE + bytes(255 * 65519)), "jpeg")
+    assert "icc_profile" not in opened(octets).info
+    assert [note for note in notes if "colour profile" in note]
+
+
 # Resolution
 
 
@@ -321,6 +327,18 @@ def test_the_resolution_is_divided_by_the_stride_along_each_axis(source: str, na
 def test_a_jpeg_states_its_resolution_in_whole_numbers(source: str, name: str) -> None:
     octets, _ = pooled(file_of(source, dpi=(300, 150)), name, stride=(7, 4))
     assert resolution(octets) == pytest.approx((75, 150 / 7), abs=0.5)
+
+
+@pytest.mark.parametrize("dpi", [(300_000, 300_000), (300, 300_000), (1, 1)])
+@pytest.mark.parametrize("exif", [None, exif_of(text(MAKE, "x"))], ids=["no EXIF", "EXIF"])
+def test_a_resolution_that_a_jpeg_cannot_state_is_not_stated_falsely(
+    dpi: tuple[int, int], exif: bytes | None
+) -> None:
+    octets, notes = pooled(file_of("PNG", dpi=dpi, exif=exif), "jpeg", stride=3)
+    assert not opened(octets).info["jfif_unit"]
+    assert ("jpeg has no place for the resolution" in notes) is (exif is None)
+    if exif is not None:
+        assert resolution(octets) == pytest.approx((dpi[0] / 3, dpi[1] / 3), rel=0.02)
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
@@ -429,6 +447,9 @@ ODD = {
     "a fraction over 0": exif_of(fractions(ACROSS, 1, 0), fractions(DOWN, 0, 0), number(UNIT, 2)),
     "a value of 2 GB": exif_of((MAKE, ASCII, 2**31, b"\x10\0\0\0")),
     "an orientation in words": exif_of(text(TURN, "left")),
+    "a place that points on": exif_of(text(MAKE, "x"), gps=[number(DETAILS, 99_999, LONG)]),
+    "details that point to a place": exif_of(text(MAKE, "x"), details=[number(GPS, 8, LONG)]),
+    "another use of a pointer": exif_of(text(MAKE, "x"), number(INTEROP, 99_999, LONG)),
     "nothing": b"Exif\0\0",
 }
 
@@ -444,14 +465,21 @@ def test_unreadable_exif_is_dropped_with_a_warning(source: str, exif: bytes) -> 
 @ANY_SOURCE
 @pytest.mark.parametrize("exif", (ODD | UNREADABLE).values(), ids=ODD | UNREADABLE)
 def test_broken_exif_never_costs_the_picture(source: str, exif: bytes) -> None:
-    for name in ("png", "jpeg", "webp"):
+    for name in ("png", "jpeg", "webp", "tiff"):
         octets, _ = pooled(file_of(source, exif=exif), name)
         assert opened(octets).size == (30, 20)
 
 
 @ANY_SOURCE
 @pytest.mark.parametrize(
-    "broken", [number(GPS, 99_999, LONG), number(DETAILS, 8, LONG), (DETAILS, 77, 9, b"abcd")]
+    "broken",
+    [
+        number(GPS, 99_999, LONG),
+        number(DETAILS, 8, LONG),
+        (DETAILS, 77, 9, b"abcd"),
+        text(WIDTH, "sixty"),
+        text(ACROSS, "72"),
+    ],
 )
 def test_a_picture_with_broken_exif_is_turned_all_the_same(source: str, broken: Entry) -> None:
     octets = file_of(source, exif=exif_of(number(TURN, 6), text(MAKE, "x"), broken))

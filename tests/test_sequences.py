@@ -114,6 +114,27 @@ def test_an_animated_png_looks_the_same_at_every_time(film: list[Cel]) -> None:
     assert notes == ()
 
 
+@pytest.mark.parametrize("dispose", [KEEP, CLEAR, RESTORE])
+def test_the_bare_canvas_of_an_opaque_gif_is_transparent(dispose: str) -> None:
+    red = np.full((HEIGHT, WIDTH, 4), (250, 10, 20, 255), np.uint8)
+    green = np.full((3, 3, 4), (10, 240, 30, 255), np.uint8)
+    film = [Cel(red, dispose=dispose), Cel(green, 2, 2)]
+    octets, _ = pooled(gif_of(film, WIDTH, HEIGHT), "gif")
+    assert_looks_the_same(seen_in(octets, "gif"), shown(film, WIDTH, HEIGHT))
+
+
+@pytest.mark.parametrize("name", ["gif", "png"])
+def test_the_bare_canvas_around_a_single_image_is_transparent(name: str) -> None:
+    cel = Cel(np.full((3, 4, 4), (250, 10, 20, 255), np.uint8), 2, 1)
+    header = codec.identify(BytesIO(gif_of([cel], WIDTH, HEIGHT)), LIMIT)
+    ((wanted, _),) = shown([cel], WIDTH, HEIGHT)
+    np.testing.assert_array_equal(codec.decode(header).array, wanted)
+    octets, _ = codec.encode(codec.decode(header), by_name(name), Saving())
+    found = np.array(Image.open(BytesIO(octets)).convert("RGBA"))
+    np.testing.assert_array_equal(found[..., 3], wanted[..., 3])
+    assert (header.mode, header.frames, header.taken) == ("RGBA", 1, 1)
+
+
 @settings(deadline=None, max_examples=20)
 @given(film=cels(partial=True, full_first=True))
 def test_a_film_looks_the_same_as_a_lossless_webp(film: list[Cel]) -> None:

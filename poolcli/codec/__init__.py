@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, TypeAlias
 
-from PIL import Image, ImageColor
+from PIL import Image, ImageColor, PngImagePlugin
 
 from poolcli.codec import deep, modes
 from poolcli.codec.encoding import Decoded, Picture, write_bytes
@@ -23,6 +23,8 @@ from poolcli.errors import PoolError
 from poolcli.formats import Format, Saving
 
 Image.MAX_IMAGE_PIXELS = None  # our own limit, --max-pixels, stands in its place
+# Profiles of printers have several megabytes; of all texts together Pillow takes 64.
+PngImagePlugin.MAX_TEXT_CHUNK = 1 << 22
 # A result takes over 16 MB of the decoded picture: pages that need not be given back and zeroed.
 Image.core.set_blocks_max(1)  # type: ignore[attr-defined]  # the stub hides it
 

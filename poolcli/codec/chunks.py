@@ -12,6 +12,11 @@ PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 PIXEL_CHUNKS: Final = (b"tRNS", b"acTL", b"fcTL", b"fdAT")
 """The ancillary chunks without which a PNG would look different."""
 
+JPEG_START: Final = b"\xff\xd8"
+MARKER, START_OF_SCAN, COLOUR_TRANSFORM, JPEG_COMMENT = 0xFF, 0xDA, 0xEE, 0xFE
+JPEG_WORDS: Final = frozenset(range(0xE0, 0xF0)) - {COLOUR_TRANSFORM} | {JPEG_COMMENT}
+"""The segments without which a JPEG would look the same (ITU-T T.81, B.1.1.3)."""
+
 RIFF_BEGIN: Final = 12
 ANMF_HEAD: Final = 16
 BOX_CONTAINERS: Final = {b"meta": 4, b"iprp": 0, b"ipco": 0}
@@ -55,6 +60,19 @@ def without_words(stream: BinaryIO) -> BytesIO | None:
     if len(kept) == len(found):
         return None
     return BytesIO(PNG_SIGNATURE + b"".join(png_chunk(*one) for one in kept))
+
+
+def jpeg_without_words(stream: BinaryIO) -> BytesIO | None:
+    """A JPEG without what its pixels don't need; None where there is nothing else in it."""
+    stream.seek(0)
+    kept, whole = [stream.read(len(JPEG_START))], True
+    while len(head := stream.read(4)) == 4 and head[0] == MARKER and head[1] != START_OF_SCAN:
+        segment = head + stream.read(int.from_bytes(head[2:], "big") - 2)
+        if head[1] in JPEG_WORDS:
+            whole = False
+        else:
+            kept.append(segment)
+    return None if whole else BytesIO(b"".join((*kept, head, stream.read())))
 
 
 def riff_names(stream: BinaryIO) -> Iterator[bytes]:

@@ -60,12 +60,13 @@ class Tiff:
     @property
     def dpi(self) -> tuple[float, float] | None:
         """Pixels an inch along (height, width), as stored."""
-        unit = {INCH: 1.0, CENTIMETRE: 2.54}.get(int(self.tag(RESOLUTION_UNIT, INCH)))
-        values = [self.tag(Y_RESOLUTION), self.tag(X_RESOLUTION)]
-        if unit is None or not all(isinstance(one, tuple) and one[0] and one[1] for one in values):
+        try:
+            unit = {INCH: 1.0, CENTIMETRE: 2.54}[self.tag(RESOLUTION_UNIT, INCH)]
+            values = (self.tag(Y_RESOLUTION), self.tag(X_RESOLUTION))
+            down, across = (above / below * unit for above, below in values)
+        except (KeyError, TypeError, ValueError, ZeroDivisionError):
             return None
-        down, across = (one[0] / one[1] * unit for one in values)
-        return down, across
+        return (down, across) if down > 0 and across > 0 else None
 
 
 def require(format_name: str) -> None:

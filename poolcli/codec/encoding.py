@@ -24,6 +24,10 @@ DEFAULTS: Final[dict[str, dict[str, OptionValue]]] = {
 }
 """What is asked of Pillow where the user says nothing."""
 
+GREYS: Final = ("1", "L", "LA", "I;16", "LA;16", "I", "F")
+COLOUR_SPACE: Final = slice(16, 20)
+"""Where a profile says for which channels it is."""
+
 POOR_GIF: Final = "GIF holds 256 colours and alpha on or off: the rest is approximated"
 COMPRESSIONS: Final = {"none": "raw", "lzw": "tiff_lzw", "deflate": "tiff_adobe_deflate"}
 
@@ -112,6 +116,9 @@ def arguments_of(
     stored = target.stored_mode(picture.mode)
     described, lost = picture.metadata.arguments(target, saving.strip)
     notes = [f"{target.name} has no place for the {what}" for what in lost]
+    if _is_of_others(described.get("icc_profile", b""), stored, target):
+        del described["icc_profile"]
+        notes.append(f"its colour profile is not for {MODE_NAMES[stored]}, and was dropped")
     if stored != picture.mode:
         notes.append(f"it was written as {MODE_NAMES[stored]}")
     if target.name == "avif":
@@ -123,6 +130,15 @@ def arguments_of(
         **saving.for_format(target),
     }
     return arguments, notes
+
+
+def _is_of_others(icc_profile: bytes, stored: str, target: Format) -> bool:
+    """Whether readers must ignore a profile, being one of grey for colours or the reverse.
+
+    For colours in grey only PNG says so (Third Edition, 11.3.2.3; ICC.1, 7.2.6).
+    """
+    space, grey = icc_profile[COLOUR_SPACE], stored in GREYS
+    return (space == b"GRAY" and not grey) or (space == b"RGB " and grey and target.name == "png")
 
 
 def _encode_image(

@@ -6,6 +6,7 @@ import re
 import warnings
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, BinaryIO, Final
@@ -41,15 +42,25 @@ LAYOUT_DESCRIPTIONS: Final = ("ImageJ=", "<?xml", "<OME", '{"shape')
 
 MOST_XMP_BYTES: Final = 1 << 24
 XMP_KEYWORD: Final = b"XML:com.adobe.xmp"
+EXTENDED_XMP: Final = b"http://ns.adobe.com/xmp/extension/\0"
+XMP_PREFIX: Final = b"http://ns.adobe.com/xap/1.0/\0"
+EXIF_PREFIX: Final = b"Exif\0\0"
+RAW_PROFILE: Final = b"Raw profile type "
 XMP_ORIENTATION: Final = re.compile(rb"""tiff:Orientation(?:\s*=\s*["']|\s*>)\s*([1-8])\b""")
 
 _STALE_NAMES: Final = (
     rb"(?:tiff:(?:Orientation|ImageWidth|ImageLength|XResolution|YResolution|ResolutionUnit)"
-    rb"|exif:Pixel[XY]Dimension)"
+    rb"|exif:Pixel[XY]Dimension|xmpNote:HasExtendedXMP)"
 )
 STALE_XMP: Final = re.compile(
     rb"""\s%b\s*=\s*(?:"[^"<]*"|'[^'<]*')|<(%b)\s*>[^<]*</\1\s*>""" % (_STALE_NAMES, _STALE_NAMES)
 )
+
+STALE_TEXT: Final = re.compile(
+    rb"(?:exif|tiff):(?:Orientation|Image(?:Width|Length)|Pixel[XY]Dimension"
+    rb"|[XY]Resolution|ResolutionUnit|thumbnail:[^\0]*)\0"
+)
+"""What ImageMagick notes of EXIF in the textual chunks of a PNG."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +96,12 @@ def find_exif(image: Image.Image, stream: BinaryIO) -> ExifFound:
 
     Those of a PNG may stand behind the pixels: Pillow would decode them all to look there.
     """
-    if image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info):
-        found = chunks.find_png(stream, b"eXIf")
-        image.info["exif"] = b"" if found is None else b"Exif\0\0" + found
     xmp, complaint = _take_xmp(image, stream)
     try:
         with warnings.catch_warnings(record=True) as complaints:
             warnings.simplefilter("always")
+            if image.format == "PNG" and not {"exif", "Raw profile type exif"} & set(image.info):
+                image.info["exif"] = _png_exif(stream)
             if image.format != "TIFF":
                 probe = Image.Exif()  # a new one: Pillow may have tried already, and keeps still
                 probe.load(image.info.get("exif") or b"")
@@ -103,8 +113,20 @@ def find_exif(image: Image.Image, stream: BinaryIO) -> ExifFound:
             return ExifFound(exif, xmp, complaint)
         reason = str(complaints[0].message)
     except Exception as fault:  # noqa: BLE001  # EXIF from strangers raises almost anything
-        exif, reason = Image.Exif(), str(fault) or type(fault).__name__
+        exif, reason = _orientation_alone(image), str(fault) or type(fault).__name__
     return ExifFound(exif, xmp, (f"its EXIF is damaged ({reason.strip()})", *complaint))
+
+
+def _orientation_alone(image: Image.Image) -> Image.Exif:
+    """Of EXIF that can't be packed again what turns the picture, if that can be read."""
+    kept = Image.Exif()
+    with suppress(Exception):
+        hide_xmp(image)
+        if isinstance(value := image.getexif().get(Exif.Orientation), int):
+            kept[Exif.Orientation] = value
+        for branch in (DETAILS, PLACE):  # Pillow would look there again when it loads a TIFF
+            image.getexif().pop(branch, None)
+    return kept
 
 
 def hide_xmp(image: Image.Image) -> None:
@@ -119,7 +141,10 @@ def _take_xmp(image: Image.Image, stream: BinaryIO) -> tuple[bytes | None, tuple
     xmp = image.info.pop("xmp", None)
     if image.format == "PNG":
         image.info.pop(XMP_KEYWORD.decode(), None)
-        xmp = _png_xmp(stream)
+        try:
+            xmp = _png_xmp(stream)
+        except (ValueError, zlib.error):
+            return None, ("its XMP is damaged, and was dropped",)
     if not isinstance(xmp, bytes) or not xmp:
         return None, ()
     if len(xmp) > MOST_XMP_BYTES:
@@ -137,11 +162,38 @@ def _png_xmp(stream: BinaryIO) -> bytes | None:
         compressed = body[len(XMP_KEYWORD) + 1 : len(XMP_KEYWORD) + 2] == b"\1"
         _, _, text = body[len(XMP_KEYWORD) + 3 :].split(b"\0", 2)
         return zlib.decompressobj().decompress(text, MOST_XMP_BYTES + 1) if compressed else text
+    for profile in _raw_profiles(stream, b"xmp", b"APP1"):
+        if not profile.startswith(EXIF_PREFIX):
+            return profile.removeprefix(XMP_PREFIX)
     return None
 
 
+def _png_exif(stream: BinaryIO) -> bytes:
+    """The EXIF of a PNG, wherever it stands; empty where there is none."""
+    found = chunks.find_png(stream, b"eXIf")
+    if found is not None:
+        return EXIF_PREFIX + found
+    profiles = _raw_profiles(stream, b"exif", b"APP1")
+    return next((one for one in profiles if one.startswith(EXIF_PREFIX)), b"")
+
+
+def _raw_profiles(stream: BinaryIO, *kinds: bytes) -> Iterator[bytes]:
+    """What stands in hexadecimal in the textual chunks of a PNG, as ImageMagick writes it."""
+    wanted = {RAW_PROFILE + kind for kind in kinds}
+    for name, body in chunks.png_chunks(stream, b"tEXt", b"zTXt"):
+        keyword, _, text = body.partition(b"\0")
+        if keyword not in wanted:
+            continue
+        if name == b"zTXt":
+            unpacking = zlib.decompressobj()
+            text = unpacking.decompress(text[1:], MOST_XMP_BYTES)
+            if unpacking.unconsumed_tail:
+                raise ValueError(f"{keyword.decode()} is too long")
+        yield bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode())
+
+
 def true_xmp(xmp: bytes) -> bytes:
-    """XMP without orientation, sizes, resolution and thumbnails."""
+    """XMP without orientation, sizes, resolution, thumbnails and the name of a second part."""
     begin, end = xmp.find(b"<xmp:Thumbnails"), xmp.find(b"</xmp:Thumbnails>")
     if 0 <= begin < end:
         xmp = xmp[:begin] + xmp[end + len(b"</xmp:Thumbnails>") :]

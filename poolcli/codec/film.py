@@ -62,7 +62,9 @@ class Film:
         first = self.patches[0]
         full = first.top <= 0 and first.left <= 0
         full &= first.top + first.height >= self.height and first.left + first.width >= self.width
-        return not full or any(one.dispose == "clear" for one in self.patches[:-1])
+        cleared = any(one.dispose == "clear" for one in self.patches[:-1])
+        # What was before the first is the bare canvas.
+        return not full or cleared or (len(self.patches) > 1 and first.dispose == "restore")
 
 
 class Shot(NamedTuple):

@@ -73,7 +73,7 @@ def _identify_image(stream: BinaryIO, allowed: Allowance, magic: bytes) -> Heade
         if magic[:4] in TIFF_MAGICS:
             header = _tiff_page(stream, 0)
             return _with_pages(header, deep.count_pages(stream), stream, None, allowed)
-        if magic == chunks.PNG_SIGNATURE and (core := chunks.without_words(stream)):
+        if core := _without_words(stream, magic):
             header = _identify_image(core, allowed, magic)
             return replace(header, describe=lambda: replace(header.describe(), warnings=DAMAGED))
         raise PoolError(
@@ -91,8 +91,27 @@ def _identify_image(stream: BinaryIO, allowed: Allowance, magic: bytes) -> Heade
     if image.format == "AVIF":
         header = replace(header, rounded=samples.avif_is_rounded(stream, allowed.depth_loss))
     if image.format == "MPO" or getattr(image, "n_frames", 1) == 1:
-        return header
+        return _on_canvas(header, stream, allowed) if image.format == "GIF" else header
     return _as_film(header, image, stream, allowed)
+
+
+def _without_words(stream: BinaryIO, magic: bytes) -> BinaryIO | None:
+    """The same picture without its metadata; None where that can't be told apart, or is none."""
+    if magic == chunks.PNG_SIGNATURE:
+        return chunks.without_words(stream)
+    return chunks.jpeg_without_words(stream) if magic.startswith(chunks.JPEG_START) else None
+
+
+def _on_canvas(header: Header, stream: BinaryIO, allowed: Allowance) -> Header:
+    """The same, transparent where a GIF of one image leaves its screen bare: not colour 0."""
+    from poolcli.codec import gif
+
+    film = gif.split(stream)
+    if not film.shows_through:
+        return header
+    return _as_composite(
+        header, film, "RGBA", allowed, lambda still: _read_gif(still, "RGBA")
+    ).only(0)
 
 
 def _as_film(header: Header, image: Image.Image, stream: BinaryIO, allowed: Allowance) -> Header:
@@ -301,8 +320,8 @@ def _tiff_page(stream: BinaryIO, number: int, image: Image.Image | None = None) 
     """One page of a TIFF, of samples that Pillow can't hold; it may still know the metadata."""
     tiff = deep.open_tiff(stream, number)
     exif = ExifFound(Image.Exif()) if image is None else find_exif(image, stream)
-    turned = int(tiff.tag(deep.ORIENTATION, 1))
-    turned = turned if turned in range(1, 9) else 1
+    turned = tiff.tag(deep.ORIENTATION, 1)
+    turned = int(turned) if turned in range(1, 9) else 1
     height, width, *channels = tiff.shape
     if turned >= 5:
         height, width = width, height

@@ -12,8 +12,11 @@ from PIL import Image, PngImagePlugin
 from poolcli.codec import chunks
 from poolcli.codec.exif import (
     DESCRIPTIVE,
+    EXTENDED_XMP,
     INCHES,
     PAGE_TAGS,
+    RAW_PROFILE,
+    STALE_TEXT,
     XMP,
     XMP_KEYWORD,
     Exif,
@@ -25,9 +28,11 @@ from poolcli.codec.exif import (
 )
 from poolcli.formats import Format
 
+JPEG_ICC_BYTES: Final = 255 * 65519
 JPEG_EXIF_BYTES: Final = 65533
 JPEG_XMP_BYTES: Final = 65504
 JPEG_COMMENT_BYTES: Final = 65533
+JPEG_DENSITIES: Final = range(1, 1 << 16)
 HOLDERS: Final = {
     "png": ("icc_profile", "exif", "dpi", "xmp", "texts", "comment", "colour"),
     "jpeg": ("icc_profile", "exif", "dpi", "xmp", "comment"),
@@ -138,9 +143,16 @@ class Metadata:
 
 
 def _cut_for_jpeg(held: dict[str, Any], given: dict[str, Any]) -> list[str]:
-    """Take out what is too long for a segment of a JPEG, and say so."""
+    """Take out what is too long or too large for the segments of a JPEG, and say so."""
     lost = []
-    limits = {"exif": JPEG_EXIF_BYTES, "xmp": JPEG_XMP_BYTES, "comment": JPEG_COMMENT_BYTES}
+    limits = {
+        "icc_profile": JPEG_ICC_BYTES,
+        "exif": JPEG_EXIF_BYTES,
+        "xmp": JPEG_XMP_BYTES,
+        "comment": JPEG_COMMENT_BYTES,
+    }
+    if not all(round(one) in JPEG_DENSITIES for one in held.get("dpi", ())):
+        del held["dpi"]  # it would be written modulo 65536
     for name, most in limits.items():
         if len(held.get(name, b"")) > most:
             del held[name], given[name]
@@ -192,9 +204,11 @@ def read(image: Image.Image, stream: BinaryIO, found: ExifFound, *, turned: bool
         turned: whether height and width of the upright picture change places.
     """
     dpi = _dpi(image, found.exif)
-    icc_profile, comment = image.info.get("icc_profile"), image.info.get("comment")
+    icc_profile, comment = image.info.get("icc_profile"), _comment(image)
     exif = found.exif
     false: tuple[str, ...] = ()
+    if image.info.get("icc_profile", b"") is None:  # Pillow found parts, and no whole
+        false = ("its colour profile is damaged, and was dropped",)
     if image.format == "TIFF":  # most of its tags describe its layout, not the picture
         false = tuple(take_false_tags(exif))
     png = list(chunks.png_chunks(stream)) if image.format == "PNG" else []
@@ -204,7 +218,7 @@ def read(image: Image.Image, stream: BinaryIO, found: ExifFound, *, turned: bool
         dpi=dpi[::-1] if dpi and turned else dpi,
         xmp=None if found.xmp is None else true_xmp(found.xmp),
         comment=comment if isinstance(comment, bytes) and comment else None,
-        texts=tuple(one for one in png if one[0] in TEXT_CHUNKS and not _is_known(one[1])),
+        texts=tuple(one for one in png if one[0] in TEXT_CHUNKS and not _is_elsewhere(one[1])),
         colour=tuple(one for one in png if one[0] in COLOUR_CHUNKS),
         plays=image.info.get("loop", 0),
         dropped=tuple(_dropped(image)),
@@ -212,9 +226,16 @@ def read(image: Image.Image, stream: BinaryIO, found: ExifFound, *, turned: bool
     )
 
 
-def _is_known(body: bytes) -> bool:
-    """Whether a textual chunk is carried as XMP or EXIF."""
-    return body.startswith((XMP_KEYWORD, b"Raw profile type exif", b"Raw profile type APP1"))
+def _comment(image: Image.Image) -> Any:
+    """What a file says in words; of several in a JPEG Pillow has the last alone."""
+    segments = getattr(image, "applist", ())
+    return b"\n".join(one for name, one in segments if name == "COM") or image.info.get("comment")
+
+
+def _is_elsewhere(body: bytes) -> bool:
+    """Whether a textual chunk is carried as XMP or EXIF, or would be false."""
+    raw = tuple(RAW_PROFILE + kind for kind in (b"exif", b"xmp", b"APP1"))
+    return body.startswith((XMP_KEYWORD, *raw)) or STALE_TEXT.match(body) is not None
 
 
 def find_light(image: Image.Image, stream: BinaryIO) -> str:
@@ -261,3 +282,5 @@ def _dropped(image: Image.Image) -> Iterator[str]:
     """What a file says that is not carried over, in words."""
     if "photoshop" in image.info or image.info.get("mp"):
         yield "blocks of other programs"
+    if any(body.startswith(EXTENDED_XMP) for _, body in getattr(image, "applist", ())):
+        yield "second part of its XMP"

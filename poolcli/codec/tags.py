@@ -14,7 +14,12 @@ from PIL import ExifTags, Image
 SIZES: Final = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1))
 """Bytes of a value of each type."""
 
-BRANCHES: Final = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo, ExifTags.IFD.Interop)
+BRANCHES: Final = {
+    0: (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo),
+    ExifTags.IFD.Exif: (ExifTags.IFD.Interop,),
+}
+"""The tags that point to a directory, by the directory they stand in; elsewhere they are values."""
+
 EXIF_PREFIX: Final = b"Exif\0\0"
 ENTRY_BYTES: Final = 12
 
@@ -60,15 +65,16 @@ def _appended(file: bytearray, tags: Image.Exif, order: str) -> dict[bytes, byte
     return {bytes(block[at : at + 2]): bytes(block[at : at + ENTRY_BYTES]) for at in places}
 
 
-def _moved(block: bytearray, order: str, begin: int, base: int) -> Iterator[int]:
+def _moved(block: bytearray, order: str, begin: int, base: int, branch: int = 0) -> Iterator[int]:
     """Let the offsets in a directory and its branches count from elsewhere; its entries' places."""
     (count,) = struct.unpack_from(f"{order}H", block, begin)
     for at in range(begin + 2, begin + 2 + ENTRY_BYTES * count, ENTRY_BYTES):
         tag, kind, number, value = struct.unpack_from(f"{order}HHII", block, at)
-        if tag in BRANCHES:
-            for _ in _moved(block, order, value, base):
+        is_branch = tag in BRANCHES.get(branch, ())
+        if is_branch:
+            for _ in _moved(block, order, value, base, tag):
                 pass
-        if tag in BRANCHES or SIZES[kind] * number > 4:
+        if is_branch or SIZES[kind] * number > 4:
             struct.pack_into(f"{order}I", block, at + 8, base + value)
         yield at
 
