@@ -15,6 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -444,6 +445,28 @@ def many_channels() -> bytes:
     return buffer.getvalue()
 
 
+def packed_tiff(packed: bytes, *shape: int, **layout: Any) -> bytes:
+    """A deep TIFF whose only strip or tile is already packed."""
+    buffer = BytesIO()
+    options = {"dtype": np.uint16, "planarconfig": "contig", "metadata": None, **layout}
+    with tifffile.TiffWriter(buffer) as writer:
+        writer.write(iter([packed]), shape=shape, photometric="rgb", **options)
+    return buffer.getvalue()
+
+
+def large_tile(dtype: type[np.unsignedinteger[Any]]) -> bytes:
+    """A TIFF of 10×10 pixels in one tile of 64 million."""
+    packed = zlib.compress(bytes(8000 * 8000 * 3), 9)
+    layout = {"dtype": dtype, "tile": (8000, 8000), "compression": "adobe_deflate"}
+    return packed_tiff(packed, 10, 10, 3, **layout)
+
+
+def picture_in_tiff() -> bytes:
+    """A TIFF of 10×10 pixels, packed as a PNG that has 16 million."""
+    large = bytes(imagecodecs.png_encode(np.zeros((4000, 4000, 3), np.uint16)))
+    return packed_tiff(large, 10, 10, 3, compression="png", rowsperstrip=10)
+
+
 BOMBS: Final[dict[str, Callable[[], bytes]]] = {
     "PNG.png": bits,
     "zTXt.png": lambda: texts(b"zTXt", b"Comment\0\0", 1, 200 * MIB),
@@ -452,6 +475,9 @@ BOMBS: Final[dict[str, Callable[[], bytes]]] = {
     "many texts.png": lambda: texts(b"zTXt", b"Comment\0\0", 300, 900_000),
     "TIFF.tif": lambda: saved(Image.new("L", (9000, 9000)), "TIFF", compression="tiff_deflate"),
     "channels.tif": many_channels,
+    "tile.tif": lambda: large_tile(np.uint8),
+    "deep tile.tif": lambda: large_tile(np.uint16),
+    "PNG in TIFF.tif": picture_in_tiff,
     "GIF.gif": lambda: saved(Image.new("P", (8000, 8000)), "GIF"),
     "frame.gif": large_frame,
     "WebP.webp": lambda: saved(
