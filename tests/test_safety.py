@@ -576,6 +576,31 @@ def test_memory_does_not_grow_with_the_frames_of_a_film(
     assert memory < usual_peak + ROOM + BYTES_A_PIXEL * 1_000_000 < usual_peak + 60 * 3_000_000
 
 
+def film_of_glass() -> bytes:
+    """An animated PNG whose frames are half-transparent, one over the other."""
+    first, *others = (Image.fromarray(noise("RGBA", (1000, 1000), seed)) for seed in range(3))
+    return saved(first, "PNG", save_all=True, append_images=others, blend=1, compress_level=1)
+
+
+def plain_pixmap() -> bytes:
+    """A PPM in words, of a maxval that Pillow would rescale."""
+    words = b" ".join(b"%d" % value for value in noise("RGB", (1000, 1000)).ravel().tolist())
+    return b"P3 1000 1000 1000 " + words
+
+
+@pytest.mark.parametrize(("suffix", "paint_it"), [("png", film_of_glass), ("ppm", plain_pixmap)])
+def test_memory_is_bounded_where_pixels_are_reckoned_with(
+    tmp_path: Path, usual_peak: int, suffix: str, paint_it: Callable[[], bytes]
+) -> None:
+    octets = paint_it()
+    (tmp_path / f"in.{suffix}").write_bytes(octets)
+    words = (*HALVE, "-q", "--max-pixels", 1_000_000, f"in.{suffix}", f"out.{suffix}")
+    code, memory, _ = peak(tmp_path, *words)
+
+    assert code == 0
+    assert memory < usual_peak + ROOM + BYTES_A_PIXEL * 1_000_000 + len(octets)
+
+
 # Ghostscript
 
 
