@@ -6,6 +6,7 @@ too long costs its own picture only.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -30,6 +31,9 @@ WORTHWHILE_BYTES: Final = 8_000_000
 
 STARTS: Final = 3
 """How often in a row a worker may die before it is ready, until that is called a fault."""
+
+LONGEST_WAIT: Final = 3600.0
+"""Seconds that workers are listened for at a time; systems refuse to wait for years."""
 
 READY: Final = "ready"
 
@@ -215,7 +219,8 @@ class _Crew:
         from poolcli import runner
 
         deadlines = [one.deadline for one in self.workers if one.deadline is not None]
-        patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        nearest = min(deadlines, default=math.inf) - time.monotonic()
+        patience = min(max(0.0, nearest), LONGEST_WAIT)
         heard = wait([worker.pipe for worker in self.workers], patience)
         for worker in list(self.workers):
             if worker.pipe in heard:

@@ -43,6 +43,7 @@ from tests.batch_support import (
     workers_of,
 )
 from tests.conftest import Run
+from tests.pictures import saved
 
 pytestmark = linux_only
 
@@ -405,8 +406,20 @@ def test_one_picture_alone_can_time_out_too(run: Run, hanging: Path, tmp_path: P
     assert os.listdir(tmp_path) == [hanging.name]
 
 
-def test_pictures_in_time_do_not_time_out(run: Run, gallery: Path) -> None:
-    assert run(*HALVE, "--timeout", 30, gallery, "out").returncode == 0
+def test_a_film_without_end_is_given_up(run: Run, tmp_path: Path) -> None:
+    frame = saved(Image.new("L", (16, 16)), "GIF")
+    begin = frame.index(b",")
+    (tmp_path / "in.gif").write_bytes(frame[:begin] + frame[begin:-1] * 200_000 + b";")
+    done = run(*HALVE, "--timeout", 1, "in.gif", "out.gif")
+
+    assert done.returncode == 1
+    assert "1 second" in done.stderr.decode()
+    assert os.listdir(tmp_path) == ["in.gif"]
+
+
+@pytest.mark.parametrize("seconds", ["30", "3e6", "1e300", "inf"])
+def test_pictures_in_time_do_not_time_out(run: Run, gallery: Path, seconds: str) -> None:
+    assert run(*HALVE, "--timeout", seconds, gallery, "out").returncode == 0
 
 
 @pytest.mark.parametrize("paths", [("-", "out.png"), ("in/a.png", "-"), ("in/a.png", "/dev/null")])
