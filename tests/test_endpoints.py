@@ -346,6 +346,18 @@ def test_overwriting_keeps_the_mode_bits(old: Path, bits: int) -> None:
     assert old.read_bytes() == NEW
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("bits", [0o4755, 0o2755, 0o1755])
+def test_the_rights_of_an_owner_are_not_lent(path: Path, bits: int, overwrite: bool) -> None:
+    model = path.with_name("model")
+    for one in [model, path] if overwrite else [model]:
+        one.write_bytes(OLD)
+        one.chmod(bits)
+    write(path, overwrite=overwrite, like=None if overwrite else model.stat())
+
+    assert mode_bits(path) == 0o755
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 def test_overwriting_keeps_the_owner(old: Path) -> None:
     os.chown(old, 12, 34)

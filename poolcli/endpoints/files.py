@@ -22,6 +22,9 @@ except ImportError:  # Windows has no advisory locks: stale temporaries stay the
 
 TEMPORARY: Final = re.compile(r"\.poolcli-[0-9a-f]{8}\.tmp")
 READ_BYTES: Final = 1 << 20
+PERMISSIONS: Final = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
+"""The mode bits that are taken over: not those that lend a program its owner's rights."""
+
 Octets: TypeAlias = bytes | bytearray | memoryview
 
 
@@ -301,7 +304,7 @@ def _dress(descriptor: int, like: os.stat_result | None, times: bool) -> None:
     if not times and hasattr(os, "fchown"):
         with suppress(OSError):  # only root may give files away
             os.fchown(descriptor, like.st_uid, like.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
+    os.fchmod(descriptor, like.st_mode & PERMISSIONS)
     if times and os.utime in os.supports_fd:
         os.utime(descriptor, ns=(like.st_atime_ns, like.st_mtime_ns))
 
