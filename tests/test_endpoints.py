@@ -292,8 +292,12 @@ def test_unnamed_temporaries_are_done_without(path: Path, monkeypatch: Patch, nu
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
-def test_hard_links_are_done_without(path: Path, monkeypatch: Patch, number: int) -> None:
-    refuse_unnamed(monkeypatch, errno.EOPNOTSUPP)
+@pytest.mark.parametrize("unnamed", [False, True])
+def test_hard_links_are_done_without(
+    path: Path, monkeypatch: Patch, number: int, unnamed: bool
+) -> None:
+    if not unnamed:
+        refuse_unnamed(monkeypatch, errno.EOPNOTSUPP)
     monkeypatch.setattr(os, "link", raising(number))
     write(path)
 

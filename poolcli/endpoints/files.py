@@ -73,7 +73,8 @@ def write_file(
     try:
         if not alone:
             _make_folders(folder, made)
-        _write_hidden(path, folder, octets, overwrite, like, alone)
+        if not _write_hidden(path, folder, octets, overwrite, like, alone, named=overwrite):
+            _write_hidden(path, folder, octets, overwrite, like, alone, named=True)
     except BaseException:
         _remove_folders(made)
         raise
@@ -86,12 +87,14 @@ def _write_hidden(
     overwrite: bool,
     like: os.stat_result | None,
     syncs: bool,
-) -> None:
-    """Write, dress, sync and name a file, in that order."""
+    *,
+    named: bool,
+) -> bool:
+    """Write, dress, sync and name a file, in that order; false if it must have a name at once."""
     _sweep_once(folder)
     old = _status(path) if overwrite else None
     model = like or old
-    with _hidden(folder, named=overwrite, private=model is not None) as (file, name):
+    with _hidden(folder, named=named, private=model is not None) as (file, name):
         descriptor = file.fileno()
         write_all(descriptor, octets)
         _dress(descriptor, model, times=like is not None)
@@ -102,13 +105,15 @@ def _write_hidden(
         if fcntl is None:  # nor are there locks to hold: Windows renames no file that is open
             file.close()
         if name is None:
-            _link_unnamed(descriptor, path)
+            if not _linked(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor):
+                return False
         elif overwrite:
             os.replace(name, path)
         else:
             _link_temporary(name, path)
     if syncs:
         _sync_folder(folder)
+    return True
 
 
 def _make_folders(folder: str, made: list[str]) -> None:
@@ -238,29 +243,15 @@ def _still_named(descriptor: int, name: str) -> bool:
         return False
 
 
-def _link_unnamed(descriptor: int, path: str) -> None:
-    """Give a file without a name its first, unless somebody has it.
-
-    Raises:
-        PoolError: the name is taken.
-    """
-    try:
-        # Only with a dir_fd does Python ask for the link in /proc to be followed.
-        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
-    except FileExistsError:
-        raise _taken() from None
-
-
 def _link_temporary(name: str, path: str) -> None:
     """Give a temporary file its final name, unless somebody has it.
 
     Raises:
         PoolError: the name is taken.
     """
-    try:
-        if _linked(name, path):
-            return
-        # Without hard links: reserve the name, then replace the reservation.
+    if _linked(name, path):
+        return
+    try:  # without hard links: reserve the name, then replace the reservation
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     except FileExistsError:
         raise _taken() from None
@@ -271,12 +262,20 @@ def _link_temporary(name: str, path: str) -> None:
         raise
 
 
-def _linked(name: str, path: str) -> bool:
-    """Give a file a second name, where the system and the file system know such."""
+def _linked(name: str, path: str, src_dir_fd: int | None = None) -> bool:
+    """Give a file one more name, where the system and the file system know such.
+
+    Only with a dir_fd does Python ask for a link in /proc to be followed.
+
+    Raises:
+        PoolError: the name is taken.
+    """
     if not hasattr(os, "link"):
         return False
     try:
-        os.link(name, path)
+        os.link(name, path, src_dir_fd=src_dir_fd, follow_symlinks=True)
+    except FileExistsError:
+        raise _taken() from None
     except OSError as fault:
         if fault.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
             return False
