@@ -208,6 +208,19 @@ def test_a_pipe_that_somebody_else_holds_open_is_not_waited_for() -> None:
     assert said == []
 
 
+def test_where_descriptors_run_out_the_libraries_are_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> tuple[int, int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pipe", fail)
+    before = os.listdir("/proc/self/fd")
+    with endpoints.overheard() as said:
+        assert os.listdir("/proc/self/fd") == before
+    assert said == []
+
+
 def test_a_fault_gives_descriptor_2_back() -> None:
     before = os.fstat(2)
     with suppress(ZeroDivisionError), endpoints.overheard():
