@@ -125,6 +125,10 @@ def pool(method: Method, given: dict[str, Any]) -> int:
     except jobs.NothingMatchedError as nothing:
         console.refused(jobs.Refusal(nothing.message, nothing.remedy, []))
         return EXIT_NOTHING
+    except OSError as fault:
+        raise PoolError(
+            f"the plan can't be made: {fault.strerror}", "is the working folder there?"
+        ) from None
     if given["as_json"] and any(job.target.is_stdout for job in plan):
         raise PoolError("--json and a picture can't share standard output", "name an output file")
     pace = _Pace(given["jobs"], _timeout(plan, given), given["fail_fast"])

@@ -54,7 +54,7 @@ def prepare(jobs: Sequence[Job], *, count: int, timeout: float | None = None) ->
     if _are_worthwhile(opened, count, timeout) and _context().get_start_method() == "forkserver":
         from multiprocessing import forkserver
 
-        with _deaf_to_interrupts():
+        with _starting():
             forkserver.ensure_running()
 
 
@@ -200,9 +200,9 @@ class _Crew:
     def _hired(self) -> _Worker:
         """A new worker, which says when it is ready."""
         context = _context()
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self.work), daemon=True)
-        with _deaf_to_interrupts():
+        with _starting():
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, self.work), daemon=True)
             process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -289,6 +289,20 @@ def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
     return context
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Start what the work is done by, deaf to Ctrl-C.
+
+    Raises:
+        RuntimeError: the system has no room for it.
+    """
+    try:
+        with _deaf_to_interrupts():
+            yield
+    except OSError as fault:  # too many processes or open files
+        raise RuntimeError(f"no worker can be started ({fault.strerror or fault})") from fault
 
 
 @contextmanager

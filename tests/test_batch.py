@@ -338,6 +338,23 @@ def test_flags_that_make_no_sense_are_usage(
 # Faults of single pictures
 
 
+@pytest.mark.usefixtures("gallery")
+def test_a_working_folder_that_is_gone_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    first = "import os; os.rmdir('../gone')"
+    done = run_after(first, *HALVE, "../in", "out", cwd=tmp_path / "gone")
+
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert "working folder" in complaints(done)[0]
+
+
+def test_a_file_whose_size_cannot_be_told_is_one_that_cannot_be_read(run: Run) -> None:
+    done = run(*HALVE, "/proc/self/mem", "out.png")
+
+    assert done.returncode == 1
+    assert "it can't be read" in complaints(done)[0]
+
+
 @pytest.mark.parametrize("name", ["missing", "missing/"])
 @pytest.mark.usefixtures("gallery")
 def test_a_missing_input_fails_alone_and_says_why(run: Run, tmp_path: Path, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -579,6 +580,24 @@ multiprocessing.process.BaseProcess._bootstrap = lambda *_, **__: os._exit(3)
     assert done.returncode == 70
     assert b"exit code 3" in done.stderr
     assert b"Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+NO_ROOM: Final = """
+import errno, os
+from multiprocessing import forkserver
+def fail(*_):
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+forkserver.ensure_running = fail
+"""
+
+
+def test_a_system_without_room_for_workers_is_told_as_such(gallery: Path, tmp_path: Path) -> None:
+    done = run_after(NO_ROOM, *HALVE, "-q", "--timeout", 60, gallery, "out", cwd=tmp_path)
+    (said,) = done.stderr.decode().splitlines()
+
+    assert done.returncode == 70
+    assert f"no worker can be started ({os.strerror(errno.EMFILE)})" in said
     assert not (tmp_path / "out").exists()
 
 
