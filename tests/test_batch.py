@@ -1247,6 +1247,21 @@ def test_after_an_interruption_what_was_begun_is_finished_and_the_rest_is_left(
 
 
 @pytest.mark.parametrize("crowd", CROWDS)
+def test_where_interruptions_are_ignored_the_run_goes_on(
+    many: Path, expected: dict[str, bytes], tmp_path: Path, crowd: str
+) -> None:
+    out = tmp_path / "out"
+    first = "signal.signal(signal.SIGINT, signal.SIG_IGN)"  # as a shell does for what ends in &
+    with started(*HALVE, *CROWDS[crowd], "-q", "in", out, cwd=many.parent, first=first) as process:
+        when(out, 10, process)
+        to_all(process)
+        done = finish(process)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert contents(out) == expected
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
 def test_a_second_interruption_stops_at_once(
     many: Path, expected: dict[str, bytes], tmp_path: Path, fifo: Path, crowd: str
 ) -> None:
