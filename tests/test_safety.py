@@ -250,14 +250,19 @@ def counted(name):
             return real[name](*words, **options)
         if FAULT > 0:
             raise OSError(FAULT, os.strerror(FAULT))
-        done = real[name](*words, **options)
-        os.kill(os.getpid(), -FAULT)
-        return done
+        try:
+            return real[name](*words, **options)
+        finally:
+            os.kill(os.getpid(), -FAULT)
     return call
 for name in NAMES:
     setattr(os, name, counted(name))
 if NAMED:
     del os.O_TMPFILE
+if NAMED == "without links":
+    def refuse(*_, **__):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+    real["link"] = refuse
 os.sync = int
 said = os.dup(1)
 for most in itertools.count(1):
@@ -277,11 +282,12 @@ for most in itertools.count(1):
         break
 """
 NEVER_REACHED: Final = 99
+NAMED: Final = [False, True, "without links"]
 
 
-def steps(tmp_path: Path, fault: int, named: bool, *words: object) -> list[tuple[int, Path]]:
+def steps(tmp_path: Path, fault: int, named: bool | str, *words: object) -> list[tuple[int, Path]]:
     """The exit code and folder of one run for each call, at which a fault or signal comes."""
-    first = f"FAULT, NAMED = {fault}, {named}\n{STEPS}"
+    first = f"FAULT, NAMED = {fault}, {named!r}\n{STEPS}"
     done = run_after(first, *words, cwd=tmp_path)
     codes = [int(line) for line in done.stdout.split()]
     assert codes.pop() == NEVER_REACHED, done.stderr
@@ -307,11 +313,11 @@ def places(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, errno.EACCES], ids=os.strerror)
-@pytest.mark.parametrize("named", [False, True], ids=["unnamed", "named"])
+@pytest.mark.parametrize("named", NAMED, ids=["unnamed", "named", "without links"])
 @pytest.mark.parametrize("flag", ["--skip-existing", "--overwrite"])
 @pytest.mark.parametrize("place", FILE_OR_FOLDER.values(), ids=FILE_OR_FOLDER)
 def test_a_fault_at_any_step_leaves_the_old_as_it_was_and_nothing_else(
-    tmp_path: Path, fault: int, named: bool, flag: str, place: str
+    tmp_path: Path, fault: int, named: bool | str, flag: str, place: str
 ) -> None:
     before, after = before_and_after(tmp_path, place, flag == "--overwrite")
     output = place.removesuffix("in.png")
@@ -326,11 +332,11 @@ def test_a_fault_at_any_step_leaves_the_old_as_it_was_and_nothing_else(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
-@pytest.mark.parametrize("named", [False, True], ids=["unnamed", "named"])
+@pytest.mark.parametrize("named", NAMED, ids=["unnamed", "named", "without links"])
 @pytest.mark.parametrize("flag", ["--skip-existing", "--overwrite"])
 @pytest.mark.parametrize("place", FILE_OR_FOLDER.values(), ids=FILE_OR_FOLDER)
 def test_a_signal_at_any_step_leaves_old_or_new_and_nothing_else(
-    tmp_path: Path, number: signal.Signals, named: bool, flag: str, place: str
+    tmp_path: Path, number: signal.Signals, named: bool | str, flag: str, place: str
 ) -> None:
     old_and_new = before_and_after(tmp_path, place, flag == "--overwrite")
     output = place.removesuffix("in.png")

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import select
+import signal
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -251,15 +252,30 @@ def _link_temporary(name: str, path: str) -> None:
     """
     if _linked(name, path):
         return
-    try:  # without hard links: reserve the name, then replace the reservation
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        raise _taken() from None
+    with _undisturbed():  # without hard links: reserve the name, then replace the reservation
+        try:
+            reserved = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        except FileExistsError:
+            raise _taken() from None
+        try:
+            os.close(reserved)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(path)
+            raise
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no signal come in between: it is answered a moment later."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(path)
-        raise
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _linked(name: str, path: str, src_dir_fd: int | None = None) -> bool:
