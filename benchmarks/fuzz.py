@@ -203,7 +203,9 @@ def _gif_joints(octets: bytes) -> Iterator[int]:
 
 def _tiff_joints(octets: bytes) -> Iterator[int]:
     (at,) = struct.unpack_from("<I", octets, 4)
-    while at:
+    seen = {0}
+    while at not in seen:  # damage may lead in a circle
+        seen.add(at)
         (count,) = struct.unpack_from("<H", octets, at)
         yield from range(at, at + 2 + 12 * count + 1, 12)
         for entry in range(at + 2, at + 2 + 12 * count, 12):

@@ -125,6 +125,10 @@ def pool(method: Method, given: dict[str, Any]) -> int:
     except jobs.NothingMatchedError as nothing:
         console.refused(jobs.Refusal(nothing.message, nothing.remedy, []))
         return EXIT_NOTHING
+    except OSError as fault:
+        raise PoolError(
+            f"the plan can't be made: {fault.strerror}", "is the working folder there?"
+        ) from None
     if given["as_json"] and any(job.target.is_stdout for job in plan):
         raise PoolError("--json and a picture can't share standard output", "name an output file")
     pace = _Pace(given["jobs"], _timeout(plan, given), given["fail_fast"])
@@ -286,9 +290,9 @@ class _Interrupts:
     """
 
     def __init__(self, *, patient: bool) -> None:
-        """Leave Ctrl-C alone unless patient."""
+        """Leave Ctrl-C alone unless patient, or where it is ignored: as by a shell for `&`."""
         self.stop = self.came = False
-        self._patient = patient
+        self._patient = patient and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
         self._before: Any = None
 
     def __enter__(self) -> _Interrupts:

@@ -6,6 +6,7 @@ too long costs its own picture only.
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
@@ -31,6 +32,9 @@ WORTHWHILE_BYTES: Final = 8_000_000
 STARTS: Final = 3
 """How often in a row a worker may die before it is ready, until that is called a fault."""
 
+LONGEST_WAIT: Final = 3600.0
+"""Seconds that workers are listened for at a time; systems refuse to wait for years."""
+
 READY: Final = "ready"
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -50,7 +54,7 @@ def prepare(jobs: Sequence[Job], *, count: int, timeout: float | None = None) ->
     if _are_worthwhile(opened, count, timeout) and _context().get_start_method() == "forkserver":
         from multiprocessing import forkserver
 
-        with _deaf_to_interrupts():
+        with _starting():
             forkserver.ensure_running()
 
 
@@ -196,9 +200,9 @@ class _Crew:
     def _hired(self) -> _Worker:
         """A new worker, which says when it is ready."""
         context = _context()
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self.work), daemon=True)
-        with _deaf_to_interrupts():
+        with _starting():
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, self.work), daemon=True)
             process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -215,7 +219,8 @@ class _Crew:
         from poolcli import runner
 
         deadlines = [one.deadline for one in self.workers if one.deadline is not None]
-        patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        nearest = min(deadlines, default=math.inf) - time.monotonic()
+        patience = min(max(0.0, nearest), LONGEST_WAIT)
         heard = wait([worker.pipe for worker in self.workers], patience)
         for worker in list(self.workers):
             if worker.pipe in heard:
@@ -284,6 +289,20 @@ def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
     return context
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Start what the work is done by, deaf to Ctrl-C.
+
+    Raises:
+        RuntimeError: the system has no room for it.
+    """
+    try:
+        with _deaf_to_interrupts():
+            yield
+    except OSError as fault:  # too many processes or open files
+        raise RuntimeError(f"no worker can be started ({fault.strerror or fault})") from fault
 
 
 @contextmanager

@@ -321,6 +321,7 @@ def test_a_folder_without_pictures_is_exit_3(run: Run, tmp_path: Path) -> None:
         (("--quality", 5, "--format", "png"), "--quality"),
         (("-j", 0), "--jobs"),
         (("--timeout", 0), "--timeout"),
+        (("--timeout", "nan"), "--timeout"),
     ],
 )
 @pytest.mark.usefixtures("gallery")
@@ -335,6 +336,23 @@ def test_flags_that_make_no_sense_are_usage(
 
 
 # Faults of single pictures
+
+
+@pytest.mark.usefixtures("gallery")
+def test_a_working_folder_that_is_gone_is_told_as_such(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    first = "import os; os.rmdir('../gone')"
+    done = run_after(first, *HALVE, "../in", "out", cwd=tmp_path / "gone")
+
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert "working folder" in complaints(done)[0]
+
+
+def test_a_file_whose_size_cannot_be_told_is_one_that_cannot_be_read(run: Run) -> None:
+    done = run(*HALVE, "/proc/self/mem", "out.png")
+
+    assert done.returncode == 1
+    assert "it can't be read" in complaints(done)[0]
 
 
 @pytest.mark.parametrize("name", ["missing", "missing/"])
@@ -1226,6 +1244,21 @@ def test_after_an_interruption_what_was_begun_is_finished_and_the_rest_is_left(
     text = done.stderr.decode()
     assert f"{number} done, {left} left" in text
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
+def test_where_interruptions_are_ignored_the_run_goes_on(
+    many: Path, expected: dict[str, bytes], tmp_path: Path, crowd: str
+) -> None:
+    out = tmp_path / "out"
+    first = "signal.signal(signal.SIGINT, signal.SIG_IGN)"  # as a shell does for what ends in &
+    with started(*HALVE, *CROWDS[crowd], "-q", "in", out, cwd=many.parent, first=first) as process:
+        when(out, 10, process)
+        to_all(process)
+        done = finish(process)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert contents(out) == expected
 
 
 @pytest.mark.parametrize("crowd", CROWDS)

@@ -365,6 +365,28 @@ def test_vips_reads_the_same(dtype: str, channels: int, tmp_path: Path) -> None:
     np.testing.assert_array_equal(seen, array)
 
 
+@pytest.mark.parametrize("packed", ["lzw", "adobe_deflate", "packbits", "lzma", "zstd"])
+def test_deep_tiffs_are_read_however_they_are_compressed(packed: str) -> None:
+    array = samples("u2", 3)
+    octets = tiff_of(array, photometric="rgb", compression=packed)
+    np.testing.assert_array_equal(codec.decode(identified(octets)).array, array)
+
+
+@pytest.mark.parametrize("packed", ["jpeg2000", "png", "jpegxl"])
+def test_pictures_inside_a_deep_tiff_are_refused(packed: str) -> None:
+    octets = tiff_of(samples("u2", 3), photometric="rgb", compression=packed)
+    with pytest.raises(PoolError, match="deep TIFF of compression"):
+        identified(octets)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_a_tiff_that_is_smaller_than_a_usual_tile_needs_no_more_pixels_allowed(dtype: str) -> None:
+    array = samples(dtype, 3)
+    octets = tiff_of(array, photometric="rgb", tile=(1024, 1024), compression="adobe_deflate")
+    header = codec.identify(BytesIO(octets), array.shape[0] * array.shape[1])
+    np.testing.assert_array_equal(codec.decode(header).array, array)
+
+
 # The extra
 
 

@@ -122,6 +122,9 @@ def umask(bits: int) -> Iterator[None]:
         ("/dev/stdout", True),
         ("/dev/fd/1", True),
         ("/proc/self/fd/1", True),
+        ("//dev/stdout", True),
+        ("///dev/./fd//1", True),
+        ("/dev/stdin", False),
         ("/dev/fd/7", False),
         ("/proc/self/fd/7", False),
         ("/dev/null", False),
@@ -292,8 +295,12 @@ def test_unnamed_temporaries_are_done_without(path: Path, monkeypatch: Patch, nu
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
-def test_hard_links_are_done_without(path: Path, monkeypatch: Patch, number: int) -> None:
-    refuse_unnamed(monkeypatch, errno.EOPNOTSUPP)
+@pytest.mark.parametrize("unnamed", [False, True])
+def test_hard_links_are_done_without(
+    path: Path, monkeypatch: Patch, number: int, unnamed: bool
+) -> None:
+    if not unnamed:
+        refuse_unnamed(monkeypatch, errno.EOPNOTSUPP)
     monkeypatch.setattr(os, "link", raising(number))
     write(path)
 
@@ -344,6 +351,18 @@ def test_overwriting_keeps_the_mode_bits(old: Path, bits: int) -> None:
 
     assert mode_bits(old) == bits
     assert old.read_bytes() == NEW
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("bits", [0o4755, 0o2755, 0o1755])
+def test_the_rights_of_an_owner_are_not_lent(path: Path, bits: int, overwrite: bool) -> None:
+    model = path.with_name("model")
+    for one in [model, path] if overwrite else [model]:
+        one.write_bytes(OLD)
+        one.chmod(bits)
+    write(path, overwrite=overwrite, like=None if overwrite else model.stat())
+
+    assert mode_bits(path) == 0o755
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")

@@ -77,6 +77,12 @@ def test_a_case_is_the_same_every_time_and_no_two_are() -> None:
     assert sum(case.octets in wholes.values() for case in cases) < 10
 
 
+def test_the_joints_of_pages_in_a_circle_are_found_once() -> None:
+    circle = struct.pack("<4sIHI", b"II*\0", 8, 0, 8)
+
+    assert {8, 10} <= set(fuzz.joints(circle))
+
+
 DEADLY: Final = """
 import os
 real, calls = os.pwrite, 0

@@ -15,6 +15,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -207,6 +208,19 @@ def test_a_pipe_that_somebody_else_holds_open_is_not_waited_for() -> None:
     assert said == []
 
 
+def test_where_descriptors_run_out_the_libraries_are_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail() -> tuple[int, int]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pipe", fail)
+    before = os.listdir("/proc/self/fd")
+    with endpoints.overheard() as said:
+        assert os.listdir("/proc/self/fd") == before
+    assert said == []
+
+
 def test_a_fault_gives_descriptor_2_back() -> None:
     before = os.fstat(2)
     with suppress(ZeroDivisionError), endpoints.overheard():
@@ -236,14 +250,19 @@ def counted(name):
             return real[name](*words, **options)
         if FAULT > 0:
             raise OSError(FAULT, os.strerror(FAULT))
-        done = real[name](*words, **options)
-        os.kill(os.getpid(), -FAULT)
-        return done
+        try:
+            return real[name](*words, **options)
+        finally:
+            os.kill(os.getpid(), -FAULT)
     return call
 for name in NAMES:
     setattr(os, name, counted(name))
 if NAMED:
     del os.O_TMPFILE
+if NAMED == "without links":
+    def refuse(*_, **__):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+    real["link"] = refuse
 os.sync = int
 said = os.dup(1)
 for most in itertools.count(1):
@@ -263,11 +282,12 @@ for most in itertools.count(1):
         break
 """
 NEVER_REACHED: Final = 99
+NAMED: Final = [False, True, "without links"]
 
 
-def steps(tmp_path: Path, fault: int, named: bool, *words: object) -> list[tuple[int, Path]]:
+def steps(tmp_path: Path, fault: int, named: bool | str, *words: object) -> list[tuple[int, Path]]:
     """The exit code and folder of one run for each call, at which a fault or signal comes."""
-    first = f"FAULT, NAMED = {fault}, {named}\n{STEPS}"
+    first = f"FAULT, NAMED = {fault}, {named!r}\n{STEPS}"
     done = run_after(first, *words, cwd=tmp_path)
     codes = [int(line) for line in done.stdout.split()]
     assert codes.pop() == NEVER_REACHED, done.stderr
@@ -293,11 +313,11 @@ def places(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, errno.EACCES], ids=os.strerror)
-@pytest.mark.parametrize("named", [False, True], ids=["unnamed", "named"])
+@pytest.mark.parametrize("named", NAMED, ids=["unnamed", "named", "without links"])
 @pytest.mark.parametrize("flag", ["--skip-existing", "--overwrite"])
 @pytest.mark.parametrize("place", FILE_OR_FOLDER.values(), ids=FILE_OR_FOLDER)
 def test_a_fault_at_any_step_leaves_the_old_as_it_was_and_nothing_else(
-    tmp_path: Path, fault: int, named: bool, flag: str, place: str
+    tmp_path: Path, fault: int, named: bool | str, flag: str, place: str
 ) -> None:
     before, after = before_and_after(tmp_path, place, flag == "--overwrite")
     output = place.removesuffix("in.png")
@@ -312,11 +332,11 @@ def test_a_fault_at_any_step_leaves_the_old_as_it_was_and_nothing_else(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
-@pytest.mark.parametrize("named", [False, True], ids=["unnamed", "named"])
+@pytest.mark.parametrize("named", NAMED, ids=["unnamed", "named", "without links"])
 @pytest.mark.parametrize("flag", ["--skip-existing", "--overwrite"])
 @pytest.mark.parametrize("place", FILE_OR_FOLDER.values(), ids=FILE_OR_FOLDER)
 def test_a_signal_at_any_step_leaves_old_or_new_and_nothing_else(
-    tmp_path: Path, number: signal.Signals, named: bool, flag: str, place: str
+    tmp_path: Path, number: signal.Signals, named: bool | str, flag: str, place: str
 ) -> None:
     old_and_new = before_and_after(tmp_path, place, flag == "--overwrite")
     output = place.removesuffix("in.png")
@@ -444,6 +464,28 @@ def many_channels() -> bytes:
     return buffer.getvalue()
 
 
+def packed_tiff(packed: bytes, *shape: int, **layout: Any) -> bytes:
+    """A deep TIFF whose only strip or tile is already packed."""
+    buffer = BytesIO()
+    options = {"dtype": np.uint16, "planarconfig": "contig", "metadata": None, **layout}
+    with tifffile.TiffWriter(buffer) as writer:
+        writer.write(iter([packed]), shape=shape, photometric="rgb", **options)
+    return buffer.getvalue()
+
+
+def large_tile(dtype: type[np.unsignedinteger[Any]]) -> bytes:
+    """A TIFF of 10×10 pixels in one tile of 64 million."""
+    packed = zlib.compress(bytes(8000 * 8000 * 3), 9)
+    layout = {"dtype": dtype, "tile": (8000, 8000), "compression": "adobe_deflate"}
+    return packed_tiff(packed, 10, 10, 3, **layout)
+
+
+def picture_in_tiff() -> bytes:
+    """A TIFF of 10×10 pixels, packed as a PNG that has 16 million."""
+    large = bytes(imagecodecs.png_encode(np.zeros((4000, 4000, 3), np.uint16)))
+    return packed_tiff(large, 10, 10, 3, compression="png", rowsperstrip=10)
+
+
 BOMBS: Final[dict[str, Callable[[], bytes]]] = {
     "PNG.png": bits,
     "zTXt.png": lambda: texts(b"zTXt", b"Comment\0\0", 1, 200 * MIB),
@@ -452,6 +494,9 @@ BOMBS: Final[dict[str, Callable[[], bytes]]] = {
     "many texts.png": lambda: texts(b"zTXt", b"Comment\0\0", 300, 900_000),
     "TIFF.tif": lambda: saved(Image.new("L", (9000, 9000)), "TIFF", compression="tiff_deflate"),
     "channels.tif": many_channels,
+    "tile.tif": lambda: large_tile(np.uint8),
+    "deep tile.tif": lambda: large_tile(np.uint16),
+    "PNG in TIFF.tif": picture_in_tiff,
     "GIF.gif": lambda: saved(Image.new("P", (8000, 8000)), "GIF"),
     "frame.gif": large_frame,
     "WebP.webp": lambda: saved(
@@ -548,6 +593,31 @@ def test_memory_does_not_grow_with_the_frames_of_a_film(
 
     assert code == 0
     assert memory < usual_peak + ROOM + BYTES_A_PIXEL * 1_000_000 < usual_peak + 60 * 3_000_000
+
+
+def film_of_glass() -> bytes:
+    """An animated PNG whose frames are half-transparent, one over the other."""
+    first, *others = (Image.fromarray(noise("RGBA", (1000, 1000), seed)) for seed in range(3))
+    return saved(first, "PNG", save_all=True, append_images=others, blend=1, compress_level=1)
+
+
+def plain_pixmap() -> bytes:
+    """A PPM in words, of a maxval that Pillow would rescale."""
+    words = b" ".join(b"%d" % value for value in noise("RGB", (1000, 1000)).ravel().tolist())
+    return b"P3 1000 1000 1000 " + words
+
+
+@pytest.mark.parametrize(("suffix", "paint_it"), [("png", film_of_glass), ("ppm", plain_pixmap)])
+def test_memory_is_bounded_where_pixels_are_reckoned_with(
+    tmp_path: Path, usual_peak: int, suffix: str, paint_it: Callable[[], bytes]
+) -> None:
+    octets = paint_it()
+    (tmp_path / f"in.{suffix}").write_bytes(octets)
+    words = (*HALVE, "-q", "--max-pixels", 1_000_000, f"in.{suffix}", f"out.{suffix}")
+    code, memory, _ = peak(tmp_path, *words)
+
+    assert code == 0
+    assert memory < usual_peak + ROOM + BYTES_A_PIXEL * 1_000_000 + len(octets)
 
 
 # Ghostscript

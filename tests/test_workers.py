@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -43,6 +44,7 @@ from tests.batch_support import (
     workers_of,
 )
 from tests.conftest import Run
+from tests.pictures import saved
 
 pytestmark = linux_only
 
@@ -405,8 +407,20 @@ def test_one_picture_alone_can_time_out_too(run: Run, hanging: Path, tmp_path: P
     assert os.listdir(tmp_path) == [hanging.name]
 
 
-def test_pictures_in_time_do_not_time_out(run: Run, gallery: Path) -> None:
-    assert run(*HALVE, "--timeout", 30, gallery, "out").returncode == 0
+def test_a_film_without_end_is_given_up(run: Run, tmp_path: Path) -> None:
+    frame = saved(Image.new("L", (16, 16)), "GIF")
+    begin = frame.index(b",")
+    (tmp_path / "in.gif").write_bytes(frame[:begin] + frame[begin:-1] * 200_000 + b";")
+    done = run(*HALVE, "--timeout", 1, "in.gif", "out.gif")
+
+    assert done.returncode == 1
+    assert "1 second" in done.stderr.decode()
+    assert os.listdir(tmp_path) == ["in.gif"]
+
+
+@pytest.mark.parametrize("seconds", ["30", "3e6", "1e300", "inf"])
+def test_pictures_in_time_do_not_time_out(run: Run, gallery: Path, seconds: str) -> None:
+    assert run(*HALVE, "--timeout", seconds, gallery, "out").returncode == 0
 
 
 @pytest.mark.parametrize("paths", [("-", "out.png"), ("in/a.png", "-"), ("in/a.png", "/dev/null")])
@@ -566,6 +580,24 @@ multiprocessing.process.BaseProcess._bootstrap = lambda *_, **__: os._exit(3)
     assert done.returncode == 70
     assert b"exit code 3" in done.stderr
     assert b"Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+NO_ROOM: Final = """
+import errno, os
+from multiprocessing import forkserver
+def fail(*_):
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+forkserver.ensure_running = fail
+"""
+
+
+def test_a_system_without_room_for_workers_is_told_as_such(gallery: Path, tmp_path: Path) -> None:
+    done = run_after(NO_ROOM, *HALVE, "-q", "--timeout", 60, gallery, "out", cwd=tmp_path)
+    (said,) = done.stderr.decode().splitlines()
+
+    assert done.returncode == 70
+    assert f"no worker can be started ({os.strerror(errno.EMFILE)})" in said
     assert not (tmp_path / "out").exists()
 
 

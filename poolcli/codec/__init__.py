@@ -50,9 +50,9 @@ def identify(
         PoolError: it is no picture of a readable format, is too large, has no such frame, or
             its samples don't fit what can be held.
     """
-    if not stream.seek(0, 2):
-        raise PoolError("the file is empty", "give a picture")
     with _refusing("it can't be read as a picture"), _limited(max_pixels):
+        if not stream.seek(0, 2):
+            raise PoolError("the file is empty", "give a picture")
         header = read_header(stream, Allowance(max_pixels, allow_depth_loss))
         return header if frame is None else header.only(frame)
 

@@ -23,6 +23,12 @@ MIN_IS_WHITE, MIN_IS_BLACK, RGB, SEPARATED, CIELAB = 0, 1, 2, 5, 8
 ASSOCIATED, UNASSOCIATED = 1, 2
 ICC_PROFILE, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, ORIENTATION = 34675, 282, 283, 296, 274
 INCH, CENTIMETRE = 2, 3
+TILE_LENGTH, TILE_WIDTH, TILE_DEPTH = 323, 322, 32998
+COMPRESSIONS: Final = {1, 5, 8, 32773, 32946, 34925, 50000}
+"""None, LZW, deflate (twice), PackBits, LZMA and Zstandard: what can't unpack to more than asked.
+
+The others, such as JPEG 2000, are pictures of their own in the TIFF, of whatever size.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,12 @@ class Tiff:
     def tag(self, number: int, default: Any = None) -> Any:
         """The value of a tag."""
         return self.page.tags.valueof(number, default)
+
+    @property
+    def tile(self) -> tuple[object, object, int]:
+        """Height, width and channels of the tiles, which are decoded whole; 0 for strips."""
+        channels = self.shape[2] if len(self.shape) == 3 else 1
+        return self.tag(TILE_LENGTH, 0), self.tag(TILE_WIDTH, 0), channels
 
     @property
     def dpi(self) -> tuple[float, float] | None:
@@ -103,8 +115,13 @@ def open_tiff(stream: BinaryIO, number: int) -> Tiff:
         PoolError: tifffile is missing, or the samples are none that can be pooled.
     """
     page = _pages(stream)[number]
-    if page.axes not in ("YX", "YXS", "SYX") or page.dtype is None:
-        raise PoolError(f"TIFF with axes {page.axes} can't be pooled", "save plain pages")
+    if (compression := int(page.compression)) not in COMPRESSIONS:
+        raise PoolError(
+            f"deep TIFF of compression {compression} can't be pooled", "save it with deflate or LZW"
+        )
+    axes = f"Z{page.axes}" if page.tags.valueof(TILE_DEPTH, 1) != 1 else page.axes
+    if axes not in ("YX", "YXS", "SYX") or page.dtype is None:
+        raise PoolError(f"TIFF with axes {axes} can't be pooled", "save plain pages")
     dtype, photometric = np.dtype(page.dtype), int(page.photometric)
     if dtype.kind not in "uif" or dtype.itemsize > 8:
         raise PoolError(f"TIFF with samples of {dtype} can't be pooled", "save integers or floats")

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, BinaryIO, Literal, NamedTuple, TypeVar
+from typing import Any, BinaryIO, Final, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Dispose = Literal["keep", "clear", "restore"]
 Seen = TypeVar("Seen")
+BAND_PIXELS: Final = 1 << 16
+"""Pixels that are laid over others at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,13 @@ def lay_over(below: NDArray[Any], above: NDArray[Any], full: int) -> None:
     With alphas a above and b below, both of full A: alpha a + b(A-a)/A, colour
     (a·A·c + b(A-a)·d) / (a·A + b(A-a)), the operator "over" of Porter and Duff, 1984.
     """
+    step = max(1, BAND_PIXELS // below.shape[1]) if below.size else 1
+    for top in range(0, len(below), step):
+        _lay_rows_over(below[top : top + step], above[top : top + step], full)
+
+
+def _lay_rows_over(below: NDArray[Any], above: NDArray[Any], full: int) -> None:
+    """The same for some rows: it takes many times the memory of their pixels."""
     opaque = above[..., -1] == full
     below[opaque] = above[opaque]
     partial = ~opaque & (above[..., -1] > 0)

@@ -21,6 +21,10 @@ LAYER: Final = 4
 """Channels of a pixel; what has more counts several times, lest it hold any amount of memory."""
 
 
+USUAL_TILE: Final = 1 << 20
+"""Pixels of a tile that is decoded whatever is allowed: small pictures have tiles too."""
+
+
 class Allowance(NamedTuple):
     """What a picture may cost.
 
@@ -38,7 +42,7 @@ class Allowance(NamedTuple):
         Raises:
             PoolError: it has more pixels than allowed.
         """
-        layers = -(-max(channels, 1) // LAYER)
+        layers = _layers(channels)
         if height * width * layers > self.pixels:
             raise PoolError(
                 f"it has {width * height / 1e6:.1f} million pixels"
@@ -46,6 +50,26 @@ class Allowance(NamedTuple):
                 + f", more than the {self.pixels / 1e6:g} million allowed",
                 "raise --max-pixels",
             )
+
+    def check_tile(self, height: object, width: object, channels: int) -> None:
+        """Refuse tiles that would take more memory than the picture may.
+
+        Raises:
+            PoolError: they have more pixels than allowed, or no whole number of them.
+        """
+        if not isinstance(height, int) or not isinstance(width, int):
+            raise PoolError("its tiles are no whole number of pixels", "is the file sound?")
+        if height * width * _layers(channels) > max(self.pixels, USUAL_TILE):
+            raise PoolError(
+                f"it has tiles of {height * width / 1e6:.1f} million pixels, "
+                f"more than the {self.pixels / 1e6:g} million allowed",
+                "raise --max-pixels",
+            )
+
+
+def _layers(channels: int) -> int:
+    """How many times a pixel of so many channels counts."""
+    return -(-max(channels, 1) // LAYER)
 
 
 @dataclass(frozen=True, slots=True)

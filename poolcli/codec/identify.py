@@ -71,7 +71,7 @@ def _identify_image(stream: BinaryIO, allowed: Allowance, magic: bytes) -> Heade
         image = Image.open(stream, formats=[name for name in READABLE if _has(name)])
     except UnidentifiedImageError:
         if magic[:4] in TIFF_MAGICS:
-            header = _tiff_page(stream, 0)
+            header = _tiff_page(stream, 0, allowed)
             return _with_pages(header, deep.count_pages(stream), stream, None, allowed)
         if core := _without_words(stream, magic):
             header = _identify_image(core, allowed, magic)
@@ -81,7 +81,7 @@ def _identify_image(stream: BinaryIO, allowed: Allowance, magic: bytes) -> Heade
         ) from None
     allowed.check(*image.size[::-1])
     if image.format == "TIFF":
-        header = _page_of(image, 0, stream)
+        header = _page_of(image, 0, stream, allowed)
         return _with_pages(header, getattr(image, "n_frames", 1), stream, image, allowed)
     header = _header_of(image, stream)
     if image.format == "PNG" and samples.png_is_deep(image, stream):
@@ -203,11 +203,12 @@ def _widened(header: Header, mode: str) -> NDArray[Any]:
     return array
 
 
-def _page_of(image: Image.Image, number: int, stream: BinaryIO) -> Header:
+def _page_of(image: Image.Image, number: int, stream: BinaryIO, allowed: Allowance) -> Header:
     """One page of a TIFF that Pillow knows, and holds or not."""
     image.seek(number)
     if samples.tiff_is_deep(image):
-        return _tiff_page(stream, number, image)
+        return _tiff_page(stream, number, allowed, image)
+    allowed.check_tile(*samples.tiff_tile(image))
     header = _header_of(image, stream)
 
     def read() -> modes.Bands | NDArray[Any]:
@@ -231,7 +232,10 @@ def _with_pages(
 
     def pages() -> Iterator[Header]:
         for number in range(count):
-            page = _tiff_page(stream, number) if image is None else _page_of(image, number, stream)
+            if image is None:
+                page = _tiff_page(stream, number, allowed)
+            else:
+                page = _page_of(image, number, stream, allowed)
             allowed.check(*page.shape)
             yield page
 
@@ -316,9 +320,12 @@ def _as_pnm(header: Header, head: pnm.Header, stream: BinaryIO) -> Header:
     )
 
 
-def _tiff_page(stream: BinaryIO, number: int, image: Image.Image | None = None) -> Header:
+def _tiff_page(
+    stream: BinaryIO, number: int, allowed: Allowance, image: Image.Image | None = None
+) -> Header:
     """One page of a TIFF, of samples that Pillow can't hold; it may still know the metadata."""
     tiff = deep.open_tiff(stream, number)
+    allowed.check_tile(*tiff.tile)
     exif = ExifFound(Image.Exif()) if image is None else find_exif(image, stream)
     turned = tiff.tag(deep.ORIENTATION, 1)
     turned = int(turned) if turned in range(1, 9) else 1

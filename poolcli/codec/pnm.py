@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 from poolcli.errors import PoolError
 
 HEADER: Final = re.compile(rb"P([2356])" + rb"(?:(?:\s|#[^\r\n]*[\r\n])+(\d{1,10}))" * 3 + rb"\s")
+COMMENT: Final = re.compile(rb"#[^\r\n]*")
+WORD: Final = re.compile(rb"\S+")
 HEAD_BYTES: Final = 4096
 PLAIN: Final = (2, 3)
 COLOUR: Final = (3, 6)
@@ -59,8 +62,7 @@ def read(stream: BinaryIO, header: Header) -> NDArray[Any]:
     for extent in header.shape:
         count *= extent
     if header.kind in PLAIN:
-        text = re.sub(rb"#[^\r\n]*", b"", content)
-        samples = np.array(text.split()[:count], np.int64)
+        samples = _numbers(content, count)
     else:
         samples = np.frombuffer(content[: count * header.dtype.itemsize], header.dtype)
     if samples.size < count:
@@ -70,6 +72,13 @@ def read(stream: BinaryIO, header: Header) -> NDArray[Any]:
     if samples.size and samples.min() < 0:
         raise PoolError("a sample is negative", "is the file sound?")
     return samples.reshape(header.shape).astype(header.dtype.newbyteorder("="), copy=False)
+
+
+def _numbers(content: bytes, count: int) -> NDArray[np.int32]:
+    """The first samples that are written as words, one by one: a list of all takes much memory."""
+    text = COMMENT.sub(b"", content) if b"#" in content else content
+    words = (match[0] for match in WORD.finditer(text))
+    return np.fromiter(map(int, islice(words, count)), np.int32)
 
 
 def write(array: NDArray[Any], maxval: int) -> bytes:

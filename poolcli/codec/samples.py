@@ -17,6 +17,7 @@ BITS_PER_SAMPLE: Final = 258
 COMPRESSION: Final = 259
 PHOTOMETRIC: Final = 262
 SAMPLES_PER_PIXEL: Final = 277
+TILE_WIDTH, TILE_LENGTH = 322, 323
 EXTRA_SAMPLES: Final = 338
 SAMPLE_FORMAT: Final = 339
 UNSIGNED, SIGNED, FLOATING = 1, 2, 3
@@ -71,6 +72,12 @@ def tiff_is_deep(image: Image.Image) -> bool:
         or ASSOCIATED_ALPHA in tags.get(EXTRA_SAMPLES, ())
         or (tags.get(PHOTOMETRIC) == WHITE_IS_0 and image.mode not in INVERTED)
     )
+
+
+def tiff_tile(image: Image.Image) -> tuple[object, object, int]:
+    """Height, width and channels of a TIFF's tiles, which are decoded whole; 0 for strips."""
+    tags = image.tag_v2  # type: ignore[attr-defined]  # only TiffImageFile has it
+    return tags.get(TILE_LENGTH, 0), tags.get(TILE_WIDTH, 0), len(image.getbands())
 
 
 def avif_is_rounded(stream: BinaryIO, allow_depth_loss: bool) -> bool:

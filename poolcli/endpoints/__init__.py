@@ -22,7 +22,7 @@ from poolcli.errors import PoolError
 DASH: Final = "-"
 STDIN_FD, STDOUT_FD = 0, 1
 STREAM_NAME: Final = re.compile(r"/dev/fd/(\d+)|/proc/self/fd/(\d+)")
-STREAM_NAMES: Final = {DASH: 1, "/dev/stdout": 1, "/dev/stderr": 2}
+STREAM_NAMES: Final = {DASH: 1, "/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +251,8 @@ def _reading(fault: OSError) -> PoolError:
 
 def _descriptor(path: str) -> int | None:
     """The number of the descriptor that a path names, or None."""
-    path = os.path.normpath(path) if os.path.isabs(path) else path
+    if os.path.isabs(path):
+        path = os.path.normpath(f"{os.sep}{path.lstrip(os.sep)}")  # POSIX lets two slashes stand
     if path in STREAM_NAMES:
         return STREAM_NAMES[path]
     match = STREAM_NAME.fullmatch(path)

@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import select
+import signal
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,9 @@ except ImportError:  # Windows has no advisory locks: stale temporaries stay the
 
 TEMPORARY: Final = re.compile(r"\.poolcli-[0-9a-f]{8}\.tmp")
 READ_BYTES: Final = 1 << 20
+PERMISSIONS: Final = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
+"""The mode bits that are taken over: not those that lend a program its owner's rights."""
+
 Octets: TypeAlias = bytes | bytearray | memoryview
 
 
@@ -70,7 +74,8 @@ def write_file(
     try:
         if not alone:
             _make_folders(folder, made)
-        _write_hidden(path, folder, octets, overwrite, like, alone)
+        if not _write_hidden(path, folder, octets, overwrite, like, alone, named=overwrite):
+            _write_hidden(path, folder, octets, overwrite, like, alone, named=True)
     except BaseException:
         _remove_folders(made)
         raise
@@ -83,12 +88,14 @@ def _write_hidden(
     overwrite: bool,
     like: os.stat_result | None,
     syncs: bool,
-) -> None:
-    """Write, dress, sync and name a file, in that order."""
+    *,
+    named: bool,
+) -> bool:
+    """Write, dress, sync and name a file, in that order; false if it must have a name at once."""
     _sweep_once(folder)
     old = _status(path) if overwrite else None
     model = like or old
-    with _hidden(folder, named=overwrite, private=model is not None) as (file, name):
+    with _hidden(folder, named=named, private=model is not None) as (file, name):
         descriptor = file.fileno()
         write_all(descriptor, octets)
         _dress(descriptor, model, times=like is not None)
@@ -99,13 +106,15 @@ def _write_hidden(
         if fcntl is None:  # nor are there locks to hold: Windows renames no file that is open
             file.close()
         if name is None:
-            _link_unnamed(descriptor, path)
+            if not _linked(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor):
+                return False
         elif overwrite:
             os.replace(name, path)
         else:
             _link_temporary(name, path)
     if syncs:
         _sync_folder(folder)
+    return True
 
 
 def _make_folders(folder: str, made: list[str]) -> None:
@@ -235,45 +244,54 @@ def _still_named(descriptor: int, name: str) -> bool:
         return False
 
 
-def _link_unnamed(descriptor: int, path: str) -> None:
-    """Give a file without a name its first, unless somebody has it.
-
-    Raises:
-        PoolError: the name is taken.
-    """
-    try:
-        # Only with a dir_fd does Python ask for the link in /proc to be followed.
-        os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor, follow_symlinks=True)
-    except FileExistsError:
-        raise _taken() from None
-
-
 def _link_temporary(name: str, path: str) -> None:
     """Give a temporary file its final name, unless somebody has it.
 
     Raises:
         PoolError: the name is taken.
     """
-    try:
-        if _linked(name, path):
-            return
-        # Without hard links: reserve the name, then replace the reservation.
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        raise _taken() from None
-    try:
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(path)
-        raise
+    if _linked(name, path):
+        return
+    with _undisturbed():  # without hard links: reserve the name, then replace the reservation
+        try:
+            reserved = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+        except FileExistsError:
+            raise _taken() from None
+        try:
+            os.close(reserved)
+            os.replace(name, path)
+        except BaseException:
+            os.unlink(path)
+            raise
 
 
-def _linked(name: str, path: str) -> bool:
-    """Give a file a second name, where the system and the file system know such."""
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no signal come in between: it is answered a moment later."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _linked(name: str, path: str, src_dir_fd: int | None = None) -> bool:
+    """Give a file one more name, where the system and the file system know such.
+
+    Only with a dir_fd does Python ask for a link in /proc to be followed.
+
+    Raises:
+        PoolError: the name is taken.
+    """
     if not hasattr(os, "link"):
         return False
     try:
-        os.link(name, path)
+        os.link(name, path, src_dir_fd=src_dir_fd, follow_symlinks=True)
+    except FileExistsError:
+        raise _taken() from None
     except OSError as fault:
         if fault.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
             return False
@@ -301,7 +319,7 @@ def _dress(descriptor: int, like: os.stat_result | None, times: bool) -> None:
     if not times and hasattr(os, "fchown"):
         with suppress(OSError):  # only root may give files away
             os.fchown(descriptor, like.st_uid, like.st_gid)
-    os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
+    os.fchmod(descriptor, like.st_mode & PERMISSIONS)
     if times and os.utime in os.supports_fd:
         os.utime(descriptor, ns=(like.st_atime_ns, like.st_mtime_ns))
 

@@ -24,7 +24,12 @@ def overheard() -> Iterator[list[str]]:
     except OSError:
         yield said
         return
-    ears, mouth = os.pipe()
+    try:
+        ears, mouth = os.pipe()
+    except OSError:  # too many open files
+        os.close(before)
+        yield said
+        return
     if hasattr(os, "set_blocking"):  # not on Windows before Python 3.12
         os.set_blocking(mouth, False)
         os.set_blocking(ears, False)  # somebody may still hold the other end
