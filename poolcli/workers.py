@@ -31,6 +31,9 @@ WORTHWHILE_BYTES: Final = 8_000_000
 STARTS: Final = 3
 """How often in a row a worker may die before it is ready, until that is called a fault."""
 
+LONGEST_WAIT: Final = 3600.0
+"""Seconds for which is waited at a time: systems know no end of time as far off as a float's."""
+
 READY: Final = "ready"
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -215,7 +218,9 @@ class _Crew:
         from poolcli import runner
 
         deadlines = [one.deadline for one in self.workers if one.deadline is not None]
-        patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        patience = None
+        if deadlines:
+            patience = min(max(0.0, min(deadlines) - time.monotonic()), LONGEST_WAIT)
         heard = wait([worker.pipe for worker in self.workers], patience)
         for worker in list(self.workers):
             if worker.pipe in heard:

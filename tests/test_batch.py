@@ -321,6 +321,8 @@ def test_a_folder_without_pictures_is_exit_3(run: Run, tmp_path: Path) -> None:
         (("--quality", 5, "--format", "png"), "--quality"),
         (("-j", 0), "--jobs"),
         (("--timeout", 0), "--timeout"),
+        (("--timeout", "nan"), "--timeout"),
+        (("--timeout", "inf"), "--timeout"),
     ],
 )
 @pytest.mark.usefixtures("gallery")

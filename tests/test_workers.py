@@ -405,8 +405,9 @@ def test_one_picture_alone_can_time_out_too(run: Run, hanging: Path, tmp_path: P
     assert os.listdir(tmp_path) == [hanging.name]
 
 
-def test_pictures_in_time_do_not_time_out(run: Run, gallery: Path) -> None:
-    assert run(*HALVE, "--timeout", 30, gallery, "out").returncode == 0
+@pytest.mark.parametrize("seconds", [30, 1e12, 1e300])
+def test_pictures_in_time_do_not_time_out(run: Run, gallery: Path, seconds: float) -> None:
+    assert run(*HALVE, "--timeout", seconds, gallery, "out").returncode == 0
 
 
 @pytest.mark.parametrize("paths", [("-", "out.png"), ("in/a.png", "-"), ("in/a.png", "/dev/null")])

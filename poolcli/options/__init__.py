@@ -14,6 +14,7 @@ from poolcli.options.types import (
     NameTemplate,
     Padding,
     SaveOption,
+    Seconds,
     rename,
 )
 
@@ -219,7 +220,7 @@ BATCH: Final = Group(
         click.option("--fail-fast", is_flag=True, help="Stop after the first failure."),
         click.option(
             "--timeout",
-            type=click.FloatRange(min=0, min_open=True),
+            type=Seconds(),
             metavar="SECONDS",
             envvar="POOLCLI_TIMEOUT",
             help="Give a picture up after so long.",
@@ -325,6 +326,7 @@ __all__ = [
     "Padding",
     "PoolCommand",
     "SaveOption",
+    "Seconds",
     "bundle",
     "rename",
 ]

@@ -6,6 +6,7 @@ before width. The turn is made here and nowhere else.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from typing import Any, Final
@@ -65,6 +66,23 @@ class Padding(click.ParamType[Any]):
                 ctx,
             )
         return numbers[-1], numbers[0]
+
+
+class Seconds(click.FloatRange):
+    """A time above 0 that ends."""
+
+    def __init__(self) -> None:
+        """Take what is above 0."""
+        super().__init__(min=0, min_open=True)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Parse the text; ``nan`` and ``inf`` are floats too."""
+        seconds: float = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        return seconds
 
 
 class SaveOption(click.ParamType[tuple[str, str]]):
