@@ -22,6 +22,10 @@ except ImportError:  # Windows has no advisory locks: stale temporaries stay the
 
 TEMPORARY: Final = re.compile(r"\.poolcli-[0-9a-f]{8}\.tmp")
 READ_BYTES: Final = 1 << 20
+TRIES: Final = 5
+"""How often a folder is made anew that other workers have taken away: each had failed in it."""
+FOLDER_GONE: Final = (errno.ENOENT, errno.EPERM)
+"""What is said of a folder that goes just then: the latter by ext4."""
 Octets: TypeAlias = bytes | bytearray | memoryview
 
 
@@ -66,14 +70,18 @@ def write_file(
         OSError: it can't be written; neither a part nor a new folder is left then.
     """
     folder = os.path.dirname(path) or os.curdir
-    made: list[str] = []
-    try:
-        if not alone:
-            _make_folders(folder, made)
-        _write_hidden(path, folder, octets, overwrite, like, alone)
-    except BaseException:
-        _remove_folders(made)
-        raise
+    for tries_left in reversed(range(1 if alone else TRIES)):
+        made: list[str] = []
+        try:
+            if not alone:
+                _make_folders(folder, made)
+            _write_hidden(path, folder, octets, overwrite, like, alone)
+        except BaseException as fault:
+            _remove_folders(made)
+            if not (tries_left and isinstance(fault, OSError) and fault.errno in FOLDER_GONE):
+                raise
+        else:
+            return
 
 
 def _write_hidden(
