@@ -48,7 +48,7 @@ def run(job: Job, work: Work) -> Outcome:
     """
     outcome = _blank(job, work)
     if job.refusal:
-        return failed(job, work, job.refusal, "name a picture, or give --format")
+        return failed(job, work, job.refusal, job.remedy)
     if job.skip:
         outcome.status = "skipped"
         return outcome

@@ -348,7 +348,7 @@ def test_a_missing_input_fails_alone_and_says_why(run: Run, tmp_path: Path, name
     assert done.returncode == 1
     (complaint,) = complaints(done)
     assert complaint.startswith(f"poolcli: {name}: ")
-    assert "No such file" in complaint
+    assert complaint.endswith("No such file or directory; check the name and its permissions")
     assert sorted(contents(tmp_path / "out")) == PLACES
 
 

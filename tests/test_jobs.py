@@ -458,6 +458,26 @@ def test_a_listed_path_that_is_no_picture_is_tried(name: str) -> None:
     assert sources("out", files_from=listed(name, "in/a.png")) == [name, "in/a.png"]
 
 
+@pytest.mark.parametrize(
+    ("name", "reason", "remedy"),
+    [
+        ("missing", "it can't be read: No such file", "check the name"),
+        ("missing.png", "it can't be read: No such file", "check the name"),
+        ("folder", "it is a folder", "name the pictures"),
+        ("folder.png", "it is a folder", "name the pictures"),
+        ("noext", "it has no suffix", "give --format"),
+    ],
+)
+def test_what_fails_without_being_opened_says_what_helps(
+    name: str, reason: str, remedy: str
+) -> None:
+    here("a.png", "folder/", "folder.png/", "noext")
+
+    (job,) = plan("out", files_from=listed(name))
+    assert job.refusal.startswith(reason)
+    assert remedy in job.remedy
+
+
 # The output's own folder
 
 

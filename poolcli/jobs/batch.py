@@ -16,6 +16,8 @@ from poolcli.formats import by_name, by_suffix
 from poolcli.jobs.terms import Found, Job, Policy, Refusal, refuse
 
 NAME_BYTES: Final = 255
+UNREADABLE: Final = "check the name and its permissions"
+"""What to do about an input that can't be read."""
 FileId: TypeAlias = tuple[int, int]
 
 
@@ -59,15 +61,10 @@ class Batch:
         stem, suffix = os.path.splitext(base)
         own = by_suffix(suffix)
         form = self.format or own
-        refusal, size = found.refusal, 0
-        try:
-            status = os.stat(found.path)
-            size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-        except (OSError, ValueError) as fault:
-            reason = fault.strerror if isinstance(fault, OSError) else str(fault)
-            refusal = refusal or f"it can't be read: {reason}"
+        size, refusal, remedy = self._looked_at(found)
         if form is None and not refusal:
             refusal = f"the suffix {suffix} names no format" if suffix else "it has no suffix"
+            remedy = "name a picture, or give --format"
         kept = suffix if form is None or own is form else form.suffixes[0]
         if self.policy.rename is not None:
             stem = self.policy.rename(found.path)
@@ -76,7 +73,20 @@ class Batch:
             self.nameless.append(f"{found.path} ({name})")
         path = os.path.join(self.output, folder, name)
         target = Target(path, is_stream=False, in_folder=True)
-        return Job(Source(found.path), target, form, size, refusal=refusal)
+        return Job(Source(found.path), target, form, size, refusal=refusal, remedy=remedy)
+
+    def _looked_at(self, found: Found) -> tuple[int, str, str]:
+        """The size of an input; why it fails without being opened, and what to do about that."""
+        try:
+            status = os.stat(found.path)
+        except (OSError, ValueError) as fault:
+            reason = fault.strerror if isinstance(fault, OSError) else str(fault)
+            return 0, found.refusal or f"it can't be read: {reason}", UNREADABLE
+        if found.refusal:
+            return 0, found.refusal, UNREADABLE
+        if stat.S_ISDIR(status.st_mode):
+            return 0, "it is a folder", "name the pictures in it"
+        return (status.st_size if stat.S_ISREG(status.st_mode) else 0), "", ""
 
     def _clashes(self, jobs: list[Job]) -> list[str]:
         """Inputs that would have one output; the same input twice is left out once instead."""

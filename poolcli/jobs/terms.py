@@ -22,6 +22,7 @@ class Job:
         bytes: the size of the input as far as the plan knows it.
         skip: whether there is nothing to do, since the result exists.
         refusal: why this picture fails without being opened; empty if it doesn't.
+        remedy: what to do about that.
         again: whether a worker died over it before, and may have written it already.
     """
 
@@ -31,6 +32,7 @@ class Job:
     bytes: int = 0
     skip: bool = False
     refusal: str = ""
+    remedy: str = ""
     again: bool = False
 
     @property
