@@ -248,6 +248,7 @@ FORMATS: Final = (
 )
 
 NAMES: Final = tuple(one.name for one in FORMATS)
+_BY_SUFFIX: Final = {suffix: one for one in FORMATS for suffix in one.suffixes}
 
 
 def by_name(name: str) -> Format:
@@ -257,8 +258,7 @@ def by_name(name: str) -> Format:
 
 def by_suffix(suffix: str) -> Format | None:
     """The format that a suffix means, its case ignored, or None."""
-    folded = suffix.lower()
-    return next((one for one in FORMATS if folded in one.suffixes), None)
+    return _BY_SUFFIX.get(suffix.lower())
 
 
 def all_suffixes() -> str:

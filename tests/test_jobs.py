@@ -902,6 +902,28 @@ def test_a_plan_takes_less_than_a_kilobyte_a_file(folders: int, way: str) -> Non
     assert peak / MANY < 1024
 
 
+@linux_only
+@pytest.mark.parametrize("policy", [{"skip_existing": True}, {"overwrite": True}])
+def test_a_plan_asks_of_each_input_and_each_output_once(
+    monkeypatch: pytest.MonkeyPatch, policy: dict[str, Any]
+) -> None:
+    here(*(f"{folder}/{one}.png" for folder in ("in", "out") for one in range(MANY)))
+    asked: list[str] = []
+    for call in ("stat", "lstat"):
+        monkeypatch.setattr(os, call, _noting(asked, getattr(os, call)))
+    plan("in", "out", **policy)
+
+    assert len(asked) <= 2 * MANY + 10
+
+
+def _noting(asked: list[str], real: Callable[..., os.stat_result]) -> Callable[..., Any]:
+    def noting(path: str, **named: Any) -> os.stat_result:
+        asked.append(path)
+        return real(path, **named)
+
+    return noting
+
+
 def test_targets_of_a_folder_are_not_streams_whatever_they_are_called() -> None:
     here("in/a.png", "in/sub/b.png")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Final, TypeAlias
 
@@ -33,7 +32,8 @@ class Batch:
         self.folds = endpoints.folds_names(output)
         self.nameless: list[str] = []
         self.outside: list[str] = []
-        self.taken: list[Target] = []
+        self.sources: set[FileId] = set()
+        self.harmed: list[str] = []
 
     def jobs(self, inputs: list[str]) -> tuple[list[Job], list[Refusal]]:
         """Find and name everything, and check it; all refusals are told together."""
@@ -49,7 +49,7 @@ class Batch:
         refusals = [
             Refusal("listed outside --relative-to", "give --relative-to DIR", self.outside),
             Refusal("can't name an output", "choose another --name", self.nameless),
-            Refusal("would overwrite an input", "choose another output folder", self._inputs(jobs)),
+            Refusal("would overwrite an input", "choose another output folder", self.harmed),
             Refusal("inputs with one output", "tell them apart with --name", clashes),
             Refusal("exists already", "use --overwrite or --skip-existing", exists),
         ]
@@ -86,7 +86,11 @@ class Batch:
             return 0, found.refusal, UNREADABLE
         if stat.S_ISDIR(status.st_mode):
             return 0, "it is a folder", "name the pictures in it"
-        return (status.st_size if stat.S_ISREG(status.st_mode) else 0), "", ""
+        if not stat.S_ISREG(status.st_mode):
+            return 0, "", ""
+        if self.output_id is not None:
+            self.sources.add((status.st_dev, status.st_ino))
+        return status.st_size, "", ""
 
     def _clashes(self, jobs: list[Job]) -> list[str]:
         """Inputs that would have one output; the same input twice is left out once instead."""
@@ -119,31 +123,25 @@ class Batch:
         return endpoints.folded(job.target.path) if self.folds else job.target.path
 
     def _against_existing(self, job: Job, exists: list[str]) -> Job:
-        """The job, to be skipped or refused if something has its output's name."""
-        if job.refusal or not os.path.lexists(job.target.path):
-            return job
-        self.taken.append(job.target)
-        if self.policy.skip_existing:
-            return replace(job, skip=True)
-        if not self.policy.overwrite:
-            exists.append(job.target.path)
-        return job
+        """The job, to be skipped or refused if something has its output's name.
 
-    def _inputs(self, jobs: list[Job]) -> list[str]:
-        """The outputs that exist and are inputs, under whatever name."""
-        taken = {}
-        for target in self.taken:
-            status = target.status()
-            if status is not None:
-                taken[status.st_dev, status.st_ino] = target.path
-        if not taken:
-            return []
-        found = []
-        for job in jobs:
-            status = job.source.status()
-            if status is not None and (status.st_dev, status.st_ino) in taken:
-                found.append(taken[status.st_dev, status.st_ino])
-        return found
+        What that is may also be an input, under whatever name: all of them are known by now.
+        """
+        path = job.target.path
+        if job.refusal:
+            return job
+        try:
+            status = os.lstat(path)
+        except (OSError, ValueError):
+            return job
+        is_link = stat.S_ISLNK(status.st_mode)
+        if (_file_id(path) if is_link else (status.st_dev, status.st_ino)) in self.sources:
+            self.harmed.append(path)
+        if self.policy.skip_existing:
+            return Job(job.source, job.target, job.format, job.bytes, skip=True)
+        if not self.policy.overwrite:
+            exists.append(path)
+        return job
 
     def _named(self, path: str) -> Iterator[Found]:
         """What an INPUT of the command line stands for."""
