@@ -563,7 +563,16 @@ def test_pixels_are_not_written_to_a_terminal_called_by_name(
     assert said_on(ours) == ""
 
 
-@pytest.mark.parametrize("words", [("-", "out.png"), ("-", "-"), ("/dev/stdin", "out.png")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-", "out.png"),
+        ("-", "-"),
+        ("/dev/stdin", "out.png"),
+        ("--format", "png", "/dev/stdin", "out/"),
+        ("--format", "png", "in.png", "/dev/stdin", "out"),
+    ],
+)
 def test_pixels_are_not_read_from_a_terminal(
     fails: Fails, terminal: tuple[int, int], words: tuple[str, ...]
 ) -> None:

@@ -9,7 +9,7 @@ from poolcli.endpoints import DASH, Source, Target
 from poolcli.errors import PoolError
 from poolcli.formats import Saving, all_suffixes, by_name, by_suffix
 from poolcli.jobs.batch import Batch
-from poolcli.jobs.terms import Job, NothingMatchedError, PlanError, Policy, Refusal, refuse
+from poolcli.jobs.terms import Job, NothingMatchedError, PlanError, Policy, Refusal, check, refuse
 
 __all__ = ["Job", "NothingMatchedError", "PlanError", "Policy", "Refusal", "plan"]
 
@@ -69,12 +69,9 @@ def _single(inputs: list[str], target: Target, policy: Policy) -> tuple[list[Job
         raise refuse("--name needs a folder as OUTPUT", f"end it in {os.sep}, or leave --name out")
     (path,) = inputs
     source = Source(path)
-    try:
-        source.check()
-        if target.is_stream:
-            target.check()
-    except PoolError as refusal:
-        raise refuse(refusal.message, refusal.remedy) from None
+    check(source)
+    if target.is_stream:
+        check(target)
     if endpoints.same_file(source.status(), target.status()):
         raise refuse(f"{target.path} is the input itself", "choose another name for the output")
     form = by_name(policy.format) if policy.format else None

@@ -12,7 +12,7 @@ from poolcli import endpoints
 from poolcli.endpoints import DASH, Source, Target
 from poolcli.errors import PoolError
 from poolcli.formats import by_name, by_suffix
-from poolcli.jobs.terms import Found, Job, Policy, Refusal, refuse
+from poolcli.jobs.terms import Found, Job, Policy, Refusal, check, refuse
 
 NAME_BYTES: Final = 255
 UNREADABLE: Final = "check the name and its permissions"
@@ -86,6 +86,8 @@ class Batch:
             return 0, found.refusal, UNREADABLE
         if stat.S_ISDIR(status.st_mode):
             return 0, "it is a folder", "name the pictures in it"
+        if stat.S_ISCHR(status.st_mode):
+            check(Source(found.path))
         if not stat.S_ISREG(status.st_mode):
             return 0, "", ""
         if self.output_id is not None:

@@ -114,3 +114,15 @@ class Found(NamedTuple):
 def refuse(reason: str, remedy: str, names: Iterable[str] = ()) -> PlanError:
     """A plan refused for one reason."""
     return PlanError(Refusal(reason, remedy, list(names)))
+
+
+def check(end: Source | Target) -> None:
+    """Refuse an end that can't take or give pixels: a terminal, or a stream that is closed.
+
+    Raises:
+        PlanError: it is one.
+    """
+    try:
+        end.check()
+    except PoolError as refusal:
+        raise refuse(refusal.message, refusal.remedy) from None
