@@ -307,6 +307,44 @@ def test_the_usable_processors_are_those_of_this_process() -> None:
     assert 1 <= workers.usable_cpus() <= len(before)
 
 
+@pytest.mark.parametrize(
+    ("group", "quotas", "expected"),
+    [
+        ("0::/", {"cpu.max": "300000 100000"}, 3),
+        ("0::/", {"cpu.max": "max 100000"}, 64),
+        ("0::/", {}, 64),
+        ("0::/", {"cpu.max": "50000 100000"}, 1),
+        ("0::/a.slice/b:c", {"a.slice/b:c/cpu.max": "150000 100000"}, 2),
+        ("0::/a.slice/b", {"a.slice/cpu.max": "400000 100000", "a.slice/b/cpu.max": "max 9"}, 4),
+        ("0::/of/the/host", {"cpu.max": "500000 100000"}, 5),
+        ("0::/../..", {"cpu.max": "500000 100000"}, 5),
+        (
+            "9:name=systemd:/\n3:cpu,cpuacct:/docker/x\n0::/",
+            {"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"},
+            2,
+        ),
+        ("1:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64),
+    ],
+)
+def test_the_quota_of_every_control_group_counts(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    group: str,
+    quotas: dict[str, str],
+    expected: int,
+) -> None:
+    (tmp_path / "groups").write_text(f"{group}\n")
+    for name, text in quotas.items():
+        path = tmp_path / "root" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+    monkeypatch.setattr(workers, "CGROUPS", str(tmp_path / "groups"))
+    monkeypatch.setattr(workers, "CGROUP_ROOT", str(tmp_path / "root"))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+
+    assert workers.usable_cpus() == expected
+
+
 # The same whoever does it
 
 
