@@ -233,7 +233,9 @@ def _carry_out(
     report = Report(left=len(plan))
     alone = len(plan) == 1
     with (
-        console.progress(0 if alone else len(plan), sum(job.bytes for job in plan)) as advance,
+        console.progress(
+            0 if alone else len(plan), sum(job.bytes for job in plan if not job.is_settled)
+        ) as advance,
         closing(_outcomes(plan, work, pace, interrupts)) as outcomes,
     ):
         for outcome in outcomes:

@@ -169,7 +169,12 @@ class Console:
 
     @contextmanager
     def progress(self, pictures: int, octets: int) -> Iterator[Callable[[Outcome], None]]:
-        """A bar while a batch runs, on a terminal; yields what is called after each picture."""
+        """A bar while a batch runs, on a terminal; yields what is called after each picture.
+
+        Args:
+            pictures: how many there are, 0 if there shall be no bar.
+            octets: the bytes of those that will be opened, by which time is foretold.
+        """
         if not self.shows_progress or not pictures:
             yield lambda _: None
             return

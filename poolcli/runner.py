@@ -48,7 +48,8 @@ def run(job: Job, work: Work) -> Outcome:
     """
     outcome = _blank(job, work)
     if job.refusal:
-        return failed(job, work, job.refusal, job.remedy)
+        outcome.error, outcome.remedy = job.refusal, job.remedy
+        return outcome
     if job.skip:
         outcome.status = "skipped"
         return outcome
@@ -72,6 +73,7 @@ def failed(job: Job, work: Work, message: str, remedy: str) -> Outcome:
     """The outcome of a picture that was given up from outside."""
     outcome = _blank(job, work)
     outcome.error, outcome.remedy = message, remedy
+    outcome.input_bytes = job.bytes or None
     return outcome
 
 

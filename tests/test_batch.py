@@ -781,6 +781,23 @@ def test_progress_can_be_switched_off(
 
 
 @pytest.mark.usefixtures("gallery")
+def test_no_time_is_foretold_for_what_needs_no_work(
+    run: Run, tmp_path: Path, terminal: Terminal, fifo: Path, picture: bytes
+) -> None:
+    (tmp_path / "in/notes").write_bytes(bytes(10**6))
+    assert run(*HALVE, "in", "out").returncode == 0
+    words = (*HALVE, "--skip-existing", "in", "in/notes", fifo, "out")
+    with started(*words, cwd=tmp_path, stderr=terminal.theirs) as process:
+        with held(fifo) as descriptor:
+            os.write(descriptor, picture)
+        assert finish(process).returncode == 1
+
+    bar, _, after = terminal.all().rpartition(SHOW_CURSOR)
+    assert "0:00:00" in bar
+    assert "1 done, 4 skipped, 1 failed" in after
+
+
+@pytest.mark.usefixtures("gallery")
 def test_progress_leaves_stdout_to_json(tmp_path: Path, terminal: Terminal) -> None:
     words = (*HALVE, "--json", "-v", "in", "out")
     with started(*words, cwd=tmp_path, stderr=terminal.theirs) as process:

@@ -201,6 +201,12 @@ def test_every_fault_is_plain_text_that_survives_the_pipe(
     assert json.loads(outcome.as_json())["status"] == "failed"
 
 
+def test_what_is_given_up_from_outside_counts_its_bytes(tmp_path: Path) -> None:
+    given_up = job(tmp_path / "a.png", tmp_path / "out.png", bytes=7)
+
+    assert runner.failed(given_up, work(), "it took longer", "wait").input_bytes == 7
+
+
 @pytest.mark.parametrize("fault", [KeyboardInterrupt(), BrokenPipeError(), SystemExit()])
 def test_what_ends_the_run_is_no_outcome(
     fault: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
