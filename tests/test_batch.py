@@ -780,6 +780,18 @@ def test_progress_can_be_switched_off(
     assert "\x1b" not in said or "TERM" not in variables
 
 
+def test_a_long_name_pushes_nothing_out_of_the_progress_bar(
+    tmp_path: Path, terminal: Terminal
+) -> None:
+    paint_all(tmp_path / "in", "a.png", "n" * 150 + ".png")
+    words, variables = (*HALVE, "in", "out"), {"COLUMNS": "60"}
+    with started(*words, cwd=tmp_path, stderr=terminal.theirs, variables=variables) as process:
+        assert finish(process).returncode == 0
+
+    last = terminal.all().rpartition(SHOW_CURSOR)[0].rpartition("\r\x1b[2K")[2]
+    assert re.search("2/2 .* MP/s .*0:00:00.* n+…", last)
+
+
 @pytest.mark.usefixtures("gallery")
 def test_no_time_is_foretold_for_what_needs_no_work(
     run: Run, tmp_path: Path, terminal: Terminal, fifo: Path, picture: bytes
