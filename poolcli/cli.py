@@ -90,7 +90,7 @@ def pool(method: Method, given: dict[str, Any]) -> int:
     Raises:
         PoolError: a choice or the plan is refused; nothing was written.
     """
-    from poolcli import jobs
+    from poolcli import endpoints, jobs
     from poolcli.console import Console, shield
     from poolcli.errors import PoolError
     from poolcli.formats import Saving
@@ -102,7 +102,8 @@ def pool(method: Method, given: dict[str, Any]) -> int:
         quiet=given["quiet"],
         verbose=given["verbose"],
         color=given["color"],
-        progress=given["progress"],
+        progress=given["progress"]
+        and not (given["as_json"] and endpoints.stdout_is_terminal()),  # it would be in between
     )
     if given["overwrite"] and given["skip_existing"]:
         raise PoolError("--overwrite and --skip-existing exclude each other", "choose one")

@@ -820,6 +820,19 @@ def test_progress_leaves_stdout_to_json(tmp_path: Path, terminal: Terminal) -> N
 
 
 @pytest.mark.usefixtures("gallery")
+def test_progress_stays_out_of_json_on_the_same_terminal(
+    tmp_path: Path, terminal: Terminal
+) -> None:
+    streams: dict[str, Any] = {"stdout": terminal.theirs, "stderr": terminal.theirs}
+    with started(*HALVE, "--json", "in", "out", cwd=tmp_path, **streams) as process:
+        assert finish(process).returncode == 0
+
+    said = terminal.all()
+    assert HIDE_CURSOR not in said
+    assert [line[:8] for line in said.splitlines() if "input" in line] == ['{"input"'] * 4
+
+
+@pytest.mark.usefixtures("gallery")
 def test_an_interruption_leaves_the_terminal_as_it_was(
     tmp_path: Path, terminal: Terminal, fifo: Path
 ) -> None:
