@@ -124,6 +124,16 @@ class Saving:
             yield "--compress-level"
         yield from (f"--save-option {key}" for key, _ in self.options if key not in target.options)
 
+    def check(self, target: Format) -> None:
+        """Refuse options for the only format that is written, if it has no use for them.
+
+        Raises:
+            PoolError: there is such an option, or its value is not of the option's kind.
+        """
+        if (misfit := next(self.misfits(target), None)) is not None:
+            raise PoolError(f"{misfit} means nothing for {target.name}", "leave it out")
+        self.for_format(target)
+
     def for_format(self, target: Format) -> dict[str, OptionValue]:
         """The keyword arguments for Pillow, of those options that fit the format.
 

@@ -106,6 +106,8 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
             stream, work.max_pixels, allow_depth_loss=work.allow_depth_loss, frame=work.frame
         )
         target, taken = job.format or by_name(header.format), header.taken
+        if job.format is None:
+            work.saving.check(target)
         _foresee_all(header, target, work, outcome)
         if outcome.input_bytes is None:
             outcome.input_bytes = stream.seek(0, 2)
