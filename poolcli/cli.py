@@ -289,9 +289,9 @@ class _Interrupts:
     """
 
     def __init__(self, *, patient: bool) -> None:
-        """Leave Ctrl-C alone unless patient."""
+        """Leave Ctrl-C alone unless patient; and where a shell's background job has it ignored."""
         self.stop = self.came = False
-        self._patient = patient
+        self._patient = patient and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
         self._before: Any = None
 
     def __enter__(self) -> _Interrupts:

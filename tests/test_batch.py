@@ -1273,6 +1273,21 @@ def test_after_an_interruption_what_was_begun_is_finished_and_the_rest_is_left(
 
 
 @pytest.mark.parametrize("crowd", CROWDS)
+def test_a_background_job_whose_shell_ignores_interruptions_goes_on(
+    many: Path, expected: dict[str, bytes], tmp_path: Path, crowd: str
+) -> None:
+    out = tmp_path / "out"
+    deaf = "signal.signal(signal.SIGINT, signal.SIG_IGN)"
+    with started(*HALVE, *CROWDS[crowd], "in", out, cwd=many.parent, first=deaf) as process:
+        when(out, 10, process)
+        to_all(process)
+        done = finish(process)
+
+    assert done.returncode == 0
+    assert contents(out) == expected
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
 def test_a_second_interruption_stops_at_once(
     many: Path, expected: dict[str, bytes], tmp_path: Path, fifo: Path, crowd: str
 ) -> None:
