@@ -532,6 +532,13 @@ REFUSED: Final[dict[str, tuple[tuple[str, ...], dict[str, Any], str]]] = {
     "a list into a picture's name": (("new.tif",), {"files_from": "list"}, "end it in /"),
     "inputs beside a list": (("b.png", "out"), {"files_from": "list"}, "only path is OUTPUT"),
     "a list without an output": ((), {"files_from": "list"}, "only path is OUTPUT"),
+    "a separator without a list": (("b.png", "out/"), {"null": True}, "--null"),
+    "a list's folder without a list": (("b.png", "out/"), {"relative_to": "in"}, "--relative-to"),
+    "an output in a folder that is yet to be made": (
+        ("b.png", "my pictures/c.png"),
+        {},
+        "mkdir -p 'my pictures'",
+    ),
     "a list that is missing": (("out",), {"files_from": "nowhere"}, "nowhere"),
     "a list that is a folder": (("out",), {"files_from": "in"}, "--files-from in"),
     "a folder into a stream": (("in", "-"), {}, "takes one picture"),

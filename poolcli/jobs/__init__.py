@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 
 from poolcli import endpoints
 from poolcli.endpoints import DASH, Source, Target
@@ -23,13 +24,7 @@ def plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
     """
     if not paths and policy.files_from is None and endpoints.stdin_is_piped():
         paths = (DASH, DASH)
-    if policy.files_from is not None:
-        if len(paths) != 1:
-            raise refuse("with --files-from the only path is OUTPUT", "put the inputs in the list")
-    elif not paths:
-        raise refuse("no picture is named", "name an INPUT and an OUTPUT, or pipe one in")
-    elif len(paths) == 1:
-        raise refuse(f"{paths[0]} is the only path", "name the output too, or - for a pipe")
+    _check_number(paths, policy)
     if "" in paths:
         raise refuse("a path is empty", "name a file, or - for a pipe")
     *inputs, output = paths
@@ -46,6 +41,20 @@ def plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
             "no picture was found", "check the names, --include and --exclude"
         )
     return jobs
+
+
+def _check_number(paths: tuple[str, ...], policy: Policy) -> None:
+    """Refuse too few paths, and too many beside a list; what is said of a list belongs to one."""
+    if policy.files_from is not None:
+        if len(paths) != 1:
+            raise refuse("with --files-from the only path is OUTPUT", "put the inputs in the list")
+    elif policy.null or policy.relative_to is not None:
+        option = "--null" if policy.null else "--relative-to"
+        raise refuse(f"{option} is said of a list", "name one with --files-from, or leave it out")
+    elif not paths:
+        raise refuse("no picture is named", "name an INPUT and an OUTPUT, or pipe one in")
+    elif len(paths) == 1:
+        raise refuse(f"{paths[0]} is the only path", "name the output too, or - for a pipe")
 
 
 def _is_folder(inputs: list[str], output: str, policy: Policy) -> bool:
@@ -86,7 +95,10 @@ def _single(inputs: list[str], target: Target, policy: Policy) -> tuple[list[Job
         )
     folder = os.path.dirname(target.path) or os.curdir
     if not os.path.isdir(folder):
-        raise refuse(f"{target.path}: there is no folder {folder}", f"make it: mkdir -p {folder}")
+        raise refuse(
+            f"{target.path}: there is no folder {folder}",
+            f"make it: mkdir -p {shlex.quote(folder)}",
+        )
     exists = os.path.lexists(target.path)
     refusals = []
     if exists and not (policy.overwrite or policy.skip_existing):
