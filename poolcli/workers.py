@@ -260,7 +260,7 @@ class _Crew:
                 yield runner.failed(
                     _job(worker),
                     self.work,
-                    f"it took longer than {self.timeout:g} seconds",
+                    f"it took longer than {self.timeout:g} second{'s' * (self.timeout != 1)}",
                     "raise --timeout",
                 )
 

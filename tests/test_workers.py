@@ -433,7 +433,7 @@ def test_a_hanging_picture_is_given_up_and_the_next_one_is_done_soon(
 
     assert done.returncode == 1
     assert failure["status"] == "failed"
-    assert "1 second" in failure["error"]["message"]
+    assert failure["error"]["message"] == "it took longer than 1 second"
     assert "--timeout" in failure["error"]["remedy"]
     assert (summary["done"], summary["failed"], summary["left"]) == (6, 1, 0)
     assert contents(tmp_path / "out") == expected
