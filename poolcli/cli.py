@@ -90,7 +90,7 @@ def pool(method: Method, given: dict[str, Any]) -> int:
     Raises:
         PoolError: a choice or the plan is refused; nothing was written.
     """
-    from poolcli import jobs
+    from poolcli import endpoints, jobs
     from poolcli.console import Console, shield
     from poolcli.errors import PoolError
     from poolcli.formats import Saving
@@ -102,7 +102,8 @@ def pool(method: Method, given: dict[str, Any]) -> int:
         quiet=given["quiet"],
         verbose=given["verbose"],
         color=given["color"],
-        progress=given["progress"],
+        progress=given["progress"]
+        and not (given["as_json"] and endpoints.stdout_is_terminal()),  # it would be in between
     )
     if given["overwrite"] and given["skip_existing"]:
         raise PoolError("--overwrite and --skip-existing exclude each other", "choose one")
@@ -237,7 +238,9 @@ def _carry_out(
     report = Report(left=len(plan))
     alone = len(plan) == 1
     with (
-        console.progress(0 if alone else len(plan), sum(job.bytes for job in plan)) as advance,
+        console.progress(
+            0 if alone else len(plan), sum(job.bytes for job in plan if not job.is_settled)
+        ) as advance,
         closing(_outcomes(plan, work, pace, interrupts)) as outcomes,
     ):
         for outcome in outcomes:

@@ -169,20 +169,29 @@ class Console:
 
     @contextmanager
     def progress(self, pictures: int, octets: int) -> Iterator[Callable[[Outcome], None]]:
-        """A bar while a batch runs, on a terminal; yields what is called after each picture."""
+        """A bar while a batch runs, on a terminal; yields what is called after each picture.
+
+        Args:
+            pictures: how many there are, 0 if there shall be no bar.
+            octets: the bytes of those that will be opened, by which time is foretold.
+        """
         if not self.shows_progress or not pictures:
             yield lambda _: None
             return
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.table import Column
 
         columns = (
             BarColumn(bar_width=24),
             TextColumn("{task.fields[count]}/{task.fields[pictures]}", markup=False),
             TextColumn("{task.fields[rate]:.1f} MP/s", markup=False),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[name]}", markup=False),
+            # It gets what room is left, so that a long one pushes nothing out.
+            TextColumn(
+                "{task.fields[name]}", markup=False, table_column=Column(ratio=1, no_wrap=True)
+            ),
         )
-        with Progress(*columns, console=self._rich(), transient=True) as bar:
+        with Progress(*columns, console=self._rich(), transient=True, expand=True) as bar:
             task = bar.add_task(
                 "", total=max(1, octets), pictures=pictures, count=0, rate=0.0, name=""
             )
@@ -197,7 +206,7 @@ class Console:
                     advance=outcome.input_bytes or 0,
                     count=count,
                     rate=pixels / 1e6 / max(time.monotonic() - started, 1e-3),
-                    name=display_name(outcome.input),
+                    name=display_name(os.path.basename(outcome.input)),
                 )
 
             self._say = lambda text: bar.console.print(display_name(text), soft_wrap=True)

@@ -124,6 +124,16 @@ class Saving:
             yield "--compress-level"
         yield from (f"--save-option {key}" for key, _ in self.options if key not in target.options)
 
+    def check(self, target: Format) -> None:
+        """Refuse options for the only format that is written, if it has no use for them.
+
+        Raises:
+            PoolError: there is such an option, or its value is not of the option's kind.
+        """
+        if (misfit := next(self.misfits(target), None)) is not None:
+            raise PoolError(f"{misfit} means nothing for {target.name}", "leave it out")
+        self.for_format(target)
+
     def for_format(self, target: Format) -> dict[str, OptionValue]:
         """The keyword arguments for Pillow, of those options that fit the format.
 
@@ -248,6 +258,7 @@ FORMATS: Final = (
 )
 
 NAMES: Final = tuple(one.name for one in FORMATS)
+_BY_SUFFIX: Final = {suffix: one for one in FORMATS for suffix in one.suffixes}
 
 
 def by_name(name: str) -> Format:
@@ -257,8 +268,7 @@ def by_name(name: str) -> Format:
 
 def by_suffix(suffix: str) -> Format | None:
     """The format that a suffix means, its case ignored, or None."""
-    folded = suffix.lower()
-    return next((one for one in FORMATS if folded in one.suffixes), None)
+    return _BY_SUFFIX.get(suffix.lower())
 
 
 def all_suffixes() -> str:

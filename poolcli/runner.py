@@ -48,7 +48,8 @@ def run(job: Job, work: Work) -> Outcome:
     """
     outcome = _blank(job, work)
     if job.refusal:
-        return failed(job, work, job.refusal, "name a picture, or give --format")
+        outcome.error, outcome.remedy = job.refusal, job.remedy
+        return outcome
     if job.skip:
         outcome.status = "skipped"
         return outcome
@@ -72,6 +73,7 @@ def failed(job: Job, work: Work, message: str, remedy: str) -> Outcome:
     """The outcome of a picture that was given up from outside."""
     outcome = _blank(job, work)
     outcome.error, outcome.remedy = message, remedy
+    outcome.input_bytes = job.bytes or None
     return outcome
 
 
@@ -104,6 +106,8 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
             stream, work.max_pixels, allow_depth_loss=work.allow_depth_loss, frame=work.frame
         )
         target, taken = job.format or by_name(header.format), header.taken
+        if job.format is None:
+            work.saving.check(target)
         _foresee_all(header, target, work, outcome)
         if outcome.input_bytes is None:
             outcome.input_bytes = stream.seek(0, 2)

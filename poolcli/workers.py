@@ -6,7 +6,6 @@ too long costs its own picture only.
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import os
 import signal
@@ -33,7 +32,15 @@ STARTS: Final = 3
 """How often in a row a worker may die before it is ready, until that is called a fault."""
 
 LONGEST_WAIT: Final = 3600.0
-"""Seconds that workers are listened for at a time; systems refuse to wait for years."""
+"""Seconds for which is waited at a time: systems know no end of time as far off as a float's."""
+
+CGROUPS: Final = "/proc/self/cgroup"
+CGROUP_ROOT: Final = "/sys/fs/cgroup"
+CGROUP_QUOTAS: Final = {
+    1: ("cpu{}/cpu.cfs_quota_us", "cpu{}/cpu.cfs_period_us"),
+    2: ("{}/cpu.max",),
+}
+"""Where a group has its quota and period, in either version of control groups."""
 
 READY: Final = "ready"
 
@@ -131,12 +138,34 @@ def usable_cpus() -> int:
     usable = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         usable = len(os.sched_getaffinity(0))
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as stream:
-            quota, period = stream.read().split()
-        return max(1, min(usable, -(-int(quota) // int(period))))
-    except (OSError, ValueError):  # no cgroup, or "max": no quota
-        return usable
+    return max(1, min([usable, *_quotas()]))
+
+
+def _quotas() -> Iterator[int]:
+    """The processors that each control group of this process is given, where it has a quota."""
+    for line in _text_of(CGROUPS).splitlines():
+        _, controllers, group = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        names = CGROUP_QUOTAS[1 if controllers else 2]
+        while group:  # in a container its path may be the host's, of which only the top is there
+            group = group.rstrip("/")
+            text = " ".join(
+                _text_of(os.path.join(CGROUP_ROOT, name.format(group).lstrip("/")))
+                for name in names
+            )
+            with suppress(ValueError):  # no such group, or no quota: "max", or -1
+                quota, period = map(int, text.split())
+                if quota > 0:
+                    yield -(-quota // period)
+            group = group and os.path.dirname(group)
+
+
+def _text_of(path: str) -> str:
+    """What a file of the kernel's says; nothing if there is none."""
+    with suppress(OSError), open(path, encoding="utf-8", errors="replace") as stream:
+        return stream.read()
+    return ""
 
 
 @dataclass(eq=False, slots=True)
@@ -219,8 +248,9 @@ class _Crew:
         from poolcli import runner
 
         deadlines = [one.deadline for one in self.workers if one.deadline is not None]
-        nearest = min(deadlines, default=math.inf) - time.monotonic()
-        patience = min(max(0.0, nearest), LONGEST_WAIT)
+        patience = None
+        if deadlines:
+            patience = min(max(0.0, min(deadlines) - time.monotonic()), LONGEST_WAIT)
         heard = wait([worker.pipe for worker in self.workers], patience)
         for worker in list(self.workers):
             if worker.pipe in heard:
@@ -230,7 +260,7 @@ class _Crew:
                 yield runner.failed(
                     _job(worker),
                     self.work,
-                    f"it took longer than {self.timeout:g} seconds",
+                    f"it took longer than {self.timeout:g} second{'s' * (self.timeout != 1)}",
                     "raise --timeout",
                 )
 

@@ -322,6 +322,7 @@ def test_a_folder_without_pictures_is_exit_3(run: Run, tmp_path: Path) -> None:
         (("-j", 0), "--jobs"),
         (("--timeout", 0), "--timeout"),
         (("--timeout", "nan"), "--timeout"),
+        (("--timeout", "inf"), "--timeout"),
     ],
 )
 @pytest.mark.usefixtures("gallery")
@@ -364,7 +365,7 @@ def test_a_missing_input_fails_alone_and_says_why(run: Run, tmp_path: Path, name
     assert done.returncode == 1
     (complaint,) = complaints(done)
     assert complaint.startswith(f"poolcli: {name}: ")
-    assert "No such file" in complaint
+    assert complaint.endswith("No such file or directory; check the name and its permissions")
     assert sorted(contents(tmp_path / "out")) == PLACES
 
 
@@ -796,6 +797,35 @@ def test_progress_can_be_switched_off(
     assert "\x1b" not in said or "TERM" not in variables
 
 
+def test_a_long_name_pushes_nothing_out_of_the_progress_bar(
+    tmp_path: Path, terminal: Terminal
+) -> None:
+    paint_all(tmp_path / "in", "a.png", "n" * 150 + ".png")
+    words, variables = (*HALVE, "in", "out"), {"COLUMNS": "60"}
+    with started(*words, cwd=tmp_path, stderr=terminal.theirs, variables=variables) as process:
+        assert finish(process).returncode == 0
+
+    last = terminal.all().rpartition(SHOW_CURSOR)[0].rpartition("\r\x1b[2K")[2]
+    assert re.search("2/2 .* MP/s .*0:00:00.* n+…", last)
+
+
+@pytest.mark.usefixtures("gallery")
+def test_no_time_is_foretold_for_what_needs_no_work(
+    run: Run, tmp_path: Path, terminal: Terminal, fifo: Path, picture: bytes
+) -> None:
+    (tmp_path / "in/notes").write_bytes(bytes(10**6))
+    assert run(*HALVE, "in", "out").returncode == 0
+    words = (*HALVE, "--skip-existing", "in", "in/notes", fifo, "out")
+    with started(*words, cwd=tmp_path, stderr=terminal.theirs) as process:
+        with held(fifo) as descriptor:
+            os.write(descriptor, picture)
+        assert finish(process).returncode == 1
+
+    bar, _, after = terminal.all().rpartition(SHOW_CURSOR)
+    assert "0:00:00" in bar
+    assert "1 done, 4 skipped, 1 failed" in after
+
+
 @pytest.mark.usefixtures("gallery")
 def test_progress_leaves_stdout_to_json(tmp_path: Path, terminal: Terminal) -> None:
     words = (*HALVE, "--json", "-v", "in", "out")
@@ -804,6 +834,19 @@ def test_progress_leaves_stdout_to_json(tmp_path: Path, terminal: Terminal) -> N
 
     assert counts(done) == (4, 0, 0, 0)
     assert HIDE_CURSOR in terminal.all()
+
+
+@pytest.mark.usefixtures("gallery")
+def test_progress_stays_out_of_json_on_the_same_terminal(
+    tmp_path: Path, terminal: Terminal
+) -> None:
+    streams: dict[str, Any] = {"stdout": terminal.theirs, "stderr": terminal.theirs}
+    with started(*HALVE, "--json", "in", "out", cwd=tmp_path, **streams) as process:
+        assert finish(process).returncode == 0
+
+    said = terminal.all()
+    assert HIDE_CURSOR not in said
+    assert [line[:8] for line in said.splitlines() if "input" in line] == ['{"input"'] * 4
 
 
 @pytest.mark.usefixtures("gallery")

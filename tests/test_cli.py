@@ -563,7 +563,16 @@ def test_pixels_are_not_written_to_a_terminal_called_by_name(
     assert said_on(ours) == ""
 
 
-@pytest.mark.parametrize("words", [("-", "out.png"), ("-", "-"), ("/dev/stdin", "out.png")])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("-", "out.png"),
+        ("-", "-"),
+        ("/dev/stdin", "out.png"),
+        ("--format", "png", "/dev/stdin", "out/"),
+        ("--format", "png", "in.png", "/dev/stdin", "out"),
+    ],
+)
 def test_pixels_are_not_read_from_a_terminal(
     fails: Fails, terminal: tuple[int, int], words: tuple[str, ...]
 ) -> None:
@@ -865,6 +874,22 @@ def test_a_dry_run_exits_as_the_run_and_writes_nothing(
 
 
 # Everything that is refused, once
+
+
+@pytest.mark.parametrize("flags", [(), ("--dry-run",)])
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--quality 90", "--quality"),
+        ("--save-option progressive=yes", "progressive"),
+        ("--save-option compress_level=10", "'10'"),
+    ],
+)
+@pytest.mark.usefixtures("picture")
+def test_options_without_use_for_a_stream_are_refused_once_its_format_is_known(
+    fails: Fails, words: str, says: str, flags: tuple[str, ...]
+) -> None:
+    assert says in fails(1, *HALVE, *words.split(), *flags, "in.png", "-")
 
 
 @pytest.mark.parametrize(

@@ -453,6 +453,30 @@ def failing_once_written(call: str, fault: int | BaseException) -> Call:
     return write_part if call == "write" else fail
 
 
+@linux_only
+@pytest.mark.parametrize(
+    ("call", "taken"), [("mkdir", "new"), ("open", "new/er"), ("link", "new/er")]
+)
+def test_a_folder_that_another_worker_takes_away_again_is_made_anew(
+    tmp_path: Path, monkeypatch: Patch, call: str, taken: str
+) -> None:
+    (tmp_path / "new").mkdir()
+    before(call, lambda: (tmp_path / taken).rmdir(), monkeypatch)
+    target = Target(str(tmp_path / "new/er/out.png"), is_stream=False, in_folder=True)
+    target.write(NEW)
+
+    assert contents(tmp_path / "new/er") == {"out.png": NEW}
+
+
+def test_a_folder_that_can_never_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "new").symlink_to("nowhere")
+    target = Target(str(tmp_path / "new/out.png"), is_stream=False, in_folder=True)
+    with pytest.raises(FileNotFoundError):
+        target.write(NEW)
+
+    assert os.listdir(tmp_path) == ["new"]
+
+
 def test_a_folder_that_cannot_be_synced_is_no_fault(path: Path, monkeypatch: Patch) -> None:
     real = os.fsync
 

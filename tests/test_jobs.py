@@ -458,6 +458,26 @@ def test_a_listed_path_that_is_no_picture_is_tried(name: str) -> None:
     assert sources("out", files_from=listed(name, "in/a.png")) == [name, "in/a.png"]
 
 
+@pytest.mark.parametrize(
+    ("name", "reason", "remedy"),
+    [
+        ("missing", "it can't be read: No such file", "check the name"),
+        ("missing.png", "it can't be read: No such file", "check the name"),
+        ("folder", "it is a folder", "name the pictures"),
+        ("folder.png", "it is a folder", "name the pictures"),
+        ("noext", "it has no suffix", "give --format"),
+    ],
+)
+def test_what_fails_without_being_opened_says_what_helps(
+    name: str, reason: str, remedy: str
+) -> None:
+    here("a.png", "folder/", "folder.png/", "noext")
+
+    (job,) = plan("out", files_from=listed(name))
+    assert job.refusal.startswith(reason)
+    assert remedy in job.remedy
+
+
 # The output's own folder
 
 
@@ -512,6 +532,13 @@ REFUSED: Final[dict[str, tuple[tuple[str, ...], dict[str, Any], str]]] = {
     "a list into a picture's name": (("new.tif",), {"files_from": "list"}, "end it in /"),
     "inputs beside a list": (("b.png", "out"), {"files_from": "list"}, "only path is OUTPUT"),
     "a list without an output": ((), {"files_from": "list"}, "only path is OUTPUT"),
+    "a separator without a list": (("b.png", "out/"), {"null": True}, "--null"),
+    "a list's folder without a list": (("b.png", "out/"), {"relative_to": "in"}, "--relative-to"),
+    "an output in a folder that is yet to be made": (
+        ("b.png", "my pictures/c.png"),
+        {},
+        "mkdir -p 'my pictures'",
+    ),
     "a list that is missing": (("out",), {"files_from": "nowhere"}, "nowhere"),
     "a list that is a folder": (("out",), {"files_from": "in"}, "--files-from in"),
     "a folder into a stream": (("in", "-"), {}, "takes one picture"),
@@ -880,6 +907,28 @@ def test_a_plan_takes_less_than_a_kilobyte_a_file(folders: int, way: str) -> Non
 
     assert [job.skip for job in found] == [way == "to be skipped"] * MANY
     assert peak / MANY < 1024
+
+
+@linux_only
+@pytest.mark.parametrize("policy", [{"skip_existing": True}, {"overwrite": True}])
+def test_a_plan_asks_of_each_input_and_each_output_once(
+    monkeypatch: pytest.MonkeyPatch, policy: dict[str, Any]
+) -> None:
+    here(*(f"{folder}/{one}.png" for folder in ("in", "out") for one in range(MANY)))
+    asked: list[str] = []
+    for call in ("stat", "lstat"):
+        monkeypatch.setattr(os, call, _noting(asked, getattr(os, call)))
+    plan("in", "out", **policy)
+
+    assert len(asked) <= 2 * MANY + 10
+
+
+def _noting(asked: list[str], real: Callable[..., os.stat_result]) -> Callable[..., Any]:
+    def noting(path: str, **named: Any) -> os.stat_result:
+        asked.append(path)
+        return real(path, **named)
+
+    return noting
 
 
 def test_targets_of_a_folder_are_not_streams_whatever_they_are_called() -> None:

@@ -145,6 +145,15 @@ def test_a_film_looks_the_same_as_a_lossless_webp(film: list[Cel]) -> None:
     assert_looks_the_same(found, wanted)
 
 
+def test_a_webp_whose_canvas_is_only_cleared_between_frames_has_alpha() -> None:
+    film = [
+        Cel(np.full((HEIGHT, WIDTH, 4), (10, 240, 30, 255), np.uint8), dispose=CLEAR, over=False),
+        Cel(np.full((HEIGHT - 2, WIDTH, 4), (0, 0, 0, 255), np.uint8), top=2, over=False),
+    ]
+    octets, _ = pooled(apng_of(film, WIDTH, HEIGHT), "webp")
+    assert_looks_the_same(read_whole(octets)[0], shown(film, WIDTH, HEIGHT))
+
+
 @settings(deadline=None, max_examples=30)
 @given(film=cels(partial=True, full_first=True), size=st.integers(2, 4))
 def test_every_frame_is_pooled_as_a_picture_of_its_own(film: list[Cel], size: int) -> None:

@@ -193,7 +193,7 @@ def test_every_fault_is_plain_text_that_survives_the_pipe(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     exception, words, is_fault = FAULTS[fault]
-    monkeypatch.setattr(codec, "decode", raising(exception))
+    monkeypatch.setattr(codec, "decode_all", raising(exception))
 
     outcome = runner.run(_whole(tmp_path), work())
 
@@ -203,11 +203,17 @@ def test_every_fault_is_plain_text_that_survives_the_pipe(
     assert json.loads(outcome.as_json())["status"] == "failed"
 
 
+def test_what_is_given_up_from_outside_counts_its_bytes(tmp_path: Path) -> None:
+    given_up = job(tmp_path / "a.png", tmp_path / "out.png", bytes=7)
+
+    assert runner.failed(given_up, work(), "it took longer", "wait").input_bytes == 7
+
+
 @pytest.mark.parametrize("fault", [KeyboardInterrupt(), BrokenPipeError(), SystemExit()])
 def test_what_ends_the_run_is_no_outcome(
     fault: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(codec, "decode", raising(fault))
+    monkeypatch.setattr(codec, "decode_all", raising(fault))
 
     with pytest.raises(type(fault)):
         runner.run(_whole(tmp_path), work())
@@ -309,6 +315,44 @@ def test_the_usable_processors_are_those_of_this_process() -> None:
     assert 1 <= workers.usable_cpus() <= len(before)
 
 
+@pytest.mark.parametrize(
+    ("group", "quotas", "expected"),
+    [
+        ("0::/", {"cpu.max": "300000 100000"}, 3),
+        ("0::/", {"cpu.max": "max 100000"}, 64),
+        ("0::/", {}, 64),
+        ("0::/", {"cpu.max": "50000 100000"}, 1),
+        ("0::/a.slice/b:c", {"a.slice/b:c/cpu.max": "150000 100000"}, 2),
+        ("0::/a.slice/b", {"a.slice/cpu.max": "400000 100000", "a.slice/b/cpu.max": "max 9"}, 4),
+        ("0::/of/the/host", {"cpu.max": "500000 100000"}, 5),
+        ("0::/../..", {"cpu.max": "500000 100000"}, 5),
+        (
+            "9:name=systemd:/\n3:cpu,cpuacct:/docker/x\n0::/",
+            {"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"},
+            2,
+        ),
+        ("1:cpu:/", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 64),
+    ],
+)
+def test_the_quota_of_every_control_group_counts(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    group: str,
+    quotas: dict[str, str],
+    expected: int,
+) -> None:
+    (tmp_path / "groups").write_text(f"{group}\n")
+    for name, text in quotas.items():
+        path = tmp_path / "root" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{text}\n")
+    monkeypatch.setattr(workers, "CGROUPS", str(tmp_path / "groups"))
+    monkeypatch.setattr(workers, "CGROUP_ROOT", str(tmp_path / "root"))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
+
+    assert workers.usable_cpus() == expected
+
+
 # The same whoever does it
 
 
@@ -391,7 +435,7 @@ def test_a_hanging_picture_is_given_up_and_the_next_one_is_done_soon(
 
     assert done.returncode == 1
     assert failure["status"] == "failed"
-    assert "1 second" in failure["error"]["message"]
+    assert failure["error"]["message"] == "it took longer than 1 second"
     assert "--timeout" in failure["error"]["remedy"]
     assert (summary["done"], summary["failed"], summary["left"]) == (6, 1, 0)
     assert contents(tmp_path / "out") == expected
@@ -418,7 +462,7 @@ def test_a_film_without_end_is_given_up(run: Run, tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["in.gif"]
 
 
-@pytest.mark.parametrize("seconds", ["30", "3e6", "1e300", "inf"])
+@pytest.mark.parametrize("seconds", ["30", "3e6", "1e12", "1e300"])
 def test_pictures_in_time_do_not_time_out(run: Run, gallery: Path, seconds: str) -> None:
     assert run(*HALVE, "--timeout", seconds, gallery, "out").returncode == 0
 

@@ -16,10 +16,13 @@ from poolcli.codec import apng, gif, modes, tags
 from poolcli.codec.encoding import POOR_GIF, Picture, arguments_of, write_bytes, write_pixels
 from poolcli.codec.film import Drawing, ticked
 from poolcli.codec.metadata import Metadata
-from poolcli.formats import Format, Saving
+from poolcli.formats import OPAQUE, Format, Saving
 
 MILLISECOND: Final = Fraction(1)
 UNLIMITED: Final = 1 << 62
+WEBP_EXTENDED: Final = b"VP8X"
+WEBP_ALPHA: Final = 0x10
+"""The flag in an extended WebP's header that says whether anything may be seen through."""
 
 
 class Box(NamedTuple):
@@ -218,7 +221,10 @@ def _write_reel(
     buffer = BytesIO()
     plays = {"loop": first.metadata.plays} if target.name == "webp" else {}
     reel.save(buffer, target.pillow, save_all=True, duration=reel.durations, **plays, **arguments)
-    return buffer.getbuffer()
+    octets = buffer.getbuffer()
+    if first.mode in OPAQUE and octets[12:16] == WEBP_EXTENDED:
+        octets[20] |= WEBP_ALPHA  # libwebp forgets a canvas that is only cleared between frames
+    return octets
 
 
 def _peeked(pictures: Iterator[Picture]) -> tuple[Picture, Iterator[Picture]]:

@@ -194,6 +194,11 @@ def stdin_is_piped() -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
 
 
+def stdout_is_terminal() -> bool:
+    """Whether what is printed on standard output is read by a person at once."""
+    return os.isatty(STDOUT_FD)
+
+
 def same_file(one: os.stat_result | None, other: os.stat_result | None) -> bool:
     """Whether two are one file, by device and inode."""
     return one is not None and other is not None and os.path.samestat(one, other)
@@ -292,5 +297,6 @@ __all__ = [
     "same_file",
     "silence_stdout",
     "stdin_is_piped",
+    "stdout_is_terminal",
     "sync",
 ]

@@ -26,6 +26,10 @@ READ_BYTES: Final = 1 << 20
 PERMISSIONS: Final = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 """The mode bits that are taken over: not those that lend a program its owner's rights."""
 
+TRIES: Final = 5
+"""How often a folder is made anew that other workers have taken away: each had failed in it."""
+FOLDER_GONE: Final = (errno.ENOENT, errno.EPERM)
+"""What is said of a folder that goes just then: the latter by ext4."""
 Octets: TypeAlias = bytes | bytearray | memoryview
 
 
@@ -70,15 +74,19 @@ def write_file(
         OSError: it can't be written; neither a part nor a new folder is left then.
     """
     folder = os.path.dirname(path) or os.curdir
-    made: list[str] = []
-    try:
-        if not alone:
-            _make_folders(folder, made)
-        if not _write_hidden(path, folder, octets, overwrite, like, alone, named=overwrite):
-            _write_hidden(path, folder, octets, overwrite, like, alone, named=True)
-    except BaseException:
-        _remove_folders(made)
-        raise
+    for tries_left in reversed(range(1 if alone else TRIES)):
+        made: list[str] = []
+        try:
+            if not alone:
+                _make_folders(folder, made)
+            if not _write_hidden(path, folder, octets, overwrite, like, alone, named=overwrite):
+                _write_hidden(path, folder, octets, overwrite, like, alone, named=True)
+        except BaseException as fault:
+            _remove_folders(made)
+            if not (tries_left and isinstance(fault, OSError) and fault.errno in FOLDER_GONE):
+                raise
+        else:
+            return
 
 
 def _write_hidden(

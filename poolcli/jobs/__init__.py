@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 
 from poolcli import endpoints
 from poolcli.endpoints import DASH, Source, Target
 from poolcli.errors import PoolError
 from poolcli.formats import Saving, all_suffixes, by_name, by_suffix
 from poolcli.jobs.batch import Batch
-from poolcli.jobs.terms import Job, NothingMatchedError, PlanError, Policy, Refusal, refuse
+from poolcli.jobs.terms import Job, NothingMatchedError, PlanError, Policy, Refusal, check, refuse
 
 __all__ = ["Job", "NothingMatchedError", "PlanError", "Policy", "Refusal", "plan"]
 
@@ -23,13 +24,7 @@ def plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
     """
     if not paths and policy.files_from is None and endpoints.stdin_is_piped():
         paths = (DASH, DASH)
-    if policy.files_from is not None:
-        if len(paths) != 1:
-            raise refuse("with --files-from the only path is OUTPUT", "put the inputs in the list")
-    elif not paths:
-        raise refuse("no picture is named", "name an INPUT and an OUTPUT, or pipe one in")
-    elif len(paths) == 1:
-        raise refuse(f"{paths[0]} is the only path", "name the output too, or - for a pipe")
+    _check_number(paths, policy)
     if "" in paths:
         raise refuse("a path is empty", "name a file, or - for a pipe")
     *inputs, output = paths
@@ -46,6 +41,20 @@ def plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
             "no picture was found", "check the names, --include and --exclude"
         )
     return jobs
+
+
+def _check_number(paths: tuple[str, ...], policy: Policy) -> None:
+    """Refuse too few paths, and too many beside a list; what is said of a list belongs to one."""
+    if policy.files_from is not None:
+        if len(paths) != 1:
+            raise refuse("with --files-from the only path is OUTPUT", "put the inputs in the list")
+    elif policy.null or policy.relative_to is not None:
+        option = "--null" if policy.null else "--relative-to"
+        raise refuse(f"{option} is said of a list", "name one with --files-from, or leave it out")
+    elif not paths:
+        raise refuse("no picture is named", "name an INPUT and an OUTPUT, or pipe one in")
+    elif len(paths) == 1:
+        raise refuse(f"{paths[0]} is the only path", "name the output too, or - for a pipe")
 
 
 def _is_folder(inputs: list[str], output: str, policy: Policy) -> bool:
@@ -69,12 +78,9 @@ def _single(inputs: list[str], target: Target, policy: Policy) -> tuple[list[Job
         raise refuse("--name needs a folder as OUTPUT", f"end it in {os.sep}, or leave --name out")
     (path,) = inputs
     source = Source(path)
-    try:
-        source.check()
-        if target.is_stream:
-            target.check()
-    except PoolError as refusal:
-        raise refuse(refusal.message, refusal.remedy) from None
+    check(source)
+    if target.is_stream:
+        check(target)
     if endpoints.same_file(source.status(), target.status()):
         raise refuse(f"{target.path} is the input itself", "choose another name for the output")
     form = by_name(policy.format) if policy.format else None
@@ -89,7 +95,10 @@ def _single(inputs: list[str], target: Target, policy: Policy) -> tuple[list[Job
         )
     folder = os.path.dirname(target.path) or os.curdir
     if not os.path.isdir(folder):
-        raise refuse(f"{target.path}: there is no folder {folder}", f"make it: mkdir -p {folder}")
+        raise refuse(
+            f"{target.path}: there is no folder {folder}",
+            f"make it: mkdir -p {shlex.quote(folder)}",
+        )
     exists = os.path.lexists(target.path)
     refusals = []
     if exists and not (policy.overwrite or policy.skip_existing):

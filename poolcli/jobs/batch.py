@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Final, TypeAlias
 
@@ -13,9 +12,11 @@ from poolcli import endpoints
 from poolcli.endpoints import DASH, Source, Target
 from poolcli.errors import PoolError
 from poolcli.formats import by_name, by_suffix
-from poolcli.jobs.terms import Found, Job, Policy, Refusal, refuse
+from poolcli.jobs.terms import Found, Job, Policy, Refusal, check, refuse
 
 NAME_BYTES: Final = 255
+UNREADABLE: Final = "check the name and its permissions"
+"""What to do about an input that can't be read."""
 FileId: TypeAlias = tuple[int, int]
 
 
@@ -31,7 +32,8 @@ class Batch:
         self.folds = endpoints.folds_names(output)
         self.nameless: list[str] = []
         self.outside: list[str] = []
-        self.taken: list[Target] = []
+        self.sources: set[FileId] = set()
+        self.harmed: list[str] = []
 
     def jobs(self, inputs: list[str]) -> tuple[list[Job], list[Refusal]]:
         """Find and name everything, and check it; all refusals are told together."""
@@ -47,7 +49,7 @@ class Batch:
         refusals = [
             Refusal("listed outside --relative-to", "give --relative-to DIR", self.outside),
             Refusal("can't name an output", "choose another --name", self.nameless),
-            Refusal("would overwrite an input", "choose another output folder", self._inputs(jobs)),
+            Refusal("would overwrite an input", "choose another output folder", self.harmed),
             Refusal("inputs with one output", "tell them apart with --name", clashes),
             Refusal("exists already", "use --overwrite or --skip-existing", exists),
         ]
@@ -59,15 +61,10 @@ class Batch:
         stem, suffix = os.path.splitext(base)
         own = by_suffix(suffix)
         form = self.format or own
-        refusal, size = found.refusal, 0
-        try:
-            status = os.stat(found.path)
-            size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-        except (OSError, ValueError) as fault:
-            reason = fault.strerror if isinstance(fault, OSError) else str(fault)
-            refusal = refusal or f"it can't be read: {reason}"
+        size, refusal, remedy = self._looked_at(found)
         if form is None and not refusal:
             refusal = f"the suffix {suffix} names no format" if suffix else "it has no suffix"
+            remedy = "name a picture, or give --format"
         kept = suffix if form is None or own is form else form.suffixes[0]
         if self.policy.rename is not None:
             stem = self.policy.rename(found.path)
@@ -76,7 +73,26 @@ class Batch:
             self.nameless.append(f"{found.path} ({name})")
         path = os.path.join(self.output, folder, name)
         target = Target(path, is_stream=False, in_folder=True)
-        return Job(Source(found.path), target, form, size, refusal=refusal)
+        return Job(Source(found.path), target, form, size, refusal=refusal, remedy=remedy)
+
+    def _looked_at(self, found: Found) -> tuple[int, str, str]:
+        """The size of an input; why it fails without being opened, and what to do about that."""
+        try:
+            status = os.stat(found.path)
+        except (OSError, ValueError) as fault:
+            reason = fault.strerror if isinstance(fault, OSError) else str(fault)
+            return 0, found.refusal or f"it can't be read: {reason}", UNREADABLE
+        if found.refusal:
+            return 0, found.refusal, UNREADABLE
+        if stat.S_ISDIR(status.st_mode):
+            return 0, "it is a folder", "name the pictures in it"
+        if stat.S_ISCHR(status.st_mode):
+            check(Source(found.path))
+        if not stat.S_ISREG(status.st_mode):
+            return 0, "", ""
+        if self.output_id is not None:
+            self.sources.add((status.st_dev, status.st_ino))
+        return status.st_size, "", ""
 
     def _clashes(self, jobs: list[Job]) -> list[str]:
         """Inputs that would have one output; the same input twice is left out once instead."""
@@ -109,31 +125,25 @@ class Batch:
         return endpoints.folded(job.target.path) if self.folds else job.target.path
 
     def _against_existing(self, job: Job, exists: list[str]) -> Job:
-        """The job, to be skipped or refused if something has its output's name."""
-        if job.refusal or not os.path.lexists(job.target.path):
-            return job
-        self.taken.append(job.target)
-        if self.policy.skip_existing:
-            return replace(job, skip=True)
-        if not self.policy.overwrite:
-            exists.append(job.target.path)
-        return job
+        """The job, to be skipped or refused if something has its output's name.
 
-    def _inputs(self, jobs: list[Job]) -> list[str]:
-        """The outputs that exist and are inputs, under whatever name."""
-        taken = {}
-        for target in self.taken:
-            status = target.status()
-            if status is not None:
-                taken[status.st_dev, status.st_ino] = target.path
-        if not taken:
-            return []
-        found = []
-        for job in jobs:
-            status = job.source.status()
-            if status is not None and (status.st_dev, status.st_ino) in taken:
-                found.append(taken[status.st_dev, status.st_ino])
-        return found
+        What that is may also be an input, under whatever name: all of them are known by now.
+        """
+        path = job.target.path
+        if job.refusal:
+            return job
+        try:
+            status = os.lstat(path)
+        except (OSError, ValueError):
+            return job
+        is_link = stat.S_ISLNK(status.st_mode)
+        if (_file_id(path) if is_link else (status.st_dev, status.st_ino)) in self.sources:
+            self.harmed.append(path)
+        if self.policy.skip_existing:
+            return Job(job.source, job.target, job.format, job.bytes, skip=True)
+        if not self.policy.overwrite:
+            exists.append(path)
+        return job
 
     def _named(self, path: str) -> Iterator[Found]:
         """What an INPUT of the command line stands for."""

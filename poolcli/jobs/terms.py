@@ -22,6 +22,7 @@ class Job:
         bytes: the size of the input as far as the plan knows it.
         skip: whether there is nothing to do, since the result exists.
         refusal: why this picture fails without being opened; empty if it doesn't.
+        remedy: what to do about that.
         again: whether a worker died over it before, and may have written it already.
     """
 
@@ -31,6 +32,7 @@ class Job:
     bytes: int = 0
     skip: bool = False
     refusal: str = ""
+    remedy: str = ""
     again: bool = False
 
     @property
@@ -112,3 +114,15 @@ class Found(NamedTuple):
 def refuse(reason: str, remedy: str, names: Iterable[str] = ()) -> PlanError:
     """A plan refused for one reason."""
     return PlanError(Refusal(reason, remedy, list(names)))
+
+
+def check(end: Source | Target) -> None:
+    """Refuse an end that can't take or give pixels: a terminal, or a stream that is closed.
+
+    Raises:
+        PlanError: it is one.
+    """
+    try:
+        end.check()
+    except PoolError as refusal:
+        raise refuse(refusal.message, refusal.remedy) from None

@@ -69,7 +69,7 @@ class Padding(click.ParamType[Any]):
 
 
 class Seconds(click.FloatRange):
-    """A time that isn't zero; as long as you like, but a number."""
+    """A time above 0 that ends."""
 
     def __init__(self) -> None:
         """Take what is above 0."""
@@ -78,9 +78,9 @@ class Seconds(click.FloatRange):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Parse the text."""
-        seconds = float(super().convert(value, param, ctx))
-        if math.isnan(seconds):  # it is in every range: no comparison with it is true
+        """Parse the text; ``nan`` and ``inf`` are floats too."""
+        seconds: float = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
             self.fail(f"{value!r} is no number of seconds", param, ctx)
         return seconds
 
