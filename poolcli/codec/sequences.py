@@ -222,7 +222,7 @@ def _write_reel(
     plays = {"loop": first.metadata.plays} if target.name == "webp" else {}
     reel.save(buffer, target.pillow, save_all=True, duration=reel.durations, **plays, **arguments)
     octets = buffer.getbuffer()
-    if first.mode in OPAQUE and octets[12:16] == WEBP_EXTENDED:
+    if first.mode in OPAQUE and bytes(octets[12:16]) == WEBP_EXTENDED:
         octets[20] |= WEBP_ALPHA  # libwebp forgets a canvas that is only cleared between frames
     return octets
 
