@@ -21,6 +21,7 @@ VENV: Final = HERE / ".venv"
 PYTHON: Final = VENV / ("Scripts" if sys.platform == "win32" else "bin") / "python"
 PARTS: Final = {
     "engine": ["engine.py"],
+    "plumbing": ["plumbing.py"],
     "processes": ["processes.py"],
     "folders": ["folders.py"],
     "startup": ["startup.py"],

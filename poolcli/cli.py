@@ -271,6 +271,7 @@ def _outcomes(
     if pace.is_alone(plan):
         from poolcli import runner
 
+        runner.keep_memory()
         yield runner.run(plan[0], work)
         return
     from poolcli import workers

@@ -33,7 +33,7 @@ SRGB_DECODE_FROM: Final = 0.04045
 SRGB_ENCODE_FROM: Final = 0.0031308
 ROWS_AT_ONCE: Final = 64
 
-SLAB_BYTES = 1 << 22
+SLAB_BYTES = 1 << 21
 """Bytes of the rows that are copied out of a decoded picture to be pooled together."""
 
 SLAB_SPANS: Final = 8
@@ -117,16 +117,13 @@ def _pool_slabs(picture: Decoded | Picture, choices: Choices) -> NDArray[Any]:
     row_bytes = math.prod(pixels.shape[1:]) * pixels.dtype.itemsize
     high = max(SLAB_BYTES // row_bytes, SLAB_SPANS * rows.span)
     step = max(1, (high - rows.span) // rows.stride + 1)
-    whole: NDArray[Any] | None = None
+    channels = tuple(channels + pixels.spare for channels in pixels.shape[2:])
+    grey = pixels.dtype == np.bool_ and choices.method == "avg"
+    whole = np.empty((rows.out, columns.out, *channels), np.uint8 if grey else pixels.dtype)
     for first in range(0, rows.out, step):
         stop = min(first + step, rows.out)
         seen, part = rows.part(first, stop)
-        slab = _pool_channels(pixels[seen], picture.mode, (part, columns), choices)
-        if whole is None:
-            whole = np.empty((rows.out, *slab.shape[1:]), slab.dtype)
-        whole[first:stop] = slab
-    if whole is None:
-        raise RuntimeError("a window that fits gives rows")
+        whole[first:stop] = _pool_channels(pixels[seen], picture.mode, (part, columns), choices)
     return whole[..., :-1] if pixels.spare else whole
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Final
 
 from poolcli import codec, colour, endpoints
 from poolcli.colour import Choices
@@ -38,6 +41,27 @@ class Work:
     dry_run: bool = False
     allow_depth_loss: bool = False
     frame: int | None = None
+
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+KEPT_BYTES: Final = 32 << 20
+"""What is freed in blocks up to this size, and as much at the end of the heap, stays with us."""
+
+
+def keep_memory() -> None:
+    """Let the next step, and the next picture, have the memory of the last.
+
+    The C library of Linux would give it back to the kernel after each, which has to zero every
+    page of it anew: a quarter of the time of a folder of JPEGs of 1 MP.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    with suppress(AttributeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
 
 
 def run(job: Job, work: Work) -> Outcome:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -43,10 +42,6 @@ CGROUP_QUOTAS: Final = {
 """Where a group has its quota and period, in either version of control groups."""
 
 READY: Final = "ready"
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-KEPT_BYTES: Final = 32 << 20
-"""What is freed in blocks up to this size, and as much at the end of the heap, stays with us."""
 
 PRELOADED: Final = ("poolcli.runner", "poolcli.cli")
 """What is imported once for all workers: their work, and what their main module asks for."""
@@ -109,28 +104,11 @@ def _here(jobs: Sequence[Job], work: Work, stopping: Callable[[], bool]) -> Iter
     """Do jobs in this process, one after the other."""
     from poolcli import runner
 
-    if len(jobs) > 1:
-        _keep_memory()
+    runner.keep_memory()
     for job in jobs:
         if stopping():
             return
         yield runner.run(job, work)
-
-
-def _keep_memory() -> None:
-    """Let the next picture have the memory of the last.
-
-    The C library of Linux would give it back to the kernel after each, which has to zero every
-    page of it anew: a quarter of the time of a folder of JPEGs of 1 MP.
-    """
-    if sys.platform != "linux":
-        return
-    import ctypes
-
-    with suppress(AttributeError):  # another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
-        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
 
 
 def usable_cpus() -> int:
@@ -355,7 +333,7 @@ def _serve(pipe: Connection, work: Work) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    _keep_memory()
+    runner.keep_memory()
     try:
         pipe.send(READY)
         while True:

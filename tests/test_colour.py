@@ -17,14 +17,15 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from PIL import Image
 
-from poolcli.codec import CHANNELS, DTYPES, Picture
+from poolcli import colour
+from poolcli.codec import CHANNELS, DTYPES, Decoded, Picture, modes
 from poolcli.codec.headers import Storage
 from poolcli.codec.metadata import Metadata
 from poolcli.colour import Alpha, Choices, Colour, Method, pool, shallow
 from poolcli.errors import PoolError
 from poolcli.formats import MODE_NAMES
 from poolcli.window import Window
-from tests.pictures import MODES, dtype_of, maxval_of, noisy
+from tests.pictures import MODES, dtype_of, maxval_of, noise, noisy
 
 METHODS: tuple[Method, ...] = get_args(Method)
 ALPHAS: tuple[Alpha, ...] = get_args(Alpha)
@@ -648,3 +649,50 @@ def assert_pooled_along(mode: str, shape: tuple[int, int], method: Method) -> No
         whole = picture_of(mode, shape).array
         first = getattr(whole[: size[0], : size[1]], method)(axis=(0, 1))
         np.testing.assert_array_equal(pooled.array[0, 0], first)
+
+
+# Slabs
+
+
+GEOMETRIES: list[dict[str, Any]] = [
+    {"size": 2},
+    {"size": (5, 3), "stride": (2, 1), "padding": ((3, 1), (0, 2))},
+    {"size": 3, "stride": 4, "padding": 2, "ceil_mode": True},
+    {"size": (3, 2), "stride": 1, "padding": "same", "dilation": (3, 1)},
+    {"size": (31, 40), "stride": 1},
+]
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "RGB", "RGBA", "CMYK", "I;16", "I", "F"])
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"method": "max"},
+        {"method": "min", "alpha": "straight"},
+        {"method": "avg"},
+        {"method": "avg", "count_include_pad": True},
+        {"method": "avg", "divisor_override": 7, "alpha": "straight"},
+        {"method": "avg", "linear": True},
+    ],
+    ids=str,
+)
+def test_a_picture_pooled_slab_by_slab_is_the_same(
+    geometry: dict[str, Any], mode: str, choice: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choices = Choices(window=Window.of(**geometry), **choice)
+    choices = replace(choices, linear=choices.linear and mode in colour.LINEAR)
+    array = noise(mode, (40, 41))
+    bands = modes.Bands(modes.to_image(array, mode, mode), mode)
+    decoded = Decoded(bands, mode, 255, Metadata(), Storage())
+    wanted = pool(Picture(array, mode), choices)
+    monkeypatch.setattr(colour, "SLAB_BYTES", 1)
+    monkeypatch.setattr(colour, "SLAB_SPANS", 1)
+    found = pool(decoded, choices)
+
+    assert found.mode == wanted.mode
+    assert found.array.dtype == wanted.array.dtype
+    if array.dtype.kind == "f" or choices.linear:
+        np.testing.assert_allclose(found.array, wanted.array, rtol=1e-6)
+    else:
+        np.testing.assert_array_equal(found.array, wanted.array)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -207,3 +208,26 @@ def raising(raised: BaseException) -> Any:
         raise raised
 
     return fail
+
+
+@pytest.mark.parametrize("name", ["png", "jpeg", "bmp"])
+def test_the_decoded_picture_is_gone_while_the_result_is_encoded(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extents = (64, 48)
+    Image.new("RGB", extents).save(tmp_path / f"in.{name}")
+    gc.collect()
+    alive: list[int] = []
+    encode = codec.encode
+
+    def watched(*arguments: Any) -> Any:
+        everything = (one for one in gc.get_objects() if isinstance(one, Image.Image))
+        alive.append(sum(one.size == extents for one in everything))
+        return encode(*arguments)
+
+    monkeypatch.setattr(codec, "encode", watched)
+    before = sum(isinstance(one, Image.Image) and one.size == extents for one in gc.get_objects())
+    outcome = run(tmp_path, work(), f"in.{name}", name)
+
+    assert outcome.status == "done"
+    assert alive == [before]

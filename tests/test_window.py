@@ -411,3 +411,23 @@ def test_what_is_no_shape_is_refused(shape: Any, message: str) -> None:
         output_shape(shape, 1)
     assert caught.value.message == message
     assert caught.value.remedy.startswith("give ")
+
+
+@settings(deadline=None)
+@given(laid(), st.data())
+def test_a_part_of_an_axis_has_the_same_windows_over_the_pixels_that_they_span(
+    both: Laid, data: st.DataObject
+) -> None:
+    axis, _ = both
+    first = data.draw(st.integers(0, axis.out - 1))
+    stop = data.draw(st.integers(first + 1, axis.out))
+    seen, part = axis.part(first, stop)
+
+    assert part.out == stop - first
+    assert 0 <= seen.start < seen.stop <= axis.extent
+    assert part.extent == seen.stop - seen.start
+    for index in range(part.out):
+        whole = axis.start(first + index)
+        assert seen.start + part.start(index) == whole
+        assert part.taps_inside(index) == axis.taps_inside(first + index)
+        assert part.taps_padded(index) == axis.taps_padded(first + index)

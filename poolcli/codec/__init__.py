@@ -99,6 +99,11 @@ def decode_all(header: Header) -> Iterator[Decoded]:
     Raises:
         PoolError: the pixels can't be decoded.
     """
+    if header.pages is None and header.film is None:
+        only = [header]
+        del header
+        yield _decoded(only.pop())  # while it is encoded, nobody holds the image it came from
+        return
     if header.film is None:
         yield from map(_decoded, pages(header))
         return
