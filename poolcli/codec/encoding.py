@@ -28,6 +28,15 @@ GREYS: Final = ("1", "L", "LA", "I;16", "LA;16", "I", "F")
 COLOUR_SPACE: Final = slice(16, 20)
 """Where a profile says for which channels it is."""
 
+RUNS_ALONE: Final = 3
+"""zlib's strategy that looks for nothing but runs of a byte: Z_RLE."""
+
+RUNS_SLACK: Final = 1.01
+SAMPLE_BYTES: Final = 3 << 14
+"""Bytes of neighbouring rows in a sample: more than the 32 KB in which deflate finds matches."""
+
+SAMPLED: Final = 32
+
 POOR_GIF: Final = "GIF holds 256 colours and alpha on or off: the rest is approximated"
 COMPRESSIONS: Final = {"none": "raw", "lzw": "tiff_lzw", "deflate": "tiff_adobe_deflate"}
 
@@ -105,7 +114,8 @@ def write_pixels(
     if target.name == "npy":
         return npy.write(picture.array).getbuffer(), notes
     if stored in modes.IMAGE_MODES:
-        return _encode_image(picture, stored, target, arguments, notes), notes
+        leaves_effort = "compress_level" not in saving.for_format(target)
+        return _encode_image(picture, stored, target, arguments, notes, leaves_effort), notes
     return _encode_deep(picture, target, arguments), notes
 
 
@@ -142,7 +152,12 @@ def _is_of_others(icc_profile: bytes, stored: str, target: Format) -> bool:
 
 
 def _encode_image(
-    picture: Picture, stored: str, target: Format, arguments: dict[str, Any], notes: list[str]
+    picture: Picture,
+    stored: str,
+    target: Format,
+    arguments: dict[str, Any],
+    notes: list[str],
+    leaves_effort: bool,
 ) -> memoryview:
     """Through Pillow; what it approximates is noted."""
     buffer = BytesIO()
@@ -151,12 +166,38 @@ def _encode_image(
         word = arguments["compression"]
         # libtiff would turn YCbCr into RGB to compress it
         arguments["compression"] = "raw" if stored == "YCbCr" else COMPRESSIONS.get(word, word)
+    if target.name == "png" and leaves_effort and repeats_nothing(image):
+        arguments["compress_type"] = RUNS_ALONE
     if target.name == "gif":
         image, complete = modes.to_palette(image)
         if not complete:
             notes.append(POOR_GIF)
     image.save(buffer, target.pillow, **arguments)
     return buffer.getbuffer()
+
+
+def repeats_nothing(image: Image.Image) -> bool:
+    """Whether a sample of rows is as small where deflate looks for runs of bytes alone.
+
+    So it is with photographs, whose noise never comes twice: the whole is compressed more than
+    twice as fast then (`benchmarks/levels.py`). Cost: a thirtieth of the picture, both ways.
+    """
+    width, height = image.size
+    row_bytes = width * len(image.getbands()) * (1 + (image.mode == "I;16"))
+    rows = -(-SAMPLE_BYTES // row_bytes)
+    count = max(2, height // (rows * SAMPLED))
+    if rows * count > height:
+        return False
+    sizes = [0, 0]
+    for number in range(count):
+        top = (height - rows) * number // max(1, count - 1)
+        band = image.crop((0, top, width, top + rows))
+        for side, strategy in enumerate(({}, {"compress_type": RUNS_ALONE})):
+            buffer = BytesIO()
+            band.save(buffer, "PNG", **DEFAULTS["png"], **strategy)
+            sizes[side] += buffer.tell()
+    usual, runs = sizes
+    return runs <= usual * RUNS_SLACK
 
 
 def _encode_deep(picture: Picture, target: Format, arguments: dict[str, Any]) -> bytes:
