@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Generator
 from contextlib import closing
 from functools import partial
@@ -381,6 +380,8 @@ def _ending(fault: BaseException) -> int:
             return report.EXIT_FAILED
     console.error(f"poolcli failed: {type(fault).__name__}: {fault}", "please report it")
     if sys.argv.count("-v") > 1 or "-vv" in sys.argv:
+        import traceback
+
         console.plain("".join(traceback.format_exception(fault)))
     return report.EXIT_FAULT
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,8 +39,7 @@ SLAB_SPANS: Final = 8
 """How many times as high as a window they are at least: one span is copied for two slabs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choices:
+class Choices(NamedTuple):
     """What is computed.
 
     Attributes:
@@ -104,7 +102,7 @@ def shallow(picture: Picture) -> Picture:
     """The picture in 8 bits: v′ = round(v·255/maxval), ties to even."""
     wide = picture.array.astype(np.uint32) * 255
     array = rounded_quotient(wide, picture.maxval).astype(np.uint8)
-    return replace(picture, array=array, mode=SHALLOW[picture.mode], maxval=255)
+    return picture._replace(array=array, mode=SHALLOW[picture.mode], maxval=255)
 
 
 def _pool_slabs(picture: Decoded | Picture, choices: Choices) -> NDArray[Any]:
@@ -137,7 +135,8 @@ def _pool_channels(array: NDArray[Any], mode: str, axes: Axes, choices: Choices)
         divided["divisor_override"] = choices.divisor_override
     else:
         plain = partial(extreme, choices.method, axes=axes, nan=choices.nan)
-    coloured: Pool = partial(_linear_avg, axes=axes) if choices.linear else plain
+    averages_light = choices.linear and choices.method == "avg"
+    coloured: Pool = partial(_linear_avg, axes=axes) if averages_light else plain
     if mode not in OPAQUE:
         return coloured(array, **divided)
     colour, alpha = array[..., :-1], array[..., -1]

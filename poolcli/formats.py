@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from poolcli.errors import PoolError
 
@@ -16,8 +15,10 @@ READABLE: Final = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "AVIF")
 """Pillow's names of the formats that are opened, by content; nothing else ever is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+NO_OPTIONS: Final[Mapping[str, OptionKind]] = {}
+
+
+class Format(NamedTuple):
     """A format as a target.
 
     Attributes:
@@ -36,7 +37,7 @@ class Format:
     pillow: str
     suffixes: tuple[str, ...]
     modes: Mapping[str, str]
-    options: Mapping[str, OptionKind] = field(default_factory=dict)
+    options: Mapping[str, OptionKind] = NO_OPTIONS
     frames: Literal["one", "film", "pages"] = "one"
     holds_arrays: bool = False
     largest_side: int | None = None
@@ -100,8 +101,7 @@ class Format:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Saving:
+class Saving(NamedTuple):
     """How results are written, where the format gives a choice.
 
     Attributes:

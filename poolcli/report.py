@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -71,7 +70,7 @@ class Outcome:
         content = {key: value for key, value in asdict(self).items() if key in JSON_KEYS}
         if self.error is not None:
             content["error"] = {"message": self.error, "remedy": self.remedy or None}
-        return json.dumps(content, allow_nan=False)
+        return _dumped(content)
 
 
 _INTERNAL: Final = {"remedy", "taken", "has_gaps", "warnings", "notes", "traceback", "is_fault"}
@@ -141,7 +140,7 @@ class Report:
         totals: dict[str, Any] = {key: getattr(self, key) for key in SUMMARY_KEYS}
         totals["elapsed_seconds"] = round(self.elapsed, 6)
         totals["exit_code"] = self.exit_code
-        return json.dumps({"summary": totals}, allow_nan=False)
+        return _dumped({"summary": totals})
 
     @property
     def elapsed(self) -> float:
@@ -152,3 +151,10 @@ class Report:
 def _pixels(shape: tuple[int, ...] | None) -> int:
     """Height times width."""
     return shape[0] * shape[1] if shape else 0
+
+
+def _dumped(content: dict[str, Any]) -> str:
+    """ASCII without NaN."""
+    import json  # asked for by few
+
+    return json.dumps(content, allow_nan=False)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 from poolcli import codec, colour, endpoints
 from poolcli.colour import Choices
@@ -18,8 +17,7 @@ from poolcli.jobs import Job
 from poolcli.report import Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """What is done with every picture of a run.
 
     Attributes:
@@ -116,6 +114,8 @@ def _blank(job: Job, work: Work) -> Outcome:
 
 def _fail(outcome: Outcome, message: str, remedy: str) -> None:
     """Note why a picture failed; called while the exception is at hand."""
+    import traceback
+
     outcome.status = "failed"
     outcome.error, outcome.remedy = message, remedy
     outcome.traceback = traceback.format_exc()

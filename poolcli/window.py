@@ -7,8 +7,7 @@ Terms as in PyTorch's ``MaxPool2d``: a window of ``size`` taps, ``dilation`` apa
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from poolcli.errors import PoolError
 
@@ -24,8 +23,7 @@ MOST_TAPS: Final = 1 << 16
 NAMED_PADDING: Final[tuple[NamedPadding, ...]] = get_args(NamedPadding)
 
 
-@dataclass(frozen=True, slots=True)
-class Axis:
+class Axis(NamedTuple):
     """One axis of a window laid over an extent of pixels: every number is settled.
 
     Attributes:
@@ -131,8 +129,7 @@ class Axis:
         return seen, part
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(NamedTuple):
     """The choices that make a window, checked: build it with `Window.of`.
 
     Attributes:

@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Final
@@ -273,7 +273,7 @@ class _Crew:
                 "is there memory?",
             )
         else:
-            self.bereaved.append(replace(worker.job, again=True))
+            self.bereaved.append(worker.job._replace(again=True))
 
     def _kill(self, worker: _Worker) -> None:
         """End a worker at once; what it had not named yet vanishes with it."""

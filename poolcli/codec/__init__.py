@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, TypeAlias
 
-from PIL import Image, ImageColor, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from poolcli.codec import deep, modes
 from poolcli.codec.encoding import Decoded, Picture, write_bytes
@@ -165,6 +165,8 @@ def parse_color(text: str) -> tuple[int, int, int]:
     Raises:
         PoolError: it is none of these, or has alpha.
     """
+    from PIL import ImageColor
+
     with suppress(ValueError):
         red, green, blue, *alpha = ImageColor.getrgb(text)
         if not alpha:

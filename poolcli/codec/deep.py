@@ -5,10 +5,10 @@ Both are imported only when such a picture comes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib import import_module
 from io import BytesIO
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,7 @@ The others, such as JPEG 2000, are pictures of their own in the TIFF, of whateve
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Tiff:
+class Tiff(NamedTuple):
     """A page of a TIFF, not decoded yet.
 
     Attributes:
@@ -148,7 +147,7 @@ def open_tiff(stream: BinaryIO, number: int) -> Tiff:
 def write_tiff(
     array: NDArray[Any],
     mode: str,
-    layout: dict[str, Any],
+    layout: Mapping[str, Any],
     compression: str,
     dpi: tuple[float, float] | None,
     icc_profile: bytes | None,

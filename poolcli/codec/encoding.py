@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from fractions import Fraction
 from io import BytesIO
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from numpy.typing import NDArray
 from PIL import Image
@@ -41,8 +40,7 @@ POOR_GIF: Final = "GIF holds 256 colours and alpha on or off: the rest is approx
 COMPRESSIONS: Final = {"none": "raw", "lzw": "tiff_lzw", "deflate": "tiff_adobe_deflate"}
 
 
-@dataclass(frozen=True, slots=True)
-class Decoded:
+class Decoded(NamedTuple):
     """A picture whose pixels may still have to be copied out of Pillow.
 
     Attributes:
@@ -67,8 +65,7 @@ class Decoded:
         return modes.to_array(self.pixels)
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(NamedTuple):
     """Pixels, and what is needed to write them back.
 
     Attributes:
@@ -83,8 +80,8 @@ class Picture:
     array: NDArray[Any]
     mode: str
     maxval: int = 255
-    metadata: Metadata = field(default_factory=Metadata)
-    source: Storage = field(default_factory=Storage)
+    metadata: Metadata = Metadata()
+    source: Storage = Storage()
     duration: Fraction = Fraction(0)
 
     @property

@@ -7,9 +7,8 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from PIL import ExifTags, Image
 
@@ -63,8 +62,7 @@ STALE_TEXT: Final = re.compile(
 """What ImageMagick notes of EXIF in the textual chunks of a PNG."""
 
 
-@dataclass(frozen=True, slots=True)
-class ExifFound:
+class ExifFound(NamedTuple):
     """The EXIF and XMP of a file, as far as they can be read.
 
     Attributes:

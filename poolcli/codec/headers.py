@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -72,8 +72,7 @@ def _layers(channels: int) -> int:
     return -(-max(channels, 1) // LAYER)
 
 
-@dataclass(frozen=True, slots=True)
-class Storage:
+class Storage(NamedTuple):
     """How a file stores its picture.
 
     Attributes:
@@ -83,12 +82,11 @@ class Storage:
     """
 
     lossy: bool = False
-    jpeg_tables: dict[str, Any] = field(default_factory=dict)
-    tiff_layout: dict[str, Any] = field(default_factory=dict)
+    jpeg_tables: Mapping[str, Any] = MappingProxyType({})
+    tiff_layout: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """What a file's header says of its picture.
 
     Attributes:
@@ -140,11 +138,11 @@ class Header:
             some = "1 frame" if self.frames == 1 else f"{self.frames} frames"
             raise PoolError(f"it has {some}", "--frame counts from 0")
         if self.pages is not None:
-            return replace(next(islice(self.pages(), frame, None)), frames=self.frames)
+            return next(islice(self.pages(), frame, None))._replace(frames=self.frames)
         film = self.film
         if film is None:
             return self
-        return replace(self, film=None, read=lambda: next(islice(film(), frame, None)).array)
+        return self._replace(film=None, read=lambda: next(islice(film(), frame, None)).array)
 
 
 def full_scale(dtype: np.dtype[Any]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -75,7 +74,7 @@ def _identify_image(stream: BinaryIO, allowed: Allowance, magic: bytes) -> Heade
             return _with_pages(header, deep.count_pages(stream), stream, None, allowed)
         if core := _without_words(stream, magic):
             header = _identify_image(core, allowed, magic)
-            return replace(header, describe=lambda: replace(header.describe(), warnings=DAMAGED))
+            return header._replace(describe=lambda: header.describe()._replace(warnings=DAMAGED))
         raise PoolError(
             "it is no picture of a known format", f"give {', '.join(READABLE)} or NPY"
         ) from None
@@ -89,7 +88,7 @@ def _identify_image(stream: BinaryIO, allowed: Allowance, magic: bytes) -> Heade
     if image.format == "PPM" and (head := pnm.read_header(stream)) is not None:
         return _as_pnm(header, head, stream)
     if image.format == "AVIF":
-        header = replace(header, rounded=samples.avif_is_rounded(stream, allowed.depth_loss))
+        header = header._replace(rounded=samples.avif_is_rounded(stream, allowed.depth_loss))
     if image.format == "MPO" or getattr(image, "n_frames", 1) == 1:
         return _on_canvas(header, stream, allowed) if image.format == "GIF" else header
     return _as_film(header, image, stream, allowed)
@@ -146,7 +145,7 @@ def _as_film(header: Header, image: Image.Image, stream: BinaryIO, allowed: Allo
             array = modes.to_array(modes.Bands(image, header.mode))
             yield Shot(array, Fraction(image.info.get("duration", 0)))
 
-    return replace(header, frames=frames, film=pillow_film)
+    return header._replace(frames=frames, film=pillow_film)
 
 
 def _as_composite(
@@ -171,15 +170,14 @@ def _as_composite(
         canvas = np.zeros((film.height, film.width, *channels), dtype)
         return composite(film, read, canvas, full)
 
-    return replace(
-        header,
+    return header._replace(
         mode=mode,
         dtype=dtype,
         shape=(*extent, *channels),
         maxval=full_scale(dtype),
         frames=len(film.patches),
         film=shots,
-        describe=lambda: replace(header.describe(), plays=film.plays),
+        describe=lambda: header.describe()._replace(plays=film.plays),
     )
 
 
@@ -216,7 +214,7 @@ def _page_of(image: Image.Image, number: int, stream: BinaryIO, allowed: Allowan
         hide_xmp(image)
         return header.read()
 
-    return replace(header, read=read)
+    return header._replace(read=read)
 
 
 def _with_pages(
@@ -239,7 +237,7 @@ def _with_pages(
             allowed.check(*page.shape)
             yield page
 
-    return replace(header, frames=count, pages=pages)
+    return header._replace(frames=count, pages=pages)
 
 
 def _header_of(image: Image.Image, stream: BinaryIO) -> Header:
@@ -294,8 +292,7 @@ def _as_deep_png(header: Header, image: Image.Image, stream: BinaryIO) -> Header
     deep.require("png")
     alpha = "transparency" in image.info or image.tile[0].args != "RGB;16B"  # type: ignore[attr-defined]
     mode = ("LA;16" if grey else "RGBA;16") if alpha else "RGB;16"
-    return replace(
-        header,
+    return header._replace(
         mode=mode,
         dtype=DTYPES[mode],
         shape=(*header.shape[:2], CHANNELS[mode]),
@@ -310,8 +307,7 @@ def _as_pnm(header: Header, head: pnm.Header, stream: BinaryIO) -> Header:
     if head.maxval == 255:
         return header
     mode = ("I;16" if grey else "RGB;16") if head.maxval == 65535 else ("L;M" if grey else "RGB;M")
-    return replace(
-        header,
+    return header._replace(
         mode=mode,
         dtype=head.dtype.newbyteorder("="),
         shape=head.shape,

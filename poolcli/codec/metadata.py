@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from io import BytesIO
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from PIL import Image, PngImagePlugin
 
@@ -62,8 +61,7 @@ SRGB_GAMA: Final = 0.45455
 GAMA_SLACK: Final = 0.001
 
 
-@dataclass(frozen=True, slots=True)
-class Metadata:
+class Metadata(NamedTuple):
     """The part of a file that is not pixels.
 
     Attributes:
@@ -94,7 +92,7 @@ class Metadata:
         """The same for the pooled picture, which keeps its size on paper."""
         if self.dpi is None:
             return self
-        return replace(self, dpi=(self.dpi[0] / stride[0], self.dpi[1] / stride[1]))
+        return self._replace(dpi=(self.dpi[0] / stride[0], self.dpi[1] / stride[1]))
 
     def arguments(self, target: Format, strip: bool) -> tuple[dict[str, Any], list[str]]:
         """The keyword arguments with which Pillow writes it, and in words what has no place."""

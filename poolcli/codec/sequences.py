@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from io import BytesIO
 from typing import Any, Final, NamedTuple
@@ -158,7 +157,7 @@ def _write_apng(
             part = picture.array[box.top : box.bottom, box.left : box.right]
             metadata = picture.metadata if before is None else Metadata()
             octets, remarks = write_bytes(
-                replace(picture, array=part, metadata=metadata), target, saving
+                picture._replace(array=part, metadata=metadata), target, saving
             )
             notes.update(dict.fromkeys(remarks))
             before = picture.array

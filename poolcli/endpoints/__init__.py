@@ -11,9 +11,8 @@ import stat
 import sys
 import unicodedata
 from contextlib import suppress
-from dataclasses import dataclass
 from io import BytesIO
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 from poolcli.endpoints.files import Octets, holds, read_all, sweep, write_all, write_file
 from poolcli.endpoints.noise import overheard
@@ -25,8 +24,7 @@ STREAM_NAME: Final = re.compile(r"/dev/fd/(\d+)|/proc/self/fd/(\d+)")
 STREAM_NAMES: Final = {DASH: 1, "/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """Where one picture is read.
 
     Attributes:
@@ -91,8 +89,7 @@ class Source:
         return None if status is None else status.st_size
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Where one picture is written.
 
     Attributes:

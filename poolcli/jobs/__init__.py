@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 
 from poolcli import endpoints
 from poolcli.endpoints import DASH, Source, Target
@@ -95,6 +94,8 @@ def _single(inputs: list[str], target: Target, policy: Policy) -> tuple[list[Job
         )
     folder = os.path.dirname(target.path) or os.curdir
     if not os.path.isdir(folder):
+        import shlex
+
         raise refuse(
             f"{target.path}: there is no folder {folder}",
             f"make it: mkdir -p {shlex.quote(folder)}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from poolcli.endpoints import Source, Target
@@ -11,8 +10,7 @@ from poolcli.errors import PoolError
 from poolcli.formats import Format, Saving
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """From where to where.
 
     Attributes:
@@ -72,8 +70,7 @@ class NothingMatchedError(PoolError):
     """No picture is left to work on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """What a plan may do, and how it names what it makes.
 
     Attributes:
@@ -100,7 +97,7 @@ class Policy:
     null: bool = False
     relative_to: str | None = None
     rename: Callable[[str], str] | None = None
-    saving: Saving = field(default_factory=Saving)
+    saving: Saving = Saving()
 
 
 class Found(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from itertools import cycle, pairwise
 from typing import Any, Final, NamedTuple
@@ -62,8 +61,7 @@ class Counts(NamedTuple):
         return [*self.before[windows], *[self.size] * len(full), *self.after[after]]
 
 
-@dataclass(frozen=True)
-class Divisors:
+class Divisors(NamedTuple):
     """What the sum of each window is divided by: the product of both axes' counts.
 
     Attributes:
