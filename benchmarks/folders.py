@@ -98,9 +98,9 @@ def make_pictures(folder: Path) -> None:
 
 def some(folder: Path, suffix: str, count: int) -> Path:
     """A folder of so many of the pictures."""
-    part = folder / f"{suffix}-{count}"
+    part = folder / str(count) / suffix
     if not part.exists():
-        part.mkdir()
+        part.mkdir(parents=True)
         for path in sorted((folder / suffix).iterdir())[:count]:
             os.link(path, part / path.name)
     return part

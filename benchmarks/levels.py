@@ -1,7 +1,8 @@
 """PNG's compress levels: `python benchmarks/levels.py [--rounds 3]`.
 
-Encodes five kinds of picture at every level with Pillow, as poolcli does, in turn; prints the
-least seconds and the bytes, both divided by those of the default level.
+Encodes five kinds of picture at every level with Pillow, in turn, and as poolcli does where no
+level is asked for: at level 4, or with runs alone where a sample shows that no more can be found.
+Prints the least seconds and the bytes, both divided by those of level 4.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ import numpy as np
 from measure import machine, photograph
 from PIL import Image, ImageDraw
 
-from poolcli.codec.encoding import DEFAULTS
+from poolcli.codec.encoding import DEFAULTS, RUNS_ALONE, repeats_nothing
 
-LEVELS: Final = range(1, 10)
+OURS: Final = 0
+LEVELS: Final = (*range(1, 10), OURS)
+"""Zlib's levels, and what poolcli does by itself."""
+
 EXTENT: Final = (2000, 1500)
 DEFAULT: Final = int(DEFAULTS["png"]["compress_level"])
 
@@ -91,7 +95,12 @@ def encoded(image: Image.Image, level: int) -> tuple[float, int]:
     """Seconds and bytes."""
     stream = BytesIO()
     started = time.perf_counter()
-    image.save(stream, "PNG", compress_level=level)
+    if level != OURS:
+        image.save(stream, "PNG", compress_level=level)
+    elif repeats_nothing(image):
+        image.save(stream, "PNG", compress_level=DEFAULT, compress_type=RUNS_ALONE)
+    else:
+        image.save(stream, "PNG", compress_level=DEFAULT)
     return time.perf_counter() - started, len(stream.getvalue())
 
 
@@ -102,7 +111,7 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     print(machine())
     print(f"\nseconds × / bytes × those of level {DEFAULT}, {EXTENT[0]} × {EXTENT[1]} pixels")
-    print(f"{'':12}" + "".join(f"{level:>13}" for level in LEVELS))
+    print(f"{'':12}" + "".join(f"{level or 'poolcli':>13}" for level in LEVELS))
     every: list[Mapping[int, tuple[float, ...]]] = []
     for title, make in PICTURES.items():
         image = make()

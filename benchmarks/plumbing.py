@@ -48,7 +48,7 @@ def between(path: Path, method: Method) -> float:
         return done
 
     def saving(image: Any, *words: Any, **options: Any) -> None:
-        moments["encoding"] = time.perf_counter()
+        moments.setdefault("encoding", time.perf_counter())
         save(image, *words, **options)
 
     name = {".png": "png", ".jpg": "jpeg"}[path.suffix]

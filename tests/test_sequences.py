@@ -145,6 +145,15 @@ def test_a_film_looks_the_same_as_a_lossless_webp(film: list[Cel]) -> None:
     assert_looks_the_same(found, wanted)
 
 
+def test_the_only_frame_of_a_film_is_taken_rather_than_the_picture_that_hides_it() -> None:
+    front, frame = (Image.new("RGB", (8, 6), colour) for colour in ("red", (10, 240, 30)))
+    stream = BytesIO()
+    front.save(stream, "PNG", save_all=True, append_images=[frame], default_image=True)
+    octets, _ = pooled(stream.getvalue(), "png")
+    with Image.open(BytesIO(octets)) as image:
+        assert image.convert("RGB").getpixel((0, 0)) == (10, 240, 30)
+
+
 def test_a_webp_whose_canvas_is_only_cleared_between_frames_has_alpha() -> None:
     film = [
         Cel(np.full((HEIGHT, WIDTH, 4), (10, 240, 30, 255), np.uint8), dispose=CLEAR, over=False),

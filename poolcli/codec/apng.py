@@ -73,6 +73,12 @@ def split(stream: BinaryIO) -> Film | None:
     return Film(height, width, plays, tuple(patches))
 
 
+def has_front(stream: BinaryIO) -> bool:
+    """Whether a picture stands in front that is no part of the film."""
+    names = (name for name, _, _ in png_places(stream))
+    return next(name for name in names if name in (b"IDAT", b"fcTL")) == b"IDAT"
+
+
 def _patch(stream: BinaryIO, head: bytes, shared: bytes, frame: _Frame) -> Patch:
     """One frame as what it draws."""
     _, width, height, left, top, numerator, denominator, dispose, blend = frame.control

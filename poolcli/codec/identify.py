@@ -126,7 +126,7 @@ def _as_film(header: Header, image: Image.Image, stream: BinaryIO, allowed: Allo
             from poolcli.codec import apng
 
             split = apng.split(stream)
-            if split is None or len(split.patches) == 1:
+            if split is None or (len(split.patches) == 1 and not apng.has_front(stream)):
                 return header
             mode = WITH_ALPHA.get(header.mode, header.mode) if split.shows_through else header.mode
 

@@ -209,7 +209,8 @@ def read(image: Image.Image, stream: BinaryIO, found: ExifFound, *, turned: bool
         false = ("its colour profile is damaged, and was dropped",)
     if image.format == "TIFF":  # most of its tags describe its layout, not the picture
         false = tuple(take_false_tags(exif))
-    png = list(chunks.png_chunks(stream)) if image.format == "PNG" else []
+    carried = (*TEXT_CHUNKS, *COLOUR_CHUNKS)
+    png = list(chunks.png_chunks(stream, *carried)) if image.format == "PNG" else []
     return Metadata(
         icc_profile=icc_profile if isinstance(icc_profile, bytes) and icc_profile else None,
         exif=without_stale(exif) if len(exif) else None,

@@ -158,7 +158,7 @@ OUTPUT: Final = Group(
             "--compress-level",
             type=click.IntRange(0, 9),
             metavar="0-9",
-            help="Effort of PNG's compression (default: 4).",
+            help="Effort of PNG's compression (default: 4, or less where more finds nothing).",
         ),
         click.option(
             "--save-option",
