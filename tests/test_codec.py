@@ -792,3 +792,66 @@ def test_anything_else_is_no_opaque_colour(text: str) -> None:
     with pytest.raises(PoolError, match="--background is") as refusal:
         codec.parse_color(text)
     assert refusal.value.remedy
+
+
+# The effort of PNG's compression
+
+
+def by_pillow(image: Image.Image, **options: Any) -> bytes:
+    return saved(image, "PNG", **({"compress_level": 4} | options))
+
+
+def grain(side: int = 700) -> Image.Image:
+    """What a camera sees: a slope, and noise that never comes twice."""
+    slope = np.linspace(0, 200, side)[:, None, None] + np.linspace(0, 30, side)[None, :, None]
+    noise = np.random.default_rng(1).normal(0, 6, (side, side, 3))
+    return Image.fromarray(np.clip(slope + noise, 0, 255).astype(np.uint8))
+
+
+def pattern(side: int = 700) -> Image.Image:
+    """What a program draws: the same tile of noise again and again."""
+    tile = np.random.default_rng(2).integers(0, 256, (20, 20, 3), np.uint8)
+    return Image.fromarray(np.tile(tile, (side // 20, side // 20, 1)))
+
+
+def test_what_repeats_nothing_is_compressed_by_runs_alone() -> None:
+    image = grain()
+    octets = encoded(Picture(np.asarray(image), "RGB"), "png")
+    assert octets == by_pillow(image, compress_type=3)
+    assert len(octets) < 1.01 * len(by_pillow(image))
+
+
+def test_what_repeats_itself_is_compressed_by_matches() -> None:
+    image = pattern()
+    octets = encoded(Picture(np.asarray(image), "RGB"), "png")
+    assert octets == by_pillow(image)
+    assert len(octets) < 0.1 * len(by_pillow(image, compress_type=3))
+
+
+@pytest.mark.parametrize("first", [grain, pattern])
+def test_half_a_pattern_is_enough_for_matches(first: Callable[[], Image.Image]) -> None:
+    both = [np.asarray(one()) for one in (grain, pattern)]
+    halves = both if first is grain else both[::-1]
+    image = Image.fromarray(np.concatenate(halves))
+    assert encoded(Picture(np.asarray(image), "RGB"), "png") == by_pillow(image)
+
+
+@pytest.mark.parametrize(
+    ("saving", "options"),
+    [
+        (Saving(compress_level=4), {}),
+        (Saving(compress_level=9), {"compress_level": 9}),
+        (Saving(options=(("optimize", "yes"),)), {"optimize": True}),
+    ],
+)
+def test_the_effort_that_is_asked_for_is_made(saving: Saving, options: dict[str, Any]) -> None:
+    image = grain(300)
+    octets = encoded(Picture(np.asarray(image), "RGB"), "png", saving)
+    assert octets == by_pillow(image, **options)
+
+
+@pytest.mark.parametrize("sample", [one.name for one in SAMPLES.glob("*.png")])
+def test_no_sample_becomes_larger_than_by_matches(sample: str) -> None:
+    image = Image.open(SAMPLES / sample).convert("RGB")
+    octets = encoded(Picture(np.asarray(image), "RGB"), "png")
+    assert len(octets) <= 1.02 * len(by_pillow(image))

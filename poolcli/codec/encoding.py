@@ -27,6 +27,9 @@ GREYS: Final = ("1", "L", "LA", "I;16", "LA;16", "I", "F")
 COLOUR_SPACE: Final = slice(16, 20)
 """Where a profile says for which channels it is."""
 
+EFFORTS: Final = {"compress_level", "optimize"}
+"""The options by which somebody says how hard PNG is compressed."""
+
 RUNS_ALONE: Final = 3
 """zlib's strategy that looks for nothing but runs of a byte: Z_RLE."""
 
@@ -34,7 +37,7 @@ RUNS_SLACK: Final = 1.01
 SAMPLE_BYTES: Final = 3 << 14
 """Bytes of neighbouring rows in a sample: more than the 32 KB in which deflate finds matches."""
 
-SAMPLED: Final = 32
+SAMPLED, LEAST_SAMPLES = 32, 4
 
 POOR_GIF: Final = "GIF holds 256 colours and alpha on or off: the rest is approximated"
 COMPRESSIONS: Final = {"none": "raw", "lzw": "tiff_lzw", "deflate": "tiff_adobe_deflate"}
@@ -111,7 +114,7 @@ def write_pixels(
     if target.name == "npy":
         return npy.write(picture.array).getbuffer(), notes
     if stored in modes.IMAGE_MODES:
-        leaves_effort = "compress_level" not in saving.for_format(target)
+        leaves_effort = not EFFORTS & saving.for_format(target).keys()
         return _encode_image(picture, stored, target, arguments, notes, leaves_effort), notes
     return _encode_deep(picture, target, arguments), notes
 
@@ -182,12 +185,12 @@ def repeats_nothing(image: Image.Image) -> bool:
     width, height = image.size
     row_bytes = width * len(image.getbands()) * (1 + (image.mode == "I;16"))
     rows = -(-SAMPLE_BYTES // row_bytes)
-    count = max(2, height // (rows * SAMPLED))
+    count = max(LEAST_SAMPLES, height // (rows * SAMPLED))
     if rows * count > height:
         return False
     sizes = [0, 0]
     for number in range(count):
-        top = (height - rows) * number // max(1, count - 1)
+        top = (height - rows) * (2 * number + 1) // (2 * count)  # margins tell nothing
         band = image.crop((0, top, width, top + rows))
         for side, strategy in enumerate(({}, {"compress_type": RUNS_ALONE})):
             buffer = BytesIO()
