@@ -378,6 +378,22 @@ def test_a_chunk_of_words_that_is_damaged_stops_nothing(name: bytes) -> None:
     assert [warning for warning in picture.metadata.warnings if "metadata is damaged" in warning]
 
 
+def test_a_chunk_that_is_damaged_costs_no_other() -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    octets = bytearray(file_of("PNG", icc_profile=PROFILE, exif=turned, dpi=(300, 300)))
+    octets[33:33] = chunk(b"tEXt", b"Title\0damaged")
+    octets[33 + 8 + 8] ^= 1
+    picture = decoded(bytes(octets))
+    upright = decoded(file_of("PNG", exif=turned)).array
+
+    np.testing.assert_array_equal(picture.array, upright)
+    assert upright.shape != decoded(file_of("PNG")).array.shape
+    assert picture.metadata.icc_profile == PROFILE
+    assert picture.metadata.dpi == pytest.approx((300, 300), abs=0.1)
+    assert [warning for warning in picture.metadata.warnings if "metadata is damaged" in warning]
+
+
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize(
     ("marker", "body"),

@@ -54,12 +54,22 @@ def png_chunk(name: bytes, body: bytes) -> bytes:
 
 
 def without_words(stream: BinaryIO) -> BytesIO | None:
-    """A PNG without what its pixels don't need; None where there is nothing else in it."""
-    found = list(png_chunks(stream))
-    kept = [one for one in found if one[0][:1].isupper() or one[0] in PIXEL_CHUNKS]
-    if len(kept) == len(found):
+    """A PNG without the damaged chunks that its pixels don't need, or if none is, without any.
+
+    None where it has none. What is kept keeps its checksums.
+    """
+    kept, doubtful, damaged = [PNG_SIGNATURE], set(), set()
+    for place, (name, begin, length) in enumerate(list(png_places(stream)), 1):
+        stream.seek(begin - 8)
+        kept.append(stream.read(length + 12))
+        if name[:1].islower() and name not in PIXEL_CHUNKS:
+            doubtful.add(place)
+            if zlib.crc32(kept[-1][4:-4]) != int.from_bytes(kept[-1][-4:], "big"):
+                damaged.add(place)
+    left_out = damaged or doubtful
+    if not left_out:
         return None
-    return BytesIO(PNG_SIGNATURE + b"".join(png_chunk(*one) for one in kept))
+    return BytesIO(b"".join(part for place, part in enumerate(kept) if place not in left_out))
 
 
 def jpeg_without_words(stream: BinaryIO) -> BytesIO | None:

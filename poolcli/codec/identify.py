@@ -74,7 +74,7 @@ def _identify_image(stream: BinaryIO, allowed: Allowance, magic: bytes) -> Heade
             return _with_pages(header, deep.count_pages(stream), stream, None, allowed)
         if core := _without_words(stream, magic):
             header = _identify_image(core, allowed, magic)
-            return header._replace(describe=lambda: header.describe()._replace(warnings=DAMAGED))
+            return header._replace(describe=lambda: _damaged(header.describe()))
         raise PoolError(
             "it is no picture of a known format", f"give {', '.join(READABLE)} or NPY"
         ) from None
@@ -92,6 +92,11 @@ def _identify_image(stream: BinaryIO, allowed: Allowance, magic: bytes) -> Heade
     if image.format == "MPO" or getattr(image, "n_frames", 1) == 1:
         return _on_canvas(header, stream, allowed) if image.format == "GIF" else header
     return _as_film(header, image, stream, allowed)
+
+
+def _damaged(metadata: Metadata) -> Metadata:
+    """What is left of metadata, some or all of which was damaged."""
+    return metadata._replace(warnings=(*dict.fromkeys((*metadata.warnings, *DAMAGED)),))
 
 
 def _without_words(stream: BinaryIO, magic: bytes) -> BinaryIO | None:
