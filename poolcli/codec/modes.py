@@ -181,7 +181,7 @@ def _packed(
 
 def to_image(array: NDArray[Any], mode: str, stored: str) -> Image.Image:
     """A Pillow image of the pixels, in the mode that a format stores."""
-    whole = with_spare(array) if mode == stored == "RGB" else None
+    whole = _with_spare(array) if mode == stored == "RGB" else None
     if whole is not None:
         return Image.frombytes("RGB", whole.shape[1::-1], whole, "raw", "RGBX", 0, 1)
     pixels = np.ascontiguousarray(array, DTYPES[mode])
@@ -194,7 +194,7 @@ def to_image(array: NDArray[Any], mode: str, stored: str) -> Image.Image:
     return image if stored == mode else image.convert(stored)
 
 
-def with_spare(array: NDArray[Any]) -> NDArray[Any] | None:
+def _with_spare(array: NDArray[Any]) -> NDArray[Any] | None:
     """The array with one more channel, of which this one is all but the last; None if it is not."""
     base = array.base
     if (

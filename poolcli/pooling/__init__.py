@@ -145,7 +145,7 @@ def avg_pool(
 
 
 def extreme(
-    extreme: Extreme,
+    which: Extreme,
     array: NDArray[Any],
     axes: Axes,
     *,
@@ -160,7 +160,7 @@ def extreme(
     out = np.empty((rows.out, columns.out, stack.shape[2]), stack.dtype.newbyteorder("="))
     if out.size:
         with np.errstate(all="ignore"):
-            extreme_pool(stack, grid, extreme, omit, mask, out)
+            extreme_pool(stack, grid, which, omit, mask, out)
     return _like(out, values, values.dtype)
 
 
