@@ -135,8 +135,7 @@ def _pool_channels(array: NDArray[Any], mode: str, axes: Axes, choices: Choices)
         divided["divisor_override"] = choices.divisor_override
     else:
         plain = partial(extreme, choices.method, axes=axes, nan=choices.nan)
-    averages_light = choices.linear and choices.method == "avg"
-    coloured: Pool = partial(_linear_avg, axes=axes) if averages_light else plain
+    coloured: Pool = partial(_linear_avg, axes=axes) if choices.linear else plain
     if mode not in OPAQUE:
         return coloured(array, **divided)
     colour, alpha = array[..., :-1], array[..., -1]

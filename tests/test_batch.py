@@ -1028,10 +1028,10 @@ WINDOWS = st.builds(
     ceil_mode=st.booleans(),
 )
 CHOICES = st.builds(
-    Choices,
+    lambda method, window, background: Choices(method, window, background=background),
     st.sampled_from(["max", "min", "avg"]),
     WINDOWS,
-    background=st.sampled_from([None, (9, 9, 9)]),
+    st.sampled_from([None, (9, 9, 9)]),
 )
 
 
