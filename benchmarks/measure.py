@@ -45,6 +45,8 @@ class Cost(NamedTuple):
 
 LAUNCH: Final = """
 import os, sys, time
+if sys.argv[2:]:
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
 began = time.perf_counter()
 process = os.posix_spawn("/bin/sh", ["/bin/sh", "-c", sys.argv[1]], os.environ)
 _, status, usage = os.wait4(process, 0)
@@ -54,8 +56,8 @@ sys.exit(os.waitstatus_to_exitcode(status) != 0)
 """Run by a small process: Linux counts what the one before exec held among a child's memory."""
 
 
-def cost(command: str, folder: Path | None = None) -> Cost:
-    """Run a shell command and wait for the end.
+def cost(command: str, folder: Path | None = None, *, one_cpu: bool = False) -> Cost:
+    """Run a shell command and wait for the end; on one CPU all its threads share that (Linux).
 
     Raises:
         RuntimeError: it failed.
@@ -63,7 +65,7 @@ def cost(command: str, folder: Path | None = None) -> Cost:
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     variables.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed, not compiled at each start
     done = subprocess.run(
-        [sys.executable, "-I", "-c", LAUNCH, command],
+        [sys.executable, "-I", "-c", LAUNCH, command, *["one CPU"] * one_cpu],
         cwd=folder,
         capture_output=True,
         check=False,
@@ -75,12 +77,14 @@ def cost(command: str, folder: Path | None = None) -> Cost:
     return Cost(float(seconds), int(peak))
 
 
-def least(commands: Mapping[str, str], rounds: int, folder: Path | None = None) -> dict[str, Cost]:
+def least(
+    commands: Mapping[str, str], rounds: int, folder: Path | None = None, *, one_cpu: bool = False
+) -> dict[str, Cost]:
     """The least cost of each command; they take turns."""
     found: dict[str, list[Cost]] = {title: [] for title in commands}
     for _ in range(rounds):
         for title, command in commands.items():
-            found[title].append(cost(command, folder))
+            found[title].append(cost(command, folder, one_cpu=one_cpu))
     return {
         title: Cost(min(one.seconds for one in costs), min(one.peak for one in costs))
         for title, costs in found.items()

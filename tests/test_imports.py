@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import poolcli
 
@@ -211,3 +212,24 @@ def test_help_and_completion_import_nothing_heavy(
     assert done.stdout or not (words or variables)
     assert "poolcli.cli" in modules
     assert [name for name in modules if name.split(".")[0] in HEAVY] == []
+
+
+ASK_FOR_GARBAGE = """
+import gc
+from poolcli import runner
+run = runner.run
+def asking(*words):
+    print(gc.isenabled())
+    return run(*words)
+runner.run = asking
+from poolcli.cli import main
+main()
+"""
+
+
+def test_garbage_is_looked_for_while_pictures_are_pooled(tmp_path: Path) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / "in.png")
+    command = [sys.executable, "-c", ASK_FOR_GARBAGE, "max", "-k", "2", "-q", "in.png", "out.png"]
+    done = subprocess.run(command, capture_output=True, check=True, cwd=tmp_path)
+
+    assert (done.stdout, done.stderr) == (b"True\n", b"")
