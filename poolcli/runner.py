@@ -125,7 +125,7 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
     """Open, decode, pool, encode, write; the outcome is filled in on the way."""
     started = time.perf_counter()
     outcome.input_bytes = job.source.size()
-    with job.source.open() as stream, endpoints.overheard() as said:
+    with job.source.open(codec.check_start) as stream, endpoints.overheard() as said:
         header = codec.identify(
             stream, work.max_pixels, allow_depth_loss=work.allow_depth_loss, frame=work.frame
         )

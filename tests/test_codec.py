@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
-from PIL import Image, ImageFile, JpegImagePlugin
+from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
 
 from poolcli import codec
 from poolcli.codec import DTYPES, Picture
 from poolcli.codec.headers import Storage
 from poolcli.errors import PoolError
-from poolcli.formats import FORMATS, Saving, by_name
+from poolcli.formats import FORMATS, READABLE, Saving, by_name
 from tests.conftest import SAMPLES, Run
 from tests.pictures import (
     GREY,
@@ -508,6 +509,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     return counts
 
 
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
 NO_PICTURES = {
     "text": b"Dear Sir or Madam,\n",
     "one byte": b"\0",
@@ -537,13 +539,32 @@ def test_what_is_no_picture_is_refused_with_a_remedy(octets: bytes) -> None:
     assert refusal.value.remedy
 
 
+@pytest.mark.parametrize("pillow", READABLE)
+def test_what_a_reader_takes_is_read_to_the_end_from_a_pipe_too(pillow: str) -> None:
+    Image.init()
+    _, accepts = Image.OPEN[pillow]
+    starts = [
+        saved(Image.fromarray(ramp(20, 20)), pillow)[:16],
+        *(one.ljust(16) for one in TiffImagePlugin.PREFIXES),
+    ]
+    starts += [bytes((*pair, *bytes(14))) for pair in product(range(256), repeat=2)]
+    taken = [start for start in starts if accepts is None or accepts(start)]
+
+    assert starts[0] in taken
+    for start in taken:
+        codec.check_start(start)
+
+
+@pytest.mark.parametrize("start", [b"yes\n" * 4, bytes(16), EPS[:16], b"<!DOCTYPE html><html>"])
+def test_what_begins_like_no_picture_is_not_read_to_the_end_from_a_pipe(start: bytes) -> None:
+    with pytest.raises(PoolError, match="no picture of a known format"):
+        codec.check_start(start)
+
+
 @pytest.mark.parametrize("pillow", ["PDF", "ICO", "JPEG2000", "TGA", "EPS", "PCX", "SGI"])
 def test_other_formats_are_not_opened_even_where_pillow_can(pillow: str) -> None:
     with pytest.raises(PoolError, match="no picture of a known format"):
         identified(saved(Image.fromarray(ramp(20, 20)), pillow))
-
-
-EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
 
 
 @pytest.fixture

@@ -46,6 +46,18 @@ FORCE: Final = ("-j", 2, "--timeout", 60)
 """What makes a small batch use workers."""
 
 
+# A pipe without end
+
+
+def test_a_pipe_without_end_that_begins_like_no_picture_is_not_read_on(run: Run) -> None:
+    with subprocess.Popen(["/bin/sh", "-c", "exec yes"], stdout=subprocess.PIPE) as endless:
+        done = run(*HALVE, "-", "out.png", stdin=endless.stdout)
+        endless.kill()
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"poolcli: stdin: it is no picture of a known format; give PNG, ")
+
+
 # The noise of C libraries
 
 

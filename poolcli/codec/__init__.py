@@ -17,7 +17,7 @@ from PIL import Image, PngImagePlugin
 from poolcli.codec import deep, modes
 from poolcli.codec.encoding import Decoded, Picture, write_bytes
 from poolcli.codec.headers import Allowance, Header
-from poolcli.codec.identify import read_header
+from poolcli.codec.identify import check_start, read_header
 from poolcli.codec.modes import CHANNELS, DTYPES
 from poolcli.errors import PoolError
 from poolcli.formats import Format, Saving
@@ -212,6 +212,7 @@ __all__ = [
     "Decoded",
     "Header",
     "Picture",
+    "check_start",
     "check_writable",
     "decode",
     "decode_all",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 TIFF_MAGICS: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 DAMAGED: Final = ("its metadata is damaged, and was dropped",)
+STARTS: Final = rb"\x89PNG|\xff\xd8|RIFF....WEBP|II|MM|GIF8|BM|P[0-9A-Za-z]|....ftyp|\x93NUMPY"
+"""What the formats that are read begin with, more or less: they are told apart later."""
+
 LOSSY: Final = ("jpeg", "avif")
 WITH_ALPHA: Final = {"1": "LA", **{opaque: mode for mode, opaque in OPAQUE.items()}}
 """What a mode becomes where something may be seen through."""
@@ -43,6 +47,25 @@ def read_header(stream: BinaryIO, allowed: Allowance) -> Header:
         header = _identify_image(stream, allowed, magic)
     allowed.check(*header.shape)
     return header
+
+
+def check_start(start: bytes) -> None:
+    """Refuse what begins like no picture, so that a pipe without end is not read to it.
+
+    Args:
+        start: at least twelve bytes.
+
+    Raises:
+        PoolError: no format that is read begins so.
+    """
+    if not re.match(STARTS, start, re.DOTALL):
+        raise _unknown()
+
+
+def _unknown() -> PoolError:
+    """What is said of a file that is none of ours."""
+    known = ", ".join(READABLE)
+    return PoolError("it is no picture of a known format", f"give {known} or NPY")
 
 
 def _identify_npy(stream: BinaryIO) -> Header:
@@ -75,9 +98,7 @@ def _identify_image(stream: BinaryIO, allowed: Allowance, magic: bytes) -> Heade
         if core := _without_words(stream, magic):
             header = _identify_image(core, allowed, magic)
             return header._replace(describe=lambda: _damaged(header.describe()))
-        raise PoolError(
-            "it is no picture of a known format", f"give {', '.join(READABLE)} or NPY"
-        ) from None
+        raise _unknown() from None
     allowed.check(*image.size[::-1])
     if image.format == "TIFF":
         header = _page_of(image, 0, stream, allowed)

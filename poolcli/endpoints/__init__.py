@@ -10,6 +10,7 @@ import re
 import stat
 import sys
 import unicodedata
+from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
 from typing import BinaryIO, Final, NamedTuple
@@ -38,20 +39,23 @@ class Source(NamedTuple):
         """Whether it is standard input."""
         return self.path == DASH
 
-    def open(self) -> BinaryIO:
+    def open(self, check_start: Callable[[bytes], None] | None = None) -> BinaryIO:
         """A seekable stream; what can't seek is read whole into memory.
+
+        Args:
+            check_start: raises if what can't seek begins so that its end isn't worth waiting for.
 
         Raises:
             PoolError: it can't be read.
         """
         try:
             if self.is_stdin:
-                return BytesIO(read_all(STDIN_FD))
+                return BytesIO(read_all(STDIN_FD, check_start))
             stream = open(self.path, "rb")  # noqa: SIM115  # the caller closes it
             if stream.seekable():
                 return stream
             with stream:
-                return BytesIO(stream.read())
+                return BytesIO(read_all(stream.fileno(), check_start))
         except OSError as fault:
             raise _reading(fault) from None
 

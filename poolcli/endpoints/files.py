@@ -8,7 +8,7 @@ import re
 import select
 import signal
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from io import FileIO
@@ -23,6 +23,9 @@ except ImportError:  # Windows has no advisory locks: stale temporaries stay the
 
 TEMPORARY: Final = re.compile(r"\.poolcli-[0-9a-f]{8}\.tmp")
 READ_BYTES: Final = 1 << 20
+START_BYTES: Final = 16
+"""After which a file can be known for what it is not."""
+
 PERMISSIONS: Final = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 """The mode bits that are taken over: not those that lend a program its owner's rights."""
 
@@ -43,10 +46,19 @@ def write_all(descriptor: int, octets: Octets) -> None:
             select.select([], [descriptor], [])
 
 
-def read_all(descriptor: int) -> bytes:
-    """Read to the end, however long a pipe that doesn't block stays empty."""
+def read_all(descriptor: int, check_start: Callable[[bytes], None] | None = None) -> bytes:
+    """Read to the end, however long a pipe that doesn't block stays empty.
+
+    Args:
+        descriptor: what is read.
+        check_start: raises if the first bytes, `START_BYTES` where there are as many, are such
+            that the end, which may never come, isn't worth to be waited for.
+    """
     parts: list[bytes] = []
     while True:
+        if check_start and sum(map(len, parts)) >= START_BYTES:
+            check_start(b"".join(parts))
+            check_start = None
         try:
             part = os.read(descriptor, READ_BYTES)
         except BlockingIOError:
