@@ -6,7 +6,6 @@ import math
 import os
 import sys
 import time
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO, TextIOWrapper
@@ -32,6 +31,10 @@ def display_name(text: str) -> str:
     >>> display_name("a\x1b[31m.png")
     'a\\x1b[31m.png'
     """
+    if text.isprintable():
+        return text
+    import unicodedata  # few names need it
+
     return "".join(
         ascii(letter)[1:-1]
         if unicodedata.category(letter).startswith(UNSAFE_CATEGORIES)

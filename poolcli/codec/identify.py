@@ -28,6 +28,9 @@ DAMAGED: Final = ("its metadata is damaged, and was dropped",)
 STARTS: Final = rb"\x89PNG|\xff\xd8|RIFF....WEBP|II|MM|GIF8|BM|P[0-9A-Za-z]|....ftyp|\x93NUMPY"
 """What the formats that are read begin with, more or less: they are told apart later."""
 
+OPTIONAL: Final = ("WEBP", "AVIF")
+"""What not every Pillow is built for."""
+
 LOSSY: Final = ("jpeg", "avif")
 WITH_ALPHA: Final = {"1": "LA", **{opaque: mode for mode, opaque in OPAQUE.items()}}
 """What a mode becomes where something may be seen through."""
@@ -90,7 +93,7 @@ def _identify_image(stream: BinaryIO, allowed: Allowance, magic: bytes) -> Heade
     """A picture that Pillow knows, and holds or not."""
     try:
         stream.seek(0)
-        image = Image.open(stream, formats=[name for name in READABLE if _has(name)])
+        image = Image.open(stream, formats=_candidates(magic))
     except UnidentifiedImageError:
         if magic[:4] in TIFF_MAGICS:
             header = _tiff_page(stream, 0, allowed)
@@ -383,9 +386,16 @@ def _tiff_page(
     )
 
 
+def _candidates(magic: bytes) -> list[str]:
+    """The formats that a file may have and this Pillow can read; asked for, it loads libraries."""
+    if magic[:4] == b"RIFF" or magic[4:] == b"ftyp":
+        return [name for name in READABLE if _has(name)]
+    return [name for name in READABLE if name not in OPTIONAL]
+
+
 def _has(name: str) -> bool:
     """Whether this Pillow can read a format at all."""
-    return name not in ("WEBP", "AVIF") or bool(features.check_module(name.lower()))
+    return name not in OPTIONAL or bool(features.check_module(name.lower()))
 
 
 def _jpeg_tables(image: Image.Image) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import os
 import re
 import stat
 import sys
-import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
 from io import BytesIO
@@ -228,6 +227,10 @@ def folds_names(folder: str) -> bool:
 
 def folded(name: str) -> str:
     """A name as a file system sees it that folds case and normal form."""
+    if name.isascii():
+        return name.lower()
+    import unicodedata  # few names need it
+
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
