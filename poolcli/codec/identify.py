@@ -387,15 +387,16 @@ def _tiff_page(
 
 
 def _candidates(magic: bytes) -> list[str]:
-    """The formats that a file may have and this Pillow can read; asked for, it loads libraries."""
-    if magic[:4] == b"RIFF" or magic[4:] == b"ftyp":
-        return [name for name in READABLE if _has(name)]
-    return [name for name in READABLE if name not in OPTIONAL]
+    """The formats that a file may have and this Pillow can read.
 
-
-def _has(name: str) -> bool:
-    """Whether this Pillow can read a format at all."""
-    return name not in OPTIONAL or bool(features.check_module(name.lower()))
+    What Pillow may lack is asked for by loading it, hence only where the file may need it.
+    """
+    asked = magic[:4] == b"RIFF" or magic[4:] == b"ftyp"
+    return [
+        name
+        for name in READABLE
+        if name not in OPTIONAL or (asked and features.check_module(name.lower()))
+    ]
 
 
 def _jpeg_tables(image: Image.Image) -> dict[str, Any]:

@@ -24,7 +24,7 @@ except ImportError:  # Windows has no advisory locks: stale temporaries stay the
 TEMPORARY: Final = re.compile(r"\.poolcli-[0-9a-f]{8}\.tmp")
 READ_BYTES: Final = 1 << 20
 START_BYTES: Final = 16
-"""After which a file can be known for what it is not."""
+"""By which a file can be known for what it is not."""
 
 PERMISSIONS: Final = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 """The mode bits that are taken over: not those that lend a program its owner's rights."""
@@ -51,8 +51,8 @@ def read_all(descriptor: int, check_start: Callable[[bytes], None] | None = None
 
     Args:
         descriptor: what is read.
-        check_start: raises if the first bytes, `START_BYTES` where there are as many, are such
-            that the end, which may never come, isn't worth to be waited for.
+        check_start: is given the first bytes, at least `START_BYTES`, and raises if the end,
+            which may never come, isn't worth waiting for; what is shorter has an end.
     """
     parts: list[bytes] = []
     while True:
