@@ -174,7 +174,7 @@ class _Crew:
         timeout: seconds for a picture, or None.
         bereaved: jobs whose worker died, each to be tried once more, alone.
         workers: those alive.
-        failed_starts: how many died in a row before they were ready.
+        failed_starts: how many died before they were ready since any worker was last heard.
     """
 
     work: Work
@@ -250,11 +250,12 @@ class _Crew:
             self._kill(worker)
             yield from self._mourn(worker, last_try)
             return
+        self.failed_starts = 0
         if isinstance(word, Outcome):
             worker.job = worker.deadline = None
             yield word
         else:
-            worker.ready, self.failed_starts = True, 0
+            worker.ready = True
 
     def _mourn(self, worker: _Worker, last_try: bool) -> Iterator[Outcome]:
         """Keep the job of a dead worker for a second try, or give it up after that."""

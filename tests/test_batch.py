@@ -1220,9 +1220,9 @@ def test_a_kill_between_any_two_steps_leaves_nothing_half_and_nothing_that_hinde
     assert len(again) > 10
 
 
-def kill_one_of(living: set[int]) -> set[int]:
-    """The process that was killed, if there was any left."""
-    for one in map(int, np.random.default_rng().permutation(sorted(living))):
+def kill_one_of(processes: set[int]) -> set[int]:
+    """The process that was killed, if any was left."""
+    for one in map(int, np.random.default_rng().permutation(sorted(processes))):
         with suppress(ProcessLookupError):
             os.kill(one, signal.SIGKILL)
             return {one}
@@ -1232,14 +1232,16 @@ def kill_one_of(living: set[int]) -> set[int]:
 def test_random_kills_of_workers_lose_and_spoil_nothing(
     many: Path, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
+    # With names so long that the pipe holds one line, the parent waits for each to be heard.
+    out = tmp_path.joinpath(*["o" * 250] * 7)
     words = (*HALVE, "--json", "-j", 2, *FORCE, "in", out)
     killed: set[int] = set()
     said = b""
     with started(*words, cwd=many.parent, **HELD_UP) as process:
         while len(killed) < KILLS:
-            said += hear(process, 2)
-            killed |= kill_one_of(set(workers_of(process)) - killed)
+            workers = set(workers_of(process)) - killed
+            said += hear(process, 1)
+            killed |= kill_one_of(workers)
         done = finish(process)
     *outcomes, totals = objects(said + done.stdout)
 
