@@ -395,7 +395,7 @@ def _verdict(case: Case, code: Any, out: str, err: str, left: set[str]) -> str:
 
 def check_call(rng: Random) -> tuple[bool, str]:
     """Whether a random call of the engine fits, and what is wrong with it by the nested loop."""
-    from poolcli.pooling import tiles
+    from poolcli.engine import tiles
 
     method = str(rng.choice(["max", "min", "avg"]))
     array = _array(rng)

@@ -31,7 +31,7 @@ PANEL: Final = (300, 220)
 
 PLANNING: Final = """
 import json, os, sys, time, tracemalloc
-from poolcli import jobs
+from poolcli import plan as jobs
 tree = sys.argv[1]
 def walk():
     return sorted(os.path.join(top, name) for top, _, names in os.walk(tree) for name in names)

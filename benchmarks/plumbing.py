@@ -23,12 +23,13 @@ import numpy as np
 from measure import MIB, POOLCLI, cost, machine, photograph
 from PIL import Image, ImageFile
 
-from poolcli import avg_pool, max_pool, runner
+from poolcli import avg_pool, max_pool
+from poolcli import run as runner
 from poolcli.colour import Choices, Method
-from poolcli.endpoints import Source, Target
+from poolcli.engine.window import Window
 from poolcli.formats import Saving, by_name
-from poolcli.jobs import Job
-from poolcli.window import Window
+from poolcli.plan import Job
+from poolcli.storage import Source, Target
 
 WIDTH, HEIGHT = 4000, 3000
 LARGE: Final = (8000, 6000)

@@ -6,20 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from poolcli.engine.pooling import avg_pool, max_pool, min_pool
+    from poolcli.engine.window import Window, output_shape
     from poolcli.errors import PoolError
-    from poolcli.pooling import avg_pool, max_pool, min_pool
-    from poolcli.window import Window, output_shape
 
 __all__ = ["PoolError", "Window", "avg_pool", "max_pool", "min_pool", "output_shape"]
 __version__ = "0.1.0"
 
 _HOMES = {
     "PoolError": "errors",
-    "Window": "window",
-    "output_shape": "window",
-    "avg_pool": "pooling",
-    "max_pool": "pooling",
-    "min_pool": "pooling",
+    "Window": "engine.window",
+    "output_shape": "engine.window",
+    "avg_pool": "engine.pooling",
+    "max_pool": "engine.pooling",
+    "min_pool": "engine.pooling",
 }
 
 

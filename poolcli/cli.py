@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from poolcli.colour import Method
     from poolcli.console import Console
+    from poolcli.engine.window import Window
     from poolcli.formats import Saving
-    from poolcli.jobs import Job, Policy
+    from poolcli.plan import Job, Policy
     from poolcli.report import Outcome
-    from poolcli.runner import Work
-    from poolcli.window import Window
+    from poolcli.run import Work
 
 
 class Terminated(BaseException):
@@ -91,12 +91,13 @@ def pool(method: Method, given: dict[str, Any]) -> int:
     Raises:
         PoolError: a choice or the plan is refused; nothing was written.
     """
-    from poolcli import endpoints, jobs
+    from poolcli import plan as jobs
+    from poolcli import storage
     from poolcli.console import Console, shield
+    from poolcli.engine.window import Window
     from poolcli.errors import PoolError
     from poolcli.formats import Saving
     from poolcli.report import EXIT_NOTHING, EXIT_USAGE
-    from poolcli.window import Window
 
     shield()
     console = Console(
@@ -104,7 +105,7 @@ def pool(method: Method, given: dict[str, Any]) -> int:
         verbose=given["verbose"],
         color=given["color"],
         progress=given["progress"]
-        and not (given["as_json"] and endpoints.stdout_is_terminal()),  # it would be in between
+        and not (given["as_json"] and storage.stdout_is_terminal()),  # it would be in between
     )
     if given["overwrite"] and given["skip_existing"]:
         raise PoolError("--overwrite and --skip-existing exclude each other", "choose one")
@@ -136,7 +137,7 @@ def pool(method: Method, given: dict[str, Any]) -> int:
     pace = _Pace(given["jobs"], _timeout(plan, given), given["fail_fast"])
     with _Interrupts(patient=len(plan) > 1) as interrupts:
         if not pace.is_alone(plan):
-            from poolcli import workers
+            from poolcli.executors import processes as workers
 
             workers.prepare(plan, count=pace.workers or workers.usable_cpus(), timeout=pace.timeout)
         work = _work(method, given, window, saving)
@@ -165,7 +166,7 @@ class _Pace(NamedTuple):
 
 def _policy(method: Method, given: dict[str, Any], window: Window, saving: Saving) -> Policy:
     """What the plan may do."""
-    from poolcli.jobs import Policy
+    from poolcli.plan import Policy
 
     template = given["template"]
     rename = partial(
@@ -194,7 +195,7 @@ def _work(method: Method, given: dict[str, Any], window: Window, saving: Saving)
     """Everything that is the same for all pictures."""
     from poolcli.codec import parse_color
     from poolcli.colour import Choices
-    from poolcli.runner import Work
+    from poolcli.run import Work
 
     background = given["background"]
     return Work(
@@ -241,7 +242,7 @@ def _carry_out(
     as_json: bool,
 ) -> int:
     """Do the plan and report on it as it goes."""
-    from poolcli import endpoints
+    from poolcli import storage
     from poolcli.report import EXIT_INTERRUPTED, Report
 
     report = Report(left=len(plan))
@@ -255,7 +256,7 @@ def _carry_out(
         for outcome in outcomes:
             report.add(outcome)
             if as_json:
-                endpoints.print_line(outcome.as_json())
+                storage.print_line(outcome.as_json())
             if alone:
                 console.outcome(outcome, to_stream=plan[0].target.is_stream)
             else:
@@ -265,11 +266,11 @@ def _carry_out(
     if interrupts.came:
         report.interruption = EXIT_INTERRUPTED
     if report.done and plan[0].target.in_folder:
-        endpoints.sync()
+        storage.sync()
     if not alone:
         console.summary(report)
     if as_json:
-        endpoints.print_line(report.as_json())
+        storage.print_line(report.as_json())
     return report.exit_code
 
 
@@ -278,12 +279,12 @@ def _outcomes(
 ) -> Generator[Outcome, None, None]:
     """What becomes of the jobs."""
     if pace.is_alone(plan):
-        from poolcli import runner
+        from poolcli import run as runner
 
         runner.keep_memory()
         yield runner.run(plan[0], work)
         return
-    from poolcli import workers
+    from poolcli.executors import processes as workers
 
     yield from workers.run_all(
         plan,
@@ -356,9 +357,9 @@ def _invoke() -> int:
         group.main(prog_name="poolcli")
     with group.make_context("poolcli", sys.argv[1:]) as context:
         code = group.invoke(context)
-    from poolcli import endpoints
+    from poolcli import storage
 
-    endpoints.flush()
+    storage.flush()
     return code if isinstance(code, int) else 0
 
 
@@ -366,7 +367,7 @@ def _ending(fault: BaseException) -> int:
     """What an ending means to the shell, said in one line; nothing interrupts it any more."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    from poolcli import console, endpoints, report
+    from poolcli import console, report, storage
     from poolcli.errors import PoolError
 
     match fault:
@@ -388,11 +389,11 @@ def _ending(fault: BaseException) -> int:
             console.error("terminated", "nothing half-written was left")
             return report.EXIT_TERMINATED
         case BrokenPipeError():
-            endpoints.silence_stdout()
+            storage.silence_stdout()
             return report.EXIT_READER_GONE
         case OSError():
             console.error(f"standard output can't be written: {fault.strerror}")
-            endpoints.silence_stdout()
+            storage.silence_stdout()
             return report.EXIT_FAILED
     console.error(f"poolcli failed: {type(fault).__name__}: {fault}", "please report it")
     if sys.argv.count("-v") > 1 or "-vv" in sys.argv:

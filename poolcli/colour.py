@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.codec import Decoded, Picture
+from poolcli.engine.kernels import rounded_quotient
+from poolcli.engine.pooling import Axes, NanPolicy, average, extreme, table_average
+from poolcli.engine.window import Window
 from poolcli.errors import PoolError
 from poolcli.formats import MODE_NAMES, OPAQUE, SHALLOW
-from poolcli.pooling import Axes, NanPolicy, average, extreme, table_average
-from poolcli.pooling.kernels import rounded_quotient
-from poolcli.window import Window
 
 Method: TypeAlias = Literal["max", "min", "avg"]
 Alpha: TypeAlias = Literal["weighted", "straight"]

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from io import FileIO, TextIOWrapper
 from typing import TYPE_CHECKING, Final, Literal
 
-from poolcli.jobs import Refusal
+from poolcli.plan import Refusal
 from poolcli.report import Outcome, Report
 
 if TYPE_CHECKING:

@@ -27,13 +27,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from poolcli import jobs, runner
+from poolcli import plan as jobs
+from poolcli import run as runner
 from poolcli.colour import Choices
+from poolcli.engine.window import Window
 from poolcli.formats import Saving
-from poolcli.jobs import Policy
+from poolcli.plan import Policy
 from poolcli.report import JSON_KEYS, SUMMARY_KEYS, Outcome
-from poolcli.runner import Work
-from poolcli.window import Window
+from poolcli.run import Work
 from tests.batch_support import (
     BECOME_NOBODY,
     HALVE,
@@ -1155,7 +1156,7 @@ def test_kills_while_outputs_are_replaced_leave_each_old_or_new_and_no_rubbish_i
 
 STEP_BY_STEP: Final = """
 import itertools, os, shutil, sys
-import poolcli.cli, poolcli.console, poolcli.runner
+import poolcli.cli, poolcli.console, poolcli.run
 from PIL import Image
 Image.init()
 NAMES = "mkdir open write link replace rename unlink fchmod utime fsync close".split()

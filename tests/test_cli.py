@@ -1184,7 +1184,7 @@ sys.meta_path.insert(0, Bell())
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("module", ["poolcli.endpoints", "poolcli.jobs", "numpy", "PIL.Image"])
+@pytest.mark.parametrize("module", ["poolcli.storage", "poolcli.plan", "numpy", "PIL.Image"])
 def test_a_signal_during_the_start_ends_it_without_a_traceback(
     tmp_path: Path, module: str, number: signal.Signals, code: int
 ) -> None:

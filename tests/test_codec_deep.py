@@ -22,9 +22,9 @@ from poolcli.codec import deep
 from poolcli.codec.chunks import png_chunks
 from poolcli.codec.metadata import Metadata
 from poolcli.colour import Choices, Method
+from poolcli.engine.window import Window
 from poolcli.errors import PoolError
 from poolcli.formats import Saving
-from poolcli.window import Window
 from tests.pictures import (
     GREY,
     RGB,

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
 from poolcli import codec, colour
+from poolcli.engine.window import Window
 from poolcli.formats import Saving, by_name
-from poolcli.window import Window
 from tests.pictures import LIMIT, noise, saved
 
 MAKE, MODEL, TURN, COPYRIGHT = 0x010F, 0x0110, 0x0112, 0x8298

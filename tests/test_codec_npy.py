@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from poolcli import avg_pool, codec, max_pool, min_pool, runner
+from poolcli import avg_pool, codec, max_pool, min_pool
+from poolcli import run as runner
 from poolcli.colour import Choices
-from poolcli.endpoints import Source, Target
+from poolcli.engine.window import Window
 from poolcli.errors import PoolError
 from poolcli.formats import Saving, by_name
-from poolcli.jobs import Job
+from poolcli.plan import Job
 from poolcli.report import Outcome
-from poolcli.runner import Work
-from poolcli.window import Window
+from poolcli.run import Work
+from poolcli.storage import Source, Target
 from tests.conftest import Run
 from tests.pictures import LIMIT, decoded, encoded, identified
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from poolcli import colour
 from poolcli.codec import Picture
 from poolcli.colour import Choices, Method
+from poolcli.engine.window import Window
 from poolcli.errors import PoolError
-from poolcli.window import Window
 from tests.pictures import decoded, encoded, identified, read_pnm
 
 SCALES = (1, 2, 15, 100, 254, 255, 256, 1000, 1023, 4095, 65534, 65535)

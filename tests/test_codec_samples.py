@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from poolcli import codec, colour
+from poolcli.engine.window import Window
 from poolcli.errors import PoolError
 from poolcli.formats import Saving, by_name
-from poolcli.window import Window
 from tests.pictures import (
     GREY,
     GREY_ALPHA,

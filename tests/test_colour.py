@@ -21,9 +21,9 @@ from poolcli.codec import CHANNELS, DTYPES, Decoded, Picture, modes
 from poolcli.codec.headers import Storage
 from poolcli.codec.metadata import Metadata
 from poolcli.colour import Alpha, Choices, Colour, Method, pool, shallow
+from poolcli.engine.window import Window
 from poolcli.errors import PoolError
 from poolcli.formats import MODE_NAMES
-from poolcli.window import Window
 from tests.pictures import MODES, dtype_of, maxval_of, noise, noisy
 
 METHODS: tuple[Method, ...] = get_args(Method)

@@ -16,14 +16,15 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from poolcli import codec, colour, runner
+from poolcli import codec, colour
+from poolcli import run as runner
 from poolcli.colour import Choices, Method
-from poolcli.endpoints import Source, Target
+from poolcli.engine.window import Window
 from poolcli.formats import FORMATS, Saving, by_name, by_suffix
-from poolcli.jobs import Job
+from poolcli.plan import Job
 from poolcli.report import Outcome
-from poolcli.runner import Work
-from poolcli.window import Window
+from poolcli.run import Work
+from poolcli.storage import Source, Target
 from tests.pictures import (
     LAB_SIGNS,
     LIMIT,

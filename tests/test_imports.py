@@ -20,25 +20,29 @@ ROWS = {
     "cli": 1,
     "options": 2,
     "console": 2,
-    "workers": 3,
-    "runner": 4,
+    "executors": 3,
+    "run": 4,
+    "plan": 5,
     "report": 5,
-    "jobs": 6,
     "colour": 6,
-    "endpoints": 7,
-    "codec": 7,
-    "pooling": 7,
+    "methods": 7,
+    "codec": 8,
     "formats": 8,
-    "window": 8,
-    "errors": 9,
+    "engine": 8,
+    "storage": 8,
+    "picture": 9,
+    "errors": 10,
 }
+EXCEPTIONS = {("codec", "formats")}
+"""Imports against the table that the rebuilding has still to remove: the list only shrinks."""
+
 THIRD_PARTY = {
     "cli": {"click"},
     "options": {"click"},
     "console": {"rich"},
     "colour": {"numpy"},
     "codec": {"PIL", "numpy", "imagecodecs", "tifffile"},
-    "pooling": {"numpy"},
+    "engine": {"numpy"},
 }
 DOORS = {"__init__", "__main__"}
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -104,15 +108,15 @@ def test_the_walk_sees_every_way_to_import(tmp_path: Path, monkeypatch: pytest.M
     inside.parent.mkdir()
     inside.write_text(
         "import numpy.typing as npt, os\n"
-        "from poolcli import jobs\n"
+        "from poolcli import plan\n"
         "from . import samples\n"
         "from .. import colour\n"
-        "from ..window import Window\n"
+        "from ..engine.window import Window\n"
         "if TYPE_CHECKING:\n    from rich import box\n"
         "def late():\n    import poolcli.cli\n"
     )
 
-    assert own_modules(inside) == {"jobs", "colour", "window", "cli"}
+    assert own_modules(inside) == {"plan", "colour", "engine", "cli"}
     assert foreign_packages(inside) == {"numpy", "rich"}
 
 
@@ -124,7 +128,7 @@ def test_a_module_imports_only_from_rows_below_its_own(path: Path) -> None:
         return
     above = {name for name in own_modules(path) - {"__version__"} if ROWS[name] <= ROWS[module]}
 
-    assert not above
+    assert not {(module, name) for name in above} - EXCEPTIONS
 
 
 @every_source
@@ -142,7 +146,7 @@ def test_only_the_optional_codecs_are_imported_by_computed_names(path: Path) -> 
 
 @every_source
 def test_the_standard_streams_have_one_home_each(path: Path) -> None:
-    homes = {"endpoints": {"stdin", "stdout"}, "console": {"stderr", "__stderr__"}}
+    homes = {"storage": {"stdin", "stdout"}, "console": {"stderr", "__stderr__"}}
 
     assert touched(path) <= homes.get(module_of(path), set())
 
@@ -216,7 +220,7 @@ def test_help_and_completion_import_nothing_heavy(
 
 ASK_FOR_GARBAGE = """
 import gc
-from poolcli import runner
+from poolcli import run as runner
 run = runner.run
 def asking(*words):
     print(gc.isenabled())

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from poolcli.pooling.kernels import Reduction, Scratch, pick, rounded_quotient, share, slide, steps
+from poolcli.engine.kernels import Reduction, Scratch, pick, rounded_quotient, share, slide, steps
 
 Array = NDArray[Any]
 

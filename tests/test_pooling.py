@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from poolcli import PoolError, Window, avg_pool, max_pool, min_pool, output_shape
-from poolcli.pooling import table_average, tiles
+from poolcli.engine import tiles
+from poolcli.engine.pooling import table_average
 from tests import oracle
 
 Array = NDArray[Any]
@@ -549,7 +550,7 @@ def test_whatever_scratch_memory_held_before_nothing_is_warned_of(
     weights = np.ones(array.shape[:2], np.uint8)
     wanted = [pool(array, side, stride) for pool in POOLS.values()]
     weighted = avg_pool(array, side, stride, weights=weights)
-    monkeypatch.setattr("poolcli.pooling.kernels.new", poisoned)
+    monkeypatch.setattr("poolcli.engine.kernels.new", poisoned)
 
     for pool, result in zip(POOLS.values(), wanted, strict=True):
         assert same(pool(array, side, stride), result)

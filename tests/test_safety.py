@@ -21,7 +21,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from poolcli import endpoints
+from poolcli import storage
 from tests.batch_support import (
     HALVE,
     Done,
@@ -202,7 +202,7 @@ def test_a_closed_standard_error_takes_no_picture(tmp_path: Path) -> None:
 
 
 def test_more_noise_than_a_pipe_holds_is_not_waited_for() -> None:
-    with endpoints.overheard() as said:
+    with storage.overheard() as said:
         for _ in range(100):
             try:
                 os.write(2, b"noise\n" * 1000)
@@ -214,7 +214,7 @@ def test_more_noise_than_a_pipe_holds_is_not_waited_for() -> None:
 
 
 def test_a_pipe_that_somebody_else_holds_open_is_not_waited_for() -> None:
-    with endpoints.overheard() as said:
+    with storage.overheard() as said:
         held = os.dup(2)
     os.close(held)
     assert said == []
@@ -228,14 +228,14 @@ def test_where_descriptors_run_out_the_libraries_are_left_alone(
 
     monkeypatch.setattr(os, "pipe", fail)
     before = os.listdir("/proc/self/fd")
-    with endpoints.overheard() as said:
+    with storage.overheard() as said:
         assert os.listdir("/proc/self/fd") == before
     assert said == []
 
 
 def test_a_fault_gives_descriptor_2_back() -> None:
     before = os.fstat(2)
-    with suppress(ZeroDivisionError), endpoints.overheard():
+    with suppress(ZeroDivisionError), storage.overheard():
         during = os.fstat(2)
         raise ZeroDivisionError
     assert not os.path.samestat(during, before)
@@ -246,7 +246,7 @@ def test_a_fault_gives_descriptor_2_back() -> None:
 
 STEPS: Final = """
 import errno, itertools, os, shutil, signal, sys
-import poolcli.cli, poolcli.console, poolcli.runner
+import poolcli.cli, poolcli.console, poolcli.run
 from PIL import Image
 Image.init()
 NAMES = "mkdir open write link replace fchmod utime fsync dup close".split()
@@ -723,12 +723,12 @@ def test_workers_work_on_a_poor_system(tmp_path: Path) -> None:
 def test_an_existing_file_is_not_clobbered_on_a_poor_system(tmp_path: Path) -> None:
     paint(tmp_path / "in.png")
     appears = """
-import poolcli.runner
-encode = poolcli.runner.codec.encode
+import poolcli.run
+encode = poolcli.run.codec.encode
 def slow(*words):
     open("out.png", "wb").write(b"somebody else's")
     return encode(*words)
-poolcli.runner.codec.encode = slow
+poolcli.run.codec.encode = slow
 """
     done = run_after(POOR + appears, *HALVE, "-q", "in.png", "out.png", cwd=tmp_path)
 

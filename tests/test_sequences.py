@@ -22,8 +22,8 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from poolcli import codec, colour
 from poolcli.codec.film import lay_over
+from poolcli.engine.window import Window
 from poolcli.formats import Saving, by_name
-from poolcli.window import Window
 from tests.films import (
     CLEAR,
     KEEP,
@@ -620,7 +620,7 @@ import re, sys
 from io import BytesIO
 from poolcli import codec, colour
 from poolcli.formats import Saving, by_name
-from poolcli.window import Window
+from poolcli.engine.window import Window
 octets = open(sys.argv[1], "rb").read()
 header = codec.identify(BytesIO(octets), 10**9)
 choices = colour.Choices("max", Window.of(2))

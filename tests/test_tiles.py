@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from poolcli import Window, avg_pool, max_pool, min_pool
-from poolcli.pooling import tiles
-from poolcli.pooling.tiles import Grid, Tile, pixels
+from poolcli.engine import tiles
+from poolcli.engine.tiles import Grid, Tile, pixels
 from tests import oracle
 
 Array = NDArray[Any]
@@ -243,7 +243,7 @@ def test_every_row_of_the_picture_is_asked_for_once_a_band(
         return recorded
 
     for user in ("extremes", "means"):
-        monkeypatch.setattr(f"poolcli.pooling.{user}.pixels", watched)
+        monkeypatch.setattr(f"poolcli.engine.{user}.pixels", watched)
     POOLS[method](picture("u1", (40, 30)), **choices)
     if method == "avg" or choices["size"] == 7:
         assert [rows.step for rows in read] == [None]

@@ -9,7 +9,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from poolcli import PoolError, Window, output_shape
-from poolcli.window import Axis
+from poolcli.engine.window import Axis
 from tests import oracle
 
 Laid = tuple[Axis, oracle.Line]

@@ -16,10 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poolcli import endpoints, jobs, options
-from poolcli.endpoints import Target
+from poolcli import options, storage
+from poolcli import plan as jobs
 from poolcli.formats import Saving
-from poolcli.jobs import Job, NothingMatchedError, PlanError, Policy, Refusal
+from poolcli.plan import Job, NothingMatchedError, PlanError, Policy, Refusal
+from poolcli.storage import Target
 from tests.batch_support import grow, linux_only, new_folder, snapshot
 
 Plan = dict[str, str]
@@ -670,7 +671,7 @@ def test_names_that_fold_together_clash_only_where_the_file_system_folds(
         asked.append(folder)
         return folds
 
-    monkeypatch.setattr(endpoints, "folds_names", answer)
+    monkeypatch.setattr("poolcli.storage.folds_names", answer)
     paths = (f"in/{one}", f"in/sub/{other}", "out")
     if folds:
         assert refusals(*paths)[0].names == [f"in/{one} and in/sub/{other}"]
@@ -685,7 +686,7 @@ def test_this_file_system_is_asked_and_does_not_fold(output: str) -> None:
     here("in/", "123/")
     before = snapshot(Path())
 
-    assert endpoints.folds_names(output) is False
+    assert storage.folds_names(output) is False
     assert snapshot(Path()) == before
 
 
@@ -943,7 +944,7 @@ def test_targets_of_a_folder_are_not_streams_whatever_they_are_called() -> None:
 def test_planning_imports_neither_numpy_nor_pillow() -> None:
     here("in/a.png")
     code = (
-        "import sys; from poolcli import jobs; jobs.plan(('in', 'out'), jobs.Policy());"
+        "import sys; from poolcli import plan as jobs; jobs.plan(('in', 'out'), jobs.Policy());"
         "print([one for one in ('numpy', 'PIL', 'rich') if one in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from poolcli.pooling.kernels import Reduction, always
-from poolcli.pooling.tiles import Grid, Term, Tile, pixels
+from poolcli.engine.kernels import Reduction, always
+from poolcli.engine.tiles import Grid, Term, Tile, pixels
 
 Extreme = Literal["max", "min"]
 

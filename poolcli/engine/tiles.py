@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from poolcli.pooling.kernels import Block, Reduction, Scratch, pick, share, slide, widened
-from poolcli.window import Axis
+from poolcli.engine.kernels import Block, Reduction, Scratch, pick, share, slide, widened
+from poolcli.engine.window import Axis
 
 Term: TypeAlias = Callable[[slice, slice], Block]
 """What is reduced: (picture rows, picture columns) → a block of native elements."""

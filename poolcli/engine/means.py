@@ -10,9 +10,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from poolcli.pooling.kernels import Block, Reduction, Scratch, always, rounded_quotient
-from poolcli.pooling.tiles import Grid, Term, Tile, pixels
-from poolcli.window import Axis
+from poolcli.engine.kernels import Block, Reduction, Scratch, always, rounded_quotient
+from poolcli.engine.tiles import Grid, Term, Tile, pixels
+from poolcli.engine.window import Axis
 
 WIDE: Final = np.dtype(np.float64)
 FLOAT_SUM: Final = Reduction(np.add, 0, False, always(WIDE))

@@ -13,17 +13,17 @@ from typing import Any, Final, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from poolcli.errors import PoolError
-from poolcli.pooling.extremes import Extreme, extreme_pool
-from poolcli.pooling.means import (
+from poolcli.engine.extremes import Extreme, extreme_pool
+from poolcli.engine.means import (
     Divisors,
     float_mean,
     integer_mean,
     weighted_float_mean,
     weighted_integer_mean,
 )
-from poolcli.pooling.tiles import Grid, Term, looked_up, pixels
-from poolcli.window import Axis, PaddingLike, SizeLike, Window
+from poolcli.engine.tiles import Grid, Term, looked_up, pixels
+from poolcli.engine.window import Axis, PaddingLike, SizeLike, Window
+from poolcli.errors import PoolError
 
 __all__ = ["average", "avg_pool", "extreme", "max_pool", "min_pool", "table_average"]
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from poolcli import endpoints
-from poolcli.endpoints import Source, Target
+from poolcli import storage
 from poolcli.errors import PoolError
+from poolcli.storage import Source, Target
 
 OLD, NEW = b"old bytes", b"the new bytes" * 1000
 LONGEST_NAME = "n" * 251 + ".png"
@@ -203,7 +203,7 @@ def test_one_file_under_two_names_is_the_same(old: Path, tmp_path: Path) -> None
     names = ("hard", "soft", "copy", "none")
     statuses = [Source(str(tmp_path / one)).status() for one in names]
 
-    assert [endpoints.same_file(Source(str(old)).status(), one) for one in statuses] == [
+    assert [storage.same_file(Source(str(old)).status(), one) for one in statuses] == [
         *(True, True, False, False)
     ]
 
@@ -510,7 +510,7 @@ def test_a_run_that_is_killed_leaves_the_old_bytes_and_the_next_one_tidies_up(
 ) -> None:
     killed = f"""
 import os, signal
-from poolcli.endpoints import Target
+from poolcli.storage import Target
 os.{call} = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 Target.at({str(old)!r}).write(b"new", overwrite=True)
 """

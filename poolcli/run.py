@@ -9,11 +9,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from poolcli import codec, colour, endpoints
+from poolcli import codec, colour, storage
 from poolcli.colour import Choices
 from poolcli.errors import PoolError
 from poolcli.formats import Format, Saving, by_name
-from poolcli.jobs import Job
+from poolcli.plan import Job
 from poolcli.report import Outcome
 
 
@@ -125,7 +125,7 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
     """Open, decode, pool, encode, write; the outcome is filled in on the way."""
     started = time.perf_counter()
     outcome.input_bytes = job.source.size()
-    with job.source.open(codec.check_start) as stream, endpoints.overheard() as said:
+    with job.source.open(codec.check_start) as stream, storage.overheard() as said:
         header = codec.identify(
             stream, work.max_pixels, allow_depth_loss=work.allow_depth_loss, frame=work.frame
         )
@@ -143,7 +143,7 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
         del header
         if taken == 1:
             picture = next(pooled)
-            with endpoints.overheard():
+            with storage.overheard():
                 octets, lost = codec.encode(picture, target, work.saving)
         else:
             octets, lost = codec.encode_all(pooled, taken, target, work.saving)

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Final, TypeAlias
 
-from poolcli import endpoints
-from poolcli.endpoints import DASH, Source, Target
+from poolcli import storage
 from poolcli.errors import PoolError
 from poolcli.formats import by_name, by_suffix
-from poolcli.jobs.terms import Found, Job, Policy, Refusal, check, refuse
+from poolcli.plan.terms import Found, Job, Policy, Refusal, check, refuse
+from poolcli.storage import DASH, Source, Target
 
 NAME_BYTES: Final = 255
 UNREADABLE: Final = "check the name and its permissions"
@@ -29,7 +29,7 @@ class Batch:
         self.policy = policy
         self.format = by_name(policy.format) if policy.format else None
         self.output_id = _file_id(output)
-        self.folds = endpoints.folds_names(output)
+        self.folds = storage.folds_names(output)
         self.nameless: list[str] = []
         self.outside: list[str] = []
         self.sources: set[FileId] = set()
@@ -114,7 +114,7 @@ class Batch:
         clashes = []
         for number in reversed(clashing):
             job, other = jobs[number], first[self._key(jobs[number])]
-            if endpoints.same_file(job.source.status(), other.source.status()):
+            if storage.same_file(job.source.status(), other.source.status()):
                 del jobs[number]
             else:
                 clashes.append(f"{other.source.path} and {job.source.path}")
@@ -122,7 +122,7 @@ class Batch:
 
     def _key(self, job: Job) -> str:
         """What the output's file system knows a name by."""
-        return endpoints.folded(job.target.path) if self.folds else job.target.path
+        return storage.folded(job.target.path) if self.folds else job.target.path
 
     def _against_existing(self, job: Job, exists: list[str]) -> Job:
         """The job, to be skipped or refused if something has its output's name.

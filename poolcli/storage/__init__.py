@@ -14,9 +14,9 @@ from contextlib import suppress
 from io import BytesIO
 from typing import BinaryIO, Final, NamedTuple
 
-from poolcli.endpoints.files import Octets, holds, read_all, sweep, write_all, write_file
-from poolcli.endpoints.noise import overheard
 from poolcli.errors import PoolError
+from poolcli.storage.local import Octets, holds, read_all, sweep, write_all, write_file
+from poolcli.storage.noise import overheard
 
 DASH: Final = "-"
 STDIN_FD, STDOUT_FD = 0, 1

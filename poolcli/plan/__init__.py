@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from poolcli import endpoints
-from poolcli.endpoints import DASH, Source, Target
+from poolcli import storage
 from poolcli.errors import PoolError
 from poolcli.formats import Saving, all_suffixes, by_name, by_suffix
-from poolcli.jobs.batch import Batch
-from poolcli.jobs.terms import Job, NothingMatchedError, PlanError, Policy, Refusal, check, refuse
+from poolcli.plan.batch import Batch
+from poolcli.plan.terms import Job, NothingMatchedError, PlanError, Policy, Refusal, check, refuse
+from poolcli.storage import DASH, Source, Target
 
 __all__ = ["Job", "NothingMatchedError", "PlanError", "Policy", "Refusal", "plan"]
 
@@ -21,7 +21,7 @@ def plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
         PlanError: they mean nothing, or something that is refused.
         NothingMatchedError: folders or lists hold no picture.
     """
-    if not paths and policy.files_from is None and endpoints.stdin_is_piped():
+    if not paths and policy.files_from is None and storage.stdin_is_piped():
         paths = (DASH, DASH)
     _check_number(paths, policy)
     if "" in paths:
@@ -80,7 +80,7 @@ def _single(inputs: list[str], target: Target, policy: Policy) -> tuple[list[Job
     check(source)
     if target.is_stream:
         check(target)
-    if endpoints.same_file(source.status(), target.status()):
+    if storage.same_file(source.status(), target.status()):
         raise refuse(f"{target.path} is the input itself", "choose another name for the output")
     form = by_name(policy.format) if policy.format else None
     if target.is_stream:

@@ -17,13 +17,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from poolcli import codec, runner, workers
+from poolcli import codec
+from poolcli import run as runner
 from poolcli.colour import Choices
-from poolcli.endpoints import Source, Target
+from poolcli.engine.window import Window
+from poolcli.executors import processes as workers
 from poolcli.formats import Saving, by_name
-from poolcli.jobs import Job
-from poolcli.runner import Work
-from poolcli.window import Window
+from poolcli.plan import Job
+from poolcli.run import Work
+from poolcli.storage import Source, Target
 from tests.batch_support import (
     HALVE,
     Process,
@@ -370,17 +372,17 @@ def test_outputs_do_not_depend_on_the_number_of_workers(
 
 
 TELL_OF_WORKERS = """
-import poolcli.workers
-hired = poolcli.workers._Crew._hired
+import poolcli.executors.processes
+hired = poolcli.executors.processes._Crew._hired
 def telling(crew):
     print("hired", flush=True)
     return hired(crew)
-poolcli.workers._Crew._hired = telling
+poolcli.executors.processes._Crew._hired = telling
 """
 
 
 def test_large_batches_use_workers_of_their_own_accord(gallery: Path, tmp_path: Path) -> None:
-    first = TELL_OF_WORKERS + "poolcli.workers.WORTHWHILE_BYTES = 1"
+    first = TELL_OF_WORKERS + "poolcli.executors.processes.WORTHWHILE_BYTES = 1"
 
     done = run_after(first, *HALVE, "-j", 2, gallery, "out", cwd=tmp_path)
     assert done.returncode == 0

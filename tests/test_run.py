@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from poolcli import codec, colour, runner
+from poolcli import codec, colour
+from poolcli import run as runner
 from poolcli.colour import Choices, Method
-from poolcli.endpoints import Source, Target
+from poolcli.engine.window import Window
 from poolcli.errors import PoolError
 from poolcli.formats import Saving, by_name
-from poolcli.jobs import Job
+from poolcli.plan import Job
 from poolcli.report import Outcome
-from poolcli.runner import Work
-from poolcli.window import Window
+from poolcli.run import Work
+from poolcli.storage import Source, Target
 
 LIMIT = 10**9
 

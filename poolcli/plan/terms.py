@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from poolcli.endpoints import Source, Target
 from poolcli.errors import PoolError
 from poolcli.formats import Format, Saving
+from poolcli.storage import Source, Target
 
 
 class Job(NamedTuple):

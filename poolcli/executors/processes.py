@@ -18,11 +18,11 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Final
 
-from poolcli.jobs import Job
+from poolcli.plan import Job
 from poolcli.report import Outcome
 
 if TYPE_CHECKING:
-    from poolcli.runner import Work
+    from poolcli.run import Work
 
 WORTHWHILE_BYTES: Final = 8_000_000
 """Inputs that are smaller together are pooled sooner than workers have started; measured."""
@@ -43,7 +43,7 @@ CGROUP_QUOTAS: Final = {
 
 READY: Final = "ready"
 
-PRELOADED: Final = ("poolcli.runner", "poolcli.cli")
+PRELOADED: Final = ("poolcli.run", "poolcli.cli")
 """What is imported once for all workers: their work, and what their main module asks for."""
 
 
@@ -102,7 +102,7 @@ def _are_worthwhile(opened: Collection[Job], count: int, timeout: float | None) 
 
 def _here(jobs: Sequence[Job], work: Work, stopping: Callable[[], bool]) -> Iterator[Outcome]:
     """Do jobs in this process, one after the other."""
-    from poolcli import runner
+    from poolcli import run as runner
 
     runner.keep_memory()
     for job in jobs:
@@ -223,7 +223,7 @@ class _Crew:
 
     def _listen(self, last_try: bool) -> Iterator[Outcome]:
         """Wait for the next word, death or deadline."""
-        from poolcli import runner
+        from poolcli import run as runner
 
         deadlines = [one.deadline for one in self.workers if one.deadline is not None]
         patience = None
@@ -259,7 +259,7 @@ class _Crew:
 
     def _mourn(self, worker: _Worker, last_try: bool) -> Iterator[Outcome]:
         """Keep the job of a dead worker for a second try, or give it up after that."""
-        from poolcli import runner
+        from poolcli import run as runner
 
         if worker.job is None:
             if not worker.ready:
@@ -330,7 +330,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 def _serve(pipe: Connection, work: Work) -> None:
     """The life of a worker: say ready, take a job, do it, tell; until the pipe closes."""
-    from poolcli import runner
+    from poolcli import run as runner
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

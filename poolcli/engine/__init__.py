@@ -1,0 +1,1 @@
+"""Exact pooling of NumPy arrays: window arithmetic, tiles, kernels, and the public functions."""

@@ -1,0 +1,1 @@
+"""Many jobs to their outcomes, in this process or in others."""
