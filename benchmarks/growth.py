@@ -36,7 +36,7 @@ tree = sys.argv[1]
 def walk():
     return sorted(os.path.join(top, name) for top, _, names in os.walk(tree) for name in names)
 def plan():
-    return jobs.plan((tree, tree + "-out/"), jobs.Policy())
+    return jobs.make_plan((tree, tree + "-out/"), jobs.Policy())
 def least(work):
     times = []
     for _ in range(3):

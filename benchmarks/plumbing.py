@@ -61,7 +61,7 @@ def between(path: Path, method: Method) -> float:
         mock.patch.object(ImageFile.ImageFile, "load", loading),
         mock.patch.object(Image.Image, "save", saving),
     ):
-        outcome = runner.run(job, work)
+        outcome = runner.run_job(job, work)
     if outcome.status != "done":
         raise SystemExit(f"{path.name}: {outcome.error}")
     return moments["encoding"] - moments["decoded"]

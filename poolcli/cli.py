@@ -120,7 +120,7 @@ def pool(method: Method, given: dict[str, Any]) -> int:
         ceil_mode=given["ceil_mode"],
     )
     try:
-        plan = jobs.plan(given["paths"], _policy(method, given, window, saving))
+        plan = jobs.make_plan(given["paths"], _policy(method, given, window, saving))
     except jobs.PlanError as refusal:
         for one in refusal.refusals:
             console.refused(one)
@@ -282,7 +282,7 @@ def _outcomes(
         from poolcli import run as runner
 
         runner.keep_memory()
-        yield runner.run(plan[0], work)
+        yield runner.run_job(plan[0], work)
         return
     from poolcli.executors import processes as workers
 

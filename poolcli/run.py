@@ -62,7 +62,7 @@ def keep_memory() -> None:
         mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
 
 
-def run(job: Job, work: Work) -> Outcome:
+def run_job(job: Job, work: Work) -> Outcome:
     """Pool one picture.
 
     No exception escapes but those that end the whole run: an interruption, and a reader that
@@ -91,7 +91,7 @@ def run(job: Job, work: Work) -> Outcome:
     return outcome
 
 
-def failed(job: Job, work: Work, message: str, remedy: str) -> Outcome:
+def given_up(job: Job, work: Work, message: str, remedy: str) -> Outcome:
     """The outcome of a picture that was given up from outside."""
     outcome = _blank(job, work)
     outcome.error, outcome.remedy = message, remedy

@@ -1050,12 +1050,12 @@ def test_a_dry_run_equals_the_run_on_every_key_but_status_times_and_bytes(
         (top / "in").mkdir()
         for number, (suffix, mode, height, width) in enumerate(pictures):
             Image.new(mode, (width, height)).save(f"in/{number}.{suffix}")
-        plan = jobs.plan(("in", "out"), Policy(format=format_))
+        plan = jobs.make_plan(("in", "out"), Policy(format=format_))
         before = snapshot(top)
         work = Work(choices, Saving(), most, dry_run=True)
-        foretold = [runner.run(job, work) for job in plan]
+        foretold = [runner.run_job(job, work) for job in plan]
         untouched = snapshot(top)
-        outcomes = [runner.run(job, Work(choices, Saving(), most)) for job in plan]
+        outcomes = [runner.run_job(job, Work(choices, Saving(), most)) for job in plan]
 
     assert untouched == before
     assert len(outcomes) == len(pictures)

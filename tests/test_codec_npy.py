@@ -132,7 +132,7 @@ def pooled(array: NDArray[Any], method: Any, folder: Path) -> tuple[Outcome, byt
     (folder / "in.npy").write_bytes(npy(array))
     work = Work(Choices(method, Window.of(2)), Saving(), LIMIT)
     target = Target.at(str(folder / "out.npy"))
-    outcome = runner.run(Job(Source(str(folder / "in.npy")), target, by_name("npy")), work)
+    outcome = runner.run_job(Job(Source(str(folder / "in.npy")), target, by_name("npy")), work)
     return outcome, (folder / "out.npy").read_bytes()
 
 
@@ -191,7 +191,7 @@ def test_any_byte_but_0_is_true(byte: int, tmp_path: Path) -> None:
     (tmp_path / "in.npy").write_bytes(octets)
     work = Work(Choices("avg", Window.of(2)), Saving(), LIMIT)
     target = Target.at(str(tmp_path / "out.npy"))
-    outcome = runner.run(Job(Source(str(tmp_path / "in.npy")), target, by_name("npy")), work)
+    outcome = runner.run_job(Job(Source(str(tmp_path / "in.npy")), target, by_name("npy")), work)
     assert outcome.status == "done"
     assert loaded((tmp_path / "out.npy").read_bytes()).tolist() == [[64]]
 

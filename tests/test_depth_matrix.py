@@ -127,7 +127,7 @@ def ran(folder: Path, mode: str, name: str, choices: Choices, **more: Any) -> Ou
     source, target = folder / f"in.{suffix}", folder / f"out.{name}"
     source.write_bytes(octets)
     work = Work(choices, Saving(), LIMIT, overwrite=True, **more)
-    return runner.run(Job(Source(str(source)), Target.at(str(target)), by_name(name)), work)
+    return runner.run_job(Job(Source(str(source)), Target.at(str(target)), by_name(name)), work)
 
 
 # What is expected, window by window
@@ -294,7 +294,7 @@ def test_an_extent_past_the_format_is_refused_from_the_header(
     for size, status in (((1, 1), "failed"), ((1, 2) if across else (2, 1), "planned")):
         work = Work(Choices("max", Window.of(size)), Saving(), LIMIT, dry_run=True)
         target = Target.at(str(tmp_path / f"out.{name}"))
-        outcome = runner.run(Job(Source(str(source)), target, by_name(name)), work)
+        outcome = runner.run_job(Job(Source(str(source)), target, by_name(name)), work)
         assert outcome.status == status
         assert (f"at most {side} pixels" in (outcome.error or "")) == (status == "failed")
 
@@ -343,7 +343,7 @@ def test_linear_light_warns_of_values_that_are_not_srgb(
     job = Job(Source(str(tmp_path / "in")), Target.at(str(tmp_path / "o.png")), by_name("png"))
     for linear in (True, False):
         work = Work(Choices("avg", Window.of(1), linear=linear), Saving(), LIMIT, overwrite=True)
-        outcome = runner.run(job, work)
+        outcome = runner.run_job(job, work)
         assert outcome.status == "done", outcome.error
         found = [one for one in outcome.warnings if "sRGB" in one]
         assert bool(found) == (warns and linear)
@@ -354,7 +354,7 @@ def test_a_bilevel_file_is_averaged_in_linear_light(tmp_path: Path) -> None:
     (tmp_path / "in.png").write_bytes(saved(Image.fromarray(board), "PNG"))
     work = Work(Choices("avg", Window.of(2), linear=True), Saving(), LIMIT)
     target = Target.at(str(tmp_path / "o.png"))
-    outcome = runner.run(Job(Source(str(tmp_path / "in.png")), target, by_name("png")), work)
+    outcome = runner.run_job(Job(Source(str(tmp_path / "in.png")), target, by_name("png")), work)
     assert outcome.status == "done", outcome.error
     assert np.asarray(opened((tmp_path / "o.png").read_bytes())).tolist() == [[188] * 3] * 2
 

@@ -221,11 +221,11 @@ def test_help_and_completion_import_nothing_heavy(
 ASK_FOR_GARBAGE = """
 import gc
 from poolcli import run as runner
-run = runner.run
+run = runner.run_job
 def asking(*words):
     print(gc.isenabled())
     return run(*words)
-runner.run = asking
+runner.run_job = asking
 from poolcli.cli import main
 main()
 """

@@ -37,7 +37,7 @@ def top() -> Iterator[Path]:
 
 
 def plan(*paths: str, **policy: Any) -> list[Job]:
-    return jobs.plan(paths, Policy(**policy))
+    return jobs.make_plan(paths, Policy(**policy))
 
 
 def planned(*paths: str, **policy: Any) -> Plan:
@@ -944,7 +944,7 @@ def test_targets_of_a_folder_are_not_streams_whatever_they_are_called() -> None:
 def test_planning_imports_neither_numpy_nor_pillow() -> None:
     here("in/a.png")
     code = (
-        "import sys; from poolcli import plan as jobs; jobs.plan(('in', 'out'), jobs.Policy());"
+        "import sys; from poolcli import plan as jobs; jobs.make_plan(('in', 'out'), jobs.Policy());"
         "print([one for one in ('numpy', 'PIL', 'rich') if one in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)

@@ -86,7 +86,7 @@ def gallery(tmp_path: Path) -> Path:
 def expected(gallery: Path, tmp_path: Path) -> dict[str, bytes]:
     """What becomes of the gallery if nothing goes wrong."""
     for path in gallery.iterdir():
-        assert runner.run(job(path, tmp_path / "expected" / path.name), work()).status == "done"
+        assert runner.run_job(job(path, tmp_path / "expected" / path.name), work()).status == "done"
     return contents(tmp_path / "expected")
 
 
@@ -172,7 +172,7 @@ FAILURES: Final[dict[str, tuple[Callable[[Path], Job], dict[str, Any], str]]] = 
 def test_every_failure_is_plain_text_that_survives_the_pipe(way: str, tmp_path: Path) -> None:
     make, changes, words = FAILURES[way]
 
-    outcome = runner.run(make(tmp_path), work(**changes))
+    outcome = runner.run_job(make(tmp_path), work(**changes))
 
     assert pickle.loads(pickle.dumps(outcome)) == outcome  # noqa: S301  # our own bytes
     assert outcome.status == "failed"
@@ -197,7 +197,7 @@ def test_every_fault_is_plain_text_that_survives_the_pipe(
     exception, words, is_fault = FAULTS[fault]
     monkeypatch.setattr(codec, "decode_all", raising(exception))
 
-    outcome = runner.run(_whole(tmp_path), work())
+    outcome = runner.run_job(_whole(tmp_path), work())
 
     assert pickle.loads(pickle.dumps(outcome)) == outcome  # noqa: S301  # our own bytes
     assert (outcome.status, outcome.is_fault) == ("failed", is_fault)
@@ -208,7 +208,7 @@ def test_every_fault_is_plain_text_that_survives_the_pipe(
 def test_what_is_given_up_from_outside_counts_its_bytes(tmp_path: Path) -> None:
     given_up = job(tmp_path / "a.png", tmp_path / "out.png", bytes=7)
 
-    assert runner.failed(given_up, work(), "it took longer", "wait").input_bytes == 7
+    assert runner.given_up(given_up, work(), "it took longer", "wait").input_bytes == 7
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt(), BrokenPipeError(), SystemExit()])
@@ -218,12 +218,12 @@ def test_what_ends_the_run_is_no_outcome(
     monkeypatch.setattr(codec, "decode_all", raising(fault))
 
     with pytest.raises(type(fault)):
-        runner.run(_whole(tmp_path), work())
+        runner.run_job(_whole(tmp_path), work())
 
 
 def test_what_a_worker_is_given_and_what_it_gives_back_survive_the_pipe(tmp_path: Path) -> None:
     whole = _whole(tmp_path)
-    outcome = runner.run(whole, work())
+    outcome = runner.run_job(whole, work())
 
     assert outcome.status == "done"
     for one in (whole, work(), outcome):

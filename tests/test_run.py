@@ -42,7 +42,7 @@ def work(method: Method = "max", size: Any = 2, *, max_pixels: int = LIMIT, **mo
 def run(folder: Path, the_work: Work, source: str = "in.png", form: str = "png") -> Outcome:
     """Run one job in a folder."""
     target = Target.at(str(folder / f"out.{form}"))
-    return runner.run(Job(Source(str(folder / source)), target, by_name(form)), the_work)
+    return runner.run_job(Job(Source(str(folder / source)), target, by_name(form)), the_work)
 
 
 def test_an_outcome_tells_what_was_done(folder: Path) -> None:

@@ -108,7 +108,7 @@ def _here(jobs: Sequence[Job], work: Work, stopping: Callable[[], bool]) -> Iter
     for job in jobs:
         if stopping():
             return
-        yield runner.run(job, work)
+        yield runner.run_job(job, work)
 
 
 def usable_cpus() -> int:
@@ -235,7 +235,7 @@ class _Crew:
                 yield from self._hear(worker, last_try)
             elif worker.deadline is not None and worker.deadline <= time.monotonic():
                 self._kill(worker)
-                yield runner.failed(
+                yield runner.given_up(
                     _job(worker),
                     self.work,
                     f"it took longer than {self.timeout:g} second{'s' * (self.timeout != 1)}",
@@ -267,7 +267,7 @@ class _Crew:
             if self.failed_starts >= STARTS:
                 raise RuntimeError(f"workers die at their start ({_death(worker)})")
         elif last_try:
-            yield runner.failed(
+            yield runner.given_up(
                 worker.job,
                 self.work,
                 f"its worker died twice ({_death(worker)})",
@@ -338,7 +338,7 @@ def _serve(pipe: Connection, work: Work) -> None:
     try:
         pipe.send(READY)
         while True:
-            pipe.send(runner.run(pipe.recv(), work))
+            pipe.send(runner.run_job(pipe.recv(), work))
     except (EOFError, OSError):
         return
 

@@ -11,10 +11,10 @@ from poolcli.plan.batch import Batch
 from poolcli.plan.terms import Job, NothingMatchedError, PlanError, Policy, Refusal, check, refuse
 from poolcli.storage import DASH, Source, Target
 
-__all__ = ["Job", "NothingMatchedError", "PlanError", "Policy", "Refusal", "plan"]
+__all__ = ["Job", "NothingMatchedError", "PlanError", "Policy", "Refusal", "make_plan"]
 
 
-def plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
+def make_plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
     """The jobs that paths on a command line mean, in a settled order; the last is the output.
 
     Raises:
