@@ -19,13 +19,15 @@ from poolcli import __version__, options
 if TYPE_CHECKING:
     from types import FrameType
 
-    from poolcli.colour import Method
     from poolcli.console import Console
     from poolcli.engine.window import Window
-    from poolcli.formats import Saving
+    from poolcli.formats.saving import Saving
     from poolcli.plan import Job, Policy
     from poolcli.report import Outcome
     from poolcli.run import Work
+
+
+OWN_OPTIONS = ("count_include_pad", "divisor_override", "linear")
 
 
 class Terminated(BaseException):
@@ -85,21 +87,21 @@ def avg(**given: Any) -> int:
     return pool("avg", given)
 
 
-def pool(method: Method, given: dict[str, Any]) -> int:
+def pool(method: str, given: dict[str, Any]) -> int:
     """The frame of all verbs: check the choices, plan, work, report; the exit code.
 
     Raises:
         PoolError: a choice or the plan is refused; nothing was written.
     """
     from poolcli import plan as jobs
-    from poolcli import storage
-    from poolcli.console import Console, shield
+    from poolcli import process, storage
+    from poolcli.console import Console
     from poolcli.engine.window import Window
     from poolcli.errors import PoolError
-    from poolcli.formats import Saving
+    from poolcli.formats.saving import Saving
     from poolcli.report import EXIT_NOTHING, EXIT_USAGE
 
-    shield()
+    process.enter()
     console = Console(
         quiet=given["quiet"],
         verbose=given["verbose"],
@@ -164,7 +166,7 @@ class _Pace(NamedTuple):
         return len(plan) == 1 and self.timeout is None
 
 
-def _policy(method: Method, given: dict[str, Any], window: Window, saving: Saving) -> Policy:
+def _policy(method: str, given: dict[str, Any], window: Window, saving: Saving) -> Policy:
     """What the plan may do."""
     from poolcli.plan import Policy
 
@@ -191,26 +193,26 @@ def _policy(method: Method, given: dict[str, Any], window: Window, saving: Savin
     )
 
 
-def _work(method: Method, given: dict[str, Any], window: Window, saving: Saving) -> Work:
+def _work(method: str, given: dict[str, Any], window: Window, saving: Saving) -> Work:
     """Everything that is the same for all pictures."""
-    from poolcli.codec import parse_color
-    from poolcli.colour import Choices
+    from poolcli import methods
+    from poolcli.colour import Pixels
+    from poolcli.formats.contract import Limits
+    from poolcli.formats.pillow import parse_color
     from poolcli.run import Work
 
+    own = {key: given[key] for key in OWN_OPTIONS if key in given}
     background = given["background"]
     return Work(
-        choices=Choices(
-            method=method,
-            window=window,
-            count_include_pad=given.get("count_include_pad", False),
-            divisor_override=given.get("divisor_override"),
-            linear=given.get("linear", False),
+        method=methods.make(method, **own),
+        window=window,
+        pixels=Pixels(
             alpha=given["alpha"],
             nan=given["nan"],
             background=None if background is None else parse_color(background),
         ),
         saving=saving,
-        max_pixels=given["max_pixels"],
+        limits=Limits(given["max_pixels"]),
         overwrite=given["overwrite"],
         preserve=given["preserve"],
         dry_run=given["dry_run"],
@@ -281,7 +283,7 @@ def _outcomes(
     if pace.is_alone(plan):
         from poolcli import run as runner
 
-        runner.keep_memory()
+        runner.enter_process()
         yield runner.run_job(plan[0], work)
         return
     from poolcli.executors import processes as workers

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from io import FileIO, TextIOWrapper
 from typing import TYPE_CHECKING, Final, Literal
 
 from poolcli.plan import Refusal
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 ColorChoice = Literal["auto", "always", "never"]
 UNSAFE_CATEGORIES: Final = ("C", "Zl", "Zp")
-STDERR_FD: Final = 2
 SHOWN_NAMES: Final = 5
 """How many names a refusal lists, unless more is asked for."""
 
@@ -70,45 +68,6 @@ def plain(text: str) -> None:
 def error(message: str, remedy: str = "", name: str = "") -> None:
     """``poolcli: NAME: what is wrong; what to do about it``."""
     line(": ".join(filter(None, ("poolcli", name, f"{message}; {remedy}" if remedy else message))))
-
-
-def shield() -> None:
-    """Give our own words a descriptor of their own, so that number 2 may be diverted.
-
-    Where number 2 is closed it is taken, lest the next file that is opened gets it and fills with
-    noise. It takes no bytes, so that it is still no place for a picture.
-    """
-    try:
-        ours = _duplicate()
-    except OSError:
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        os.dup2(nothing, STDERR_FD)
-        if nothing != STDERR_FD:
-            os.close(nothing)
-        os.set_inheritable(STDERR_FD, True)
-        return
-    before = sys.stderr
-    if not isinstance(before, TextIOWrapper) or before.fileno() != STDERR_FD:
-        os.close(ours)  # nobody listens, or somebody else does
-        return
-    before.flush()
-    sys.stderr = sys.__stderr__ = TextIOWrapper(  # type: ignore[misc]  # Rich asks the latter too
-        FileIO(ours, "w", closefd=False),  # as Python's own: what can't be written isn't kept
-        before.encoding,
-        before.errors,
-        line_buffering=True,
-        write_through=True,
-    )
-
-
-def _duplicate() -> int:
-    """Another descriptor for standard error, none of the three that have a meaning."""
-    low = []
-    while (number := os.dup(STDERR_FD)) <= STDERR_FD:
-        low.append(number)
-    for one in low:
-        os.close(one)
-    return number
 
 
 class Console:

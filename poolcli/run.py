@@ -1,29 +1,50 @@
-"""One job from its source to its target, and what became of it."""
+"""One job from its source to its target: read, for each frame pool and write, commit."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import replace
-from typing import Final, NamedTuple
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any, Literal, NamedTuple
 
-from poolcli import codec, colour, storage
-from poolcli.colour import Choices
+from numpy.typing import NDArray
+
+from poolcli import colour, process
+from poolcli.colour import Pixels
+from poolcli.engine.pooling import Axes
+from poolcli.engine.window import Window
 from poolcli.errors import PoolError
-from poolcli.formats import Format, Saving, by_name
+from poolcli.formats import Format, by_name, check_start, extras
+from poolcli.formats.contract import (
+    Limits,
+    Reader,
+    Writer,
+    check_depth,
+    open_reader,
+    open_writer,
+    refusing,
+)
+from poolcli.formats.saving import Saving
+from poolcli.methods import Method
+from poolcli.picture import Frame, FrameInfo, Upright
 from poolcli.plan import Job
 from poolcli.report import Outcome
+
+UNREADABLE = "it can't be read as a picture"
+UNDECODABLE = "it can't be decoded"
+ROUNDED = "its samples are rounded to 8 bits"
 
 
 class Work(NamedTuple):
     """What is done with every picture of a run.
 
     Attributes:
-        choices: what is computed.
-        saving: how it is written.
-        max_pixels: the most pixels that a picture may have.
+        method: what is computed of every window.
+        window: the window.
+        pixels: how pixels are taken.
+        saving: how results are written.
+        limits: what a picture may cost.
         overwrite: whether existing files may be replaced.
         preserve: whether the times and mode bits of the input are taken over.
         dry_run: whether only headers are read, and nothing is written.
@@ -31,9 +52,11 @@ class Work(NamedTuple):
         frame: the only frame to take, from 0, or None for all.
     """
 
-    choices: Choices
+    method: Method
+    window: Window
+    pixels: Pixels
     saving: Saving
-    max_pixels: int
+    limits: Limits
     overwrite: bool = False
     preserve: bool = False
     dry_run: bool = False
@@ -41,25 +64,48 @@ class Work(NamedTuple):
     frame: int | None = None
 
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-KEPT_BYTES: Final = 32 << 20
-"""What is freed in blocks up to this size, and as much at the end of the heap, stays with us."""
+class Pooled(NamedTuple):
+    """What the header of a frame tells of its result.
 
-
-def keep_memory() -> None:
-    """Let the next step, and the next picture, have the memory of the last.
-
-    The C library of Linux would give it back to the kernel after each, which has to zero every
-    page of it anew: a quarter of the time of a folder of JPEGs of 1 MP.
+    Attributes:
+        info: the pooled frame as the writer gets it.
+        axes: the windows, laid over the frame.
+        exact: the pooled frame before its samples are rounded to 8 bits, if they are.
+        rounds: whether they are, now or while the file is read.
     """
-    if sys.platform != "linux":
-        return
-    import ctypes
 
-    with suppress(AttributeError):  # another C library
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
-        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+    info: FrameInfo
+    axes: Axes
+    exact: FrameInfo
+    rounds: bool
+
+
+class _Clock:
+    """The seconds that each step of a run takes; steps may lie in each other."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.seconds = {"read": 0.0, "pool": 0.0, "write": 0.0}
+        self._inner = 0.0
+
+    @contextmanager
+    def __call__(self, step: Literal["read", "pool", "write"]) -> Iterator[None]:
+        """Count the time until the end of the block, but what a step inside it takes."""
+        began, outer, self._inner = time.perf_counter(), self._inner, 0.0
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - began
+            self.seconds[step] += elapsed - self._inner
+            self._inner = outer + elapsed
+
+
+def enter_process() -> None:
+    """Set up what is global to a process that is ours, before its first job."""
+    from poolcli.formats import pillow
+
+    process.enter()
+    pillow.lift_limits()
 
 
 def run_job(job: Job, work: Work) -> Outcome:
@@ -92,7 +138,7 @@ def run_job(job: Job, work: Work) -> Outcome:
 
 
 def given_up(job: Job, work: Work, message: str, remedy: str) -> Outcome:
-    """The outcome of a picture that was given up from outside."""
+    """Return the outcome of a picture that was given up from outside."""
     outcome = _blank(job, work)
     outcome.error, outcome.remedy = message, remedy
     outcome.input_bytes = job.bytes or None
@@ -100,15 +146,14 @@ def given_up(job: Job, work: Work, message: str, remedy: str) -> Outcome:
 
 
 def _blank(job: Job, work: Work) -> Outcome:
-    """An outcome that knows what was asked, and nothing else yet."""
-    window = work.choices.window
+    """Return an outcome that knows what was asked, and nothing else yet."""
     return Outcome(
         input=job.source.path,
         output=job.target.path,
-        method=work.choices.method,
-        size=window.size,
-        stride=window.stride,
-        dilation=window.dilation,
+        method=work.method.name,
+        size=work.window.size,
+        stride=work.window.stride,
+        dilation=work.window.dilation,
     )
 
 
@@ -122,114 +167,159 @@ def _fail(outcome: Outcome, message: str, remedy: str) -> None:
 
 
 def _run(job: Job, work: Work, outcome: Outcome) -> None:
-    """Open, decode, pool, encode, write; the outcome is filled in on the way."""
-    started = time.perf_counter()
+    """Read, pool, write and commit; the outcome is filled in on the way."""
+    clock = _Clock()
     outcome.input_bytes = job.source.size()
-    with job.source.open(codec.check_start) as stream, storage.overheard() as said:
-        header = codec.identify(
-            stream, work.max_pixels, allow_depth_loss=work.allow_depth_loss, frame=work.frame
-        )
-        target, taken = job.format or by_name(header.format), header.taken
-        if job.format is None:
-            work.saving.check(target)
-        _foresee_all(header, target, work, outcome)
+    process.printed()  # what earlier pictures left
+    with clock("read"):
+        stream = job.source.open(check_start)
+    with stream:
+        with clock("read"):
+            reader = open_reader(stream, work.limits)
+            target = job.format or by_name(reader.format)
+            if job.format is None:
+                work.saving.check(target)
+            _check_headers(reader, target, work, outcome)
         if outcome.input_bytes is None:
             outcome.input_bytes = stream.seek(0, 2)
         if work.dry_run:
             outcome.status = "planned"
             return
-        outcome.read_seconds, outcome.pool_seconds = time.perf_counter() - started, 0.0
-        pooled = _pooled(codec.decode_all(header), target, work, outcome)
-        del header
-        if taken == 1:
-            picture = next(pooled)
-            with storage.overheard():
-                octets, lost = codec.encode(picture, target, work.saving)
-        else:
-            octets, lost = codec.encode_all(pooled, taken, target, work.saving)
-    _tell(said, outcome)
-    outcome.notes += lost
-    like = job.source.status() if work.preserve else None
-    job.target.write(octets, overwrite=work.overwrite, like=like, again=job.again)
-    outcome.output_bytes = len(octets)
-    elapsed = time.perf_counter() - started
-    outcome.write_seconds = elapsed - outcome.read_seconds - outcome.pool_seconds
+        with job.target.create(
+            overwrite=work.overwrite,
+            like=job.source if work.preserve else None,
+            again=job.again,
+        ) as output:
+            writer = open_writer(output.file, target, work.saving, outcome.taken)
+            try:
+                _pool_frames(reader, writer, target, work, outcome, clock)
+            except BaseException:
+                writer.discard()
+                raise
+            with clock("write"):
+                outcome.output_bytes = output.commit()
+    outcome.read_seconds, outcome.pool_seconds, outcome.write_seconds = clock.seconds.values()
     outcome.status = "done"
 
 
-def _pooled(
-    pictures: Iterator[codec.Decoded], target: Format, work: Work, outcome: Outcome
-) -> Iterator[codec.Picture]:
-    """Pool one picture after the other, and no sooner than it is asked for."""
-    clock = time.perf_counter
-    reading = pooling = 0.0
-    before = outcome.read_seconds or 0.0
+def _pool_frames(
+    reader: Reader, writer: Writer, target: Format, work: Work, outcome: Outcome, clock: _Clock
+) -> None:
+    """Pool one frame after the other into a writer."""
+    for frame in _chosen(reader, work.frame):
+        with clock("read"), refusing(UNDECODABLE):
+            metadata = frame.metadata()
+        _remark(outcome.warnings, metadata.warnings)
+        pooled = _result(frame.info, target, work)
+        with clock("write"), refusing(f"it can't be written as {target.title}"):
+            writer.begin(pooled.info, metadata.pooled(colour.placement(pooled.axes)))
+        for band in _bands(frame, pooled, work, clock):
+            with clock("write"), refusing(f"it can't be written as {target.title}"):
+                writer.rows(band)
+    _tell_printed(outcome)
+    del frame, band  # while a whole picture is encoded, nobody holds the one that it came from
+    with clock("write"), refusing(f"it can't be written as {target.title}"):
+        outcome.notes += writer.finish()
+
+
+def _bands(frame: Frame, pooled: Pooled, work: Work, clock: _Clock) -> Iterator[NDArray[Any]]:
+    """Pool the bands of a frame, and round them where the target holds 8 bits only."""
+
+    def read(start: int, stop: int) -> NDArray[Any]:
+        with clock("read"), refusing(UNDECODABLE):
+            return frame.rows(start, stop)
+
+    bands = colour.pooled_bands(frame.info, read, pooled.axes, work.method, work.pixels)
     while True:
-        began = clock()
-        picture = next(pictures, None)
-        decoded = clock()
-        reading += decoded - began
-        outcome.read_seconds = before + reading
-        if picture is None:
+        with clock("pool"):
+            band = next(bands, None)
+            if band is not None and pooled.exact != pooled.info:
+                band = colour.rounded(band, pooled.exact.maxval)
+        if band is None:
             return
-        _remark(outcome.warnings, picture.metadata.warnings)
-        pooled = colour.pool(picture, work.choices)
-        del picture
-        if not target.holds(pooled.mode):
-            pooled = colour.shallow(pooled)
-        pooling += clock() - decoded
-        outcome.pool_seconds = pooling
-        yield pooled
-        del pooled
+        yield band
 
 
-def _tell(said: list[str], outcome: Outcome) -> None:
-    """What a library printed while it decoded a picture all the same."""
-    if said:
-        outcome.warnings.append("its decoder complained: it may be damaged")
-        outcome.notes.append(f"its decoder said: {said[0]}")
+def _chosen(reader: Reader, number: int | None) -> Iterator[Frame]:
+    """Yield all frames, or the only one that is asked for; upright.
+
+    Raises:
+        PoolError: there is no such frame, or one can't be read.
+    """
+    if number is not None and reader.count is not None and number >= reader.count:
+        some = "1 frame" if reader.count == 1 else f"{reader.count} frames"
+        raise PoolError(f"it has {some}", "--frame counts from 0")
+    frames = reader.frames()
+    if number is not None:
+        frames = islice(frames, number, number + 1)
+    while True:
+        with refusing(UNREADABLE):
+            frame = next(frames, None)
+        if frame is None:
+            return
+        yield frame if frame.info.orientation == 1 else Upright(frame)
 
 
-def _foresee_all(header: codec.Header, target: Format, work: Work, outcome: Outcome) -> None:
-    """What the headers of all frames tell and refuse; the outcome speaks of the first."""
-    target.check_frames(by_name(header.format), header.taken)
-    for number, page in enumerate(codec.pages(header)):
+def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome) -> None:
+    """Note what the headers of all frames tell of the result, or refuse it."""
+    outcome.frames = reader.count
+    outcome.taken = 1 if work.frame is not None or reader.count is None else reader.count
+    target.check_frames(by_name(reader.format), outcome.taken)
+    for number, frame in enumerate(_chosen(reader, work.frame)):
+        info = frame.info
+        work.limits.check(*info.shape)
+        pooled = _result(info, target, work)
+        extras.require(target, pooled.info.mode)
+        target.check_extent(*pooled.info.shape[:2])
+        if pooled.rounds:
+            _remark(outcome.warnings, (ROUNDED,))
+        if work.method.assumes_srgb:
+            _remark(outcome.warnings, _srgb_warnings(frame))
+        _remark(outcome.notes, info.notes)
         if not number:
-            _foresee(page, target, work, outcome)
-            continue
-        other = replace(outcome, warnings=[], notes=[])
-        _foresee(page, target, work, other)
-        _remark(outcome.warnings, other.warnings)
-        _remark(outcome.notes, other.notes)
-    outcome.frames, outcome.taken = header.frames, header.taken
+            _describe(outcome, info, pooled, target)
 
 
-def _remark(remarks: list[str], more: Iterable[str]) -> None:
-    """Say every thing once."""
-    remarks += [one for one in more if one not in remarks]
+def _result(info: FrameInfo, target: Format, work: Work) -> Pooled:
+    """Derive from a frame's header what its result is, or refuse it."""
+    rounds = check_depth(info, allow_loss=work.allow_depth_loss)
+    height, width = info.shape[:2]
+    axes = work.window.axes((height, width))
+    exact = final = colour.pooled_info(info, axes, work.method, work.pixels)
+    target.stored_mode(exact.mode, allow_depth_loss=work.allow_depth_loss)
+    if not target.holds(exact.mode):
+        final, rounds = colour.rounded_info(exact), True
+    return Pooled(final, axes, exact, rounds)
 
 
-def _foresee(header: codec.Header, target: Format, work: Work, outcome: Outcome) -> None:
-    """What one header tells of the result, and refuses."""
-    mode = work.choices.mode(header.mode)
-    stored = target.stored_mode(mode, allow_depth_loss=work.allow_depth_loss)
-    codec.check_writable(target, stored)
-    height, width, *channels = header.shape
-    rows, columns = work.choices.window.axes((height, width))
-    target.check_extent(rows.out, columns.out)
-    rounds = not target.holds(mode)
-    if mode != header.mode or rounds:
-        channels = [codec.CHANNELS[mode]] if mode in codec.CHANNELS else []
-    outcome.input_shape = header.shape
-    outcome.output_shape = (rows.out, columns.out, *channels)
+def _describe(outcome: Outcome, info: FrameInfo, pooled: Pooled, target: Format) -> None:
+    """Let an outcome speak of its first frame."""
+    rows, columns = pooled.axes
+    outcome.input_shape, outcome.output_shape = info.shape, pooled.info.shape
     outcome.padding = ((rows.before, rows.after), (columns.before, columns.after))
     outcome.dropped = (rows.dropped, columns.dropped)
     outcome.has_gaps = rows.has_gaps or columns.has_gaps
-    if rounds or header.rounded:
-        outcome.warnings.append("its samples are rounded to 8 bits")
-    if work.choices.linear and (reason := header.unlike_srgb()):
-        outcome.warnings.append(f"averaged by the curve of sRGB, but {reason}")
-    outcome.notes += header.converted
-    outcome.mode = stored
-    dtype = codec.DTYPES.get(stored, header.dtype).newbyteorder("=")
-    outcome.dtype = "uint8" if dtype.kind == "b" and work.choices.method == "avg" else str(dtype)
+    outcome.mode = target.modes.get(pooled.info.mode, pooled.info.mode)
+    outcome.dtype = str(pooled.info.dtype.newbyteorder("="))
+
+
+def _srgb_warnings(frame: Frame) -> Iterator[str]:
+    """Yield a warning where a frame's values are not light as encoded by the curve of sRGB."""
+    from poolcli.formats.profiles import unlike_srgb
+
+    with refusing(UNDECODABLE):
+        reason = unlike_srgb(frame.metadata())
+    if reason:
+        yield f"averaged by the curve of sRGB, but {reason}"
+
+
+def _tell_printed(outcome: Outcome) -> None:
+    """Warn of what a C library printed while it decoded a picture all the same."""
+    if lines := process.printed():
+        _remark(outcome.warnings, ("its decoder complained: it may be damaged",))
+        outcome.notes.append(f"its decoder printed: {lines[0]}")
+
+
+def _remark(remarks: list[str], more: Iterable[str]) -> None:
+    """Add remarks that are not there yet."""
+    remarks += [one for one in more if one not in remarks]

@@ -20,7 +20,8 @@ from poolcli.codec.headers import Allowance, Header
 from poolcli.codec.identify import check_start, read_header
 from poolcli.codec.modes import CHANNELS, DTYPES
 from poolcli.errors import PoolError
-from poolcli.formats import Format, Saving
+from poolcli.formats import Format
+from poolcli.formats.saving import Saving
 
 Image.MAX_IMAGE_PIXELS = None  # our own limit, --max-pixels, stands in its place
 # Profiles of printers have several megabytes; of all texts together Pillow takes 64.

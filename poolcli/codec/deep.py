@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.codec.chunks import PNG_SIGNATURE, png_chunk, png_chunks
+from poolcli.codec.names import ARRAY
 from poolcli.errors import PoolError
-from poolcli.formats import ARRAY
 
 OWN_CHUNKS: Final = (b"IHDR", b"IDAT", b"PLTE", b"IEND", b"tRNS")
 MODES_16: Final = {1: "I;16", 2: "LA;16", 3: "RGB;16", 4: "RGBA;16"}

@@ -12,7 +12,9 @@ from PIL import Image
 from poolcli.codec import deep, modes, npy, pnm, tags
 from poolcli.codec.headers import Storage
 from poolcli.codec.metadata import Metadata
-from poolcli.formats import MODE_NAMES, Format, OptionValue, Saving
+from poolcli.codec.names import MODE_NAMES, PILLOW_NAMES
+from poolcli.formats import Format
+from poolcli.formats.saving import OptionValue, Saving
 
 DEFAULTS: Final[dict[str, dict[str, OptionValue]]] = {
     "png": {"compress_level": 4},
@@ -172,7 +174,7 @@ def _encode_image(
         image, complete = modes.to_palette(image)
         if not complete:
             notes.append(POOR_GIF)
-    image.save(buffer, target.pillow, **arguments)
+    image.save(buffer, PILLOW_NAMES[target.name], **arguments)
     return buffer.getbuffer()
 
 
@@ -202,7 +204,7 @@ def repeats_nothing(image: Image.Image) -> bool:
 
 def _encode_deep(picture: Picture, target: Format, arguments: dict[str, Any]) -> bytes:
     """Samples that Pillow can't hold: PNM by ourselves, PNG and TIFF through the extra."""
-    if target.pillow == "PPM":
+    if PILLOW_NAMES[target.name] == "PPM":
         return pnm.write(picture.array, picture.maxval)
     if target.name == "png":
         like = BytesIO()  # its ancillary chunks are what Pillow makes of the metadata

@@ -17,8 +17,8 @@ from poolcli.codec.exif import DESCRIPTIVE, ExifFound, find_exif, hide_xmp
 from poolcli.codec.headers import Allowance, Header, Storage, full_scale
 from poolcli.codec.metadata import Metadata
 from poolcli.codec.modes import CHANNELS, DTYPES
+from poolcli.codec.names import OPAQUE, READABLE
 from poolcli.errors import PoolError
-from poolcli.formats import OPAQUE, READABLE
 
 if TYPE_CHECKING:
     from poolcli.codec.film import Film, Shot

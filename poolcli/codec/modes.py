@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageMode
 
+from poolcli.codec.names import ARRAY
 from poolcli.errors import PoolError
-from poolcli.formats import ARRAY
 
 DTYPES: Final[dict[str, np.dtype[Any]]] = {
     **dict.fromkeys(("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB"), np.dtype(np.uint8)),

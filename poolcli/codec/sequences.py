@@ -15,7 +15,9 @@ from poolcli.codec import apng, gif, modes, tags
 from poolcli.codec.encoding import POOR_GIF, Picture, arguments_of, write_bytes, write_pixels
 from poolcli.codec.film import Drawing, ticked
 from poolcli.codec.metadata import Metadata
-from poolcli.formats import OPAQUE, Format, Saving
+from poolcli.codec.names import OPAQUE, PILLOW_NAMES
+from poolcli.formats import Format
+from poolcli.formats.saving import Saving
 
 MILLISECOND: Final = Fraction(1)
 UNLIMITED: Final = 1 << 62
@@ -219,7 +221,14 @@ def _write_reel(
     reel = _Reel(ticked(images, MILLISECOND, UNLIMITED, lambda _a, _b: False), frames)
     buffer = BytesIO()
     plays = {"loop": first.metadata.plays} if target.name == "webp" else {}
-    reel.save(buffer, target.pillow, save_all=True, duration=reel.durations, **plays, **arguments)
+    reel.save(
+        buffer,
+        PILLOW_NAMES[target.name],
+        save_all=True,
+        duration=reel.durations,
+        **plays,
+        **arguments,
+    )
     octets = buffer.getbuffer()
     if first.mode in OPAQUE and bytes(octets[12:16]) == WEBP_EXTENDED:
         octets[20] |= WEBP_ALPHA  # libwebp forgets a canvas that is only cleared between frames

@@ -104,7 +104,7 @@ def _here(jobs: Sequence[Job], work: Work, stopping: Callable[[], bool]) -> Iter
     """Do jobs in this process, one after the other."""
     from poolcli import run as runner
 
-    runner.keep_memory()
+    runner.enter_process()
     for job in jobs:
         if stopping():
             return
@@ -334,7 +334,7 @@ def _serve(pipe: Connection, work: Work) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    runner.keep_memory()
+    runner.enter_process()
     try:
         pipe.send(READY)
         while True:

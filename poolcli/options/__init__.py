@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, TypeAlias
 import click
 
 from poolcli import formats
+from poolcli.formats.saving import describe
 from poolcli.options.types import (
     NAME_KEYS,
     Extent,
@@ -34,8 +35,7 @@ class Group(NamedTuple):
 def _save_options_help() -> str:
     """Every key and what it takes, by format."""
     return "; ".join(
-        f"{one.name}: "
-        + ", ".join(f"{key}={formats.describe(kind)}" for key, kind in one.options.items())
+        f"{one.name}: " + ", ".join(f"{key}={describe(kind)}" for key, kind in one.options.items())
         for one in formats.FORMATS
         if one.options
     )

@@ -6,7 +6,8 @@ import os
 
 from poolcli import storage
 from poolcli.errors import PoolError
-from poolcli.formats import Saving, all_suffixes, by_name, by_suffix
+from poolcli.formats import all_suffixes, by_name, by_suffix
+from poolcli.formats.saving import Saving
 from poolcli.plan.batch import Batch
 from poolcli.plan.terms import Job, NothingMatchedError, PlanError, Policy, Refusal, check, refuse
 from poolcli.storage import DASH, Source, Target

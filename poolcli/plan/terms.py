@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from poolcli.errors import PoolError
-from poolcli.formats import Format, Saving
+from poolcli.formats import Format
+from poolcli.formats.saving import Saving
 from poolcli.storage import Source, Target
 
 

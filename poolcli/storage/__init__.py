@@ -16,7 +16,6 @@ from typing import BinaryIO, Final, NamedTuple
 
 from poolcli.errors import PoolError
 from poolcli.storage.local import Octets, holds, read_all, sweep, write_all, write_file
-from poolcli.storage.noise import overheard
 
 DASH: Final = "-"
 STDIN_FD, STDOUT_FD = 0, 1
@@ -149,6 +148,10 @@ class Target(NamedTuple):
                 "name an output file, or redirect with > out.png or a pipe",
             )
 
+    def create(self, *, overwrite: bool, like: Source | None = None, again: bool = False) -> Output:
+        """Begin a file or a stream that is written whole when it is committed."""
+        return Output(self, overwrite, like, again)
+
     def write(
         self,
         octets: Octets,
@@ -183,6 +186,29 @@ class Target(NamedTuple):
             write_all(descriptor, octets)
         finally:
             os.close(descriptor)
+
+
+class Output:
+    """Bytes gathered in memory until they are committed."""
+
+    def __init__(self, target: Target, overwrite: bool, like: Source | None, again: bool) -> None:
+        """Begin with no bytes."""
+        self.file = BytesIO()
+        self._target, self._overwrite, self._like, self._again = target, overwrite, like, again
+
+    def __enter__(self) -> Output:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Forget what was not committed."""
+
+    def commit(self) -> int:
+        """Write all bytes; return how many they are."""
+        octets = self.file.getbuffer()
+        like = self._like.status() if self._like else None
+        self._target.write(octets, overwrite=self._overwrite, like=like, again=self._again)
+        return len(octets)
 
 
 def stdin_is_piped() -> bool:
@@ -296,7 +322,6 @@ __all__ = [
     "flush",
     "folded",
     "folds_names",
-    "overheard",
     "print_line",
     "same_file",
     "silence_stdout",

@@ -1,0 +1,321 @@
+"""The formats that poolcli reads and writes: one plain row each, and the questions asked of them.
+
+A row is all that is known of a format without opening a file. The module that it names reads and
+writes the format, and is imported when the first such file is met: it has ``read(stream, limits)``,
+which returns a `Reader`, and ``write(file, row, saving, frames)``, which returns a `Writer`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from poolcli.errors import PoolError
+from poolcli.picture import ARRAY, MODES
+
+OptionKind: TypeAlias = range | tuple[str, ...] | type[bool]
+"""What a save option takes: a whole number in a range, one of some words, or yes and no."""
+
+FrameKind: TypeAlias = Literal["one", "animation", "pages"]
+
+START_BYTES: Final = 64
+"""As much of a file's start as any signature looks at."""
+
+
+class Extra(NamedTuple):
+    """What a format needs beyond Pillow.
+
+    Attributes:
+        name: the optional extra of the distribution.
+        packages: the packages that it installs, of those that the format uses.
+        modes: the modes that can't be written without them; None if the format needs them always.
+    """
+
+    name: str
+    packages: tuple[str, ...]
+    modes: frozenset[str] | None = None
+
+
+class Format(NamedTuple):
+    """All that is known of a format without opening a file.
+
+    Attributes:
+        name: what `--format` calls it.
+        title: what messages call it.
+        module: the module of `poolcli.formats` that reads and writes it.
+        suffixes: the file suffixes that mean it, the usual one first.
+        signature: a regular expression that the start of such a file matches; empty where files
+            of the format are read by another row.
+        modes: for each mode of a picture the mode it is written in, without loss; empty where the
+            format is only read.
+        options: the keys of `--save-option` and what each takes.
+        frames: whether it holds one picture, an animation, or pages.
+        metadata: the fields of `poolcli.picture.Metadata` that it holds.
+        holds_arrays: whether it also holds samples of any type, in any number of channels.
+        largest_side: the most pixels along a side, where the format has such a limit.
+        has_quality: whether `--quality` has an effect.
+        extra: what must be installed for it, if anything.
+    """
+
+    name: str
+    title: str
+    module: str
+    suffixes: tuple[str, ...]
+    signature: bytes
+    modes: Mapping[str, str]
+    options: Mapping[str, OptionKind] = {}
+    frames: FrameKind = "one"
+    metadata: tuple[str, ...] = ()
+    holds_arrays: bool = False
+    largest_side: int | None = None
+    has_quality: bool = False
+    extra: Extra | None = None
+
+    @property
+    def is_written(self) -> bool:
+        """Whether files of the format can be written, not only read."""
+        return bool(self.modes)
+
+    @property
+    def has_compress_level(self) -> bool:
+        """Whether `--compress-level` has an effect."""
+        return "compress_level" in self.options
+
+    def holds(self, mode: str) -> bool:
+        """Return whether pictures of a mode can be written without loss."""
+        return mode in self.modes or (mode == ARRAY and self.holds_arrays)
+
+    def needs_extra(self, mode: str) -> bool:
+        """Return whether a picture of a mode can't be written without the format's extra."""
+        return self.extra is not None and (self.extra.modes is None or mode in self.extra.modes)
+
+    def stored_mode(self, mode: str, *, allow_depth_loss: bool = False) -> str:
+        """Return the mode in which a picture of ``mode`` is written: without loss, unless allowed.
+
+        Raises:
+            PoolError: the format can't hold it.
+        """
+        if self.holds(mode):
+            return self.modes.get(mode, mode)
+        rounded = MODES[mode].rounded
+        if allow_depth_loss and rounded in self.modes:
+            return self.modes[rounded]
+        without_alpha = {MODES[one].without_alpha for one in (mode, rounded) if one} & {*self.modes}
+        remedies = []
+        if without_alpha:
+            remedies.append("flatten the alpha with --background COLOR")
+        if not allow_depth_loss and rounded and without_alpha | ({rounded} & {*self.modes}):
+            remedies.append("give --allow-depth-loss")
+        holders = [other.suffixes[0] for other in FORMATS if other.holds(mode)]
+        remedies.append(f"write {' or '.join(holders)}")
+        raise PoolError(f"{self.title} can't hold {MODES[mode].title}", ", ".join(remedies))
+
+    def check_extent(self, height: int, width: int) -> None:
+        """Refuse a picture that is too large for the format.
+
+        Raises:
+            PoolError: a side is longer than the format can say.
+        """
+        if self.largest_side is not None and max(height, width) > self.largest_side:
+            raise PoolError(
+                f"{self.title} holds at most {self.largest_side} pixels a side, "
+                f"the result has {height}×{width}",
+                "pool by more, or write .png or .tif",
+            )
+
+    def check_frames(self, source: Format, count: int) -> None:
+        """Refuse several frames from a file of another kind than this one.
+
+        Raises:
+            PoolError: they can't be held.
+        """
+        if count == 1 or self.frames == source.frames:
+            return
+        holders = [one.suffixes[0] for one in FORMATS if one.frames == source.frames]
+        kind = {"animation": "an animation", "pages": "pages", "one": "several pictures"}
+        raise PoolError(
+            f"{self.title} can't hold {kind[source.frames]}, and it has {count} frames",
+            f"give --frame N for one of them, or write {' or '.join(holders)}",
+        )
+
+
+_GREY = {"1": "1", "L": "L"}
+_COLOUR = {**_GREY, "RGB": "RGB"}
+_ALPHA = {**_COLOUR, "LA": "LA", "RGBA": "RGBA"}
+_AS_COLOUR = {"1": "RGB", "L": "RGB", "RGB": "RGB"}
+_AS_COLOUR_ALPHA = {**_AS_COLOUR, "LA": "RGBA", "RGBA": "RGBA"}
+_DEEP = {"I;16": "I;16", "LA;16": "LA;16", "RGB;16": "RGB;16", "RGBA;16": "RGBA;16"}
+_BEYOND_PILLOW = frozenset({"LA;16", "RGB;16", "RGBA;16"})
+_INKS = {"CMYK": "CMYK", "YCbCr": "YCbCr"}
+_SUBSAMPLING = ("4:4:4", "4:2:2", "4:2:0")
+_MAXVAL = {"RGB;16": "RGB;16", "L;M": "L;M", "RGB;M": "RGB;M"}
+_EVERY = {mode: mode for mode in MODES if mode != ARRAY}
+_YES_NO = bool
+
+FORMATS: Final = (
+    Format(
+        name="png",
+        title="PNG",
+        module="legacy",
+        suffixes=(".png",),
+        signature=rb"\x89PNG\r\n\x1a\n",
+        modes={**_ALPHA, **_DEEP},
+        options={"compress_level": range(10), "optimize": _YES_NO},
+        frames="animation",
+        metadata=("icc_profile", "exif", "dpi", "xmp", "texts", "comment", "colour"),
+        extra=Extra("deep", ("imagecodecs",), _BEYOND_PILLOW),
+    ),
+    Format(
+        name="jpeg",
+        title="JPEG",
+        module="legacy",
+        suffixes=(".jpg", ".jpeg", ".jpe", ".jfif"),
+        signature=rb"\xff\xd8\xff",
+        modes={"1": "L", "L": "L", "RGB": "RGB", **_INKS},
+        options={"progressive": _YES_NO, "optimize": _YES_NO, "subsampling": _SUBSAMPLING},
+        metadata=("icc_profile", "exif", "dpi", "xmp", "comment"),
+        largest_side=65500,
+        has_quality=True,
+    ),
+    Format(
+        name="webp",
+        title="WebP",
+        module="legacy",
+        suffixes=(".webp",),
+        signature=rb"RIFF....WEBP",
+        modes=_AS_COLOUR_ALPHA,
+        options={"lossless": _YES_NO, "method": range(7), "alpha_quality": range(101)},
+        frames="animation",
+        metadata=("icc_profile", "exif", "xmp"),
+        largest_side=16383,
+        has_quality=True,
+    ),
+    Format(
+        name="tiff",
+        title="TIFF",
+        module="legacy",
+        suffixes=(".tif", ".tiff"),
+        signature=rb"II\*\0|MM\0\*|II\0\*|MM\*\0|II\+\0|MM\0\+",
+        modes={**_ALPHA, **_DEEP, **_INKS, "LAB": "LAB", "I": "I", "F": "F"},
+        options={"compression": ("none", "lzw", "deflate", "packbits", "zstd")},
+        frames="pages",
+        metadata=("icc_profile", "exif", "dpi", "xmp", "comment"),
+        holds_arrays=True,
+        extra=Extra("deep", ("imagecodecs", "tifffile"), _BEYOND_PILLOW | {ARRAY}),
+    ),
+    Format(
+        name="gif",
+        title="GIF",
+        module="legacy",
+        suffixes=(".gif",),
+        signature=rb"GIF8[79]a",
+        modes=_ALPHA,
+        frames="animation",
+        metadata=("comment",),
+        largest_side=65535,
+    ),
+    Format(
+        name="bmp",
+        title="BMP",
+        module="legacy",
+        suffixes=(".bmp", ".dib"),
+        signature=rb"BM",
+        modes=_COLOUR,
+        metadata=("dpi",),
+    ),
+    Format(
+        name="pnm",
+        title="PNM",
+        module="legacy",
+        suffixes=(".pnm",),
+        signature=rb"P[0-6y]",
+        modes={**_COLOUR, "I;16": "I;16", **_MAXVAL},
+    ),
+    Format(
+        name="ppm",
+        title="PPM",
+        module="legacy",
+        suffixes=(".ppm",),
+        signature=b"",
+        modes={**_AS_COLOUR, "RGB;16": "RGB;16", "RGB;M": "RGB;M"},
+    ),
+    Format(
+        name="pgm",
+        title="PGM",
+        module="legacy",
+        suffixes=(".pgm",),
+        signature=b"",
+        modes={"1": "L", "L": "L", "I;16": "I;16", "L;M": "L;M"},
+    ),
+    Format("pbm", "PBM", "legacy", (".pbm",), b"", {"1": "1"}),
+    Format("pfm", "PFM", "legacy", (".pfm",), rb"Pf", {"F": "F"}),
+    Format(
+        name="avif",
+        title="AVIF",
+        module="legacy",
+        suffixes=(".avif",),
+        signature=rb"....ftyp(?:avif|avis|mif1|msf1)",
+        modes=_AS_COLOUR_ALPHA,
+        options={"speed": range(11), "subsampling": _SUBSAMPLING},
+        frames="animation",
+        metadata=("icc_profile", "exif", "xmp"),
+        largest_side=32768,
+        has_quality=True,
+    ),
+    Format(
+        name="npy",
+        title="NPY",
+        module="legacy",
+        suffixes=(".npy",),
+        signature=rb"\x93NUMPY",
+        modes=_EVERY,
+        holds_arrays=True,
+    ),
+)
+
+NAMES: Final = tuple(one.name for one in FORMATS if one.is_written)
+"""The names of the formats that are written."""
+
+_BY_SUFFIX: Final = {suffix: one for one in FORMATS for suffix in one.suffixes}
+
+
+def by_name(name: str) -> Format:
+    """Return the format called ``name``."""
+    return next(one for one in FORMATS if one.name == name)
+
+
+def by_suffix(suffix: str) -> Format | None:
+    """Return the format that a suffix means, its case ignored, or None."""
+    return _BY_SUFFIX.get(suffix.lower())
+
+
+def by_content(start: bytes) -> Format:
+    """Return the format of a file by its first bytes.
+
+    Raises:
+        PoolError: no format that is read begins so.
+    """
+    for one in FORMATS:
+        if one.signature and re.match(one.signature, start, re.DOTALL):
+            return one
+    raise PoolError("it is no picture of a known format", f"give {', '.join(_read_titles())}")
+
+
+def check_start(start: bytes) -> None:
+    """Refuse what begins like no picture, so that a pipe without end is not read to it.
+
+    Raises:
+        PoolError: no format that is read begins so.
+    """
+    by_content(start)
+
+
+def all_suffixes() -> str:
+    """Return the usual suffix of every format that is written, for messages."""
+    return " ".join(one.suffixes[0] for one in FORMATS if one.is_written)
+
+
+def _read_titles() -> Iterator[str]:
+    """Yield the title of every format that is read."""
+    return (one.title for one in FORMATS if one.signature)

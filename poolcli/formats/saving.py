@@ -1,0 +1,86 @@
+"""How results are written, where a format gives a choice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, TypeAlias
+
+from poolcli.errors import PoolError
+from poolcli.formats import Format, OptionKind
+
+OptionValue: TypeAlias = int | bool | str
+
+
+class Saving(NamedTuple):
+    """How results are written, where a format gives a choice.
+
+    Attributes:
+        quality: 0 to 100 for lossy formats, or None for the format's own default.
+        compress_level: 0 to 9 for formats that have such a level, or None.
+        options: further save options by key, as written by the user: (key, text).
+        strip: whether to leave out all metadata but the colour profile.
+    """
+
+    quality: int | None = None
+    compress_level: int | None = None
+    options: tuple[tuple[str, str], ...] = ()
+    strip: bool = False
+
+    def misfits(self, target: Format) -> Iterator[str]:
+        """Yield the options that have no effect on ``target``, as typed."""
+        if self.quality is not None and not target.has_quality:
+            yield "--quality"
+        if self.compress_level is not None and not target.has_compress_level:
+            yield "--compress-level"
+        yield from (f"--save-option {key}" for key, _ in self.options if key not in target.options)
+
+    def check(self, target: Format) -> None:
+        """Refuse options that have no effect on the only format that is written.
+
+        Raises:
+            PoolError: there is such an option, or its value is not of the option's kind.
+        """
+        if (misfit := next(self.misfits(target), None)) is not None:
+            raise PoolError(f"{misfit} has no effect on {target.title}", "leave it out")
+        self.for_format(target)
+
+    def for_format(self, target: Format) -> dict[str, OptionValue]:
+        """Return the values of those options that have an effect on a format, by key.
+
+        Raises:
+            PoolError: a value is not of the option's kind.
+        """
+        chosen: dict[str, OptionValue] = {}
+        if self.quality is not None and target.has_quality:
+            chosen["quality"] = self.quality
+        if self.compress_level is not None and target.has_compress_level:
+            chosen["compress_level"] = self.compress_level
+        for key, text in self.options:
+            if key in target.options:
+                chosen[key] = parse_option(key, text, target.options[key])
+        return chosen
+
+
+def describe(kind: OptionKind) -> str:
+    """Return what a save option takes, in words."""
+    if isinstance(kind, range):
+        return f"{kind.start}-{kind.stop - 1}"
+    return "|".join(kind) if isinstance(kind, tuple) else "yes|no"
+
+
+def parse_option(key: str, text: str, kind: OptionKind) -> OptionValue:
+    """Return the value of a save option from its text.
+
+    Raises:
+        PoolError: the text is not of that kind.
+    """
+    word = text.strip().lower()
+    if isinstance(kind, range):
+        if word.isascii() and word.isdigit() and int(word) in kind:
+            return int(word)
+    elif isinstance(kind, tuple):
+        if word in kind:
+            return word
+    elif word in ("yes", "no", "true", "false", "1", "0"):
+        return word in ("yes", "true", "1")
+    raise PoolError(f"--save-option {key} is {text!r}", f"give {describe(kind)}")

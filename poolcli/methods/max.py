@@ -1,0 +1,42 @@
+"""Max pooling: the largest value of every window."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poolcli.engine.pooling import Axes, NanPolicy, extreme
+
+
+class Max(NamedTuple):
+    """Keep the largest value of every window."""
+
+    name: str = "max"
+    assumes_srgb: bool = False
+
+    def result(self, mode: str, dtype: np.dtype[Any]) -> tuple[str, np.dtype[Any]]:
+        """Return mode and type unchanged: the result is one of the window's pixels."""
+        return mode, dtype
+
+    def pool(
+        self,
+        array: NDArray[Any],
+        axes: Axes,
+        *,
+        nan: NanPolicy = "omit",
+        weights: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:
+        """Pool the pixels whose weight is not 0; how large it is makes no difference."""
+        where = None if weights is None else weights > 0
+        return extreme("max", array, axes, nan=nan, where=where)
+
+    def for_alpha(self) -> Max:
+        """Return the method itself: alpha is pooled like any channel."""
+        return self
+
+
+def make() -> Max:
+    """Return the method."""
+    return Max()

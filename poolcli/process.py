@@ -1,0 +1,137 @@
+"""What is global to a process: set once, at the entry of one that is ours, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from contextlib import suppress
+from io import FileIO, TextIOWrapper
+from typing import Final
+
+STDERR_FD: Final = 2
+PRINTED_BYTES: Final = 1 << 12
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+KEPT_BYTES: Final = 32 << 20
+"""What is freed in blocks up to this size, and as much at the end of the heap, stays with us."""
+
+_stderr: int | None = STDERR_FD
+_capture: int | None = None
+
+
+def enter() -> None:
+    """Set up a process that is ours: the command, or a worker.
+
+    Descriptor 2 becomes a file without a name, in which C libraries may print what they like;
+    what people shall read goes through a duplicate of it. Python's warnings and the log records
+    of libraries, which are about strangers' files, are silenced.
+    """
+    _take_descriptor()
+    warnings.simplefilter("ignore")
+    _silence_logging()
+    _keep_memory()
+
+
+def stderr_descriptor() -> int | None:
+    """Return the descriptor that leads to standard error; None if it was closed at the start."""
+    return _stderr
+
+
+def printed() -> list[str]:
+    """Return the first lines that C libraries have printed since the last call, and forget them.
+
+    In a process that is not ours nothing is captured.
+    """
+    if _capture is None or not os.fstat(_capture).st_size:
+        return []
+    text = os.pread(_capture, PRINTED_BYTES, 0)
+    os.ftruncate(_capture, 0)
+    os.lseek(_capture, 0, os.SEEK_SET)  # number 2 shares this position
+    return text.decode("utf-8", "replace").splitlines()
+
+
+def _take_descriptor() -> None:
+    """Give standard error a descriptor of its own, and number 2 to what C libraries print.
+
+    Where number 2 is closed it is taken too, or the next file that is opened would get it, and
+    be filled with what they print.
+    """
+    global _stderr, _capture
+    if _capture is not None:
+        return
+    try:
+        _stderr = _duplicate()
+    except OSError:
+        _stderr = None
+    capture = _nameless_file()
+    if capture is None:
+        return
+    if _stderr is not None:
+        _move_python_stderr(_stderr)
+    os.dup2(capture, STDERR_FD)
+    if capture != STDERR_FD:
+        os.close(capture)
+    _capture = STDERR_FD
+
+
+def _nameless_file() -> int | None:
+    """Return the descriptor of a new file without a name; None where there can be none."""
+    with suppress(OSError, AttributeError):
+        return os.memfd_create("poolcli-stderr")
+    import tempfile
+
+    with suppress(OSError), tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+    return None
+
+
+def _move_python_stderr(descriptor: int) -> None:
+    """Let Python's own standard error, and its fault handler, use another descriptor."""
+    before = sys.stderr
+    if not isinstance(before, TextIOWrapper) or before.fileno() != STDERR_FD:
+        return  # it was closed, or somebody else has replaced it
+    before.flush()
+    sys.stderr = sys.__stderr__ = TextIOWrapper(  # type: ignore[misc]  # Rich asks the latter too
+        FileIO(descriptor, "w", closefd=False),  # unbuffered, as Python's own
+        before.encoding,
+        before.errors,
+        line_buffering=True,
+        write_through=True,
+    )
+    import faulthandler
+
+    if faulthandler.is_enabled():
+        faulthandler.enable(descriptor)
+
+
+def _duplicate() -> int:
+    """Return another descriptor for standard error, none of the three that have a meaning."""
+    low = []
+    while (number := os.dup(STDERR_FD)) <= STDERR_FD:
+        low.append(number)
+    for one in low:
+        os.close(one)
+    return number
+
+
+def _silence_logging() -> None:
+    """Keep Python from printing the log records that no handler takes."""
+    import logging
+
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
+def _keep_memory() -> None:
+    """Let the next step, and the next picture, have the memory of the last.
+
+    The C library of Linux would give it back to the kernel after each, which has to zero every
+    page of it anew: a quarter of the time of a folder of JPEGs of 1 MP.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    with suppress(AttributeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
