@@ -1,4 +1,4 @@
-"""The command line: three verbs, one frame, one exit."""
+"""The command line: a verb for each pooling method, and the one exit."""
 
 from __future__ import annotations
 
@@ -7,27 +7,22 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Generator
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from poolcli import __version__, options
+from poolcli import __version__, methods, options
 
 if TYPE_CHECKING:
     from types import FrameType
 
     from poolcli.console import Console
-    from poolcli.engine.window import Window
-    from poolcli.formats.saving import Saving
-    from poolcli.plan import Job, Policy
-    from poolcli.report import Outcome
+    from poolcli.executors import Executor
+    from poolcli.options.requests import Request
+    from poolcli.plan import Job
     from poolcli.run import Work
-
-
-OWN_OPTIONS = ("count_include_pad", "divisor_override", "linear")
 
 
 class Terminated(BaseException):
@@ -48,213 +43,72 @@ def group() -> None:
     """
 
 
-@group.command("max", cls=options.PoolCommand)
-@options.bundle(options.SHARED)
-def max_(**given: Any) -> int:
-    """Keep the largest value of every window, for each channel.
-
-    \b
-    poolcli max --size 2 --stride 2 in.png out.png
-    poolcli max --size 3x1 --padding same in.png out.png
-    cat in.png | poolcli max --size 2 - - > out.png
-    """
-    return pool("max", given)
-
-
-@group.command("min", cls=options.PoolCommand)
-@options.bundle(options.SHARED)
-def min_(**given: Any) -> int:
-    """Keep the smallest value of every window, for each channel.
-
-    \b
-    poolcli min --size 2 in.png out.png
-    poolcli min --size 5 --stride 2 --padding 2 --ceil-mode in.png out.png
-    cat in.png | poolcli min --size 2 - - > out.png
-    """
-    return pool("min", given)
-
-
-@group.command("avg", cls=options.AverageCommand)
-@options.bundle(options.GROUPS)
-def avg(**given: Any) -> int:
-    """Take the average of every window, for each channel: exact, rounded once.
-
-    \b
-    poolcli avg --size 4 in.jpg small.jpg
-    poolcli avg --size 3 --stride 2 --padding 1 --count-include-pad in.png out.png
-    cat in.png | poolcli avg --size 2 - - > out.png
-    """
-    return pool("avg", given)
-
-
-def pool(method: str, given: dict[str, Any]) -> int:
-    """The frame of all verbs: check the choices, plan, work, report; the exit code.
+def pool(row: methods.Row, **typed: Any) -> int:
+    """Check the choices, plan, work and report; return the exit code.
 
     Raises:
         PoolError: a choice or the plan is refused; nothing was written.
     """
-    from poolcli import plan as jobs
-    from poolcli import process, storage
+    from poolcli import executors, process, storage
     from poolcli.console import Console
-    from poolcli.engine.window import Window
     from poolcli.errors import PoolError
-    from poolcli.formats.saving import Saving
+    from poolcli.options.requests import Request
+    from poolcli.plan import NothingMatchedError, PlanError, Refusal, make_plan
     from poolcli.report import EXIT_NOTHING, EXIT_USAGE
 
     process.enter()
+    request = Request(row, typed)
+    voice = request.voice
     console = Console(
-        quiet=given["quiet"],
-        verbose=given["verbose"],
-        color=given["color"],
-        progress=given["progress"]
-        and not (given["as_json"] and storage.stdout_is_terminal()),  # it would be in between
-    )
-    if given["overwrite"] and given["skip_existing"]:
-        raise PoolError("--overwrite and --skip-existing exclude each other", "choose one")
-    saving = Saving(
-        given["quality"], given["compress_level"], given["save_options"], given["strip"]
-    )
-    window = Window.of(
-        given["size"],
-        given["stride"],
-        given["padding"],
-        given["dilation"],
-        ceil_mode=given["ceil_mode"],
+        quiet=voice.quiet,
+        verbose=voice.verbose,
+        color=voice.color,
+        # On a terminal JSON Lines would be mixed with the bar.
+        progress=voice.progress and not (voice.as_json and storage.stdout_is_terminal()),
     )
     try:
-        plan = jobs.make_plan(given["paths"], _policy(method, given, window, saving))
-    except jobs.PlanError as refusal:
-        for one in refusal.refusals:
+        plan = make_plan(request.paths, request.policy)
+    except PlanError as refused:
+        for one in refused.refusals:
             console.refused(one)
         return EXIT_USAGE
-    except jobs.NothingMatchedError as nothing:
-        console.refused(jobs.Refusal(nothing.message, nothing.remedy, []))
+    except NothingMatchedError as nothing:
+        console.refused(Refusal(nothing.message, nothing.remedy, []))
         return EXIT_NOTHING
     except OSError as fault:
         raise PoolError(
             f"the plan can't be made: {fault.strerror}", "is the working folder there?"
         ) from None
-    if given["as_json"] and any(job.target.is_stdout for job in plan):
-        raise PoolError("--json and a picture can't share standard output", "name an output file")
-    pace = _Pace(given["jobs"], _timeout(plan, given), given["fail_fast"])
+    request.check_streams(plan)
+    pace = request.pace
+    executor = executors.choose(plan, count=pace.jobs, timeout=pace.timeout_for(plan))
     with _Interrupts(patient=len(plan) > 1) as interrupts:
-        if not pace.is_alone(plan):
-            from poolcli.executors import processes as workers
-
-            workers.prepare(plan, count=pace.workers or workers.usable_cpus(), timeout=pace.timeout)
-        work = _work(method, given, window, saving)
-        _look_for_garbage()
-        return _carry_out(plan, work, pace, console, interrupts, as_json=given["as_json"])
+        executor.prepare()  # what it starts imports NumPy and Pillow while this process does so too
+        work = request.work()
+        _collect_garbage()
+        return _carry_out(plan, work, executor, request, console, interrupts)
 
 
-def _look_for_garbage() -> None:
-    """Let Python begin to (see `main`), but not among what was imported."""
-    if not gc.get_freeze_count():
-        gc.freeze()
-    gc.enable()
-
-
-class _Pace(NamedTuple):
-    """How a batch is worked off: pictures at a time, seconds for each, whether one may fail."""
-
-    workers: int | None
-    timeout: float | None
-    fail_fast: bool
-
-    def is_alone(self, plan: list[Job]) -> bool:
-        """Whether there is one picture, without a clock, which needs no machinery for many."""
-        return len(plan) == 1 and self.timeout is None
-
-
-def _policy(method: str, given: dict[str, Any], window: Window, saving: Saving) -> Policy:
-    """What the plan may do."""
-    from poolcli.plan import Policy
-
-    template = given["template"]
-    rename = partial(
-        options.rename,
-        template=template,
-        method=method,
-        size=window.size,
-        stride=window.stride,
-    )
-    return Policy(
-        format=given["format_name"],
-        overwrite=given["overwrite"],
-        skip_existing=given["skip_existing"],
-        recursive=not given["no_recursive"],
-        include=given["include"],
-        exclude=given["exclude"],
-        files_from=given["files_from"],
-        null=given["null"],
-        relative_to=given["relative_to"],
-        rename=None if template is None else rename,
-        saving=saving,
-    )
-
-
-def _work(method: str, given: dict[str, Any], window: Window, saving: Saving) -> Work:
-    """Everything that is the same for all pictures."""
-    from poolcli import methods
-    from poolcli.colour import Pixels
-    from poolcli.formats.contract import Limits
-    from poolcli.formats.pillow import parse_color
-    from poolcli.run import Work
-
-    own = {key: given[key] for key in OWN_OPTIONS if key in given}
-    background = given["background"]
-    return Work(
-        method=methods.make(method, **own),
-        window=window,
-        pixels=Pixels(
-            alpha=given["alpha"],
-            nan=given["nan"],
-            background=None if background is None else parse_color(background),
-        ),
-        saving=saving,
-        limits=Limits(given["max_pixels"]),
-        overwrite=given["overwrite"],
-        preserve=given["preserve"],
-        dry_run=given["dry_run"],
-        allow_depth_loss=given["allow_depth_loss"],
-        frame=given["frame"],
-    )
-
-
-def _timeout(plan: list[Job], given: dict[str, Any]) -> float | None:
-    """The seconds for a picture; a stream can't be given up, since nobody could read it again."""
-    from poolcli.errors import PoolError
-
-    seconds: float | None = given["timeout"]
-    if seconds is None or not any(job.target.is_stream or job.source.is_stdin for job in plan):
-        return seconds
-    source = click.get_current_context().get_parameter_source("timeout")
-    if source is click.core.ParameterSource.ENVIRONMENT:
-        return None
-    raise PoolError("--timeout can't be kept on a stream", "name files, or leave it out")
+for _row in methods.METHODS:
+    group.add_command(options.verb(_row, partial(pool, _row)))
 
 
 def _carry_out(
     plan: list[Job],
     work: Work,
-    pace: _Pace,
+    executor: Executor,
+    request: Request,
     console: Console,
     interrupts: _Interrupts,
-    *,
-    as_json: bool,
 ) -> int:
-    """Do the plan and report on it as it goes."""
+    """Do the plan and report on it as it goes; return the exit code."""
     from poolcli import storage
     from poolcli.report import EXIT_INTERRUPTED, Report
 
-    report = Report(left=len(plan))
-    alone = len(plan) == 1
-    with (
-        console.progress(
-            0 if alone else len(plan), sum(job.bytes for job in plan if not job.is_settled)
-        ) as advance,
-        closing(_outcomes(plan, work, pace, interrupts)) as outcomes,
-    ):
+    report, alone, as_json = Report(left=len(plan)), len(plan) == 1, request.voice.as_json
+    octets = sum(job.bytes for job in plan if not job.is_settled)
+    outcomes = executor.run_all(plan, work, stopping=lambda: interrupts.stop)
+    with console.progress(0 if alone else len(plan), octets) as advance, closing(outcomes):
         for outcome in outcomes:
             report.add(outcome)
             if as_json:
@@ -264,7 +118,7 @@ def _carry_out(
             else:
                 console.in_batch(outcome)
                 advance(outcome)
-            interrupts.stop |= pace.fail_fast and outcome.status == "failed"
+            interrupts.stop |= request.pace.fail_fast and outcome.status == "failed"
     if interrupts.came:
         report.interruption = EXIT_INTERRUPTED
     if report.done and plan[0].target.in_folder:
@@ -276,25 +130,11 @@ def _carry_out(
     return report.exit_code
 
 
-def _outcomes(
-    plan: list[Job], work: Work, pace: _Pace, interrupts: _Interrupts
-) -> Generator[Outcome, None, None]:
-    """What becomes of the jobs."""
-    if pace.is_alone(plan):
-        from poolcli import run as runner
-
-        runner.enter_process()
-        yield runner.run_job(plan[0], work)
-        return
-    from poolcli.executors import processes as workers
-
-    yield from workers.run_all(
-        plan,
-        work,
-        count=pace.workers or workers.usable_cpus(),
-        timeout=pace.timeout,
-        stopping=lambda: interrupts.stop,
-    )
+def _collect_garbage() -> None:
+    """Let Python collect garbage from here on (see `main`), but not among what was imported."""
+    if not gc.get_freeze_count():
+        gc.freeze()
+    gc.enable()
 
 
 class _Interrupts:
@@ -323,19 +163,21 @@ class _Interrupts:
             signal.signal(signal.SIGINT, self._before)
 
     def _take(self, _number: int, _frame: FrameType | None) -> None:
-        """Ask for the end; the next one is not asked."""
+        """Ask for the end; the next Ctrl-C is answered as usual."""
         from poolcli import console
 
         self.stop = self.came = True
         signal.signal(signal.SIGINT, self._before)
-        console.interject("poolcli: finishing the pictures in hand; Ctrl-C again stops at once")
+        console.line_from_handler(
+            "poolcli: finishing the pictures in hand; Ctrl-C again stops at once"
+        )
 
 
 def main() -> NoReturn:
     """Run the command line, print what went wrong in one line, and exit.
 
-    What imports make is no garbage: none is looked for while they go on, nor in the end among
-    what is given back with the process. That is a tenth of the time of a small picture.
+    Imports make no garbage: none is collected while they go on, nor at the exit among what is
+    given back with the process. That is a tenth of the time of a small picture.
     """
     gc.disable()
     atexit.register(gc.freeze)
@@ -349,12 +191,12 @@ def main() -> NoReturn:
     except SystemExit:  # completion's
         raise
     except BaseException as fault:  # noqa: BLE001  # every ending has its code and its line
-        code = _ending(fault)
+        code = _end(fault)
     sys.exit(code)
 
 
 def _invoke() -> int:
-    """Parse and run; Click's own `main` would give pipes and signals endings of its own."""
+    """Parse and run; Click's own `main` would give pipes and signals exit codes of its own."""
     if "_POOLCLI_COMPLETE" in os.environ:
         group.main(prog_name="poolcli")
     with group.make_context("poolcli", sys.argv[1:]) as context:
@@ -365,8 +207,8 @@ def _invoke() -> int:
     return code if isinstance(code, int) else 0
 
 
-def _ending(fault: BaseException) -> int:
-    """What an ending means to the shell, said in one line; nothing interrupts it any more."""
+def _end(fault: BaseException) -> int:
+    """Say in one line why the program ends, and return its exit code; nothing interrupts it."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     from poolcli import console, report, storage

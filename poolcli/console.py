@@ -1,4 +1,4 @@
-"""All words for people, on standard error."""
+"""Everything that is printed for people, on standard error."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOWN_NAMES: Final = 5
 
 
 def display_name(text: str) -> str:
-    r"""Text from outside that does nothing to a terminal: what doesn't print is escaped.
+    r"""Escape what doesn't print in a text from outside, so that it does nothing to a terminal.
 
     >>> display_name("a\x1b[31m.png")
     'a\\x1b[31m.png'
@@ -42,7 +42,7 @@ def display_name(text: str) -> str:
 
 
 def line(text: str) -> None:
-    """One line on standard error; where nobody listens, nothing."""
+    """Print one line; nothing where standard error is closed or full."""
     try:
         sys.stderr.write(f"{display_name(text)}\n")
         sys.stderr.flush()
@@ -50,8 +50,8 @@ def line(text: str) -> None:
         return
 
 
-def interject(text: str) -> None:
-    """One line from a signal handler: past Rich, whose locks the interrupted code may hold."""
+def line_from_handler(text: str) -> None:
+    """Print one line from a signal handler: past Rich, whose locks the interrupted code may hold."""
     if sys.__stderr__ is None:  # its descriptor may be any file by now
         return
     clear = "\r\x1b[2K" if sys.stderr is not sys.__stderr__ else ""  # over a progress bar
@@ -60,30 +60,30 @@ def interject(text: str) -> None:
 
 
 def plain(text: str) -> None:
-    """Several lines of our own on standard error."""
+    """Print several lines of our own."""
     for one in text.splitlines():
         line(one)
 
 
 def error(message: str, remedy: str = "", name: str = "") -> None:
-    """``poolcli: NAME: what is wrong; what to do about it``."""
+    """Print ``poolcli: NAME: what is wrong; what to do about it``."""
     line(": ".join(filter(None, ("poolcli", name, f"{message}; {remedy}" if remedy else message))))
 
 
 class Console:
-    """How much is said, and in which colour."""
+    """What is printed during one run, how much of it, and in which colour."""
 
     def __init__(self, *, quiet: bool, verbose: int, color: ColorChoice, progress: bool) -> None:
-        """Ask once whether standard error is a terminal."""
+        """Keep the choices, and ask once whether standard error is a terminal."""
         self.quiet = quiet
         self.verbose = verbose
         self.color = color
         self.is_terminal = bool(sys.stderr) and sys.stderr.isatty()
         self.shows_progress = progress and self.is_terminal and not quiet
-        self._say: Callable[[str], None] = line
+        self._print_line: Callable[[str], None] = line
 
     def outcome(self, outcome: Outcome, *, to_stream: bool) -> None:
-        """What became of the only picture of a run."""
+        """Print the outcome of the only picture of a run."""
         if outcome.status == "failed":
             self.failure(outcome)
         if self.quiet:
@@ -92,35 +92,35 @@ class Console:
         if outcome.status == "skipped":
             line(f"poolcli: {shown(outcome.input)}: skipped, {outcome.output} exists already")
         elif outcome.status != "failed" and not to_stream:
-            self._print(_table(_rows(outcome)))
+            self._print_table(_table(_rows(outcome)))
         elif outcome.status != "failed" and (self.is_terminal or self.verbose):
             line(f"poolcli: {_sentence(outcome)}")
 
     def in_batch(self, outcome: Outcome) -> None:
-        """What became of one picture of many: said only on demand."""
+        """Print the outcome of one picture of many, if that is asked for."""
         if self.quiet or not self.verbose:
             return
         if outcome.status in ("done", "planned"):
-            self._say(f"poolcli: {_sentence(outcome)}")
+            self._print_line(f"poolcli: {_sentence(outcome)}")
         elif outcome.status == "skipped":
-            self._say(f"poolcli: {outcome.input}: skipped, {outcome.output} exists already")
+            self._print_line(f"poolcli: {outcome.input}: skipped, {outcome.output} exists already")
         self._remarks(outcome)
 
     def summary(self, report: Report) -> None:
-        """The totals of a batch, and each failure with its reason."""
+        """Print the totals of a batch, and each failure with its reason."""
         if not self.quiet:
-            self._print(_table(_totals(report)))
+            self._print_table(_table(_totals(report)))
         for outcome in report.failures:
             self.failure(outcome)
 
     def failure(self, outcome: Outcome) -> None:
-        """Why a picture failed, in one line; the traceback only on demand."""
+        """Print why a picture failed, in one line; the traceback only if it is asked for."""
         error(outcome.error or "it failed", outcome.remedy or "", shown(outcome.input))
         if self.verbose > 1 and outcome.traceback:
             plain(outcome.traceback.rstrip())
 
     def refused(self, refusal: Refusal) -> None:
-        """One reason for which a plan is refused: how many names, and the first of them."""
+        """Print one reason for which a plan is refused: how many names, and the first of them."""
         names = refusal.names
         if not names:
             error(refusal.reason, refusal.remedy)
@@ -131,11 +131,11 @@ class Console:
 
     @contextmanager
     def progress(self, pictures: int, octets: int) -> Iterator[Callable[[Outcome], None]]:
-        """A bar while a batch runs, on a terminal; yields what is called after each picture.
+        """Show a bar while a batch runs on a terminal; yield what is called after each picture.
 
         Args:
             pictures: how many there are, 0 if there shall be no bar.
-            octets: the bytes of those that will be opened, by which time is foretold.
+            octets: the bytes of those that will be opened, from which the time left is estimated.
         """
         if not self.shows_progress or not pictures:
             yield lambda _: None
@@ -148,7 +148,7 @@ class Console:
             TextColumn("{task.fields[count]}/{task.fields[pictures]}", markup=False),
             TextColumn("{task.fields[rate]:.1f} MP/s", markup=False),
             TimeRemainingColumn(),
-            # It gets what room is left, so that a long one pushes nothing out.
+            # The name gets the width that is left, so that a long one pushes nothing out.
             TextColumn(
                 "{task.fields[name]}", markup=False, table_column=Column(ratio=1, no_wrap=True)
             ),
@@ -171,27 +171,27 @@ class Console:
                     name=display_name(os.path.basename(outcome.input)),
                 )
 
-            self._say = lambda text: bar.console.print(display_name(text), soft_wrap=True)
+            self._print_line = lambda text: bar.console.print(display_name(text), soft_wrap=True)
             try:
                 yield advance
             finally:
-                self._say = line
+                self._print_line = line
 
     def _remarks(self, outcome: Outcome) -> None:
-        """Warnings always, what is harmless only on demand."""
+        """Print warnings, and what is harmless if that is asked for."""
         for warning in outcome.warnings:
-            self._say(f"poolcli: {shown(outcome.input)}: warning: {warning}")
+            self._print_line(f"poolcli: {shown(outcome.input)}: warning: {warning}")
         if self.verbose:
             for note in outcome.notes:
-                self._say(f"poolcli: {shown(outcome.input)}: {note}")
+                self._print_line(f"poolcli: {shown(outcome.input)}: {note}")
 
-    def _print(self, table: RichTable) -> None:
-        """Print what Rich lays out, unless nobody listens."""
+    def _print_table(self, table: RichTable) -> None:
+        """Print a table, unless standard error is closed or full."""
         with suppress(OSError, ValueError):
             self._rich().print(table)
 
     def _rich(self) -> RichConsole:
-        """Rich's console, which parses nothing and obeys NO_COLOR and TERM=dumb."""
+        """Return Rich's console, which parses no markup and obeys NO_COLOR and TERM=dumb."""
         from rich.console import Console as RichConsole
 
         plain_asked = os.environ.get("TERM") == "dumb" or bool(os.environ.get("NO_COLOR"))
@@ -207,7 +207,7 @@ class Console:
 
 
 def _table(rows: list[tuple[str, str]]) -> RichTable:
-    """Titles and values, side by side."""
+    """Return a table of titles and values, side by side."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -221,12 +221,12 @@ def _table(rows: list[tuple[str, str]]) -> RichTable:
 
 
 def shown(path: str) -> str:
-    """A path as people call it."""
+    """Return a path as people call it."""
     return "stdin" if path == "-" else path
 
 
 def _rows(outcome: Outcome) -> list[tuple[str, str]]:
-    """The lines of the summary: title and value."""
+    """Return the rows of the summary: title and value."""
     rows = [
         ("input", outcome.input),
         ("output", outcome.output + (" (dry run)" if outcome.status == "planned" else "")),
@@ -242,7 +242,7 @@ def _rows(outcome: Outcome) -> list[tuple[str, str]]:
 
 
 def _totals(report: Report) -> list[tuple[str, str]]:
-    """The lines of a batch's summary."""
+    """Return the rows of a batch's summary."""
     counts = ("done", "planned", "skipped", "failed", "left")
     seconds = max(report.elapsed, 1e-6)
     rows = [
@@ -264,7 +264,7 @@ def _totals(report: Report) -> list[tuple[str, str]]:
 
 
 def _sentence(outcome: Outcome) -> str:
-    """The summary in one line."""
+    """Return the summary in one line."""
     parts = [f"{shown(outcome.input)} → {outcome.output}", _shapes(outcome), _window(outcome)]
     if frames := _frames(outcome):
         parts.insert(1, f"{frames} frames")
@@ -276,12 +276,12 @@ def _sentence(outcome: Outcome) -> str:
 
 
 def _frames(outcome: Outcome) -> str:
-    """How many frames were taken, where the file has several; else empty."""
+    """Return how many frames were taken, where the file has several; else nothing."""
     return f"{outcome.taken} of {outcome.frames}" if (outcome.frames or 1) > 1 else ""
 
 
 def _shapes(outcome: Outcome) -> str:
-    """Shape before and after, type and mode."""
+    """Return shape before and after, type and mode."""
     before, after = (
         "×".join(map(str, shape or ())) for shape in (outcome.input_shape, outcome.output_shape)
     )
@@ -289,7 +289,7 @@ def _shapes(outcome: Outcome) -> str:
 
 
 def _window(outcome: Outcome) -> str:
-    """Method and window, as the command line writes them: width by height."""
+    """Return method and window, as the command line writes them: width by height."""
     parts = [f"{outcome.method} {_extent(outcome.size)}", f"stride {_extent(outcome.stride)}"]
     if outcome.dilation != (1, 1):
         parts.append(f"dilation {_extent(outcome.dilation)}")
@@ -300,12 +300,12 @@ def _window(outcome: Outcome) -> str:
 
 
 def _extent(pair: tuple[int, int] | None) -> str:
-    """(height, width) as ``WxH``."""
+    """Return (height, width) as ``WxH``."""
     return f"{pair[1]}x{pair[0]}" if pair else ""
 
 
 def _dropped(outcome: Outcome) -> str:
-    """The pixels that no window reads, in words; empty if there are none."""
+    """Return how many pixels no window reads, in words; nothing if there are none."""
     rows, columns = outcome.dropped or (0, 0)
     parts = []
     if rows:
@@ -318,7 +318,7 @@ def _dropped(outcome: Outcome) -> str:
 
 
 def _times(outcome: Outcome) -> str:
-    """Seconds of each step."""
+    """Return the seconds of each step."""
     steps = (
         ("read", outcome.read_seconds),
         ("pool", outcome.pool_seconds),

@@ -1,4 +1,4 @@
-"""What became of the work: one `Outcome` a picture, one `Report` a run."""
+"""The results of the work: an `Outcome` for each picture, a `Report` for each run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXIT_TERMINATED: Final = 143
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one picture: plain strings and numbers, None where unknown.
+    """The result of one picture: plain strings and numbers, None where unknown.
 
     Sizes are (height, width), shapes (height, width) or (height, width, channels), times in
     seconds. ``padding`` is ((top, bottom), (left, right)) as it was applied.
@@ -58,7 +58,7 @@ class Outcome:
     is_fault: bool = False
 
     def remarks(self) -> Iterator[str]:
-        """What a batch counts by kind and shows one by one only on demand."""
+        """Yield what a batch counts by kind, and shows one by one only with --verbose."""
         if self.dropped is not None and any(self.dropped):
             yield "dropped pixels at an edge"
         if self.has_gaps:
@@ -66,7 +66,7 @@ class Outcome:
         yield from self.warnings
 
     def as_json(self) -> str:
-        """One line of ASCII with the stable keys."""
+        """Return one line of ASCII with the stable keys."""
         content = {key: value for key, value in asdict(self).items() if key in JSON_KEYS}
         if self.error is not None:
             content["error"] = {"message": self.error, "remedy": self.remedy or None}
@@ -90,12 +90,12 @@ SUMMARY_KEYS: Final = (
 
 @dataclass(slots=True)
 class Report:
-    """The running totals of a run; it owns the exit code of the work.
+    """The running totals of a run, and its exit code.
 
     Attributes:
-        left: pictures of the plan of which nothing is known yet.
+        left: pictures of the plan that have no outcome yet.
         failures: the outcomes that failed, in the order in which they did.
-        remarks: how many pictures each kind of remark was made of.
+        remarks: the number of pictures to which each kind of remark applies.
         interruption: the exit code of an interrupted run, else 0.
     """
 
@@ -128,7 +128,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 if all is well, 1 if a picture failed, 70 if poolcli itself did."""
+        """0 if nothing failed, 1 if a picture did, 70 if poolcli itself did."""
         if self.interruption:
             return self.interruption
         if any(outcome.is_fault for outcome in self.failures):
@@ -136,7 +136,7 @@ class Report:
         return EXIT_FAILED if self.failed else EXIT_DONE
 
     def as_json(self) -> str:
-        """The closing line of a run."""
+        """Return the last line of a run."""
         totals: dict[str, Any] = {key: getattr(self, key) for key in SUMMARY_KEYS}
         totals["elapsed_seconds"] = round(self.elapsed, 6)
         totals["exit_code"] = self.exit_code
@@ -144,17 +144,17 @@ class Report:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the run began."""
+        """The seconds since the run began."""
         return time.monotonic() - self.started
 
 
 def _pixels(shape: tuple[int, ...] | None) -> int:
-    """Height times width."""
+    """Return height times width; 0 where the shape is unknown."""
     return shape[0] * shape[1] if shape else 0
 
 
 def _dumped(content: dict[str, Any]) -> str:
-    """ASCII without NaN."""
-    import json  # asked for by few
+    """Return ASCII without NaN."""
+    import json  # few runs need it
 
     return json.dumps(content, allow_nan=False)

@@ -54,7 +54,8 @@ class Format(NamedTuple):
         metadata: the fields of `poolcli.picture.Metadata` that it holds.
         holds_arrays: whether it also holds samples of any type, in any number of channels.
         largest_side: the most pixels along a side, where the format has such a limit.
-        has_quality: whether `--quality` has an effect.
+        quality: the quality where the user gives none, in words; empty where there is no such
+            thing.
         extra: what must be installed for it, if anything.
     """
 
@@ -69,13 +70,18 @@ class Format(NamedTuple):
     metadata: tuple[str, ...] = ()
     holds_arrays: bool = False
     largest_side: int | None = None
-    has_quality: bool = False
+    quality: str = ""
     extra: Extra | None = None
 
     @property
     def is_written(self) -> bool:
         """Whether files of the format can be written, not only read."""
         return bool(self.modes)
+
+    @property
+    def has_quality(self) -> bool:
+        """Whether `--quality` has an effect."""
+        return bool(self.quality)
 
     @property
     def has_compress_level(self) -> bool:
@@ -176,7 +182,7 @@ FORMATS: Final = (
         options={"progressive": _YES_NO, "optimize": _YES_NO, "subsampling": _SUBSAMPLING},
         metadata=("icc_profile", "exif", "dpi", "xmp", "comment"),
         largest_side=65500,
-        has_quality=True,
+        quality="as it was in a JPEG, else 90",
     ),
     Format(
         name="webp",
@@ -189,7 +195,7 @@ FORMATS: Final = (
         frames="animation",
         metadata=("icc_profile", "exif", "xmp"),
         largest_side=16383,
-        has_quality=True,
+        quality="without loss from a lossless picture, else 80",
     ),
     Format(
         name="tiff",
@@ -261,7 +267,7 @@ FORMATS: Final = (
         frames="animation",
         metadata=("icc_profile", "exif", "xmp"),
         largest_side=32768,
-        has_quality=True,
+        quality="80",
     ),
     Format(
         name="npy",

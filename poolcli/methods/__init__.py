@@ -71,6 +71,11 @@ class Option(NamedTuple):
     help: str
     least: int | None = None
 
+    @property
+    def key(self) -> str:
+        """The name of the argument of ``make`` that it becomes."""
+        return self.flag.removeprefix("--").replace("-", "_")
+
 
 class Row(NamedTuple):
     """All that the command line knows of a method.
@@ -78,6 +83,7 @@ class Row(NamedTuple):
     Attributes:
         name: the verb.
         module: the module of `poolcli.methods` that computes it.
+        title: what its own options are headed by.
         summary: what it does, in a sentence.
         examples: what may be typed.
         options: its own options.
@@ -85,6 +91,7 @@ class Row(NamedTuple):
 
     name: str
     module: str
+    title: str
     summary: str
     examples: tuple[str, ...]
     options: tuple[Option, ...] = ()
@@ -94,6 +101,7 @@ METHODS: Final = (
     Row(
         name="max",
         module="max",
+        title="Maximum",
         summary="Keep the largest value of every window, for each channel.",
         examples=(
             "poolcli max --size 2 --stride 2 in.png out.png",
@@ -104,6 +112,7 @@ METHODS: Final = (
     Row(
         name="min",
         module="min",
+        title="Minimum",
         summary="Keep the smallest value of every window, for each channel.",
         examples=(
             "poolcli min --size 2 in.png out.png",
@@ -114,6 +123,7 @@ METHODS: Final = (
     Row(
         name="avg",
         module="avg",
+        title="Average",
         summary="Take the average of every window, for each channel: exact, rounded once.",
         examples=(
             "poolcli avg --size 4 in.jpg small.jpg",
