@@ -7,10 +7,9 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Generator
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
     from poolcli.colour import Method
     from poolcli.console import Console
     from poolcli.engine.window import Window
+    from poolcli.executors import Executor
     from poolcli.formats import Saving
     from poolcli.plan import Job, Policy
-    from poolcli.report import Outcome
     from poolcli.run import Work
 
 
@@ -91,8 +90,8 @@ def pool(method: Method, given: dict[str, Any]) -> int:
     Raises:
         PoolError: a choice or the plan is refused; nothing was written.
     """
+    from poolcli import executors, storage
     from poolcli import plan as jobs
-    from poolcli import storage
     from poolcli.console import Console, shield
     from poolcli.engine.window import Window
     from poolcli.errors import PoolError
@@ -134,15 +133,20 @@ def pool(method: Method, given: dict[str, Any]) -> int:
         ) from None
     if given["as_json"] and any(job.target.is_stdout for job in plan):
         raise PoolError("--json and a picture can't share standard output", "name an output file")
-    pace = _Pace(given["jobs"], _timeout(plan, given), given["fail_fast"])
+    executor = executors.choose(plan, count=given["jobs"], timeout=_timeout(plan, given))
     with _Interrupts(patient=len(plan) > 1) as interrupts:
-        if not pace.is_alone(plan):
-            from poolcli.executors import processes as workers
-
-            workers.prepare(plan, count=pace.workers or workers.usable_cpus(), timeout=pace.timeout)
+        executor.prepare()
         work = _work(method, given, window, saving)
         _look_for_garbage()
-        return _carry_out(plan, work, pace, console, interrupts, as_json=given["as_json"])
+        return _carry_out(
+            plan,
+            work,
+            executor,
+            console,
+            interrupts,
+            fail_fast=given["fail_fast"],
+            as_json=given["as_json"],
+        )
 
 
 def _look_for_garbage() -> None:
@@ -150,18 +154,6 @@ def _look_for_garbage() -> None:
     if not gc.get_freeze_count():
         gc.freeze()
     gc.enable()
-
-
-class _Pace(NamedTuple):
-    """How a batch is worked off: pictures at a time, seconds for each, whether one may fail."""
-
-    workers: int | None
-    timeout: float | None
-    fail_fast: bool
-
-    def is_alone(self, plan: list[Job]) -> bool:
-        """Whether there is one picture, without a clock, which needs no machinery for many."""
-        return len(plan) == 1 and self.timeout is None
 
 
 def _policy(method: Method, given: dict[str, Any], window: Window, saving: Saving) -> Policy:
@@ -235,23 +227,25 @@ def _timeout(plan: list[Job], given: dict[str, Any]) -> float | None:
 def _carry_out(
     plan: list[Job],
     work: Work,
-    pace: _Pace,
+    executor: Executor,
     console: Console,
     interrupts: _Interrupts,
     *,
+    fail_fast: bool,
     as_json: bool,
 ) -> int:
-    """Do the plan and report on it as it goes."""
-    from poolcli import storage
+    """Run the jobs of the plan and report on each as it finishes."""
+    from poolcli import run, storage
     from poolcli.report import EXIT_INTERRUPTED, Report
 
+    run.keep_memory()
     report = Report(left=len(plan))
     alone = len(plan) == 1
     with (
         console.progress(
             0 if alone else len(plan), sum(job.bytes for job in plan if not job.is_settled)
         ) as advance,
-        closing(_outcomes(plan, work, pace, interrupts)) as outcomes,
+        closing(executor.run_all(plan, work, stopping=lambda: interrupts.stop)) as outcomes,
     ):
         for outcome in outcomes:
             report.add(outcome)
@@ -262,7 +256,7 @@ def _carry_out(
             else:
                 console.in_batch(outcome)
                 advance(outcome)
-            interrupts.stop |= pace.fail_fast and outcome.status == "failed"
+            interrupts.stop |= fail_fast and outcome.status == "failed"
     if interrupts.came:
         report.interruption = EXIT_INTERRUPTED
     if report.done and plan[0].target.in_folder:
@@ -272,27 +266,6 @@ def _carry_out(
     if as_json:
         storage.print_line(report.as_json())
     return report.exit_code
-
-
-def _outcomes(
-    plan: list[Job], work: Work, pace: _Pace, interrupts: _Interrupts
-) -> Generator[Outcome, None, None]:
-    """What becomes of the jobs."""
-    if pace.is_alone(plan):
-        from poolcli import run as runner
-
-        runner.keep_memory()
-        yield runner.run_job(plan[0], work)
-        return
-    from poolcli.executors import processes as workers
-
-    yield from workers.run_all(
-        plan,
-        work,
-        count=pace.workers or workers.usable_cpus(),
-        timeout=pace.timeout,
-        stopping=lambda: interrupts.stop,
-    )
 
 
 class _Interrupts:
