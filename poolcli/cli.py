@@ -84,7 +84,10 @@ def pool(row: methods.Row, **typed: Any) -> int:
     executor = executors.choose(plan, count=pace.jobs, timeout=pace.timeout_for(plan))
     with _Interrupts(patient=len(plan) > 1) as interrupts:
         executor.prepare()  # what it starts imports NumPy and Pillow while this process does so too
+        from poolcli import run
+
         work = request.work()
+        run.enter_process()
         _collect_garbage()
         return _carry_out(plan, work, executor, request, console, interrupts)
 

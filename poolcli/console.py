@@ -51,7 +51,7 @@ def line(text: str) -> None:
 
 
 def line_from_handler(text: str) -> None:
-    """Print one line from a signal handler: past Rich, whose locks the interrupted code may hold."""
+    """Print one line from a signal handler: Rich may hold locks that the handler would wait for."""
     if sys.__stderr__ is None:  # its descriptor may be any file by now
         return
     clear = "\r\x1b[2K" if sys.stderr is not sys.__stderr__ else ""  # over a progress bar

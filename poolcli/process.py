@@ -17,6 +17,7 @@ KEPT_BYTES: Final = 32 << 20
 
 _stderr: int | None = STDERR_FD
 _capture: int | None = None
+_entered = False
 
 
 def enter() -> None:
@@ -24,8 +25,12 @@ def enter() -> None:
 
     Descriptor 2 becomes a file without a name, in which C libraries may print what they like;
     what people shall read goes through a duplicate of it. Python's warnings and the log records
-    of libraries, which are about strangers' files, are silenced.
+    of libraries, which are about strangers' files, are silenced. Later calls do nothing.
     """
+    global _entered
+    if _entered:
+        return
+    _entered = True
     _take_descriptor()
     warnings.simplefilter("ignore")
     _silence_logging()
@@ -57,8 +62,6 @@ def _take_descriptor() -> None:
     be filled with what they print.
     """
     global _stderr, _capture
-    if _capture is not None:
-        return
     try:
         _stderr = _duplicate()
     except OSError:

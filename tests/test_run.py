@@ -193,7 +193,7 @@ def test_whatever_goes_wrong_costs_one_picture_only(
     assert os.listdir(folder) == ["in.png"]
 
 
-@pytest.mark.parametrize("raised", [KeyboardInterrupt(), BrokenPipeError()], ids=repr)
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), BrokenPipeError(), SystemExit()], ids=repr)
 def test_what_ends_the_whole_run_passes(
     folder: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException
 ) -> None:

@@ -1,298 +1,214 @@
-"""Many jobs, in this process or in worker processes; outcomes come as they are finished.
+"""Run jobs in worker processes, each with one pipe and one job at a time.
 
-A worker is one process with one pipe and one job in its hand, so that one that dies or takes
-too long costs its own picture only.
+`concurrent.futures` neither tells which worker runs a job nor lets one be killed, and the death
+of one of its workers fails all jobs that are waiting. Here it costs that worker's job only.
 """
 
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Final
 
-from poolcli.plan import Job
+from poolcli.executors.schedule import Failure, Schedule, too_slow
+from poolcli.executors.serial import Serial
 from poolcli.report import Outcome
 
 if TYPE_CHECKING:
+    from poolcli.plan import Job
     from poolcli.run import Work
 
-WORTHWHILE_BYTES: Final = 8_000_000
-"""Inputs that are smaller together are pooled sooner than workers have started; measured."""
-
-STARTS: Final = 3
-"""How often in a row a worker may die before it is ready, until that is called a fault."""
-
 LONGEST_WAIT: Final = 3600.0
-"""Seconds for which is waited at a time: systems know no end of time as far off as a float's."""
-
-CGROUPS: Final = "/proc/self/cgroup"
-CGROUP_ROOT: Final = "/sys/fs/cgroup"
-CGROUP_QUOTAS: Final = {
-    1: ("cpu{}/cpu.cfs_quota_us", "cpu{}/cpu.cfs_period_us"),
-    2: ("{}/cpu.max",),
-}
-"""Where a group has its quota and period, in either version of control groups."""
+"""Seconds to wait at a time: the system's calls refuse times as long as a timeout may be."""
 
 READY: Final = "ready"
 
 PRELOADED: Final = ("poolcli.run", "poolcli.cli")
-"""What is imported once for all workers: their work, and what their main module asks for."""
+"""What the fork server imports once for all workers: their work, and their main module's needs."""
 
 
-def prepare(jobs: Sequence[Job], *, count: int, timeout: float | None = None) -> None:
-    """Let what workers are forked from import NumPy and Pillow while this process does so too.
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """The executor with worker processes: `Executor` states what it promises.
 
-    Without it `run_all` does the same, later. The arguments are those of `run_all`.
-    """
-    opened = [job for job in jobs if not job.is_settled]
-    if _are_worthwhile(opened, count, timeout) and _context().get_start_method() == "forkserver":
-        from multiprocessing import forkserver
-
-        with _starting():
-            forkserver.ensure_running()
-
-
-def run_all(
-    jobs: Sequence[Job],
-    work: Work,
-    *,
-    count: int,
-    timeout: float | None = None,
-    stopping: Callable[[], bool] = lambda: False,
-) -> Iterator[Outcome]:
-    """Do all jobs and yield what becomes of each, in the order in which they finish.
-
-    Args:
-        jobs: what to do, in this order.
-        work: how to do it.
+    Attributes:
         count: the most workers at a time.
-        timeout: seconds after which a picture is given up and its worker killed, or None.
-        stopping: asked before a job is handed out; once it says yes no more are, and those in
-            hand are finished.
+        timeout: the seconds after which a job is given up and its worker killed, or None.
     """
-    settled = [job for job in jobs if job.is_settled]
-    opened = deque(job for job in jobs if not job.is_settled)
-    if not _are_worthwhile(opened, count, timeout):
-        yield from _here(jobs, work, stopping)
-        return
-    yield from _here(settled, work, stopping)
-    crew = _Crew(work, timeout)
-    try:
-        yield from crew.finish(opened, count, stopping)
-        yield from crew.finish(crew.bereaved, 1, stopping, last_try=True)
-    finally:
-        crew.dismiss()
 
+    count: int
+    timeout: float | None = None
 
-def _are_worthwhile(opened: Collection[Job], count: int, timeout: float | None) -> bool:
-    """Whether jobs are done in worker processes rather than in this one."""
-    if timeout is not None:
-        return True
-    large = sum(job.bytes for job in opened) >= WORTHWHILE_BYTES
-    return large and min(count, len(opened)) > 1
+    def prepare(self) -> None:
+        """Start the fork server, which imports NumPy and Pillow for all workers."""
+        if _context().get_start_method() == "forkserver":
+            from multiprocessing import forkserver
 
+            with _starting():
+                forkserver.ensure_running()
 
-def _here(jobs: Sequence[Job], work: Work, stopping: Callable[[], bool]) -> Iterator[Outcome]:
-    """Do jobs in this process, one after the other."""
-    from poolcli import run as runner
-
-    runner.enter_process()
-    for job in jobs:
-        if stopping():
-            return
-        yield runner.run_job(job, work)
-
-
-def usable_cpus() -> int:
-    """The processors that this process may use, by affinity and by its cgroup's quota."""
-    usable = os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        usable = len(os.sched_getaffinity(0))
-    return max(1, min([usable, *_quotas()]))
-
-
-def _quotas() -> Iterator[int]:
-    """The processors that each control group of this process is given, where it has a quota."""
-    for line in _text_of(CGROUPS).splitlines():
-        _, controllers, group = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        names = CGROUP_QUOTAS[1 if controllers else 2]
-        while group:  # in a container its path may be the host's, of which only the top is there
-            group = group.rstrip("/")
-            text = " ".join(
-                _text_of(os.path.join(CGROUP_ROOT, name.format(group).lstrip("/")))
-                for name in names
-            )
-            with suppress(ValueError):  # no such group, or no quota: "max", or -1
-                quota, period = map(int, text.split())
-                if quota > 0:
-                    yield -(-quota // period)
-            group = group and os.path.dirname(group)
-
-
-def _text_of(path: str) -> str:
-    """What a file of the kernel's says; nothing if there is none."""
-    with suppress(OSError), open(path, encoding="utf-8", errors="replace") as stream:
-        return stream.read()
-    return ""
+    def run_all(
+        self, jobs: Sequence[Job], work: Work, *, stopping: Callable[[], bool]
+    ) -> Generator[Outcome, None, None]:
+        """Run all jobs and yield their outcomes."""
+        settled = [job for job in jobs if job.is_settled]
+        yield from Serial().run_all(settled, work, stopping=stopping)
+        run = _Run(self, work, Schedule(job for job in jobs if not job.is_settled))
+        try:
+            yield from run.outcomes(stopping)
+        finally:
+            run.kill_all()
 
 
 @dataclass(eq=False, slots=True)
 class _Worker:
-    """A process, its pipe, and the job in its hand.
+    """A worker process.
 
     Attributes:
         process: the process.
         pipe: our end of its pipe.
-        job: what it does now, or None.
+        job: the job that it runs, or None.
         deadline: when it is killed, by the monotonic clock, or None.
-        ready: whether it has said that it is.
+        is_ready: whether it has sent that it is ready for jobs.
     """
 
     process: Any
     pipe: Connection
     job: Job | None = None
     deadline: float | None = None
-    ready: bool = False
+    is_ready: bool = False
+
+    @property
+    def is_late(self) -> bool:
+        """Tell whether its deadline has passed."""
+        return self.deadline is not None and self.deadline <= time.monotonic()
+
+    def send(self, job: Job, timeout: float | None) -> None:
+        """Let it run a job."""
+        self.job = job
+        self.deadline = None if timeout is None else time.monotonic() + timeout
+        with suppress(OSError):  # it has died, which the next wait on its pipe tells
+            self.pipe.send(job)
 
 
 @dataclass(slots=True)
-class _Crew:
-    """The workers of one run.
+class _Run:
+    """One run with its workers.
 
     Attributes:
-        work: what they do with every job.
-        timeout: seconds for a picture, or None.
-        bereaved: jobs whose worker died, each to be tried once more, alone.
-        workers: those alive.
-        failed_starts: how many died before they were ready since any worker was last heard.
+        settings: how many workers there may be, and how long a job may take.
+        work: what workers do with every job.
+        schedule: the jobs that have not been started.
+        workers: those that live.
     """
 
+    settings: Processes
     work: Work
-    timeout: float | None
-    bereaved: deque[Job] = field(default_factory=deque)
+    schedule: Schedule
     workers: list[_Worker] = field(default_factory=list)
-    failed_starts: int = 0
-
-    def finish(
-        self, jobs: deque[Job], count: int, stopping: Callable[[], bool], last_try: bool = False
-    ) -> Iterator[Outcome]:
-        """Hand out jobs until none is left, in queue or hand, and yield the outcomes."""
-        while True:
-            if stopping():
-                jobs.clear()
-            while len(self.workers) < min(count, len(jobs) + self._busy):
-                self.workers.append(self._hired())
-            for worker in self.workers:
-                if worker.ready and worker.job is None and jobs and self._busy < count:
-                    self._hand_out(worker, jobs.popleft())
-            if not self._busy and not jobs:
-                return
-            yield from self._listen(last_try)
 
     @property
-    def _busy(self) -> int:
-        """How many workers have a job in hand."""
+    def running(self) -> int:
+        """Return how many workers run a job."""
         return sum(worker.job is not None for worker in self.workers)
 
-    def _hired(self) -> _Worker:
-        """A new worker, which says when it is ready."""
-        context = _context()
-        with _starting():
-            ours, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, self.work), daemon=True)
-            process.start()
-        theirs.close()
-        return _Worker(process, ours)
+    def outcomes(self, stopping: Callable[[], bool]) -> Iterator[Outcome]:
+        """Start jobs and yield outcomes until no job is waiting or running."""
+        while True:
+            if stopping():
+                self.schedule.stop()
+            self._start_workers()
+            self._start_jobs()
+            if not self.running and self.schedule.is_empty:
+                return
+            yield from self._wait()
 
-    def _hand_out(self, worker: _Worker, job: Job) -> None:
-        """Give a ready worker a job, and set its clock."""
-        worker.job = job
-        worker.deadline = None if self.timeout is None else time.monotonic() + self.timeout
-        with suppress(OSError):  # it has died: `_listen` will see it
-            worker.pipe.send(job)
-
-    def _listen(self, last_try: bool) -> Iterator[Outcome]:
-        """Wait for the next word, death or deadline."""
-        from poolcli import run as runner
-
-        deadlines = [one.deadline for one in self.workers if one.deadline is not None]
-        patience = None
-        if deadlines:
-            patience = min(max(0.0, min(deadlines) - time.monotonic()), LONGEST_WAIT)
-        heard = wait([worker.pipe for worker in self.workers], patience)
+    def kill_all(self) -> None:
+        """End all workers at once."""
         for worker in list(self.workers):
-            if worker.pipe in heard:
-                yield from self._hear(worker, last_try)
-            elif worker.deadline is not None and worker.deadline <= time.monotonic():
-                self._kill(worker)
-                yield runner.given_up(
-                    _job(worker),
-                    self.work,
-                    f"it took longer than {self.timeout:g} second{'s' * (self.timeout != 1)}",
-                    "raise --timeout",
-                )
+            self._kill(worker)
 
-    def _hear(self, worker: _Worker, last_try: bool) -> Iterator[Outcome]:
-        """An outcome, a word that it is ready, or the silence of the dead."""
+    def _start_workers(self) -> None:
+        """Start as many workers as the schedule has a use for."""
+        context = _context()
+        while len(self.workers) < self.schedule.workers_needed(self.running, self.settings.count):
+            with _starting():
+                ours, theirs = context.Pipe()
+                process = context.Process(target=_run_worker, args=(theirs, self.work), daemon=True)
+                process.start()
+                self.workers.append(_Worker(process, ours))
+            # The worker has its own copy. With ours open, its death would not end the pipe.
+            theirs.close()
+
+    def _start_jobs(self) -> None:
+        """Send jobs to workers that are ready for one."""
+        for worker in self.workers:
+            if worker.is_ready and worker.job is None:
+                job = self.schedule.next_job(self.running, self.settings.count)
+                if job is not None:
+                    worker.send(job, self.settings.timeout)
+
+    def _wait(self) -> Iterator[Outcome]:
+        """Wait until a worker has sent a message, has died or is late."""
+        deadlines = [one.deadline for one in self.workers if one.deadline is not None]
+        seconds = None
+        if deadlines:
+            seconds = min(max(0.0, min(deadlines) - time.monotonic()), LONGEST_WAIT)
+        answered = wait([worker.pipe for worker in self.workers], seconds)
+        for worker in list(self.workers):
+            if worker.pipe in answered:
+                yield from self._receive(worker)
+            elif worker.is_late and self.settings.timeout is not None:
+                self._kill(worker)
+                yield from self._fail(worker, too_slow(self.settings.timeout))
+
+    def _receive(self, worker: _Worker) -> Iterator[Outcome]:
+        """Take the message of a worker; the end of its pipe means that it has died."""
         try:
-            word = worker.pipe.recv()
+            message = worker.pipe.recv()
         except (EOFError, OSError):
             self._kill(worker)
-            yield from self._mourn(worker, last_try)
+            cause = _cause(worker.process.exitcode)
+            failure = self.schedule.worker_died(worker.job, cause, was_ready=worker.is_ready)
+            yield from self._fail(worker, failure)
             return
-        self.failed_starts = 0
-        if isinstance(word, Outcome):
+        self.schedule.worker_answered()
+        if isinstance(message, Outcome):
             worker.job = worker.deadline = None
-            yield word
+            yield message
         else:
-            worker.ready = True
+            worker.is_ready = True
 
-    def _mourn(self, worker: _Worker, last_try: bool) -> Iterator[Outcome]:
-        """Keep the job of a dead worker for a second try, or give it up after that."""
-        from poolcli import run as runner
+    def _fail(self, worker: _Worker, failure: Failure | None) -> Iterator[Outcome]:
+        """Give up the job of a worker, if there is a reason."""
+        from poolcli import run
 
-        if worker.job is None:
-            if not worker.ready:
-                self.failed_starts += 1
-            if self.failed_starts >= STARTS:
-                raise RuntimeError(f"workers die at their start ({_death(worker)})")
-        elif last_try:
-            yield runner.given_up(
-                worker.job,
-                self.work,
-                f"its worker died twice ({_death(worker)})",
-                "is there memory?",
-            )
-        else:
-            self.bereaved.append(worker.job._replace(again=True))
+        if worker.job is not None and failure is not None:
+            yield run.given_up(worker.job, self.work, *failure)
 
     def _kill(self, worker: _Worker) -> None:
-        """End a worker at once; what it had not named yet vanishes with it."""
-        self.workers.remove(worker)
+        """End a worker at once, and remove what it has not committed."""
         worker.process.kill()
         worker.process.join()
         worker.pipe.close()
         if worker.job is not None:
             worker.job.target.tidy()
-
-    def dismiss(self) -> None:
-        """End all workers, at once."""
-        for worker in list(self.workers):
-            self._kill(worker)
+        # Last, so that if Ctrl-C comes in between, `kill_all` does the rest.
+        self.workers.remove(worker)
 
 
 def _context() -> Any:
-    """How processes are started: never by a plain fork of this one."""
+    """Return the way to start processes, which is never a plain fork of this one.
+
+    A fork would copy the locks of other threads in whatever state they are. The fork server has
+    no threads, and starts workers several times sooner than new interpreters do.
+    """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -302,25 +218,29 @@ def _context() -> Any:
 
 @contextmanager
 def _starting() -> Iterator[None]:
-    """Start what the work is done by, deaf to Ctrl-C.
+    """Start processes with Ctrl-C blocked in them, and in this one until they have started.
 
     Raises:
-        RuntimeError: the system has no room for it.
+        RuntimeError: the system refuses, since there are too many processes or open files.
     """
     try:
-        with _deaf_to_interrupts():
+        with _interrupts_blocked():
             yield
-    except OSError as fault:  # too many processes or open files
+    except OSError as fault:
         raise RuntimeError(f"no worker can be started ({fault.strerror or fault})") from fault
 
 
 @contextmanager
-def _deaf_to_interrupts() -> Iterator[None]:
-    """Let children start with Ctrl-C blocked: it is the parent that answers it, a moment later."""
+def _interrupts_blocked() -> Iterator[None]:
+    """Block SIGINT, which a terminal sends to all its processes; new processes inherit that.
+
+    Only this process answers Ctrl-C, and does so as soon as the block ends.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # it would open our ears again on its own start
+    # If it had to be started on the way, it would unblock SIGINT.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -328,31 +248,21 @@ def _deaf_to_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(pipe: Connection, work: Work) -> None:
-    """The life of a worker: say ready, take a job, do it, tell; until the pipe closes."""
-    from poolcli import run as runner
+def _run_worker(pipe: Connection, work: Work) -> None:
+    """Run one job after the other in a worker process, until its pipe is closed."""
+    from poolcli import run
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    runner.enter_process()
+    run.enter_process()
     try:
         pipe.send(READY)
         while True:
-            pipe.send(runner.run_job(pipe.recv(), work))
+            pipe.send(run.run_job(pipe.recv(), work))
     except (EOFError, OSError):
         return
 
 
-def _job(worker: _Worker) -> Job:
-    """What a busy worker has in hand."""
-    if worker.job is None:
-        raise RuntimeError("an idle worker has no job")
-    return worker.job
-
-
-def _death(worker: _Worker) -> str:
-    """How a worker died, in words."""
-    code = worker.process.exitcode
-    if code is not None and code < 0:
-        return f"signal {-code}"
-    return f"exit code {code}"
+def _cause(code: int | None) -> str:
+    """Return how a process ended, in words."""
+    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
