@@ -27,7 +27,7 @@ from poolcli.formats.contract import (
 )
 from poolcli.formats.saving import Saving
 from poolcli.methods import Method
-from poolcli.picture import Frame, FrameInfo, Upright
+from poolcli.picture import MODES, Frame, FrameInfo, Upright
 from poolcli.plan import Job
 from poolcli.report import Outcome
 
@@ -300,7 +300,7 @@ def _describe(outcome: Outcome, info: FrameInfo, pooled: Pooled, target: Format)
     outcome.dropped = (rows.dropped, columns.dropped)
     outcome.has_gaps = rows.has_gaps or columns.has_gaps
     outcome.mode = target.modes.get(pooled.info.mode, pooled.info.mode)
-    outcome.dtype = str(pooled.info.dtype.newbyteorder("="))
+    outcome.dtype = MODES[outcome.mode].dtype or str(pooled.info.dtype.newbyteorder("="))
 
 
 def _srgb_warnings(frame: Frame) -> Iterator[str]:
