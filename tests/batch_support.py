@@ -37,7 +37,8 @@ root_only = pytest.mark.skipif(
 HEAR_SIGNALS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
 BECOME_NOBODY = f"""
 import io, json, os, shlex, traceback
-import poolcli.cli, poolcli.run, poolcli.console, poolcli.executors.processes
+import poolcli.cli, poolcli.run, poolcli.console
+import poolcli.executors.cpus, poolcli.executors.processes
 from PIL import Image
 from rich.console import Console
 from rich.table import Table

@@ -90,4 +90,4 @@ def choose(
     # multiprocessing takes several milliseconds to import, which most runs can do without.
     from poolcli.executors.processes import Processes
 
-    return Processes(count, timeout)
+    return Processes(count) if timeout is None else Processes(count, timeout)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from math import inf
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Final
@@ -39,11 +40,11 @@ class Processes:
 
     Attributes:
         count: the most workers at a time.
-        timeout: the seconds after which a job is given up and its worker killed, or None.
+        timeout: the seconds after which a job is given up and its worker killed.
     """
 
     count: int
-    timeout: float | None = None
+    timeout: float = inf
 
     def prepare(self) -> None:
         """Start the fork server, which imports NumPy and Pillow for all workers."""
@@ -74,25 +75,20 @@ class _Worker:
         process: the process.
         pipe: our end of its pipe.
         job: the job that it runs, or None.
-        deadline: when it is killed, by the monotonic clock, or None.
+        deadline: when it is killed, by the monotonic clock.
         is_ready: whether it has sent that it is ready for jobs.
     """
 
     process: Any
     pipe: Connection
     job: Job | None = None
-    deadline: float | None = None
+    deadline: float = inf
     is_ready: bool = False
 
-    @property
-    def is_late(self) -> bool:
-        """Tell whether its deadline has passed."""
-        return self.deadline is not None and self.deadline <= time.monotonic()
-
-    def send(self, job: Job, timeout: float | None) -> None:
-        """Let it run a job."""
+    def start(self, job: Job, timeout: float) -> None:
+        """Send it a job to run."""
         self.job = job
-        self.deadline = None if timeout is None else time.monotonic() + timeout
+        self.deadline = time.monotonic() + timeout
         with suppress(OSError):  # it has died, which the next wait on its pipe tells
             self.pipe.send(job)
 
@@ -152,19 +148,17 @@ class _Run:
             if worker.is_ready and worker.job is None:
                 job = self.schedule.next_job(self.running, self.settings.count)
                 if job is not None:
-                    worker.send(job, self.settings.timeout)
+                    worker.start(job, self.settings.timeout)
 
     def _wait(self) -> Iterator[Outcome]:
         """Wait until a worker has sent a message, has died or is late."""
-        deadlines = [one.deadline for one in self.workers if one.deadline is not None]
-        seconds = None
-        if deadlines:
-            seconds = min(max(0.0, min(deadlines) - time.monotonic()), LONGEST_WAIT)
+        deadline = min(worker.deadline for worker in self.workers)
+        seconds = max(0.0, min(deadline - time.monotonic(), LONGEST_WAIT))
         answered = wait([worker.pipe for worker in self.workers], seconds)
         for worker in list(self.workers):
             if worker.pipe in answered:
                 yield from self._receive(worker)
-            elif worker.is_late and self.settings.timeout is not None:
+            elif worker.deadline <= time.monotonic():
                 self._kill(worker)
                 yield from self._fail(worker, too_slow(self.settings.timeout))
 
@@ -180,7 +174,7 @@ class _Run:
             return
         self.schedule.worker_answered()
         if isinstance(message, Outcome):
-            worker.job = worker.deadline = None
+            worker.job, worker.deadline = None, inf
             yield message
         else:
             worker.is_ready = True
