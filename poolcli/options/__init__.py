@@ -50,78 +50,80 @@ def _compressing() -> str:
     return " and ".join(one.title for one in formats.FORMATS if one.has_compress_level)
 
 
+def _flag(*names: str, text: str) -> click.Option:
+    """Declare an option that is given or not."""
+    return click.Option(names, is_flag=True, help=text)
+
+
+def _choice(name: str, values: tuple[str, ...], text: str, **more: Any) -> click.Option:
+    """Declare an option of which the first value is the default."""
+    kind = click.Choice(values)
+    return click.Option([name], type=kind, default=values[0], show_default=True, help=text, **more)
+
+
+def _value(*names: str, kind: Any = None, shown: str, text: str, **more: Any) -> click.Option:
+    """Declare an option that takes a value."""
+    return click.Option(names, type=kind, metavar=shown, help=text, **more)
+
+
 WINDOW: Final = Group(
     "Window",
     (
-        click.Option(
-            ["-k", "--size"],
-            type=Extent(),
-            metavar="N|WxH",
+        _value(
+            *("-k", "--size"),
+            kind=Extent(),
+            shown="N|WxH",
             required=True,
-            help="Taps of the window, width by height.",
+            text="Taps of the window, width by height.",
         ),
-        click.Option(
-            ["-s", "--stride"],
-            type=Extent(),
-            metavar="N|WxH",
-            help="Pixels between windows (default: the size).",
+        _value(
+            *("-s", "--stride"),
+            kind=Extent(),
+            shown="N|WxH",
+            text="Pixels between windows (default: the size).",
         ),
-        click.Option(
-            ["-p", "--padding"],
-            type=Padding(),
-            metavar="N|WxH|L,T,R,B|same|same-lower|valid",
+        _value(
+            *("-p", "--padding"),
+            kind=Padding(),
+            shown="N|WxH|L,T,R,B|same|same-lower|valid",
             default="0",
             show_default=True,
-            help="Pixels around the picture that take no part; up to what the window spans less 1.",
+            text="Pixels around the picture that take no part; up to what the window spans less 1.",
         ),
-        click.Option(
-            ["-d", "--dilation"],
-            type=Extent(),
-            metavar="N|WxH",
+        _value(
+            *("-d", "--dilation"),
+            kind=Extent(),
+            shown="N|WxH",
             default="1",
             show_default=True,
-            help="Pixels between taps.",
+            text="Pixels between taps.",
         ),
-        click.Option(
-            ["--ceil-mode"],
-            is_flag=True,
-            help="Let the last windows hang over the right and bottom.",
-        ),
+        _flag("--ceil-mode", text="Let the last windows hang over the right and bottom."),
     ),
 )
 
 PIXELS: Final = Group(
     "Pixels",
     (
-        click.Option(
-            ["--allow-depth-loss"],
-            is_flag=True,
-            help="Round to 8 bits what the output's format can't hold deeper.",
+        _flag(
+            "--allow-depth-loss", text="Round to 8 bits what the output's format can't hold deeper."
         ),
-        click.Option(
-            ["--frame"],
-            metavar="N",
-            type=click.IntRange(0),
-            help="Take one frame or page only, counted from 0.",
+        _value(
+            "--frame",
+            kind=click.IntRange(0),
+            shown="N",
+            text="Take one frame or page only, counted from 0.",
         ),
-        click.Option(
-            ["--alpha"],
-            type=click.Choice(["weighted", "straight"]),
-            default="weighted",
-            show_default=True,
-            help="Let alpha say how much a colour counts, or treat it as one more channel.",
+        _choice(
+            "--alpha",
+            ("weighted", "straight"),
+            "Let alpha say how much a colour counts, or treat it as one more channel.",
         ),
-        click.Option(
-            ["--nan"],
-            type=click.Choice(["omit", "propagate"]),
-            default="omit",
-            show_default=True,
-            help="Leave NaN out of its windows, or let it spread.",
-        ),
-        click.Option(
-            ["--background"],
-            metavar="COLOR",
-            help="Put pictures with alpha on a colour; alpha is gone.",
+        _choice("--nan", ("omit", "propagate"), "Leave NaN out of its windows, or let it spread."),
+        _value(
+            "--background",
+            shown="COLOR",
+            text="Put pictures with alpha on a colour; alpha is gone.",
         ),
     ),
 )
@@ -129,99 +131,84 @@ PIXELS: Final = Group(
 OUTPUT: Final = Group(
     "Output",
     (
-        click.Option(
-            ["--format", "format_name"],
-            type=click.Choice(formats.NAMES, case_sensitive=False),
-            metavar="FMT",
-            help=f"Write this format, whatever the name: {', '.join(formats.NAMES)}.",
+        _value(
+            *("--format", "format_name"),
+            kind=click.Choice(formats.NAMES, case_sensitive=False),
+            shown="FMT",
+            text=f"Write this format, whatever the name: {', '.join(formats.NAMES)}.",
         ),
-        click.Option(
-            ["--quality"],
-            type=click.IntRange(0, 100),
-            metavar="N",
-            help=_quality_help(),
-        ),
-        click.Option(
-            ["--compress-level"],
-            type=click.IntRange(0, 9),
-            metavar="0-9",
-            help=f"Effort of compression in {_compressing()} "
+        _value("--quality", kind=click.IntRange(0, 100), shown="N", text=_quality_help()),
+        _value(
+            "--compress-level",
+            kind=click.IntRange(0, 9),
+            shown="0-9",
+            text=f"Effort of compression in {_compressing()} "
             "(default: 4, or less where more finds nothing).",
         ),
-        click.Option(
-            ["--save-option", "save_options"],
-            type=SaveOption(),
+        _value(
+            *("--save-option", "save_options"),
+            kind=SaveOption(),
+            shown="KEY=VALUE",
             multiple=True,
-            help=f"What else a format can be told: {_save_options_help()}.",
+            text=f"What else a format can be told: {_save_options_help()}.",
         ),
-        click.Option(
-            ["--strip"], is_flag=True, help="Leave out all metadata but the colour profile."
-        ),
-        click.Option(
-            ["--preserve"], is_flag=True, help="Give the output the input's time and mode bits."
-        ),
+        _flag("--strip", text="Leave out all metadata but the colour profile."),
+        _flag("--preserve", text="Give the output the input's time and mode bits."),
     ),
 )
 
 BATCH: Final = Group(
     "Batch",
     (
-        click.Option(["--no-recursive"], is_flag=True, help="Stay out of the folders in folders."),
-        click.Option(
-            ["--include"],
-            metavar="GLOB",
+        _flag("--no-recursive", text="Stay out of the folders in folders."),
+        _value(
+            "--include",
+            shown="GLOB",
             multiple=True,
-            help="Take only such files from folders, by name, or by path if it has a /.",
+            text="Take only such files from folders, by name, or by path if it has a /.",
         ),
-        click.Option(
-            ["--exclude"],
-            metavar="GLOB",
-            multiple=True,
-            help="Leave such files out; this one wins.",
+        _value(
+            "--exclude", shown="GLOB", multiple=True, text="Leave such files out; this one wins."
         ),
-        click.Option(
-            ["--files-from"], metavar="FILE|-", help="Read the inputs from a list, one a line."
+        _value("--files-from", shown="FILE|-", text="Read the inputs from a list, one a line."),
+        _flag("-0", "--null", text="The list is separated by NUL."),
+        _value(
+            "--relative-to",
+            shown="DIR",
+            text="The folder that listed files are relative to (default: the working folder).",
         ),
-        click.Option(["-0", "--null"], is_flag=True, help="The list is separated by NUL."),
-        click.Option(
-            ["--relative-to"],
-            metavar="DIR",
-            help="The folder that listed files are relative to (default: the working folder).",
-        ),
-        click.Option(
-            ["--name", "template"],
-            type=NameTemplate(),
-            metavar="TEMPLATE",
-            help="Name of the outputs without suffix: "
+        _value(
+            *("--name", "template"),
+            kind=NameTemplate(),
+            shown="TEMPLATE",
+            text="Name of the outputs without suffix: "
             + " ".join(f"{{{key}}}" for key in NAME_KEYS)
             + ".",
         ),
-        click.Option(["-f", "--overwrite"], is_flag=True, help="Replace existing outputs."),
-        click.Option(
-            ["--skip-existing"], is_flag=True, help="Leave out inputs whose output exists."
-        ),
-        click.Option(
-            ["-j", "--jobs"],
-            type=click.IntRange(min=1),
-            metavar="N",
+        _flag("-f", "--overwrite", text="Replace existing outputs."),
+        _flag("--skip-existing", text="Leave out inputs whose output exists."),
+        _value(
+            *("-j", "--jobs"),
+            kind=click.IntRange(min=1),
+            shown="N",
             envvar="POOLCLI_JOBS",
-            help="Pictures at a time (default: the usable processors).",
+            text="Pictures at a time (default: the usable processors).",
         ),
-        click.Option(["--fail-fast"], is_flag=True, help="Stop after the first failure."),
-        click.Option(
-            ["--timeout"],
-            type=Seconds(),
-            metavar="SECONDS",
+        _flag("--fail-fast", text="Stop after the first failure."),
+        _value(
+            "--timeout",
+            kind=Seconds(),
+            shown="SECONDS",
             envvar="POOLCLI_TIMEOUT",
-            help="Give up a picture that takes longer.",
+            text="Give up a picture that takes longer.",
         ),
-        click.Option(
-            ["--max-pixels"],
-            type=click.IntRange(min=1),
+        _value(
+            "--max-pixels",
+            kind=click.IntRange(min=1),
+            shown="N",
             default=MAX_PIXELS,
-            metavar="N",
             envvar="POOLCLI_MAX_PIXELS",
-            help="Refuse pictures of more pixels (default: 1000 million).",
+            text="Refuse pictures of more pixels (default: 1000 million).",
         ),
     ),
 )
@@ -229,29 +216,23 @@ BATCH: Final = Group(
 REPORT: Final = Group(
     "Report",
     (
-        click.Option(["-q", "--quiet"], is_flag=True, help="Print errors only."),
+        _flag("-q", "--quiet", text="Print errors only."),
         click.Option(
             ["-v", "--verbose"], count=True, help="Say more; twice: also tracebacks of errors."
         ),
-        click.Option(
-            ["--json", "as_json"], is_flag=True, help="Print JSON Lines on standard output."
-        ),
-        click.Option(
-            ["-n", "--dry-run"], is_flag=True, help="Read headers and say what would be done."
-        ),
+        _flag("--json", "as_json", text="Print JSON Lines on standard output."),
+        _flag("-n", "--dry-run", text="Read headers and say what would be done."),
         click.Option(
             ["--progress/--no-progress"],
             default=True,
             envvar="POOLCLI_PROGRESS",
             help="Show progress on a terminal.",
         ),
-        click.Option(
-            ["--color"],
-            type=click.Choice(["auto", "always", "never"]),
-            default="auto",
+        _choice(
+            "--color",
+            ("auto", "always", "never"),
+            "Colour of what is printed.",
             envvar="POOLCLI_COLOR",
-            show_default=True,
-            help="Colour of what is printed.",
         ),
     ),
 )
