@@ -57,7 +57,7 @@ def pool(row: methods.Row, **typed: Any) -> int:
     from poolcli.report import EXIT_NOTHING, EXIT_USAGE
 
     process.enter()
-    request = Request(row, typed)
+    request = request_of(row, typed)
     voice = request.voice
     console = Console(
         quiet=voice.quiet,
