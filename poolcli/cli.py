@@ -52,7 +52,7 @@ def pool(row: methods.Row, **typed: Any) -> int:
     from poolcli import executors, process, storage
     from poolcli.console import Console
     from poolcli.errors import PoolError
-    from poolcli.options.requests import Request
+    from poolcli.options.requests import request_of
     from poolcli.plan import NothingMatchedError, PlanError, Refusal, make_plan
     from poolcli.report import EXIT_NOTHING, EXIT_USAGE
 
