@@ -357,14 +357,15 @@ def _to_float(count: int) -> float:
 
 def _taps_of(axis: Axis, windows: slice, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return the number of taps on pixels of some of the windows."""
-    number, interior = _number_of(dtype), axis.interior
-    return np.array(
-        [
-            number(axis.size if index in interior else axis.taps_inside(index))
-            for index in range(windows.start, windows.stop)
-        ],
-        dtype,
-    )
+    number, (first, stop) = _number_of(dtype), (windows.start, windows.stop)
+    taps: NDArray[Any] = np.full(stop - first, number(axis.most_taps), dtype)
+    interior = axis.interior  # its windows, nearly all of them, need no counting one by one
+    for index in (
+        *range(first, min(interior.start, stop)),
+        *range(max(interior.stop, first), stop),
+    ):
+        taps[index - first] = number(axis.taps_inside(index))
+    return taps
 
 
 def _taps(grid: Grid) -> int:

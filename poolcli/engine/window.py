@@ -140,11 +140,15 @@ class Axis(NamedTuple):
         """
         start, end = self.start(first), self.start(stop - 1) + self.span
         seen = slice(max(0, start), min(self.extent, end))
-        part = self._replace(
-            extent=seen.stop - seen.start,
-            before=seen.start - start,
-            after=self.extent + self.after - seen.stop,
-            out=stop - first,
+        before, after = seen.start - start, self.extent + self.after - seen.stop
+        part = Axis(
+            seen.stop - seen.start,
+            self.size,
+            self.stride,
+            self.dilation,
+            before,
+            after,
+            stop - first,
         )
         return seen, part
 
