@@ -6,8 +6,8 @@
     python benchmarks/fuzz.py --seed 1 --only 17     one damaged file again, kept beside
 
 A damaged file must end in exit 0 and an output, or in exit 1, one line and no file; a call of the
-engine must give what the nested loop of the tests gives. The cases run in a child process, so that one
-that kills it, or takes too long, is a failure like any other: told with its seed and number.
+engine must give what the nested loop of the tests gives. The cases run in a child process, so that
+one that kills it, or takes too long, is a failure like any other: told with its seed and number.
 """
 
 from __future__ import annotations
