@@ -160,10 +160,10 @@ def test_what_one_row_holds_changes_no_window_without_it() -> None:
 def test_van_herk_takes_three_operations_a_row(taps: int) -> None:
     rows = 0
 
-    def counted(first: Array, second: Array, out: Array) -> None:
+    def counted(first: Array, second: Array, out: Array) -> Array:
         nonlocal rows
         rows += len(out)
-        np.add(first, second, out=out)
+        return np.add(first, second, out=out)
 
     windows = 4 * taps
     out = np.empty((windows, 1))

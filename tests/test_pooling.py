@@ -546,15 +546,15 @@ def refusal(pool: Callable[..., Array], *arguments: Any, **choices: Any) -> Pool
 @pytest.mark.parametrize(
     ("value", "shown", "remedy"),
     [
-        *((value, repr(value), "give whole numbers of at least 1") for value in (True, 2.0, "2")),
-        *((value, repr(value), "give whole numbers of at least 1") for value in (0, -1)),
-        ((2, 0), "0", "give whole numbers of at least 1"),
-        ((True, 2), "True", "give whole numbers of at least 1"),
-        ((2, 2.5), "2.5", "give whole numbers of at least 1"),
-        (np.array([2, 2]), "array", "give whole numbers of at least 1"),
+        *((value, repr(value), "give a whole number of at least 1") for value in (True, 2.0, "2")),
+        *((value, repr(value), "give a whole number of at least 1") for value in (0, -1)),
+        ((2, 0), "0", "give a whole number of at least 1"),
+        ((True, 2), "True", "give a whole number of at least 1"),
+        ((2, 2.5), "2.5", "give a whole number of at least 1"),
+        (np.array([2, 2]), "array", "give a whole number of at least 1"),
         *(
             (value, str(value), "give one number or (height, width)")
-            for value in ((2,), (), (2,) * 3)
+            for value in ((2,), (), (2, 2, 2))
         ),
     ],
     ids=str,

@@ -91,6 +91,7 @@ def doubling_steps(taps: int, idempotent: bool, invertible: bool = False) -> tup
     if idempotent or taps % 2 == 0:
         return doubled
     added = *doubling_steps(taps - 1, idempotent, invertible), Step("add", taps - 1)
+    # 31 taps, for example, take 8 passes by additions, but 6 as twice 16 less one.
     if invertible and len(doubled) + 1 < len(added):
         return *doubled, Step("subtract", taps - half)
     return added
@@ -177,18 +178,19 @@ def van_herk(block: Block, ufunc: np.ufunc, taps: int, out: Block, scratch: Scra
     def written(offset: int) -> Block:
         return out[offset:whole:group]
 
+    # The border follows the last row of a group's first window. Suffixes grow upwards from it ...
     last = written(group - 1)
     np.copyto(last, read(group - 1))
     for offset in range(group, taps):
         ufunc(last, read(offset), out=last)
     for offset in reversed(range(group - 1)):
         ufunc(written(offset + 1), read(offset), out=written(offset))
-    prefix = scratch.take("prefix", last.shape, out.dtype)
+    # ... and prefixes downwards. Every window but the first of its group gets one.
+    room = scratch.take("prefix", last.shape, out.dtype)
+    prefix = read(taps)
     for offset in range(1, group):
-        if offset == 1:
-            np.copyto(prefix, read(taps))
-        else:
-            ufunc(prefix, read(taps + offset - 1), out=prefix)
+        if offset > 1:
+            prefix = ufunc(prefix, read(taps + offset - 1), out=room)
         ufunc(written(offset), prefix, out=written(offset))
     if whole < len(out):
         van_herk(block[whole:], ufunc, taps, out[whole:], scratch)
@@ -260,7 +262,6 @@ def rounded_quotient(
             return total
         if divisor & (divisor - 1) == 0:
             floor, by = np.right_shift, divisor.bit_length() - 1
-        by = total.dtype.type(by) if total.dtype != object else by
     if np.any(even):
         quotient = floor(total, by, out=room)
         quotient &= even  # 1 where the quotient is odd, so that a tie is rounded up

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
-from itertools import cycle
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from poolcli.engine.kernels import Block, Reduction, Scratch, always, rounded_quotient
+from poolcli.engine.kernels import Block, Reduction, always, rounded_quotient
 from poolcli.engine.tiles import BlockReader, Grid, Tile, array_reader
 from poolcli.engine.window import Axis
 
@@ -249,21 +248,34 @@ def _weighted_integer_mean(
         Reduction(np.add, 0, False, always(dtype), invertible=True),
         grid.with_channels(1),
     )
-    read_weights = _WeightReader(weights)
-    planes = [
-        _weighted_reader(array[..., channel], read_weights, narrow, plane.scratch)
-        for channel in range(grid.channels)
-    ]
+    kept: dict[tuple[int, int, int, int], Block] = {}
+
+    def read_weights(rows: slice, columns: slice) -> Block:
+        # Weights are mostly the alpha channel, which is not contiguous. A copy that serves all
+        # channels of a tile is 10 to 20 % faster than reading them again for each.
+        key = rows.start, rows.stop, columns.start, columns.stop
+        if key not in kept:
+            kept[key] = np.ascontiguousarray(weights[rows, columns])
+        return kept[key]
+
+    def weighted_reader(channel: NDArray[Any]) -> BlockReader:
+        def read(rows: slice, columns: slice) -> Block:
+            part: Block = channel[rows, columns].astype(narrow)
+            np.multiply(part, read_weights(rows, columns), out=part, casting="unsafe")
+            return part
+
+        return read
+
     for tile in plane.tiles(dtype.itemsize + weights.itemsize * grid.rows.stride):
-        read_weights.blocks.clear()
+        kept.clear()
         target = out[tile]
         divisor = plane.scratch.take("divisor", (*tile.shape, 1), dtype)
         plane.reduce(tile, read_weights, total, divisor)
         empty = divisor == 0
         divisor[empty] = 1
         sums = plane.scratch.take("sums", divisor.shape, dtype)
-        for channel, read_weighted in enumerate(planes):
-            plane.reduce(tile, read_weighted, total, sums)
+        for channel in range(grid.channels):
+            plane.reduce(tile, weighted_reader(array[..., channel]), total, sums)
             if scale != 1:
                 sums *= scale
             np.copyto(target[..., channel : channel + 1], quotient(sums, divisor), "unsafe")
@@ -278,38 +290,6 @@ def _fill_where(
         unweighted = np.empty_like(out)
         plain.fill(tile, unweighted)
         np.copyto(out, unweighted, where=empty)
-
-
-class _WeightReader:
-    """Reads weights, a `BlockReader`, and keeps the blocks of a tile for every channel."""
-
-    def __init__(self, weights: NDArray[Any]) -> None:
-        """Begin with no block."""
-        self.weights = weights
-        self.blocks: dict[tuple[int, int, int, int], Block] = {}
-
-    def __call__(self, rows: slice, columns: slice) -> Block:
-        """Return the weights of some pixels, contiguous."""
-        key = rows.start, rows.stop, columns.start, columns.stop
-        if key not in self.blocks:
-            self.blocks[key] = np.ascontiguousarray(self.weights[rows, columns])
-        return self.blocks[key]
-
-
-def _weighted_reader(
-    plane: NDArray[Any], read_weights: BlockReader, dtype: np.dtype[Any], scratch: Scratch
-) -> BlockReader:
-    """Read the pixels of one channel, each times its weight, in a type that holds the product."""
-    names = cycle(("weighted a", "weighted b"))  # two rows are read before they are added
-
-    def read(rows: slice, columns: slice) -> Block:
-        seen = plane[rows, columns]
-        part = scratch.take(next(names), seen.shape, dtype)
-        np.copyto(part, seen, casting="unsafe")
-        np.multiply(part, read_weights(rows, columns), out=part, casting="unsafe")
-        return part
-
-    return read
 
 
 def _weighted_float_mean(plain: FloatMean, weights: NDArray[Any], out: NDArray[Any]) -> None:

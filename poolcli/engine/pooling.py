@@ -6,7 +6,6 @@ is computed, `tiles` in which order, and `kernels` how.
 
 from __future__ import annotations
 
-import operator
 import sys
 from typing import Any, Final, Literal, TypeAlias
 
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 from poolcli.engine.extremes import Extreme, extreme_pool
 from poolcli.engine.means import Divisors, FloatMean, float_mean, integer_mean
 from poolcli.engine.tiles import TUNED, Grid, Tuning, array_reader, table_reader
-from poolcli.engine.window import Axis, PaddingLike, SizeLike, Window
+from poolcli.engine.window import Axis, PaddingLike, SizeLike, Window, whole_number
 from poolcli.errors import PoolError
 
 __all__ = ["average", "avg_pool", "extreme", "max_pool", "min_pool", "table_average"]
@@ -318,12 +317,4 @@ def _divisor(override: Any, count_include_pad: Any) -> int | None:
     """Return the override as an integer of at least 1; check the types of both options."""
     if not isinstance(count_include_pad, bool):
         raise PoolError(f"count_include_pad is {count_include_pad!r}", "give True or False")
-    if override is None:
-        return None
-    try:
-        number = operator.index(override)
-    except TypeError:
-        number = 0
-    if isinstance(override, bool) or number < 1:
-        raise PoolError(f"divisor_override is {override!r}", "give a whole number of at least 1")
-    return number
+    return None if override is None else whole_number("divisor_override", override, 1)

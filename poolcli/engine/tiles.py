@@ -136,6 +136,7 @@ class Grid:
         high = rows.size // rows.stride if self.uses_van_herk else 0
         tall = min(high * columns.total_span * pixel, tuning.tall_tile_bytes)
         room = max(tuning.tile_bytes, tall) // pixel
+        # Not higher than wide, since neighbouring narrow tiles would read many columns twice.
         high = max(1, min(high, isqrt(room)))
         fitting = (room // high - columns.span) // columns.stride + 1
         width = _even_part(columns.out, max(fitting, ceil_div(columns.span, columns.stride)))

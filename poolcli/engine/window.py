@@ -302,7 +302,7 @@ def output_shape(
     """
     if not isinstance(shape, tuple) or len(shape) not in (2, 3):
         raise PoolError(f"the shape is {shape!r}", "give (height, width) or (height, width, C)")
-    height, width, *channels = (_index("shape", extent, 0) for extent in shape)
+    height, width, *channels = (whole_number("shape", extent, 0) for extent in shape)
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
     rows, columns = window.axes((height, width))
     return (rows.out, columns.out, *channels)
@@ -322,14 +322,14 @@ def _refuse_empty_windows(axis: Axis, name: str) -> None:
             )
 
 
-def _index(name: str, value: Any, least: int) -> int:
+def whole_number(name: str, value: Any, least: int) -> int:
     """Return ``value`` as an integer; refuse bools, floats, text and less than ``least``."""
     try:
         number = operator.index(value)
     except TypeError:
         number = None
     if number is None or isinstance(value, bool) or number < least:
-        raise PoolError(f"{name} is {value!r}", f"give whole numbers of at least {least}")
+        raise PoolError(f"{name} is {value!r}", f"give a whole number of at least {least}")
     return number
 
 
@@ -344,7 +344,7 @@ def _pair(name: str, value: Any, form: str) -> tuple[Any, Any]:
 def _per_axis(name: str, value: Any) -> Pair:
     """Return (height, width) of at least 1 from one number or two."""
     height, width = _pair(name, value, "one number or (height, width)")
-    return _index(name, height, 1), _index(name, width, 1)
+    return whole_number(name, height, 1), whole_number(name, width, 1)
 
 
 def _padding(value: Any) -> Sides | NamedPadding:
@@ -361,4 +361,4 @@ def _padding(value: Any) -> Sides | NamedPadding:
 def _sides(value: Any) -> Pair:
     """Return (before, after) of at least 0 from one number or two."""
     before, after = _pair("padding of one axis", value, "(before, after)")
-    return _index("padding", before, 0), _index("padding", after, 0)
+    return whole_number("padding", before, 0), whole_number("padding", after, 0)
