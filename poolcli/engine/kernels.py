@@ -135,7 +135,7 @@ def slide(
         current = cast(current, dtype, names[1], scratch)
         if action != "double":
             first = cast(first, dtype, "first", scratch)
-        target = out if number == len(steps) else None
+        target = out if number == len(steps) else None  # the last pass saves a copy
         if target is None:
             target = scratch.take(names[0], block.shape, dtype)
         length = min(target.shape[1], block.shape[1] - (current_taps - 1) * shift)

@@ -17,11 +17,11 @@ FLOAT64: Final = np.dtype(np.float64)
 FLOAT_SUM: Final = Reduction(np.add, 0, False, always(FLOAT64))
 
 FLOATS_FOR: Final = {"u2": "f4", "i2": "f4", "u4": "f8", "i4": "f8"}
-"""Floats that hold the same integers and divide by an array many times faster."""
+"""Floats that hold the sums of `integer_sum` and divide by an array many times faster."""
 
 
 class Divisors(NamedTuple):
-    """What the sum of each window is divided by: the product of its taps along both axes.
+    """The divisor of each window: the product of its numbers of taps along both axes.
 
     Attributes:
         rows: the windows along the height; taps on its pixels count.
@@ -44,7 +44,7 @@ class Divisors(NamedTuple):
 
     @property
     def largest(self) -> int:
-        """A limit of all divisors."""
+        """A number that no divisor exceeds."""
         return self.override or self.rows.most_taps * self.columns.most_taps
 
     def parts(self, tile: Tile, dtype: np.dtype[Any]) -> Iterator[tuple[slice, Any]]:
@@ -62,14 +62,11 @@ class Divisors(NamedTuple):
         left, right = (min(max(edge, first), last) for edge in (inner.start, inner.stop))
         if tile.rows.start < inner_rows.start or tile.rows.stop > inner_rows.stop:
             left = right = last
-        if first < left:
-            yield slice(0, left - first), self.product(Tile(tile.rows, slice(first, left)), dtype)
-        if left < right:
-            full = number(self.rows.size * self.columns.size)
-            yield slice(left - first, right - first), full
-        if right < last:
-            part = slice(right - first, last - first)
-            yield part, self.product(Tile(tile.rows, slice(right, last)), dtype)
+        full = number(self.rows.size * self.columns.size) if left < right else None
+        for start, stop, divisor in ((first, left, None), (left, right, full), (right, last, None)):
+            if start < stop:
+                part = Tile(tile.rows, slice(start, stop))
+                yield slice(start - first, stop - first), divisor or self.product(part, dtype)
 
     def product(self, tile: Tile, dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return the divisor of every window of a tile: (rows, columns, 1)."""
@@ -80,7 +77,7 @@ class Divisors(NamedTuple):
 
 
 class IntegerMean(NamedTuple):
-    """The averages of integers without weights, rounded once to nearest, ties to even.
+    """Averages of integers without weights, exact and rounded once to nearest, ties to even.
 
     Attributes:
         read: gives the pixels.
@@ -108,14 +105,14 @@ class IntegerMean(NamedTuple):
                 sums *= self.scale
             for columns, divisor in self.divisors.parts(tile.part(rows), dtype):
                 mean = quotient(sums[:, columns], divisor, room[:, columns])
-                if self.divisors.override is not None:
+                if self.divisors.override is not None:  # no other average leaves the type's range
                     limits = np.iinfo(out.dtype)
                     mean = np.clip(mean, limits.min, limits.max)
                 np.copyto(target[:, columns], mean, casting="unsafe")
 
 
 class FloatMean(NamedTuple):
-    """The averages of floats without weights, summed and divided in float64.
+    """Averages of floats without weights, summed and divided in float64.
 
     Attributes:
         read: gives the pixels.
@@ -243,6 +240,7 @@ def _weighted_integer_mean(
     # Sums are divided by an array, which integers do slowly: floats hold them where they can.
     dtype = exact.dtype(_taps(grid))
     dtype = np.dtype(FLOATS_FOR.get(dtype.str[1:], dtype))
+    # A product needs less room than a sum: it is cast when rows are added.
     narrow = exact.dtype(1) if dtype.kind == "f" else dtype
     total, plane = (
         Reduction(np.add, 0, False, always(dtype), invertible=True),
@@ -272,7 +270,7 @@ def _weighted_integer_mean(
         divisor = plane.scratch.take("divisor", (*tile.shape, 1), dtype)
         plane.reduce(tile, read_weights, total, divisor)
         empty = divisor == 0
-        divisor[empty] = 1
+        divisor[empty] = 1  # integers can't be divided by 0, and these windows are filled below
         sums = plane.scratch.take("sums", divisor.shape, dtype)
         for channel in range(grid.channels):
             plane.reduce(tile, weighted_reader(array[..., channel]), total, sums)

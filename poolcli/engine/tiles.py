@@ -119,7 +119,7 @@ class Grid:
 
     @property
     def uses_van_herk(self) -> bool:
-        """Whether windows have so many rows in common that `van_herk` beats folding."""
+        """True where windows have so many rows in common that `van_herk` beats folding."""
         return self.rows.size - 1 > self.tuning.most_folded * self.rows.stride
 
     def tiles(self, itemsize: int) -> Iterator[Tile]:
@@ -167,6 +167,7 @@ class Grid:
         """
         channels = self.channels
         seen, columns = self.columns.part(tile.columns.start, tile.columns.stop)
+        # A whole stride follows the last window too, so that `subsample` can read words.
         width = _aligned(max(columns.total_span, columns.out * columns.stride) * channels)
         shape = tile.shape[0], width
         block = self.scratch.take("rows", shape, reduction.dtype(self.rows.size))
@@ -177,6 +178,7 @@ class Grid:
         reduce_rows(tile.rows, seen, read, reduction, block[:, left:right])
         height = len(block)
         if self.uses_van_herk:
+            # Such windows are mostly wide too, and `slide` goes through its block many times.
             itemsize = reduction.dtype(self.rows.size * columns.size).itemsize
             height = max(1, self.tuning.band_bytes // (width * itemsize))
         for top in range(0, len(block), height):
@@ -236,7 +238,7 @@ class Grid:
                 padded[: rows.before] = padded[bottom:] = reduction.neutral
                 padded[rows.before : bottom] = block
                 block = padded
-            every = target
+            every = target  # the result of every row, from which the stride picks some
             if rows.stride > 1:
                 shape = height - rows.span + 1, block.shape[1]
                 every = self.scratch.take("every row", shape, dtype)
@@ -262,6 +264,7 @@ def _fold(rows: Axis, read: Callable[[slice], Block], reduction: Reduction, out:
     """Combine the rows of every window tap by tap into the rows of ``out``."""
     ufunc, taps = reduction.ufunc, iter(range(rows.size))
     if len(rows.interior) == rows.out and rows.size > 1:
+        # Two taps at once save the pass that would fill the result with the neutral value.
         first, second = (read(rows.pixels_at(next(taps))[1]) for _ in range(2))
         ufunc(first, second, out=out, dtype=out.dtype)
     else:

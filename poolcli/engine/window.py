@@ -69,7 +69,7 @@ class Axis(NamedTuple):
 
     @property
     def most_taps(self) -> int:
-        """A limit of the taps that one window has on pixels; reached if `interior` has any."""
+        """A number that no window's taps on pixels exceed; reached by `interior` windows."""
         return min(self.size, ceil_div(self.extent, self.dilation))
 
     @property
@@ -79,7 +79,7 @@ class Axis(NamedTuple):
 
     @property
     def has_gaps(self) -> bool:
-        """Whether a pixel between the first tap and the last is read by no window."""
+        """True if a pixel between the first tap and the last is read by no window."""
         if self.dilation == 1:
             return self.out > 1 and self.stride > self.size
         # Taps apart leave gaps in too many ways for a formula, so pixels that are read are marked.
@@ -122,6 +122,7 @@ class Axis(NamedTuple):
         return Axis(
             extent=self.extent,
             size=kept,
+            # The stride of one window has no meaning but would make its blocks as long.
             stride=self.stride if self.out > 1 else 1,
             dilation=self.dilation if kept > 1 else 1,
             before=self.before - skipped * self.dilation,
