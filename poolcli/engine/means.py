@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -242,10 +243,8 @@ def _weighted_integer_mean(
     dtype = np.dtype(FLOATS_FOR.get(dtype.str[1:], dtype))
     # A product needs less room than a sum: it is cast when rows are added.
     narrow = exact.dtype(1) if dtype.kind == "f" else dtype
-    total, plane = (
-        Reduction(np.add, 0, False, always(dtype), invertible=True),
-        grid.with_channels(1),
-    )
+    total = Reduction(np.add, 0, False, always(dtype), invertible=True)
+    plane = grid.with_channels(1)
     kept: dict[tuple[int, int, int, int], Block] = {}
 
     def read_weights(rows: slice, columns: slice) -> Block:
@@ -338,10 +337,8 @@ def _taps_of(axis: Axis, windows: slice, dtype: np.dtype[Any]) -> NDArray[Any]:
     number, (first, stop) = _number_of(dtype), (windows.start, windows.stop)
     taps: NDArray[Any] = np.full(stop - first, number(axis.most_taps), dtype)
     interior = axis.interior  # its windows, nearly all of them, need no counting one by one
-    for index in (
-        *range(first, min(interior.start, stop)),
-        *range(max(interior.stop, first), stop),
-    ):
+    edges = range(first, min(interior.start, stop)), range(max(interior.stop, first), stop)
+    for index in chain(*edges):
         taps[index - first] = number(axis.taps_inside(index))
     return taps
 
