@@ -22,6 +22,8 @@ from poolcli.engine.kernels import (
     subsample,
     van_herk,
 )
+from poolcli.engine.means import integer_sum
+from poolcli.engine.means import quotient as rounded_mean
 
 Array = NDArray[Any]
 
@@ -247,6 +249,27 @@ def test_every_remainder_is_rounded_right(divisor: int, dtype: np.dtype[Any]) ->
     wanted = [round(Fraction(total, divisor)) for total in totals]
     assert quotient(totals, divisor, dtype) == wanted
     assert quotient(totals, np.full(len(totals), divisor, dtype), dtype) == wanted
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.sampled_from(["u1", "i1"]),
+    st.sampled_from([15, 16, 22, 23, 24, 25, 31, 32, 52, 53, 54, 63, 64, 65]),
+    st.integers(-3, 3),
+    st.integers(1, 300),
+    st.integers(1, 1 << 30),
+)
+def test_the_type_of_a_sum_holds_it_and_divides_it_as_a_fraction(
+    kind: str, bits: int, beside: int, divisor: int, less: int
+) -> None:
+    peak = max(1, (1 << bits) + beside - divisor)
+    dtype = integer_sum(np.dtype(kind), peak, divisor).dtype(1)
+    totals = [peak, peak - less % peak, peak // 2 // divisor * divisor + divisor // 2 % peak]
+    totals += [-total for total in totals] if kind == "i1" else []
+    held = np.array(totals, dtype)
+    assert [int(total) for total in held] == totals
+    wanted = [round(Fraction(total, divisor)) for total in totals]
+    assert [int(mean) for mean in rounded_mean(held, divisor)] == wanted
 
 
 def test_divisors_broadcast_against_totals() -> None:
