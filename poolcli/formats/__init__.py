@@ -224,7 +224,7 @@ FORMATS: Final = (
     Format(
         name="bmp",
         title="BMP",
-        module="legacy",
+        module="bmp",
         suffixes=(".bmp", ".dib"),
         signature=rb"BM",
         modes=_COLOUR,
