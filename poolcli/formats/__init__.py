@@ -175,7 +175,7 @@ FORMATS: Final = (
     Format(
         name="jpeg",
         title="JPEG",
-        module="legacy",
+        module="jpeg",
         suffixes=(".jpg", ".jpeg", ".jpe", ".jfif"),
         signature=rb"\xff\xd8\xff",
         modes={"1": "L", "L": "L", "RGB": "RGB", **_INKS},
