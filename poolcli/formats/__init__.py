@@ -187,7 +187,7 @@ FORMATS: Final = (
     Format(
         name="webp",
         title="WebP",
-        module="legacy",
+        module="webp",
         suffixes=(".webp",),
         signature=rb"RIFF....WEBP",
         modes=_AS_COLOUR_ALPHA,
