@@ -259,7 +259,7 @@ FORMATS: Final = (
     Format(
         name="avif",
         title="AVIF",
-        module="legacy",
+        module="avif",
         suffixes=(".avif",),
         signature=rb"....ftyp(?:avif|avis|mif1|msf1)",
         modes=_AS_COLOUR_ALPHA,
