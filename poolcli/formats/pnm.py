@@ -27,7 +27,9 @@ HEADER: Final = re.compile(
     rb"%b(?P<height>\d{1,10})(?(samples)%b(?P<maxval>\d{1,10}))"
     rb"(?(floats)%b(?P<scale>[-+.\deE]+))\s" % ((SPACE,) * 4)
 )
-HEAD_BYTES: Final = 1 << 16
+HEAD_BYTES, MORE_BYTES = 1 << 12, 1 << 16
+"""As much as is read for the header: usually, and besides where comments make it long."""
+
 COMMENT: Final = re.compile(rb"#[^\r\n]*")
 WORD: Final = re.compile(rb"\S+")
 WHITE_SPACE: Final = b" \t\n\r\v\f"
@@ -242,7 +244,8 @@ def _read_header(stream: BinaryIO) -> _Header:
         PoolError: there is none, or its numbers are out of range.
     """
     stream.seek(0)
-    match = HEADER.match(stream.read(HEAD_BYTES))
+    head = stream.read(HEAD_BYTES)
+    match = HEADER.match(head) or HEADER.match(head + stream.read(MORE_BYTES))
     if match is None:
         raise PoolError("its header can't be read", "is the file sound?")
     kind = match["bits"] or match["samples"] or match["floats"]
