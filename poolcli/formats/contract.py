@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -224,9 +225,27 @@ def refusing(what: str) -> Iterator[None]:
     except MemoryError:
         raise PoolError(f"{what}: not enough memory", "lower --max-pixels to skip it") from None
     except Exception as fault:  # OSError, ValueError, SyntaxError, struct.error …
-        raise PoolError(
-            f"{what}: {fault or type(fault).__name__}", "is the file complete?"
-        ) from fault
+        if _is_limit_of_pillow(fault):
+            raise PoolError(
+                f"{what}: it has more pixels than Pillow's own limit, "
+                "PIL.Image.MAX_IMAGE_PIXELS, allows in this process",
+                "raise that limit, or set it to None",
+            ) from fault
+        raise PoolError(f"{what}: {_reason(fault)}", "is the file complete?") from fault
+
+
+def _reason(fault: Exception) -> str:
+    """Return what went wrong in a library, in words."""
+    if isinstance(fault, struct.error) or isinstance(fault.__cause__, struct.error):
+        return "its structure is damaged"
+    return str(fault) or type(fault).__name__
+
+
+def _is_limit_of_pillow(fault: Exception) -> bool:
+    """Return whether Pillow refused a picture by its own limit, which the command lifts."""
+    from PIL import Image
+
+    return isinstance(fault, Image.DecompressionBombError | Image.DecompressionBombWarning)
 
 
 def _module(row: Format) -> ModuleType:
