@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from fractions import Fraction
 from typing import Any, Final, NamedTuple
@@ -104,7 +104,7 @@ def parse_exif(block: bytes) -> tuple[Image.Exif, tuple[str, ...]]:
     return kept, (f"its EXIF is damaged ({reason.strip()})",)
 
 
-def orientation_of(exif: Image.Exif, xmp: bytes | None) -> int:
+def orientation_of(exif: Mapping[int, Any], xmp: bytes | None) -> int:
     """Return tag 274, else what XMP says: 1 upright, 2 to 8 turned or mirrored."""
     value = exif.get(Tag.Orientation)
     if value is None and xmp is not None and (stated := XMP_ORIENTATION.search(xmp)):
@@ -112,7 +112,7 @@ def orientation_of(exif: Image.Exif, xmp: bytes | None) -> int:
     return value if isinstance(value, int) and value in range(1, 9) else 1
 
 
-def dpi_of(exif: Image.Exif) -> tuple[float, float] | None:
+def dpi_of(exif: Mapping[int, Any]) -> tuple[float, float] | None:
     """Return the pixels an inch along (height, width) that EXIF states, or None."""
     try:
         units = UNITS_IN_AN_INCH[exif.get(Tag.ResolutionUnit, 2)]
@@ -131,13 +131,20 @@ def checked_dpi(across: Any, down: Any) -> tuple[float, float] | None:
 
 
 def cleaned_exif(exif: Image.Exif) -> bytes | None:
-    """Pack EXIF without orientation, sizes and resolution; Pillow leaves the thumbnail behind."""
-    for tag in (*SIZES, *RESOLUTION):
+    """Pack EXIF without orientation, sizes and resolution; Pillow leaves the thumbnail behind.
+
+    EXIF that says nothing but the resolution is kept, empty: `packed_exif` puts it in again.
+    """
+    for tag in SIZES:
         exif.pop(tag, None)
     if DETAILS in exif:
         details = exif.get_ifd(DETAILS)
         for tag in SIZES_IN_DETAILS:
             details.pop(tag, None)
+    if not len(exif):
+        return None
+    for tag in RESOLUTION:
+        exif.pop(tag, None)
     return _packed(exif)
 
 
@@ -159,8 +166,7 @@ def packed_exif(
         down, across = (Fraction(value).limit_denominator(10000) for value in dpi)
         exif[Tag.XResolution], exif[Tag.YResolution] = across, down
         exif[Tag.ResolutionUnit] = 2
-    packed = _packed(exif)
-    return None if packed is None else EXIF_PREFIX + packed
+    return EXIF_PREFIX + _packed(exif) if len(exif) else None
 
 
 def checked_xmp(xmp: Any) -> tuple[bytes | None, tuple[str, ...]]:
@@ -182,10 +188,8 @@ def cleaned_xmp(xmp: bytes) -> bytes:
     return FALSE_XMP.sub(b"", xmp)
 
 
-def _packed(exif: Image.Exif) -> bytes | None:
-    """Pack EXIF with every byte of its texts; None where nothing is left."""
-    if not len(exif):
-        return None
+def _packed(exif: Image.Exif) -> bytes:
+    """Pack EXIF with every byte of its texts."""
     for each in (exif, *(exif.get_ifd(one) for one in (DETAILS, PLACE) if one in exif)):
         for tag, value in list(each.items()):
             if isinstance(value, str) and not value.isascii():
