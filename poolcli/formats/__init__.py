@@ -272,7 +272,7 @@ FORMATS: Final = (
     Format(
         name="npy",
         title="NPY",
-        module="legacy",
+        module="npy",
         suffixes=(".npy",),
         signature=rb"\x93NUMPY",
         modes=_EVERY,
