@@ -27,9 +27,9 @@ PLAIN_MODES: Final = ("1", "L", "RGB", "I;16", "RGB;16", "I", "F")
 """The modes of arrays of their type and channels: no channel is taken for alpha."""
 
 
-def read(stream: BinaryIO, _limits: Limits) -> NpyReader:
+def read(stream: BinaryIO, limits: Limits) -> NpyReader:
     """Open an array."""
-    return NpyReader(stream)
+    return NpyReader(stream, limits)
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> NpyWriter:
@@ -43,11 +43,12 @@ class NpyReader:
     count = 1
     format = "npy"
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO, limits: Limits) -> None:
         """Read the header, and check it against the bytes that follow.
 
         Raises:
-            PoolError: it is no single array of numbers of 2 or 3 axes, or not all of it is there.
+            PoolError: it is no single array of numbers of 2 or 3 axes, not all of it is there, or
+                it is too large.
             ValueError: the header is broken.
         """
         version = npy_format.read_magic(stream)
@@ -59,6 +60,7 @@ class NpyReader:
         shape, self._is_fortran, dtype = read_header(stream)
         self._stream, self._begin = stream, stream.tell()
         _check(shape, dtype, stream.seek(0, 2) - self._begin)
+        limits.check(*shape)
         channels = shape[2] if len(shape) == 3 else 1
         bits = 1 if dtype.kind == "b" else 8 * dtype.itemsize
         maxval = full_scale(dtype)

@@ -135,7 +135,10 @@ class TiffReader:
         self._limits.check_tile(*tile, page.number(CHANNELS, 1))
         image, metadata = _opened(self._stream, page), partial(_metadata, page)
         if image is None or not _is_held(page, image):
-            return self._deep.frame(page.offset, _stored(page), _orientation(page), metadata)
+            deep = self._deep.frame(page.offset, _stored(page), _orientation(page), metadata)
+            self._limits.check(*deep.info.shape)
+            return deep
+        self._limits.check(*image.size[::-1])
         mode, orientation = mode_of(image), _orientation(page)
         dtype = np.dtype(MODES[mode].dtype)
         info = FrameInfo(
