@@ -200,7 +200,7 @@ FORMATS: Final = (
     Format(
         name="tiff",
         title="TIFF",
-        module="legacy",
+        module="tiff",
         suffixes=(".tif", ".tiff"),
         signature=rb"II\*\0|MM\0\*|II\0\*|MM\*\0|II\+\0|MM\0\+",
         modes={**_ALPHA, **_DEEP, **_INKS, "LAB": "LAB", "I": "I", "F": "F"},
@@ -272,7 +272,7 @@ FORMATS: Final = (
     Format(
         name="npy",
         title="NPY",
-        module="legacy",
+        module="npy",
         suffixes=(".npy",),
         signature=rb"\x93NUMPY",
         modes=_EVERY,
