@@ -213,7 +213,7 @@ FORMATS: Final = (
     Format(
         name="gif",
         title="GIF",
-        module="legacy",
+        module="gif",
         suffixes=(".gif",),
         signature=rb"GIF8[79]a",
         modes=_ALPHA,
