@@ -81,6 +81,7 @@ class GifReader:
         # Around a single image the canvas is transparent, and not of colour 0.
         self._is_still = self.count == 1 and not self._animation.has_transparency
         self._info = self._still_info() if self._is_still else self._canvas_info()
+        limits.check(*self._info.shape)
 
     def frames(self) -> Iterator[Frame]:
         """Yield each frame."""

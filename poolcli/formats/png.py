@@ -105,7 +105,7 @@ class PngReader:
         """Read all but the pixels.
 
         Raises:
-            PoolError: what the chunks say is refused.
+            PoolError: what the chunks say is refused, or is too large.
         """
         self._chunks = read_chunks(stream)
         self._header = self._chunks.header()
@@ -113,6 +113,7 @@ class PngReader:
         has_alpha = self._header.colour_type in (GREY_ALPHA, RGB_ALPHA)
         self._transparency = None if has_alpha else self._chunks.bodies.get(b"tRNS")
         self._info = self._still_info()
+        limits.check(*self._info.shape)
         if self._info.mode not in PILLOW_MODES:
             library("imagecodecs", "deep")
         self._animation = self._find_animation(limits)
