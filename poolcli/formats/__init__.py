@@ -163,7 +163,7 @@ FORMATS: Final = (
     Format(
         name="png",
         title="PNG",
-        module="legacy",
+        module="png",
         suffixes=(".png",),
         signature=rb"\x89PNG\r\n\x1a\n",
         modes={**_ALPHA, **_DEEP},
@@ -213,7 +213,7 @@ FORMATS: Final = (
     Format(
         name="gif",
         title="GIF",
-        module="legacy",
+        module="gif",
         suffixes=(".gif",),
         signature=rb"GIF8[79]a",
         modes=_ALPHA,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
@@ -100,6 +100,33 @@ class Limits(NamedTuple):
                 f"more than the {self.pixels / 1e6:g} million allowed",
                 "raise --max-pixels",
             )
+
+
+class DecodedFrame:
+    """A frame of a decoder that gives all pixels at once."""
+
+    def __init__(
+        self,
+        info: FrameInfo,
+        decode: Callable[[], NDArray[Any]],
+        metadata: Callable[[], Metadata] = Metadata,
+    ) -> None:
+        """Keep what is known of it.
+
+        Args:
+            info: what its header says.
+            decode: returns the pixels, in the shape of ``info``.
+            metadata: reads what stands beside them.
+        """
+        self.info, self.metadata = info, metadata
+        self._decode = decode
+        self._array: NDArray[Any] | None = None
+
+    def rows(self, start: int, stop: int) -> NDArray[Any]:
+        """Return some rows; the first call decodes them all."""
+        if self._array is None:
+            self._array = self._decode()
+        return self._array[start:stop]
 
 
 class WholeFrameWriter:

@@ -26,6 +26,9 @@ EXIF_PREFIX: Final = b"Exif\0\0"
 TYPE_BYTES: Final = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1))
 """Bytes of a value of each type (TIFF 6.0, section 2)."""
 
+OFFSETS: Final = (4, 13)
+"""The types of a value that may say where a directory begins: LONG and IFD."""
+
 MOST_XMP_BYTES: Final = 1 << 24
 XMP_KEYWORD: Final = b"XML:com.adobe.xmp"
 XMP_PREFIX: Final = b"http://ns.adobe.com/xap/1.0/\0"
@@ -66,6 +69,8 @@ def describe(block: bytes | None, xmp: bytes | None, warnings: Iterable[str] = (
         xmp: XMP, or None.
         warnings: what is known to be wrong already.
     """
+    if not block and not xmp:
+        return Described(warnings=tuple(warnings))
     exif, damage = parse_exif(block or b"")
     xmp, complaint = checked_xmp(xmp)
     return described(exif, xmp, (*damage, *complaint, *warnings))
@@ -220,5 +225,6 @@ def _value_ends(block: bytes, order: str, begin: int) -> Iterator[tuple[int, int
         tag, kind, number, offset = struct.unpack_from(f"{order}HHII", block, at)
         size = TYPE_BYTES.get(kind, 0) * number
         yield tag, offset + size if size > 4 else at + 12
-        if tag in (DETAILS, PLACE) and offset > begin:  # forwards only: they may form a ring
+        # Forwards only: they may form a ring. What is no offset is left alone by Pillow too.
+        if tag in (DETAILS, PLACE) and kind in OFFSETS and offset > begin:
             yield from _value_ends(block, order, offset)

@@ -83,9 +83,14 @@ def mode_of(image: Image.Image) -> str:
 
 def notes_of(image: Image.Image, orientation: int = 1) -> tuple[str, ...]:
     """Return what is done to the pixels of an image on their way into a picture, in words."""
+    return conversions(image.mode in ("P", "PA"), "transparency" in image.info, orientation)
+
+
+def conversions(has_palette: bool, has_key: bool, orientation: int = 1) -> tuple[str, ...]:
+    """Return what is done to pixels on their way into a picture, in words."""
     notes = {
-        "its palette was applied": image.mode in ("P", "PA"),
-        "its transparent key became alpha": "transparency" in image.info,
+        "its palette was applied": has_palette,
+        "its transparent key became alpha": has_key,
         "it was turned upright": orientation != 1,
     }
     return tuple(note for note, applies in notes.items() if applies)
