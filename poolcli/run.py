@@ -149,9 +149,10 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
             octets, lost = codec.encode_all(pooled, taken, target, work.saving)
     _tell(said, outcome)
     outcome.notes += lost
-    like = job.source.status() if work.preserve else None
-    job.target.write(octets, overwrite=work.overwrite, like=like, again=job.again)
-    outcome.output_bytes = len(octets)
+    like = job.source if work.preserve else None
+    with job.target.create(overwrite=work.overwrite, like=like, again=job.again) as output:
+        output.write(octets)
+        outcome.output_bytes = output.commit()
     elapsed = time.perf_counter() - started
     outcome.write_seconds = elapsed - outcome.read_seconds - outcome.pool_seconds
     outcome.status = "done"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from poolcli.formats import Saving
 from poolcli.plan import Job, NothingMatchedError, PlanError, Policy, Refusal
 from poolcli.storage import Target
 from tests.batch_support import grow, linux_only, new_folder, snapshot
+from tests.storage_support import MemoryStorage
 
 Plan = dict[str, str]
 
@@ -34,6 +36,18 @@ def top() -> Iterator[Path]:
     """The empty working folder in which every test plans."""
     with new_folder() as folder:
         yield folder
+
+
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Callable[..., MemoryStorage]:
+    """Make a storage in memory, with the files that are given."""
+
+    def make(*paths: str) -> MemoryStorage:
+        made = MemoryStorage(*paths)
+        monkeypatch.setitem(storage.SCHEMES, "memory", made)
+        return made
+
+    return make
 
 
 def plan(*paths: str, **policy: Any) -> list[Job]:
@@ -661,33 +675,15 @@ def test_an_input_that_is_named_twice_is_not_written_twice(paths: tuple[str, ...
     [("a.png", "A.PNG"), ("straße.png", "STRASSE.png"), ("é.png", "e\u0301.png")],
 )
 @pytest.mark.parametrize("folds", [True, False])
-def test_names_that_fold_together_clash_only_where_the_file_system_folds(
-    monkeypatch: pytest.MonkeyPatch, one: str, other: str, folds: bool
+def test_names_that_fold_together_clash_only_where_the_storage_folds(
+    memory: Callable[..., MemoryStorage], one: str, other: str, folds: bool
 ) -> None:
-    here(f"in/{one}", f"in/sub/{other}")
-    asked: list[str] = []
-
-    def answer(folder: str) -> bool:
-        asked.append(folder)
-        return folds
-
-    monkeypatch.setattr("poolcli.storage.folds_names", answer)
-    paths = (f"in/{one}", f"in/sub/{other}", "out")
+    paths = (f"memory://in/{one}", f"memory://in/sub/{other}")
+    memory(*paths).folds = folds
     if folds:
-        assert refusals(*paths)[0].names == [f"in/{one} and in/sub/{other}"]
+        assert refusals(*paths, "memory://out")[0].names == [" and ".join(paths)]
     else:
-        assert len(plan(*paths)) == 2
-    assert asked == ["out"]
-
-
-@linux_only
-@pytest.mark.parametrize("output", ["in", "new", "new/newer", "123", "IN"])
-def test_this_file_system_is_asked_and_does_not_fold(output: str) -> None:
-    here("in/", "123/")
-    before = snapshot(Path())
-
-    assert storage.folds_names(output) is False
-    assert snapshot(Path()) == before
+        assert len(plan(*paths, "memory://out")) == 2
 
 
 LINKS: Final[dict[str, Callable[[str, str], None]]] = {
@@ -941,11 +937,62 @@ def test_targets_of_a_folder_are_not_streams_whatever_they_are_called() -> None:
     }
 
 
+def test_a_plan_asks_nothing_but_the_storages_of_its_paths(
+    memory: Callable[..., MemoryStorage],
+) -> None:
+    files = ("in/a.png", "in/notes.txt", "in/sub/b.jpg", "in/small/a.png", "other/c.png")
+    memory(*(f"memory://{one}" for one in files)).files["memory://in/a.png"] = b"12345"
+    here("local/d.png")
+    inputs = ("memory://in", "memory://other/c.png", "local", "memory://none.png")
+    jobs_ = plan(*inputs, "memory://in/small", skip_existing=True)
+
+    assert [(one.source.path, one.target.path, one.bytes, one.skip) for one in jobs_] == [
+        ("memory://in/a.png", "memory://in/small/a.png", 5, True),
+        ("memory://in/sub/b.jpg", "memory://in/small/sub/b.jpg", 0, False),
+        ("memory://other/c.png", "memory://in/small/c.png", 0, False),
+        ("local/d.png", "memory://in/small/d.png", 0, False),
+        ("memory://none.png", "memory://in/small/none.png", 0, False),
+    ]
+    assert [one.refusal for one in jobs_ if one.refusal] == ["there is no such object"]
+    assert refusals("memory://in", "memory://in", overwrite=True)[0].reason.endswith("output")
+    assert refusals("memory://in/a.png", "memory://in/a.png")[0].reason.endswith("itself")
+    assert planned("memory://in/a.png", "new.png") == {"memory://in/a.png": "new.png"}
+    Path("list.txt").write_text("memory://in/sub/b.jpg")
+    assert planned("out", files_from="list.txt", relative_to="memory://in") == {
+        "memory://in/sub/b.jpg": "out/sub/b.jpg"
+    }
+
+
+ABOUT_NAMES: Final = {
+    *("sep", "curdir", "pardir", "fsencode", "fsdecode"),
+    *("path", "join", "split", "splitext", "basename", "dirname"),
+}
+"""What of `os` and `os.path` works on text alone."""
+
+
+@pytest.mark.parametrize("path", sorted(Path(jobs.__file__).parent.glob("*.py")), ids=str)
+def test_no_function_about_files_is_used_and_no_particular_storage(path: Path) -> None:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    of_os = {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("os", "os.path")
+    }
+    imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {alias.name for node in imports for alias in node.names}
+    modules = {node.module for node in imports if isinstance(node, ast.ImportFrom)}
+
+    assert of_os <= ABOUT_NAMES
+    assert not {node.id for node in nodes if isinstance(node, ast.Name)} & {"open"}
+    assert not (names | modules) & {"stat", "pathlib", "shutil", "glob", "io", "LOCAL", "STREAMS"}
+    assert not modules & {"os", "poolcli.storage.local", "poolcli.storage.streams"}
+
+
 def test_planning_imports_neither_numpy_nor_pillow() -> None:
     here("in/a.png")
     code = (
-        "import sys; from poolcli import plan as jobs; jobs.make_plan(('in', 'out'), jobs.Policy());"
-        "print([one for one in ('numpy', 'PIL', 'rich') if one in sys.modules])"
+        "import sys; from poolcli import plan as jobs; jobs.make_plan(('in', 'out'), jobs.Policy())"
+        ";print([one for one in ('numpy', 'PIL', 'rich') if one in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
 

@@ -1,0 +1,81 @@
+"""A storage in memory, which keeps the contract of storages without any file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from io import BytesIO
+from typing import BinaryIO
+
+from poolcli.errors import PoolError
+from poolcli.storage import Entry, Identity, Output, Status
+from poolcli.storage.contract import CheckStart
+
+
+class MemoryStorage:
+    """Files by their paths; whatever precedes a slash in one of them is a folder."""
+
+    def __init__(self, *paths: str) -> None:
+        self.files = dict.fromkeys(paths, b"")
+        self.folds = False
+
+    def open(self, path: str, check_start: CheckStart | None = None) -> BinaryIO:  # noqa: ARG002
+        if path not in self.files:
+            raise PoolError("there is no such object", "check its name")
+        return BytesIO(self.files[path])
+
+    def look(self, path: str) -> Status:
+        identity = ("memory", path.rstrip("/"))
+        if path in self.files:
+            return Status("file", len(self.files[path]), identity)
+        if any(one.startswith(f"{path.rstrip('/')}/") for one in self.files):
+            return Status("folder", identity=identity)
+        return Status("missing", problem="there is no such object")
+
+    def existing(self, path: str, below: str = "") -> Status:  # noqa: ARG002
+        return self.look(path)
+
+    def walk(self, folder: str, without: Identity | None = None) -> Iterator[Entry]:
+        prefix = f"{folder.rstrip('/')}/"
+        inside = (one.removeprefix(prefix) for one in self.files if one.startswith(prefix))
+        for name in sorted({one.partition("/")[0] for one in inside}):
+            status = self.look(prefix + name)
+            if status.identity != without:
+                yield Entry(name, prefix + name, status.kind, status)
+
+    def folds_names(self, folder: str) -> bool:  # noqa: ARG002
+        return self.folds
+
+    def check_readable(self, path: str) -> None:
+        pass
+
+    def check_writable(self, path: str) -> None:
+        pass
+
+    def create(
+        self,
+        path: str,
+        *,
+        overwrite: bool = False,
+        like: Status | None = None,  # noqa: ARG002
+        again: bool = False,
+        in_folder: bool = False,  # noqa: ARG002
+    ) -> Output:
+        return MemoryOutput(self.files, path, overwrite=overwrite, again=again)
+
+    def sync(self) -> None:
+        pass
+
+    def tidy(self, path: str) -> None:
+        pass
+
+
+class MemoryOutput(Output):
+    def __init__(self, files: dict[str, bytes], path: str, *, overwrite: bool, again: bool) -> None:
+        super().__init__()
+        self.files, self.path, self.overwrite, self.again = files, path, overwrite, again
+
+    def _store(self, content: bytes) -> None:
+        same = self.again and self.files.get(self.path) == content
+        if self.path in self.files and not (self.overwrite or same):
+            raise PoolError("it exists already", "use --overwrite to replace it")
+        self.files[self.path] = content
