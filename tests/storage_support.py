@@ -1,13 +1,27 @@
-"""A storage in memory, which keeps the contract of storages without any file."""
+"""Storages under test: one in memory, and for each a place whose bytes the tests can reach."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from io import BytesIO
-from typing import BinaryIO
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from poolcli.errors import PoolError
-from poolcli.storage import Entry, Identity, Output, Status
+from poolcli.storage import (
+    LOCAL,
+    STREAMS,
+    Entry,
+    Identity,
+    Output,
+    Source,
+    Status,
+    Storage,
+    Target,
+)
 from poolcli.storage.contract import CheckStart
 
 
@@ -79,3 +93,58 @@ class MemoryOutput(Output):
         if self.path in self.files and not (self.overwrite or same):
             raise PoolError("it exists already", "use --overwrite to replace it")
         self.files[self.path] = content
+
+
+class Place(NamedTuple):
+    """A path in a storage, and a way to its bytes that isn't the storage's own."""
+
+    storage: Storage
+    target: Target
+    source: Source
+    put: Callable[[bytes], object]
+    stored: Callable[[], bytes]
+
+
+def place_of_files(folder: Path) -> Place:
+    """A free name in an empty folder; all of its files count, so that temporaries would show."""
+    path = folder / "out.png"
+    return Place(
+        LOCAL,
+        Target.at(str(path)),
+        Source(str(path)),
+        path.write_bytes,
+        lambda: b"".join(one.read_bytes() for one in folder.iterdir()),
+    )
+
+
+def place_in_memory(memory: MemoryStorage) -> Place:
+    path = "memory://folder/out.png"
+    return Place(
+        memory,
+        Target.at(path),
+        Source(path),
+        partial(memory.files.__setitem__, path),
+        lambda: b"".join(memory.files.values()),
+    )
+
+
+@contextmanager
+def pipe() -> Iterator[Place]:
+    """Both ends of a pipe, named by their descriptors."""
+    reads, writes = os.pipe()
+    os.set_blocking(reads, False)
+
+    def put(content: bytes) -> None:
+        os.write(writes, content)
+        os.close(writes)
+
+    def stored() -> bytes:
+        with suppress(BlockingIOError):
+            return os.read(reads, 1 << 16)
+        return b""
+
+    target, source = Target.at(f"/dev/fd/{writes}"), Source(f"/dev/fd/{reads}")
+    yield Place(STREAMS, target, source, put, stored)
+    for end in (reads, writes):
+        with suppress(OSError):
+            os.close(end)
