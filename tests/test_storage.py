@@ -242,7 +242,7 @@ def test_a_check_of_the_start_refuses_a_pipe_that_has_no_end() -> None:
 
 def test_only_files_have_a_size_and_an_identity(place: Place) -> None:
     place.put(OLD)
-    status, is_file = place.source.look(), place.storage is not STREAMS
+    status, is_file = look(place.source.path), place.storage is not STREAMS
 
     assert status.kind == ("file" if is_file else "stream")
     assert place.source.size() == status.size == (len(OLD) if is_file else None)
@@ -253,7 +253,7 @@ def test_only_files_have_a_size_and_an_identity(place: Place) -> None:
 
 def test_what_is_missing_says_why_and_fails_with_a_remedy(place: Place) -> None:
     source = Source("/dev/fd/999") if place.storage is STREAMS else place.source
-    status = source.look()
+    status = look(source.path)
 
     assert (status.kind, status.size, status.identity) == ("missing", None, None)
     assert "no such" in status.problem.lower()

@@ -88,7 +88,7 @@ def _single(inputs: list[str], target: Target, policy: Policy) -> tuple[list[Job
     check(source)
     if target.is_stream:
         check(target)
-    status, existing = source.look(), target.existing()
+    status, existing = look(source.path), target.existing()
     if status.identity is not None and status.identity == existing.identity:
         raise refuse(f"{target.path} is the input itself", "choose another name for the output")
     if target.is_stream:

@@ -86,7 +86,7 @@ class Batch:
         if self.policy.rename is not None:
             stem = self.policy.rename(found.path)
         name = f"{stem}{kept}"
-        if not refusal and (_is_no_name(stem) or len(os.fsencode(name)) > NAME_BYTES):
+        if not refusal and (_is_unusable_name(stem) or len(os.fsencode(name)) > NAME_BYTES):
             self.nameless.append(f"{found.path} ({name})")
         path = os.path.join(self.output, folder, name)
         target = Target(path, is_stream=False, in_folder=True)
@@ -113,8 +113,8 @@ class Batch:
         clashes = []
         for number in reversed(clashing):
             job, other = jobs[number], first[self._key(jobs[number])]
-            identity = job.source.look().identity
-            if identity is not None and identity == other.source.look().identity:
+            identity = look(job.source.path).identity
+            if identity is not None and identity == look(other.source.path).identity:
                 del jobs[number]
             else:
                 clashes.append(f"{other.source.path} and {job.source.path}")
@@ -161,18 +161,18 @@ class Batch:
         The folders on the way are kept in a list: Python's own stack is not deep enough.
         """
         storage = storage_of(folder)
-        open_folders = [self._inside(storage, folder, "")]
+        open_folders = [self._entries(storage, folder, "")]
         while open_folders:
             for one in open_folders[-1]:
                 if isinstance(one, Found):
                     yield one
                 else:
-                    open_folders.append(self._inside(storage, *one))
+                    open_folders.append(self._entries(storage, *one))
                     break
             else:
                 open_folders.pop()
 
-    def _inside(
+    def _entries(
         self, storage: Storage, folder: str, place: str
     ) -> Iterator[Found | tuple[str, str]]:
         """Yield the pictures in a folder, and the folders (path, place) to go into."""
@@ -254,6 +254,6 @@ def _why_unreadable(status: Status) -> tuple[str, str]:
     return "", ""
 
 
-def _is_no_name(stem: str) -> bool:
-    """Return whether text can't be one path component."""
+def _is_unusable_name(stem: str) -> bool:
+    """Return whether text can't be the name of a file."""
     return stem in ("", os.curdir, os.pardir) or os.sep in stem or "\0" in stem

@@ -67,10 +67,6 @@ class Source(NamedTuple):
         """
         storage_of(self.path).check_readable(self.path)
 
-    def look(self) -> Status:
-        """Return what is there."""
-        return look(self.path)
-
     def size(self) -> int | None:
         """Return the bytes of a file, None of a stream."""
         return look(self.path).size
@@ -130,7 +126,7 @@ class Target(NamedTuple):
         return self.storage.create(
             self.path,
             overwrite=overwrite,
-            like=None if like is None else like.look(),
+            like=None if like is None else look(like.path),
             again=again,
             in_folder=self.in_folder,
         )
@@ -157,7 +153,7 @@ def look(path: str) -> Status:
 
 def absolute(path: str) -> str:
     """Return a path that doesn't depend on the working folder."""
-    return path if _scheme(path) in SCHEMES else os.path.abspath(path)
+    return os.path.abspath(path) if _storage_by_name(path) in (LOCAL, STREAMS) else path
 
 
 def folded(name: str) -> str:
@@ -173,13 +169,8 @@ def _storage_by_name(path: str) -> Storage:
     """Return the storage that a path names without being looked at: a FIFO is a local name."""
     if descriptor_of(path) is not None:
         return STREAMS
-    return SCHEMES.get(_scheme(path), LOCAL)
-
-
-def _scheme(path: str) -> str:
-    """Return what precedes "://" in a path, or nothing."""
     scheme, mark, _ = path.partition("://")
-    return scheme if mark else ""
+    return SCHEMES.get(scheme, LOCAL) if mark else LOCAL
 
 
 __all__ = [

@@ -12,10 +12,10 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from io import FileIO
 from operator import attrgetter
-from typing import BinaryIO, Final
+from typing import Final
 
 from poolcli.errors import PoolError
-from poolcli.storage.contract import CheckStart, Entry, Identity, Kind, Output, Status
+from poolcli.storage.contract import Entry, Identity, Kind, Output, Status
 from poolcli.storage.streams import (
     CHECK_NAME,
     PERMISSIONS,
@@ -38,9 +38,7 @@ TRIES: Final = 5
 class LocalStorage:
     """The storage of files and folders that the operating system knows by their names."""
 
-    def open(self, path: str, check_start: CheckStart | None = None) -> BinaryIO:
-        """Open a file; what turns out unable to seek is read whole."""
-        return open_seekable(path, check_start)
+    open = staticmethod(open_seekable)
 
     def look(self, path: str) -> Status:
         """Return what a path leads to, FIFOs and devices included."""
@@ -157,7 +155,10 @@ class LocalOutput(Output):
     def _write(self, content: bytes) -> None:
         """Write, copy attributes, sync and name a file, in that order."""
         _remove_stale_temporaries_once(self.folder)
-        old = _stat(self.path) if self.overwrite else None
+        old = None
+        if self.overwrite:
+            with suppress(OSError):
+                old = os.stat(self.path)
         private = old is not None or self.like is not None
         with _hidden_file(self.folder, private=private) as (file, hidden):
             descriptor = file.fileno()
@@ -357,14 +358,6 @@ def _holds(path: str, content: bytes) -> bool:
     with suppress(OSError), open(path, "rb") as stream:
         return stream.read() == content
     return False
-
-
-def _stat(path: str) -> os.stat_result | None:
-    """Return the status of a file that may not exist."""
-    try:
-        return os.stat(path)
-    except OSError:
-        return None
 
 
 def _sync_folder(folder: str) -> None:

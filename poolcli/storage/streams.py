@@ -50,7 +50,7 @@ class StreamStorage:
     def look(self, path: str) -> Status:
         """Return the kind of a stream, and the size and identity of a file behind it."""
         try:
-            return _behind(os.fstat(STDIN_FD) if path == DASH else os.stat(path))
+            return _stream_status(os.fstat(STDIN_FD) if path == DASH else os.stat(path))
         except (OSError, ValueError) as fault:
             return Status("missing", problem=unreadable(fault).message)
 
@@ -58,7 +58,7 @@ class StreamStorage:
         """Return what stands behind a stream that is written."""
         number = descriptor_of(path)
         try:
-            return _behind(os.stat(path) if number is None else os.fstat(number))
+            return _stream_status(os.stat(path) if number is None else os.fstat(number))
         except (OSError, ValueError) as fault:
             return Status("missing", problem=unreadable(fault).message)
 
@@ -244,7 +244,7 @@ def silence_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT_FD)
 
 
-def _behind(found: os.stat_result) -> Status:
+def _stream_status(found: os.stat_result) -> Status:
     """Return the status of what a descriptor leads to; a file behind it is written in place."""
     status = status_of(found)
     return status._replace(kind="stream") if status.kind == "file" else status
