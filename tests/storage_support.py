@@ -11,21 +11,19 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from poolcli.errors import PoolError
-from poolcli.storage import (
-    LOCAL,
-    STREAMS,
+from poolcli.storage import LOCAL, STREAMS, Source, Target
+from poolcli.storage.contract import (
+    CheckStart,
     Entry,
     Identity,
     Output,
-    Source,
     Status,
     Storage,
-    Target,
+    WriteOptions,
 )
-from poolcli.storage.contract import CheckStart
 
 
-class MemoryStorage:
+class MemoryStorage(Storage):
     """Files by their paths; whatever precedes a slash in one of them is a folder."""
 
     def __init__(self, *paths: str) -> None:
@@ -59,38 +57,18 @@ class MemoryStorage:
     def folds_names(self, folder: str) -> bool:  # noqa: ARG002
         return self.folds
 
-    def check_readable(self, path: str) -> None:
-        pass
-
-    def check_writable(self, path: str) -> None:
-        pass
-
-    def create(
-        self,
-        path: str,
-        *,
-        overwrite: bool = False,
-        like: Status | None = None,  # noqa: ARG002
-        again: bool = False,
-        in_folder: bool = False,  # noqa: ARG002
-    ) -> Output:
-        return MemoryOutput(self.files, path, overwrite=overwrite, again=again)
-
-    def sync(self) -> None:
-        pass
-
-    def tidy(self, path: str) -> None:
-        pass
+    def create(self, path: str, options: WriteOptions) -> Output:
+        return MemoryOutput(self.files, path, options)
 
 
 class MemoryOutput(Output):
-    def __init__(self, files: dict[str, bytes], path: str, *, overwrite: bool, again: bool) -> None:
+    def __init__(self, files: dict[str, bytes], path: str, options: WriteOptions) -> None:
         super().__init__()
-        self.files, self.path, self.overwrite, self.again = files, path, overwrite, again
+        self.files, self.path, self.options = files, path, options
 
     def _store(self, content: bytes) -> None:
-        same = self.again and self.files.get(self.path) == content
-        if self.path in self.files and not (self.overwrite or same):
+        same = self.options.again and self.files.get(self.path) == content
+        if self.path in self.files and not (self.options.overwrite or same):
             raise PoolError("it exists already", "use --overwrite to replace it")
         self.files[self.path] = content
 

@@ -553,11 +553,13 @@ def test_preserving_takes_the_times(file_system: str, path: Path, overwrite: boo
 
 def test_preserving_a_pipe_takes_nothing(old: Path) -> None:
     old.chmod(0o604)
-    with pipe() as place:
+    new = old.with_name("new.png")
+    with pipe() as place, umask(0o022):
         place.put(NEW)
-        write(old, overwrite=True, like=place.source)
+        for path in (old, new):
+            write(path, overwrite=True, like=place.source)
 
-    assert mode_bits(old) == 0o604
+    assert (mode_bits(old), mode_bits(new)) == (0o604, 0o644)
 
 
 # Local files: folders, syncing, runs that are killed

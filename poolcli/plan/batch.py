@@ -10,19 +10,8 @@ from typing import Final
 from poolcli.errors import PoolError
 from poolcli.formats import by_name, by_suffix
 from poolcli.plan.records import Found, Job, Policy, Refusal, check, refuse
-from poolcli.storage import (
-    DASH,
-    Entry,
-    Identity,
-    Source,
-    Status,
-    Storage,
-    Target,
-    absolute,
-    folded,
-    look,
-    storage_of,
-)
+from poolcli.storage import DASH, Source, Target, absolute, folded, look, storage_of
+from poolcli.storage.contract import Entry, Identity, Status, Storage
 
 NAME_BYTES: Final = 255
 UNREADABLE: Final = "check the name and its permissions"

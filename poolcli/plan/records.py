@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format, Saving
-from poolcli.storage import Source, Status, Target
+from poolcli.storage import Source, Target
+from poolcli.storage.contract import Status
 
 
 class Job(NamedTuple):

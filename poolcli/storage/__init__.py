@@ -5,15 +5,7 @@ from __future__ import annotations
 import os
 from typing import BinaryIO, Final, NamedTuple
 
-from poolcli.storage.contract import (
-    CheckStart,
-    Entry,
-    Identity,
-    Kind,
-    Output,
-    Status,
-    Storage,
-)
+from poolcli.storage.contract import CheckStart, Output, Status, Storage, WriteOptions
 from poolcli.storage.local import LocalStorage
 from poolcli.storage.noise import overheard
 from poolcli.storage.streams import (
@@ -123,13 +115,11 @@ class Target(NamedTuple):
             like: whose times and mode bits are taken over.
             again: whether an earlier try may have stored the very same bytes already.
         """
-        return self.storage.create(
-            self.path,
-            overwrite=overwrite,
-            like=None if like is None else look(like.path),
-            again=again,
-            in_folder=self.in_folder,
-        )
+        model = look(like.path) if like is not None else None
+        if model is not None and model.permissions is None:
+            model = None  # a pipe has nothing to take over
+        options = WriteOptions(overwrite, model, again, self.in_folder)
+        return self.storage.create(self.path, options)
 
     def sync(self) -> None:
         """Make durable what the batch to which it belongs has written."""
@@ -175,16 +165,7 @@ def _storage_by_name(path: str) -> Storage:
 
 __all__ = [
     "DASH",
-    "LOCAL",
-    "SCHEMES",
-    "STREAMS",
-    "Entry",
-    "Identity",
-    "Kind",
-    "Output",
     "Source",
-    "Status",
-    "Storage",
     "Target",
     "absolute",
     "flush",

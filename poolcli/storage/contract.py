@@ -53,6 +53,24 @@ class Entry(NamedTuple):
     status: Status | None = None
 
 
+class WriteOptions(NamedTuple):
+    """How a result is stored.
+
+    Attributes:
+        overwrite: whether a file of its name may be replaced.
+        like: the status of a file whose times and permissions, which it has, are taken over.
+        again: whether an earlier try may have stored the very same bytes already; if so, they
+            are left as they are.
+        in_folder: whether it belongs to a batch, whose folders are made when they are needed and
+            which `Storage.sync` makes durable as a whole; other files are synced at once.
+    """
+
+    overwrite: bool = False
+    like: Status | None = None
+    again: bool = False
+    in_folder: bool = False
+
+
 class Output(ABC):
     """A result that is made complete first, and then stored by `commit` or not at all.
 
@@ -136,49 +154,38 @@ class Storage(Protocol):
             PoolError: the folder can't be read.
         """
 
-    def folds_names(self, folder: str) -> bool:
+    def create(self, path: str, options: WriteOptions) -> Output:
+        """Begin a result of that name."""
+
+    # A storage need not define what follows.
+
+    def folds_names(self, folder: str) -> bool:  # noqa: ARG002
         """Return whether names that differ only in case are one file there.
 
         Nothing is written to find out, and the folder need not exist yet.
         """
+        return False
 
-    def check_readable(self, path: str) -> None:
+    def check_readable(self, path: str) -> None:  # noqa: ARG002
         """Refuse a path of which it is known, without reading, that no picture can come from it.
 
         Raises:
             PoolError: it is a terminal, or a stream that is closed.
         """
+        return
 
-    def check_writable(self, path: str) -> None:
+    def check_writable(self, path: str) -> None:  # noqa: ARG002
         """Refuse a path of which it is known, without writing, that it takes no picture.
 
         Raises:
             PoolError: it is a terminal, a stream that is closed, or in a folder that isn't there.
         """
-
-    def create(
-        self,
-        path: str,
-        *,
-        overwrite: bool = False,
-        like: Status | None = None,
-        again: bool = False,
-        in_folder: bool = False,
-    ) -> Output:
-        """Begin a result.
-
-        Args:
-            path: its name.
-            overwrite: whether a file of that name may be replaced.
-            like: the status of a file whose times and permissions are taken over.
-            again: whether an earlier try may have stored the very same bytes already; if so,
-                they are left as they are.
-            in_folder: whether it belongs to a batch, whose folders are made when they are needed
-                and which `sync` makes durable as a whole; other files are synced at once.
-        """
+        return
 
     def sync(self) -> None:
         """Make durable what a batch has written."""
+        return
 
-    def tidy(self, path: str) -> None:
+    def tidy(self, path: str) -> None:  # noqa: ARG002
         """Remove what writers that were killed have left beside a file."""
+        return

@@ -15,13 +15,13 @@ from operator import attrgetter
 from typing import Final
 
 from poolcli.errors import PoolError
-from poolcli.storage.contract import Entry, Identity, Kind, Output, Status
+from poolcli.storage.contract import Entry, Identity, Kind, Output, Status, Storage, WriteOptions
 from poolcli.storage.streams import (
     CHECK_NAME,
     PERMISSIONS,
     open_seekable,
+    status_at,
     status_of,
-    unreadable,
     write_all,
 )
 
@@ -35,17 +35,14 @@ TRIES: Final = 5
 """How often a folder is made again that other workers have removed: each had failed in it."""
 
 
-class LocalStorage:
+class LocalStorage(Storage):
     """The storage of files and folders that the operating system knows by their names."""
 
     open = staticmethod(open_seekable)
 
     def look(self, path: str) -> Status:
         """Return what a path leads to, FIFOs and devices included."""
-        try:
-            return status_of(os.stat(path))
-        except (OSError, ValueError) as fault:
-            return Status("missing", problem=unreadable(fault).message)
+        return status_at(path)
 
     def existing(self, path: str, below: str = "") -> Status:  # noqa: ARG002  # the contract's
         """Return what stands under a name, asked of the file system."""
@@ -83,9 +80,6 @@ class LocalStorage:
             path = above
         return False
 
-    def check_readable(self, path: str) -> None:
-        """Refuse nothing: opening a file tells more."""
-
     def check_writable(self, path: str) -> None:
         """Refuse a name in a folder that isn't there."""
         folder = os.path.dirname(path) or os.curdir
@@ -96,17 +90,9 @@ class LocalStorage:
                 f"{path}: there is no folder {folder}", f"make it: mkdir -p {shlex.quote(folder)}"
             )
 
-    def create(
-        self,
-        path: str,
-        *,
-        overwrite: bool = False,
-        like: Status | None = None,
-        again: bool = False,
-        in_folder: bool = False,
-    ) -> Output:
+    def create(self, path: str, options: WriteOptions) -> Output:
         """Begin a file that gets its name when it is complete."""
-        return LocalOutput(path, overwrite=overwrite, like=like, again=again, in_folder=in_folder)
+        return LocalOutput(path, options)
 
     def sync(self) -> None:
         """Write everything that the system holds back to its disks."""
@@ -121,27 +107,20 @@ class LocalStorage:
 class LocalOutput(Output):
     """A file that is written under a hidden name, and gets its own only when it is complete."""
 
-    def __init__(
-        self, path: str, *, overwrite: bool, like: Status | None, again: bool, in_folder: bool
-    ) -> None:
-        """Keep what `LocalStorage.create` was given."""
+    def __init__(self, path: str, options: WriteOptions) -> None:
+        """Keep the name and the options."""
         super().__init__()
-        self.path = path
+        self.path, self.options = path, options
         self.folder = os.path.dirname(path) or os.curdir
-        self.overwrite = overwrite
-        # A pipe has no times to take over.
-        self.like = like if like is not None and like.modified_ns is not None else None
-        self.again = again
-        self.in_folder = in_folder
 
     def _store(self, content: bytes) -> None:
         """Write the file; after a failure neither a part of it nor a new folder is left."""
-        if self.again and _holds(self.path, content):
+        if self.options.again and _holds(self.path, content):
             return
-        for tries_left in reversed(range(TRIES if self.in_folder else 1)):
+        for tries_left in reversed(range(TRIES if self.options.in_folder else 1)):
             made: list[str] = []
             try:
-                if self.in_folder:
+                if self.options.in_folder:
                     _make_folders(self.folder, made)
                 self._write(content)
             except BaseException as fault:
@@ -155,44 +134,39 @@ class LocalOutput(Output):
     def _write(self, content: bytes) -> None:
         """Write, copy attributes, sync and name a file, in that order."""
         _remove_stale_temporaries_once(self.folder)
-        old = None
-        if self.overwrite:
-            with suppress(OSError):
-                old = os.stat(self.path)
-        private = old is not None or self.like is not None
-        with _hidden_file(self.folder, private=private) as (file, hidden):
+        old = _stat(self.path) if self.options.overwrite else None
+        model = self.options.like or old
+        with _hidden_file(self.folder, private=model is not None) as (file, hidden):
             descriptor = file.fileno()
             write_all(descriptor, content)
-            self._copy_attributes(descriptor, old)
-            if self.in_folder:
+            if model is not None and hasattr(os, "fchmod"):
+                _copy_attributes(descriptor, model)
+            if self.options.in_folder:
                 # Some network file systems tell only when a file is closed that they are full.
                 os.close(os.dup(descriptor))
             else:
                 os.fsync(descriptor)
             if fcntl is None:  # nor are there locks to hold: Windows renames no file that is open
                 file.close()
-            if self.overwrite:
+            if self.options.overwrite:
                 os.replace(hidden, self.path)
             else:
                 _name_exclusively(hidden, self.path)
-        if not self.in_folder:
+        if not self.options.in_folder:
             _sync_folder(self.folder)
 
-    def _copy_attributes(self, descriptor: int, old: os.stat_result | None) -> None:
-        """Copy times and mode bits of `like`, or else owner and mode bits of the old file."""
-        if not hasattr(os, "fchmod"):
-            return
-        if self.like is not None:
-            if self.like.permissions is not None:
-                os.fchmod(descriptor, self.like.permissions)
-            accessed, modified = self.like.accessed_ns, self.like.modified_ns
-            if modified is not None and os.utime in os.supports_fd:
-                os.utime(descriptor, ns=(modified if accessed is None else accessed, modified))
-        elif old is not None:
-            if hasattr(os, "fchown"):
-                with suppress(OSError):  # only root may give files away
-                    os.fchown(descriptor, old.st_uid, old.st_gid)
-            os.fchmod(descriptor, old.st_mode & PERMISSIONS)
+
+def _copy_attributes(descriptor: int, model: Status | os.stat_result) -> None:
+    """Copy the mode bits and times of an input, or the owner and mode bits of a replaced file."""
+    if isinstance(model, Status):
+        if model.permissions is not None:
+            os.fchmod(descriptor, model.permissions)
+        if model.accessed_ns is not None and model.modified_ns is not None:
+            os.utime(descriptor, ns=(model.accessed_ns, model.modified_ns))
+    else:
+        with suppress(OSError):  # only root may give files away
+            os.fchown(descriptor, model.st_uid, model.st_gid)
+        os.fchmod(descriptor, model.st_mode & PERMISSIONS)
 
 
 def remove_stale_temporaries(folder: str) -> None:
@@ -358,6 +332,13 @@ def _holds(path: str, content: bytes) -> bool:
     with suppress(OSError), open(path, "rb") as stream:
         return stream.read() == content
     return False
+
+
+def _stat(path: str) -> os.stat_result | None:
+    """Return the status of a file that may not exist."""
+    with suppress(OSError):
+        return os.stat(path)
+    return None
 
 
 def _sync_folder(folder: str) -> None:

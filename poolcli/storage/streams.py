@@ -16,7 +16,17 @@ from io import BytesIO
 from typing import BinaryIO, Final
 
 from poolcli.errors import PoolError
-from poolcli.storage.contract import Bytes, CheckStart, Entry, Identity, Kind, Output, Status
+from poolcli.storage.contract import (
+    Bytes,
+    CheckStart,
+    Entry,
+    Identity,
+    Kind,
+    Output,
+    Status,
+    Storage,
+    WriteOptions,
+)
 
 DASH: Final = "-"
 STDIN_FD, STDOUT_FD = 0, 1
@@ -32,7 +42,7 @@ PERMISSIONS: Final = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 CHECK_NAME: Final = "check the name and its permissions"
 
 
-class StreamStorage:
+class StreamStorage(Storage):
     """The storage of all that has a descriptor, but no name that could be replaced.
 
     "-" is standard input where it is read, and standard output where it is written.
@@ -49,26 +59,15 @@ class StreamStorage:
 
     def look(self, path: str) -> Status:
         """Return the kind of a stream, and the size and identity of a file behind it."""
-        try:
-            return _stream_status(os.fstat(STDIN_FD) if path == DASH else os.stat(path))
-        except (OSError, ValueError) as fault:
-            return Status("missing", problem=unreadable(fault).message)
+        return _of_stream(status_at(path, STDIN_FD if path == DASH else None))
 
     def existing(self, path: str, below: str = "") -> Status:  # noqa: ARG002  # the contract's
         """Return what stands behind a stream that is written."""
-        number = descriptor_of(path)
-        try:
-            return _stream_status(os.stat(path) if number is None else os.fstat(number))
-        except (OSError, ValueError) as fault:
-            return Status("missing", problem=unreadable(fault).message)
+        return _of_stream(status_at(path, descriptor_of(path)))
 
     def walk(self, folder: str, without: Identity | None = None) -> Iterator[Entry]:  # noqa: ARG002
         """Refuse: a folder is read by its own name."""
         raise PoolError("a folder can't be read through a descriptor", "name the folder itself")
-
-    def folds_names(self, folder: str) -> bool:  # noqa: ARG002
-        """Return False: there are no names."""
-        return False
 
     def check_readable(self, path: str) -> None:
         """Refuse a terminal, and standard input that is closed."""
@@ -96,23 +95,9 @@ class StreamStorage:
                 "name an output file, or redirect with > out.png or a pipe",
             )
 
-    def create(
-        self,
-        path: str,
-        *,
-        overwrite: bool = False,  # noqa: ARG002
-        like: Status | None = None,  # noqa: ARG002
-        again: bool = False,  # noqa: ARG002
-        in_folder: bool = False,  # noqa: ARG002
-    ) -> Output:
-        """Begin a result that is written in place: a stream has nothing to replace or preserve."""
+    def create(self, path: str, options: WriteOptions) -> Output:  # noqa: ARG002
+        """Begin a result that is written in place: there is nothing to replace or preserve."""
         return StreamOutput(path)
-
-    def sync(self) -> None:
-        """Do nothing: what was written is somebody else's now."""
-
-    def tidy(self, path: str) -> None:
-        """Do nothing: streams need no temporaries."""
 
 
 class StreamOutput(Output):
@@ -195,6 +180,14 @@ def read_all(descriptor: int, check_start: CheckStart | None = None) -> bytes:
         parts.append(part)
 
 
+def status_at(path: str, descriptor: int | None = None) -> Status:
+    """Return what the operating system finds at a path, or behind a descriptor instead."""
+    try:
+        return status_of(os.stat(path) if descriptor is None else os.fstat(descriptor))
+    except (OSError, ValueError) as fault:
+        return Status("missing", problem=unreadable(fault).message)
+
+
 def status_of(found: os.stat_result) -> Status:
     """Return the status that the operating system's answer amounts to."""
     mode, identity = found.st_mode, (found.st_dev, found.st_ino)
@@ -244,9 +237,8 @@ def silence_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT_FD)
 
 
-def _stream_status(found: os.stat_result) -> Status:
-    """Return the status of what a descriptor leads to; a file behind it is written in place."""
-    status = status_of(found)
+def _of_stream(status: Status) -> Status:
+    """Return the status of a stream: a file behind a descriptor is one, and written in place."""
     return status._replace(kind="stream") if status.kind == "file" else status
 
 
