@@ -104,45 +104,23 @@ TREE: Final = (
 BELOW: Final = "in/sub/b.jpg>out/sub/b.jpg in/sub/deep/c.TIF>out/sub/deep/c."
 EVERY_KEY: Final = "{parent}-{stem}-{ext}-{method}{size}@{stride}"
 MEANINGS: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
-    "a folder is mirrored without its own name": (
-        *("in out", {}, f"in/a.png>out/a.png {BELOW}TIF"),
-    ),
-    "slashes at the end change nothing": (
-        *("in/sub/ out/", {}, "in/sub/b.jpg>out/b.jpg in/sub/deep/c.TIF>out/deep/c.TIF"),
-    ),
-    "folders in folders can be left out": ("in out", {"recursive": False}, "in/a.png>out/a.png"),
-    "several inputs land under their base names": (
-        *("in/a.png in/sub/b.jpg out", {}, "in/a.png>out/a.png in/sub/b.jpg>out/b.jpg"),
-    ),
-    "files and folders go together": (
-        *("other in/sub/b.jpg out", {}, "other/d.png>out/d.png in/sub/b.jpg>out/b.jpg"),
-    ),
-    "folders are merged": (
-        *("other in/sub/deep out", {}, "other/d.png>out/d.png in/sub/deep/c.TIF>out/c.TIF"),
-    ),
+    "a folder is mirrored": ("in out", {}, f"in/a.png>out/a.png {BELOW}TIF"),
+    "slashes at the end": ("in/sub/deep/ out/", {}, "in/sub/deep/c.TIF>out/c.TIF"),
+    "one folder alone": ("in out", {"recursive": False}, "in/a.png>out/a.png"),
+    "several files": ("in/a.png in/sub/b.jpg o", {}, "in/a.png>o/a.png in/sub/b.jpg>o/b.jpg"),
+    "files and folders": ("other in/sub/b.jpg o", {}, "other/d.png>o/d.png in/sub/b.jpg>o/b.jpg"),
+    "folders are merged": ("other above/in o", {}, "other/d.png>o/d.png above/in/e.png>o/e.png"),
     "one file into a name with a slash": ("in/a.png new/", {}, "in/a.png>new/a.png"),
     "one file into a folder": ("in/a.png other", {}, "in/a.png>other/a.png"),
     "one file into a file": ("in/a.png out.png", {}, "in/a.png>out.png"),
-    "an output folder that is yet to be made may be deep": (
-        *("other new/newer/newest", {}, "other/d.png>new/newer/newest/d.png"),
-    ),
-    "a dot in an output folder's name is no picture's": (
-        *("other small.v2", {}, "other/d.png>small.v2/d.png"),
-    ),
-    "a slash makes a folder of a picture's name": (
-        *("other out.png/", {}, "other/d.png>out.png/d.png"),
-    ),
-    "the output may lie above the input": ("above/in above", {}, "above/in/e.png>above/e.png"),
-    "what is named in the output folder is tried": (
-        *("above/in/e.png above", {}, "above/in/e.png>above/e.png"),
-    ),
-    "a format replaces the suffixes of the others": (
-        *("in out", {"format": "jpeg"}, f"in/a.png>out/a.jpg {BELOW}jpg"),
-    ),
-    "a suffix that names the format is kept as spelled": (
-        *("in/sub/deep out", {"format": "tiff"}, "in/sub/deep/c.TIF>out/c.TIF"),
-    ),
-    "a name template gets the suffix of the format": (
+    "new folders may be deep": ("other new/er/est", {}, "other/d.png>new/er/est/d.png"),
+    "a dot is no picture's": ("other small.v2", {}, "other/d.png>small.v2/d.png"),
+    "a picture's name with a slash": ("other out.png/", {}, "other/d.png>out.png/d.png"),
+    "an output above the input": ("above/in above", {}, "above/in/e.png>above/e.png"),
+    "a file that is in the output": ("above/in/e.png above", {}, "above/in/e.png>above/e.png"),
+    "another format": ("in out", {"format": "jpeg"}, f"in/a.png>out/a.jpg {BELOW}jpg"),
+    "the same format": ("in/sub/deep out", {"format": "tiff"}, "in/sub/deep/c.TIF>out/c.TIF"),
+    "names by a template": (
         "other in/sub out",
         {"rename": named(EVERY_KEY), "format": "png"},
         "other/d.png>out/other-d-png-max2x3@2.png in/sub/b.jpg>out/sub-b-jpg-max2x3@2.png "
@@ -417,30 +395,30 @@ def test_listed_files_outside_are_refused_together() -> None:
     assert "--relative-to" in refusal.remedy
 
 
+FAILING: Final = [
+    ("missing", "it can't be read: No such file", "check the name"),
+    ("missing.png", "it can't be read: No such file", "check the name"),
+    ("missing/", "it can't be read: No such file", "check the name"),
+    ("folder", "it is a folder", "name the pictures"),
+    ("folder.png", "it is a folder", "name the pictures"),
+    ("notes.txt", "the suffix .txt names no format", "give --format"),
+    ("noext", "it has no suffix", "give --format"),
+]
+WAYS_TO_FAIL: Final = [(True, *row) for row in FAILING] + [
+    (False, *row)
+    for row in FAILING
+    if "folder" not in row[0]  # which would be walked
+]
+
+
 @pytest.mark.parametrize("output", ["new/", "old/"])
-@pytest.mark.parametrize("is_listed", [True, False])
-@pytest.mark.parametrize(
-    ("name", "reason", "remedy"),
-    [
-        ("missing", "it can't be read: No such file", "check the name"),
-        ("missing.png", "it can't be read: No such file", "check the name"),
-        ("missing/", "it can't be read: No such file", "check the name"),
-        ("folder", "it is a folder", "name the pictures"),
-        ("folder.png", "it is a folder", "name the pictures"),
-        ("notes.txt", "the suffix .txt names no format", "give --format"),
-        ("noext", "it has no suffix", "give --format"),
-    ],
-)
+@pytest.mark.parametrize(("is_listed", "name", "reason", "remedy"), WAYS_TO_FAIL)
 def test_what_fails_without_being_opened_fails_alone_and_says_what_helps(
-    name: str, reason: str, remedy: str, is_listed: bool, output: str
+    is_listed: bool, name: str, reason: str, remedy: str, output: str
 ) -> None:
     here("a.png", "folder/", "folder.png/", "noext", "notes.txt", "old/")
-    if is_listed:
-        jobs_ = plan(output, files_from=listed(name, "a.png"))
-    elif "folder" in name:
-        pytest.skip("a folder that is named is walked")
-    else:
-        jobs_ = plan(name, "a.png", output)
+    policy = {"files_from": listed(name, "a.png")} if is_listed else {}
+    jobs_ = plan(*([] if is_listed else [name, "a.png"]), output, **policy)
 
     assert [job.source.path for job in jobs_] == [name, "a.png"]
     assert [bool(job.refusal) for job in jobs_] == [True, False]
@@ -478,6 +456,10 @@ def test_one_folder_is_not_both_input_and_output(output: str) -> None:
 # Refusals
 
 
+def saved(key: str, value: str) -> dict[str, Saving]:
+    return {"saving": Saving(options=((key, value),))}
+
+
 REFUSED: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
     "one path": ("in", {}, "name the output"),
     "several inputs into a file": ("in/a.png b.png file", {}, "file is a file"),
@@ -490,9 +472,7 @@ REFUSED: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
     "a list without an output": ("", {"files_from": "list"}, "only path is OUTPUT"),
     "a separator without a list": ("b.png out/", {"null": True}, "--null"),
     "a list's folder without a list": ("b.png out/", {"relative_to": "in"}, "--relative-to"),
-    "an output in a folder that is yet to be made": (
-        *("b.png 'my pictures/c.png'", {}, "mkdir -p 'my pictures'"),
-    ),
+    "an output in no folder": ("b.png 'my pictures/c.png'", {}, "mkdir -p 'my pictures'"),
     "a list that is missing": ("out", {"files_from": "nowhere"}, "nowhere"),
     "a list that is a folder": ("out", {"files_from": "in"}, "--files-from in"),
     "a folder into a stream": ("in -", {}, "takes one picture"),
@@ -503,17 +483,9 @@ REFUSED: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
     "a name for one file": ("b.png c.png", {"rename": named("{stem}")}, "--name"),
     "a name for a stream": ("b.png -", {"rename": named("{stem}")}, "--name"),
     "an option without use": ("in out", {"saving": Saving(quality=9)}, "--quality"),
-    "a level without use": (
-        *("in out", {"saving": Saving(compress_level=9), "format": "jpeg"}, "--compress-level"),
-    ),
-    "an option of another format": (
-        *(
-            "in out",
-            {"saving": Saving(options=(("progressive", "yes"),))},
-            "--save-option progressive",
-        ),
-    ),
-    "an option's value": ("in out", {"saving": Saving(options=(("optimize", "maybe"),))}, "yes|no"),
+    "a level without use": ("in o", {"saving": Saving(None, 9), "format": "jpeg"}, "--compress-"),
+    "an option of another format": ("in o", saved("progressive", "yes"), "option progressive"),
+    "an option's value": ("in out", saved("optimize", "maybe"), "yes|no"),
 }
 
 
@@ -563,9 +535,7 @@ CLASHES: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
     "the same base name": ("in/a.png in/sub/a.png out", {}, "in/a.png and in/sub/a.png"),
     "two folders": ("in in/sub out", {}, "in/a.png and in/sub/a.png"),
     "one format": ("pair out", {"format": "webp"}, PAIR),
-    "a template without the stem": (
-        *("pair out", {"rename": named("{method}"), "format": "png"}, PAIR),
-    ),
+    "a template": ("pair out", {"rename": named("{method}"), "format": "png"}, PAIR),
     "a listed pair": ("out", {"files_from": "list", "format": "png"}, PAIR),
 }
 

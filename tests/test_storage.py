@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -258,9 +258,10 @@ def test_what_is_missing_says_why_and_fails_with_a_remedy(place: Place) -> None:
     assert (status.kind, status.size, status.identity) == ("missing", None, None)
     assert "no such" in status.problem.lower()
     assert Target.at(source.path).existing().kind == "missing"
-    with pytest.raises(PoolError, match=r"[Nn]o such") as caught:
-        source.open()
-    assert caught.value.remedy
+    for path, reason in ((source.path, "[Nn]o such"), (os.curdir, "folder")):
+        with pytest.raises(PoolError, match=reason) as caught:
+            Source(path).open()
+        assert caught.value.remedy
 
 
 @in_files
@@ -324,27 +325,20 @@ def test_a_fault_at_any_call_leaves_the_folder_as_it_was(
 # Streams
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "//dev/stdout", "///dev/./fd//1"),
-        *("/dev/stdin", "/dev/fd/7", "/proc/self/fd/7", "/dev/null"),
-    ],
+STDOUT: Final = (
+    *("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "//dev/stdout", "///dev/./fd//1"),
 )
-def test_streams_are_known_by_name(name: str) -> None:
+OTHER_STREAMS: Final = ("/dev/stdin", "/dev/fd/7", "/proc/self/fd/7", "/dev/null")
+NO_STREAMS: Final = ("out.png", "./-", "fd/1", "dev/stdout", "-.png", "c://x", "://")
+
+
+@pytest.mark.parametrize("name", [*STDOUT, *OTHER_STREAMS, *NO_STREAMS])
+def test_streams_are_known_by_name(name: str, tmp_path: Path, monkeypatch: Patch) -> None:
+    monkeypatch.chdir(tmp_path)
     target = Target.at(name)
 
-    assert storage_of(name) is STREAMS
-    assert target.is_stream
-    assert target.is_stdout is name.endswith(("-", "1", "stdout"))
-
-
-@pytest.mark.parametrize("name", ["out.png", "./-", "fd/1", "dev/stdout", "-.png", "c://x", "://"])
-def test_other_names_are_files(name: str, tmp_path: Path, monkeypatch: Patch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    assert storage_of(name) is LOCAL
-    assert not Target.at(name).is_stream
+    assert storage_of(name) is (LOCAL if name in NO_STREAMS else STREAMS)
+    assert (target.is_stdout, target.is_stream) == (name in STDOUT, name not in NO_STREAMS)
 
 
 def test_a_fifo_is_read_to_its_end_and_written_in_place_but_replaced_in_a_batch(
@@ -376,14 +370,6 @@ def test_a_file_behind_a_descriptor_is_written_where_it_stands(old: Path) -> Non
 
 
 # Local files: what is there
-
-
-def test_a_folder_cannot_be_read_as_a_file(tmp_path: Path) -> None:
-    with pytest.raises(PoolError, match="folder") as caught:
-        Source(str(tmp_path)).open()
-
-    assert caught.value.remedy
-    assert look(str(tmp_path)).size is None
 
 
 def test_one_file_has_one_identity_under_all_of_its_names(old: Path, tmp_path: Path) -> None:
@@ -423,19 +409,16 @@ def test_this_file_system_is_asked_and_does_not_fold(output: str, tmp_path: Path
 # Local files: names
 
 
-@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
-def test_hard_links_are_done_without(path: Path, monkeypatch: Patch, number: int) -> None:
-    monkeypatch.setattr(os, "link", raising(number))
-    write(path)
+@pytest.mark.parametrize("number", [0, errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_the_longest_name_is_written_and_hard_links_are_done_without(
+    path: Path, monkeypatch: Patch, number: int
+) -> None:
+    if number:
+        monkeypatch.setattr(os, "link", raising(number))
+    for content in (OLD, NEW):
+        write(path.with_name(LONGEST_NAME), content, overwrite=content == NEW)
 
-    assert contents(path.parent) == {path.name: NEW}
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_the_longest_name_can_be_written(file_system: str, path: Path, overwrite: bool) -> None:
-    write(path.with_name(LONGEST_NAME), overwrite=overwrite)
-
-    assert contents(path.parent) == {LONGEST_NAME: NEW}, file_system
+        assert contents(path.parent) == {LONGEST_NAME: content}
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "link"])
@@ -463,28 +446,26 @@ def test_a_name_leads_to_the_old_file_or_to_none_until_the_new_one_is_complete(
     assert seen == [OLD if overwrite else b""] * 3
 
 
-@pytest.mark.parametrize("leads_to", ["nowhere", "pointed"])
+@pytest.mark.parametrize("kind", ["broken link", "link", "hard link"])
 @pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("lacking", [False, True])
 def test_a_link_is_replaced_and_never_written_through(
-    file_system: str, path: Path, leads_to: str, overwrite: bool
+    path: Path, monkeypatch: Patch, kind: str, overwrite: bool, lacking: bool
 ) -> None:
-    pointed = path.with_name("pointed")
-    pointed.write_bytes(OLD)
-    path.symlink_to(leads_to)
+    other = path.with_name("other")
+    other.write_bytes(OLD)
+    if kind == "hard link":
+        path.hardlink_to(other)
+    else:
+        path.symlink_to("other" if kind == "link" else "nowhere")
+    if lacking:
+        monkeypatch.setattr(os, "link", raising(errno.EPERM))
     with nullcontext() if overwrite else pytest.raises(PoolError, match="exists"):
         write(path, overwrite=overwrite)
 
-    assert path.is_symlink() != overwrite, file_system
-    assert sorted(os.listdir(path.parent)) == ["out.png", "pointed"]
-    assert pointed.read_bytes() == OLD
-
-
-def test_overwriting_leaves_what_other_names_lead_to(old: Path) -> None:
-    hard = old.with_name("hard.png")
-    hard.hardlink_to(old)
-    write(old, overwrite=True)
-
-    assert contents(old.parent) == {old.name: NEW, hard.name: OLD}
+    assert path.is_symlink() == ("hard" not in kind and not overwrite)
+    assert sorted(os.listdir(path.parent)) == ["other", "out.png"]
+    assert other.read_bytes() == OLD
 
 
 # Local files: permissions, owners, times
@@ -505,15 +486,21 @@ def test_a_new_file_has_the_permissions_of_any_new_file(
     "bits", [0o600, 0o640, 0o604, 0o755, 0o444, 0o4755, 0o2755, 0o1755], ids=oct
 )
 @pytest.mark.parametrize("preserves", [False, True])
-def test_mode_bits_are_kept_but_no_rights_of_the_owner_are_lent(
-    file_system: str, old: Path, bits: int, preserves: bool
+def test_mode_bits_are_kept_but_no_rights_of_the_owner_are_lent_and_nobody_reads_before(
+    file_system: str, old: Path, monkeypatch: Patch, bits: int, preserves: bool
 ) -> None:
     old.chmod(bits)
     path = old.with_name("new.png") if preserves else old
-    with umask(0o077):
+    hidden: list[int] = []
+    temporaries = ".poolcli-*.tmp"
+    before(
+        "write", lambda: hidden.extend(map(mode_bits, old.parent.glob(temporaries))), monkeypatch
+    )
+    with umask(0o022):
         write(path, overwrite=True, like=Source(str(old)) if preserves else None)
 
-    assert mode_bits(path) == bits & 0o777, file_system
+    assert hidden == [0o600], file_system
+    assert mode_bits(path) == bits & 0o777
     assert path.read_bytes() == NEW
 
 
@@ -523,20 +510,6 @@ def test_overwriting_keeps_the_owner(old: Path) -> None:
     write(old, overwrite=True)
 
     assert (old.stat().st_uid, old.stat().st_gid) == (12, 34)
-
-
-@pytest.mark.parametrize("preserves", [False, True])
-def test_a_private_file_is_private_while_it_is_written(
-    old: Path, monkeypatch: Patch, preserves: bool
-) -> None:
-    old.chmod(0o600)
-    seen: list[int] = []
-    before("write", lambda: seen.extend(map(mode_bits, old.parent.iterdir())), monkeypatch)
-    path, like = (old.with_name("new.png"), Source(str(old))) if preserves else (old, None)
-    with umask(0o022):
-        write(path, like=like, overwrite=True)
-
-    assert seen == [0o600, 0o600]
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
