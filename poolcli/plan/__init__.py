@@ -28,6 +28,7 @@ def make_plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
         PlanError: they mean nothing, or something that is refused.
         NothingMatchedError: folders or lists hold no picture.
     """
+    # Without paths a pipe or a file on standard input is meant, but not a terminal.
     if not paths and policy.files_from is None and look(DASH).kind == "stream":
         paths = (DASH, DASH)
     _check_number(paths, policy)
@@ -88,6 +89,7 @@ def _single(inputs: list[str], target: Target, policy: Policy) -> tuple[list[Job
     check(source)
     if target.is_stream:
         check(target)
+    # Names don't tell: a link may lead to the input, and so may a redirected standard output.
     status, existing = look(source.path), target.existing()
     if status.identity is not None and status.identity == existing.identity:
         raise refuse(f"{target.path} is the input itself", "choose another name for the output")

@@ -69,6 +69,7 @@ class Batch:
         source = Source(found.path)
         if found.status.kind == "device":
             check(source)
+        # In a folder that doesn't exist yet no output can be an input: nothing need be kept.
         if self.output_id is not None and not refusal and found.status.identity is not None:
             self.sources.add(found.status.identity)
         kept = suffix if form is None or own is form else form.suffixes[0]
@@ -84,6 +85,7 @@ class Batch:
 
     def _clashes(self, jobs: list[Job]) -> list[str]:
         """Return inputs that would have one output; leave out once what is named twice."""
+        # Nearly all plans are without a clash: only for the others is it noted who came first.
         taken: set[str] = set()
         clashing: list[int] = []
         for number, job in enumerate(jobs):
@@ -194,9 +196,11 @@ class Batch:
         """Yield what a list of files names, each at its path below --relative-to."""
         base = os.path.join(absolute(self.policy.relative_to or os.curdir), "")
         output = os.path.join(absolute(self.output), "")
+        # As in a walk, OUTPUT's folder is left out only where it lies below the inputs.
         prunes = output.startswith(base) and output != base
         seen = set()
         for path in _read_list(files_from, self.policy.null):
+            # In a list a dash is the name of a file.
             safe = os.path.join(os.curdir, path) if path == DASH else path
             full = absolute(safe)
             if full in seen or (prunes and full.startswith(output)):

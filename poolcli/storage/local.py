@@ -161,11 +161,13 @@ def _copy_attributes(descriptor: int, model: Status | os.stat_result) -> None:
     if isinstance(model, Status):
         if model.permissions is not None:
             os.fchmod(descriptor, model.permissions)
-        if model.accessed_ns is not None and model.modified_ns is not None:
-            os.utime(descriptor, ns=(model.accessed_ns, model.modified_ns))
+        accessed, modified = model.accessed_ns, model.modified_ns
+        if accessed is not None and modified is not None and os.utime in os.supports_fd:
+            os.utime(descriptor, ns=(accessed, modified))
     else:
-        with suppress(OSError):  # only root may give files away
-            os.fchown(descriptor, model.st_uid, model.st_gid)
+        if hasattr(os, "fchown"):
+            with suppress(OSError):  # only root may give files away
+                os.fchown(descriptor, model.st_uid, model.st_gid)
         os.fchmod(descriptor, model.st_mode & PERMISSIONS)
 
 
