@@ -125,7 +125,7 @@ def _carry_out(
     if interrupts.came:
         report.interruption = EXIT_INTERRUPTED
     if report.done and plan[0].target.in_folder:
-        storage.sync()
+        plan[0].target.sync()
     if not alone:
         console.summary(report)
     if as_json:

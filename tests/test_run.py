@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from poolcli import codec, colour
+from poolcli import codec, colour, storage
 from poolcli import run as runner
 from poolcli.colour import Choices, Method
 from poolcli.engine.window import Window
@@ -20,6 +20,7 @@ from poolcli.plan import Job
 from poolcli.report import Outcome
 from poolcli.run import Work
 from poolcli.storage import Source, Target
+from tests.storage_support import MemoryStorage
 
 LIMIT = 10**9
 
@@ -232,3 +233,18 @@ def test_the_decoded_picture_is_gone_while_the_result_is_encoded(
 
     assert outcome.status == "done"
     assert alive == [before]
+
+
+def test_a_job_asks_nothing_but_the_storages_of_its_paths(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = MemoryStorage()
+    monkeypatch.setitem(storage.SCHEMES, "memory", memory)
+    memory.files["memory://in.png"] = (folder / "in.png").read_bytes()
+    run(folder, work())
+    job = Job(Source("memory://in.png"), Target.at("memory://out.png"), by_name("png"))
+    outcome = runner.run_job(job, work(preserve=True))
+
+    assert outcome.error is None
+    assert outcome.input_bytes == len(memory.files["memory://in.png"])
+    assert memory.files["memory://out.png"] == (folder / "out.png").read_bytes()

@@ -269,9 +269,7 @@ def counted(name):
     return call
 for name in NAMES:
     setattr(os, name, counted(name))
-if NAMED:
-    del os.O_TMPFILE
-if NAMED == "without links":
+if not LINKS:
     def refuse(*_, **__):
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
     real["link"] = refuse
@@ -294,12 +292,12 @@ for most in itertools.count(1):
         break
 """
 NEVER_REACHED: Final = 99
-NAMED: Final = [False, True, "without links"]
+LINKS: Final = {"with hard links": True, "without hard links": False}
 
 
-def steps(tmp_path: Path, fault: int, named: bool | str, *words: object) -> list[tuple[int, Path]]:
+def steps(tmp_path: Path, fault: int, links: bool, *words: object) -> list[tuple[int, Path]]:
     """The exit code and folder of one run for each call, at which a fault or signal comes."""
-    first = f"FAULT, NAMED = {fault}, {named!r}\n{STEPS}"
+    first = f"FAULT, LINKS = {fault}, {links}\n{STEPS}"
     done = run_after(first, *words, cwd=tmp_path)
     codes = [int(line) for line in done.stdout.split()]
     assert codes.pop() == NEVER_REACHED, done.stderr
@@ -325,15 +323,15 @@ def places(folder: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, errno.EACCES], ids=os.strerror)
-@pytest.mark.parametrize("named", NAMED, ids=["unnamed", "named", "without links"])
+@pytest.mark.parametrize("links", LINKS.values(), ids=LINKS)
 @pytest.mark.parametrize("flag", ["--skip-existing", "--overwrite"])
 @pytest.mark.parametrize("place", FILE_OR_FOLDER.values(), ids=FILE_OR_FOLDER)
 def test_a_fault_at_any_step_leaves_the_old_as_it_was_and_nothing_else(
-    tmp_path: Path, fault: int, named: bool | str, flag: str, place: str
+    tmp_path: Path, fault: int, links: bool, flag: str, place: str
 ) -> None:
     before, after = before_and_after(tmp_path, place, flag == "--overwrite")
     output = place.removesuffix("in.png")
-    runs = steps(tmp_path, fault, named, *HALVE, "-q", flag, "in.png", output)
+    runs = steps(tmp_path, fault, links, *HALVE, "-q", flag, "in.png", output)
 
     assert [code for code, _ in runs].count(1) >= 4
     for code, folder in runs:
@@ -344,15 +342,15 @@ def test_a_fault_at_any_step_leaves_the_old_as_it_was_and_nothing_else(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
-@pytest.mark.parametrize("named", NAMED, ids=["unnamed", "named", "without links"])
+@pytest.mark.parametrize("links", LINKS.values(), ids=LINKS)
 @pytest.mark.parametrize("flag", ["--skip-existing", "--overwrite"])
 @pytest.mark.parametrize("place", FILE_OR_FOLDER.values(), ids=FILE_OR_FOLDER)
 def test_a_signal_at_any_step_leaves_old_or_new_and_nothing_else(
-    tmp_path: Path, number: signal.Signals, named: bool | str, flag: str, place: str
+    tmp_path: Path, number: signal.Signals, links: bool, flag: str, place: str
 ) -> None:
     old_and_new = before_and_after(tmp_path, place, flag == "--overwrite")
     output = place.removesuffix("in.png")
-    runs = steps(tmp_path, -number, named, *HALVE, "-q", flag, "in.png", output)
+    runs = steps(tmp_path, -number, links, *HALVE, "-q", flag, "in.png", output)
 
     assert len(runs) > 4
     for code, folder in runs:
@@ -672,7 +670,7 @@ POOR: Final = """
 import os, signal, sys
 sys.modules["fcntl"] = None
 for name in (
-    "sync O_TMPFILE O_NOCTTY O_NONBLOCK O_NOFOLLOW link fchmod fchown sched_getaffinity "
+    "sync O_NOCTTY O_NONBLOCK O_NOFOLLOW link fchmod fchown sched_getaffinity "
     "set_blocking geteuid"
 ).split():
     delattr(os, name)

@@ -279,7 +279,7 @@ def require_support(title: str, *, supported: bool) -> None:
         raise PoolError(f"this Pillow was built without {title}", "install Pillow from PyPI")
 
 
-def open_image(plugin: type[Plugin], stream: BinaryIO) -> Plugin:
+def open_image(plugin: type[Plugin], stream: Any) -> Plugin:
     """Open a stream by a plugin's own class: `Image.open` would ask Pillow's global limit."""
     stream.seek(0)
     return plugin(stream)
