@@ -249,8 +249,8 @@ def _is_limit_of_pillow(fault: Exception) -> bool:
 
 
 def _module(row: Format) -> ModuleType:
-    """Import the module that reads and writes a format."""
-    return import_module(f"poolcli.formats.{row.module}")
+    """Import the module that reads and writes a format; a name with a dot is that of any module."""
+    return import_module(row.module if "." in row.module else f"poolcli.formats.{row.module}")
 
 
 def _layers(channels: int) -> int:
