@@ -75,9 +75,9 @@ def info_of(array: NDArray[Any], mode: str, maxval: int | None = None, **more: A
 
 
 def picture(
-    array: NDArray[Any], mode: str, metadata: Metadata = Metadata(), **more: Any
+    array: NDArray[Any], mode: str, metadata: Metadata | None = None, **more: Any
 ) -> Picture:
-    return Picture(array, info_of(array, mode, **more), metadata)
+    return Picture(array, info_of(array, mode, **more), metadata or Metadata())
 
 
 def noisy(mode: str, shape: tuple[int, int] = (5, 7), seed: int = 0, **more: Any) -> Picture:
@@ -133,6 +133,13 @@ def pictures_in(octets: bytes, max_pixels: int = LIMIT) -> Iterator[Picture]:
 def decoded(octets: bytes, max_pixels: int = LIMIT) -> Picture:
     """The first frame."""
     return next(pictures_in(octets, max_pixels))
+
+
+def exif_of(tags: dict[int, Any]) -> bytes:
+    """EXIF as metadata holds it."""
+    exif = Image.Exif()
+    exif.update(tags)
+    return exif.tobytes().removeprefix(b"Exif\0\0")
 
 
 def saved(image: Image.Image, pillow: str, **arguments: Any) -> bytes:
