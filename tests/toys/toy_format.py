@@ -15,7 +15,7 @@ from poolcli.formats import Format
 from poolcli.formats.carried import carried
 from poolcli.formats.contract import Limits, WholeFrameWriter
 from poolcli.formats.saving import Saving
-from poolcli.picture import FrameInfo, Metadata, Picture, Stored
+from poolcli.picture import MODES, FrameInfo, Metadata, Picture, Stored
 
 MAGIC = b"TOY\n"
 
@@ -57,7 +57,7 @@ class ToyReader:
             line = stream.readline(1000)
             shape, dtype, mode, maxval, stored, comment = json.loads(line)
             limits.check(*shape)
-            if not line.endswith(b"\n") or min(shape) < 1:
+            if not line.endswith(b"\n") or min(shape) < 1 or mode not in MODES:
                 raise PoolError("its header is damaged", "is the file complete?")
             kind = np.dtype(dtype)
             info = FrameInfo(tuple(shape), kind, mode, maxval, Stored(*stored))
