@@ -121,7 +121,10 @@ def first_info(octets: bytes) -> FrameInfo:
 
 def pictures_in(octets: bytes, max_pixels: int = LIMIT) -> Iterator[Picture]:
     """Every frame as `poolcli.run` would pool it: upright, its palette applied."""
-    for frame in reader_of(octets, max_pixels).frames():
+    reader = reader_of(octets, max_pixels)
+    for _ in reader.frames():  # the headers, as a run looks through them before it decodes
+        pass
+    for frame in reader.frames():
         upright = frame if frame.info.orientation == 1 else Upright(frame)
         info = upright.info
         array = upright.rows(0, info.shape[0]).copy()
