@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
@@ -64,7 +65,9 @@ def _take_descriptor() -> None:
     global _stderr, _capture
     try:
         _stderr = _duplicate()
-    except OSError:
+    except OSError as fault:
+        if fault.errno != errno.EBADF:  # no descriptor is left: number 2 stays what it is
+            return
         _stderr = None
     capture = _nameless_file()
     if capture is None:
@@ -81,10 +84,11 @@ def _nameless_file() -> int | None:
     """Return the descriptor of a new file without a name; None where there can be none."""
     with suppress(OSError, AttributeError):
         return os.memfd_create("poolcli-stderr")
-    import tempfile
+    with suppress(OSError):
+        import tempfile
 
-    with suppress(OSError), tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
+        with tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
     return None
 
 
@@ -132,9 +136,9 @@ def _keep_memory() -> None:
     """
     if sys.platform != "linux":
         return
-    import ctypes
+    with suppress(AttributeError, ImportError, OSError):  # another C library, or no ctypes
+        import ctypes
 
-    with suppress(AttributeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
         mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
