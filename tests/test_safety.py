@@ -21,7 +21,6 @@ import pytest
 import tifffile
 from PIL import Image
 
-from poolcli import storage
 from tests.batch_support import (
     HALVE,
     Done,
@@ -38,7 +37,7 @@ from tests.batch_support import (
 )
 from tests.conftest import Run
 from tests.pictures import chunk, noise, png, saved
-from tests.test_batch import HIDE_CURSOR, STEERING, Terminal
+from tests.terminal_support import HIDE_CURSOR, STEERING, Terminal
 
 pytestmark = linux_only
 
@@ -199,47 +198,6 @@ def test_a_closed_standard_error_takes_no_picture(tmp_path: Path) -> None:
         ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh", *words], cwd=tmp_path, check=False, timeout=60
     )
     assert done.returncode in (1, 2)
-
-
-def test_more_noise_than_a_pipe_holds_is_not_waited_for() -> None:
-    with storage.overheard() as said:
-        for _ in range(100):
-            try:
-                os.write(2, b"noise\n" * 1000)
-            except BlockingIOError:
-                break
-        else:
-            pytest.fail("the pipe holds everything")
-    assert said[0] == "noise"
-
-
-def test_a_pipe_that_somebody_else_holds_open_is_not_waited_for() -> None:
-    with storage.overheard() as said:
-        held = os.dup(2)
-    os.close(held)
-    assert said == []
-
-
-def test_where_descriptors_run_out_the_libraries_are_left_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def fail() -> tuple[int, int]:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-
-    monkeypatch.setattr(os, "pipe", fail)
-    before = os.listdir("/proc/self/fd")
-    with storage.overheard() as said:
-        assert os.listdir("/proc/self/fd") == before
-    assert said == []
-
-
-def test_a_fault_gives_descriptor_2_back() -> None:
-    before = os.fstat(2)
-    with suppress(ZeroDivisionError), storage.overheard():
-        during = os.fstat(2)
-        raise ZeroDivisionError
-    assert not os.path.samestat(during, before)
-    assert os.path.samestat(os.fstat(2), before)
 
 
 # Faults and signals at every step of the write path
