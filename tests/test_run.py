@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import re
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +142,27 @@ def test_a_picture_that_cannot_be_pooled_fails_with_a_remedy(
     assert not outcome.is_fault
     assert "Traceback" in str(outcome.traceback)
     assert sorted(os.listdir(folder)) == names
+
+
+@pytest.mark.parametrize("after", [0, 5])
+def test_an_input_that_cannot_be_read_on_is_not_said_to_be_an_output(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    octets = (folder / "in.png").read_bytes()
+    calls: list[int] = []
+
+    class Breaking(BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            calls.append(1)
+            if len(calls) > after:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(size)
+
+    monkeypatch.setattr(Source, "open", lambda *_: Breaking(octets))
+    outcome = run(folder, work())
+    assert outcome.status == "failed"
+    assert re.match(r"it can't be (read|decoded).*Input/output error", str(outcome.error))
+    assert outcome.remedy
 
 
 def test_an_output_that_appeared_meanwhile_fails_and_stays(folder: Path) -> None:
