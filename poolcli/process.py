@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import warnings
@@ -10,12 +11,13 @@ from io import FileIO, TextIOWrapper
 from typing import Final
 
 STDERR_FD: Final = 2
+CLOSED: Final = -1
 PRINTED_BYTES: Final = 1 << 12
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES: Final = 32 << 20
 """What is freed in blocks up to this size, and as much at the end of the heap, stays with us."""
 
-_stderr: int | None = STDERR_FD
+_stderr = STDERR_FD
 _capture: int | None = None
 _entered = False
 
@@ -37,8 +39,8 @@ def enter() -> None:
     _keep_memory()
 
 
-def stderr_descriptor() -> int | None:
-    """Return the descriptor that leads to standard error; None if it was closed at the start."""
+def stderr_descriptor() -> int:
+    """Return the descriptor that leads to standard error; -1 if it was closed at the start."""
     return _stderr
 
 
@@ -64,12 +66,14 @@ def _take_descriptor() -> None:
     global _stderr, _capture
     try:
         _stderr = _duplicate()
-    except OSError:
-        _stderr = None
+    except OSError as fault:
+        if fault.errno != errno.EBADF:  # no descriptor is left: number 2 stays what it is
+            return
+        _stderr = CLOSED
     capture = _nameless_file()
     if capture is None:
         return
-    if _stderr is not None:
+    if _stderr != CLOSED:
         _move_python_stderr(_stderr)
     os.dup2(capture, STDERR_FD)
     if capture != STDERR_FD:
@@ -81,10 +85,11 @@ def _nameless_file() -> int | None:
     """Return the descriptor of a new file without a name; None where there can be none."""
     with suppress(OSError, AttributeError):
         return os.memfd_create("poolcli-stderr")
-    import tempfile
+    with suppress(OSError):
+        import tempfile
 
-    with suppress(OSError), tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
+        with tempfile.TemporaryFile() as file:
+            return os.dup(file.fileno())
     return None
 
 
@@ -132,9 +137,9 @@ def _keep_memory() -> None:
     """
     if sys.platform != "linux":
         return
-    import ctypes
+    with suppress(AttributeError, ImportError, OSError):  # another C library, or no ctypes
+        import ctypes
 
-    with suppress(AttributeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
         mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from poolcli import formats
+from tests import toys
+
 SAMPLES = Path(__file__).parent.parent / "sample_images"
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 
@@ -19,6 +22,14 @@ Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
 def samples() -> Path:
     """The folder of sample pictures."""
     return SAMPLES
+
+
+@pytest.fixture
+def toy_format(monkeypatch: pytest.MonkeyPatch) -> formats.Format:
+    """A format that is registered for one test."""
+    for name, value in toys.registered().items():
+        monkeypatch.setattr(formats, name, value)
+    return toys.FORMAT
 
 
 @pytest.fixture

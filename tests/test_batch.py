@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
 import select
 import signal
 import stat
-import struct
 import subprocess
 import sys
 import tempfile
-import termios
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -29,16 +24,13 @@ from PIL import Image
 
 from poolcli import plan as jobs
 from poolcli import run as runner
-from poolcli.colour import Choices
 from poolcli.engine.window import Window
-from poolcli.formats import Saving
 from poolcli.plan import Policy
 from poolcli.report import JSON_KEYS, SUMMARY_KEYS, Outcome
 from poolcli.run import Work
 from tests.batch_support import (
     BECOME_NOBODY,
     HALVE,
-    PATIENCE,
     Done,
     Process,
     asleep,
@@ -64,6 +56,8 @@ from tests.batch_support import (
     workers_of,
 )
 from tests.conftest import Run
+from tests.jobs import work
+from tests.terminal_support import HIDE_CURSOR, SHOW_CURSOR, STEERING, Terminal
 
 pytestmark = linux_only
 
@@ -709,39 +703,6 @@ def test_json_into_a_full_device_is_one_line(tmp_path: Path) -> None:
 # Terminals
 
 
-class Terminal:
-    """A terminal that is read all the time, lest whoever prints on it should wait."""
-
-    def __init__(self) -> None:
-        self.ours, self.theirs = pty.openpty()
-        fcntl.ioctl(self.theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 200, 0, 0))
-        self._said = b""
-        self._reader = threading.Thread(target=self._listen, daemon=True)
-        self._reader.start()
-
-    def _listen(self) -> None:
-        with suppress(OSError):  # Linux's way to say that nobody is left
-            while True:
-                self._said += os.read(self.ours, 1 << 16)
-
-    @property
-    def so_far(self) -> str:
-        """What has been printed up to now."""
-        return self._said.decode(errors="ignore")
-
-    def all(self) -> str:
-        """All that was printed, once its programs have ended."""
-        self.hang_up()
-        self._reader.join(PATIENCE)
-        return self._said.decode()
-
-    def hang_up(self) -> None:
-        """Let the programs' end go."""
-        if self.theirs >= 0:
-            os.close(self.theirs)
-        self.theirs = -1
-
-
 @pytest.fixture
 def terminal() -> Iterator[Terminal]:
     """A new terminal."""
@@ -749,10 +710,6 @@ def terminal() -> Iterator[Terminal]:
     yield terminal
     terminal.all()
     os.close(terminal.ours)
-
-
-HIDE_CURSOR: Final = "\x1b[?25l"
-SHOW_CURSOR: Final = "\x1b[?25h"
 
 
 @pytest.mark.usefixtures("gallery")
@@ -892,7 +849,6 @@ HARMFUL: Final = (
     "\u2066",
     "new\nline",
 )
-STEERING: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
 
 @pytest.fixture
@@ -1028,23 +984,25 @@ WINDOWS = st.builds(
     st.integers(1, 2),
     ceil_mode=st.booleans(),
 )
-CHOICES = st.builds(
-    lambda method, window, background: Choices(method, window, background=background),
+WORKS = st.builds(
+    lambda method, window, background, most: work(
+        method, window, background=background, max_pixels=most
+    ),
     st.sampled_from(["max", "min", "avg"]),
     WINDOWS,
     st.sampled_from([None, (9, 9, 9)]),
+    st.sampled_from([10**9, 40]),
 )
 
 
 @settings(max_examples=60, deadline=None)
 @given(
     pictures=st.lists(PICTURES, min_size=1, max_size=4),
-    choices=CHOICES,
+    how=WORKS,
     format_=st.sampled_from([None, None, "png", "tiff", "jpeg", "gif", "pgm"]),
-    most=st.sampled_from([10**9, 40]),
 )
 def test_a_dry_run_equals_the_run_on_every_key_but_status_times_and_bytes(
-    pictures: list[tuple[str, str, int, int]], choices: Choices, format_: str | None, most: int
+    pictures: list[tuple[str, str, int, int]], how: Work, format_: str | None
 ) -> None:
     with new_folder() as top:
         (top / "in").mkdir()
@@ -1052,10 +1010,9 @@ def test_a_dry_run_equals_the_run_on_every_key_but_status_times_and_bytes(
             Image.new(mode, (width, height)).save(f"in/{number}.{suffix}")
         plan = jobs.make_plan(("in", "out"), Policy(format=format_))
         before = snapshot(top)
-        work = Work(choices, Saving(), most, dry_run=True)
-        foretold = [runner.run_job(job, work) for job in plan]
+        foretold = [runner.run_job(job, how._replace(dry_run=True)) for job in plan]
         untouched = snapshot(top)
-        outcomes = [runner.run_job(job, Work(choices, Saving(), most)) for job in plan]
+        outcomes = [runner.run_job(job, how) for job in plan]
 
     assert untouched == before
     assert len(outcomes) == len(pictures)

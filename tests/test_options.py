@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from poolcli import cli, formats
+from poolcli.formats import saving
 from poolcli.options import Extent, Padding, SaveOption
 from tests.conftest import Run
 
@@ -125,7 +126,7 @@ def test_the_help_lists_every_save_option_of_every_format() -> None:
 
     for form in formats.FORMATS:
         for key, kind in form.options.items():
-            assert f"{key}={formats.describe(kind)}" in help_text.partition(f"{form.name}: ")[2]
+            assert f"{key}={saving.describe(kind)}" in help_text.partition(f"{form.name}: ")[2]
 
 
 # The whole

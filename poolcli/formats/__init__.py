@@ -43,7 +43,7 @@ class Format(NamedTuple):
     Attributes:
         name: what `--format` calls it.
         title: what messages call it.
-        module: the module of `poolcli.formats` that reads and writes it.
+        module: the module of `poolcli.formats` that reads and writes it; or any other, in full.
         suffixes: the file suffixes that mean it, the usual one first.
         signature: a regular expression that the start of such a file matches; empty where files
             of the format are read by another row.

@@ -196,12 +196,12 @@ def open_reader(stream: BinaryIO, limits: Limits) -> Reader:
     Raises:
         PoolError: it is no picture of a readable format, or its header is refused.
     """
-    if not stream.seek(0, 2):
-        raise PoolError("the file is empty", "give a picture")
-    stream.seek(0)
-    row = by_content(stream.read(START_BYTES))
-    stream.seek(0)
     with refusing("it can't be read as a picture"):
+        if not stream.seek(0, 2):
+            raise PoolError("the file is empty", "give a picture")
+        stream.seek(0)
+        row = by_content(stream.read(START_BYTES))
+        stream.seek(0)
         reader: Reader = _module(row).read(stream, limits)
     return reader
 
@@ -276,8 +276,8 @@ def _is_limit_of_pillow(fault: Exception) -> bool:
 
 
 def _module(row: Format) -> ModuleType:
-    """Import the module that reads and writes a format."""
-    return import_module(f"poolcli.formats.{row.module}")
+    """Import the module that reads and writes a format; a name with a dot is that of any module."""
+    return import_module(row.module if "." in row.module else f"poolcli.formats.{row.module}")
 
 
 def _layers(channels: int) -> int:

@@ -82,7 +82,7 @@ class Row(NamedTuple):
 
     Attributes:
         name: the verb.
-        module: the module of `poolcli.methods` that computes it.
+        module: the module of `poolcli.methods` that computes it; or any other, in full.
         title: what its own options are headed by.
         summary: what it does, in a sentence.
         examples: what may be typed.
@@ -147,7 +147,8 @@ def make(name: str, **options: Any) -> Method:
     """
     for row in METHODS:
         if row.name == name:
-            method: Method = import_module(f"poolcli.methods.{row.module}").make(**options)
+            module = row.module if "." in row.module else f"{__name__}.{row.module}"
+            method: Method = import_module(module).make(**options)
             return method
     raise PoolError(
         f"there is no method {name!r}", f"give {', '.join(row.name for row in METHODS)}"

@@ -15,6 +15,7 @@ from contextlib import suppress
 from io import BytesIO
 from typing import BinaryIO, Final
 
+from poolcli import process
 from poolcli.errors import PoolError
 from poolcli.storage.contract import (
     Bytes,
@@ -125,10 +126,10 @@ def descriptor_of(path: str) -> int | None:
     """Return the number of the descriptor that an output's path names, or None."""
     if os.path.isabs(path):
         path = os.path.normpath(f"{os.sep}{path.lstrip(os.sep)}")  # POSIX lets two slashes stand
-    if path in STREAM_NAMES:
-        return STREAM_NAMES[path]
     match = STREAM_NAME.fullmatch(path)
-    return int(match[1] or match[2]) if match else None
+    number = int(match[1] or match[2]) if match else STREAM_NAMES.get(path)
+    # Number 2 may be what C libraries print on by now.
+    return process.stderr_descriptor() if number == process.STDERR_FD else number
 
 
 def open_seekable(path: str, check_start: CheckStart | None = None) -> BinaryIO:
