@@ -33,8 +33,8 @@ from tests.executor_support import (
     mischief,
     never,
     raising,
-    work,
 )
+from tests.jobs import work
 
 EXECUTORS: Final = {"serial": Serial(), "processes": Processes(2, timeout=120)}
 every_executor = pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from poolcli import cli, formats
 from poolcli.formats import saving
-from poolcli.options import Extent, Padding, SaveOption
+from poolcli.options.types import Extent, Padding, SaveOption
 from tests.conftest import Run
 
 VERBS = ["max", "min", "avg"]

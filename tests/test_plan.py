@@ -18,9 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poolcli import options, storage
 from poolcli import plan as jobs
-from poolcli.formats import Saving
+from poolcli import storage
+from poolcli.formats.saving import Saving
+from poolcli.options.types import rename
 from poolcli.plan import Job, NothingMatchedError, PlanError, Policy, Refusal
 from poolcli.storage import Target
 from tests.batch_support import grow, linux_only, new_folder, snapshot
@@ -81,7 +82,7 @@ def outcome_of_planning(*paths: str, **policy: Any) -> list[Job] | tuple[Refusal
 
 def named(template: str) -> Callable[[str], str]:
     """What --name does with a template."""
-    return partial(options.rename, template=template, method="max", size=(3, 2), stride=(2, 2))
+    return partial(rename, template=template, method="max", size=(3, 2), stride=(2, 2))
 
 
 def here(*names: str) -> None:
