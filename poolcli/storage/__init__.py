@@ -124,9 +124,13 @@ class Target(NamedTuple):
         """Make durable what the batch to which it belongs has written."""
         self.storage.sync()
 
-    def tidy(self) -> None:
-        """Remove what a writer that was killed has left beside the file."""
-        self.storage.tidy(self.path)
+    def tidy(self, *, once: bool = False) -> None:
+        """Remove what a writer that was killed has left beside the file.
+
+        Args:
+            once: whether to do nothing where this process has done so before.
+        """
+        self.storage.tidy(self.path, once=once)
 
 
 def storage_of(path: str) -> Storage:

@@ -186,6 +186,11 @@ class Storage(Protocol):
         """Make durable what a batch has written."""
         return
 
-    def tidy(self, path: str) -> None:  # noqa: ARG002
-        """Remove what writers that were killed have left beside a file."""
+    def tidy(self, path: str, *, once: bool = False) -> None:  # noqa: ARG002
+        """Remove what writers that were killed have left beside a file.
+
+        Args:
+            path: the file.
+            once: whether to do nothing where this process has done so before.
+        """
         return

@@ -99,9 +99,10 @@ class LocalStorage(Storage):
         if hasattr(os, "sync"):
             os.sync()
 
-    def tidy(self, path: str) -> None:
+    def tidy(self, path: str, *, once: bool = False) -> None:
         """Remove stale temporaries from the folder of a file."""
-        remove_stale_temporaries(os.path.dirname(path) or os.curdir)
+        remove = _remove_stale_temporaries_once if once else remove_stale_temporaries
+        remove(os.path.dirname(path) or os.curdir)
 
 
 class LocalOutput(Output):
