@@ -69,7 +69,10 @@ def test_every_option_of_a_row_is_one_of_its_method(row: methods.Row) -> None:
         key = option.flag.removeprefix("--").replace("-", "_")
         value = True if option.least is None else option.least
         assert methods.make(row.name, **{key: value}) != methods.make(row.name)
-    assert all(example.startswith("poolcli ") or "| poolcli" in example for example in row.examples)
+    assert all(
+        example.startswith("poolcli ") or "| poolcli" in example
+        for example in row.examples.splitlines()
+    )
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -152,7 +152,7 @@ def _work(row: methods.Row, typed: dict[str, Any], window: Window, saving: Savin
     return _record(
         Work,
         typed,
-        method=methods.make(row.name, **{one.key: typed[one.key] for one in row.options}),
+        method=row.make(**{one.key: typed[one.key] for one in row.options}),
         window=window,
         pixels=_record(Pixels, typed, background=background),
         saving=saving,

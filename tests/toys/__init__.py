@@ -26,9 +26,10 @@ FORMAT = Format(
 METHOD = Row(
     name="first",
     module="tests.toys.toy_method",
+    type="First",
     title="First",
     summary="Keep the first value of every window, or the value at a number.",
-    examples=("poolcli first --size 2 in.png out.png",),
+    examples="poolcli first --size 2 in.png out.png",
     options=(Option("--at", "The number of the tap, from 0.", least=0),),
 )
 

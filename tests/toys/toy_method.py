@@ -11,7 +11,7 @@ from poolcli.engine.pooling import Axes, NanPolicy
 
 
 class First(NamedTuple):
-    at: int = 0
+    at: int | None = None
     name: str = "first"
     assumes_srgb: bool = False
 
@@ -28,12 +28,8 @@ class First(NamedTuple):
     ) -> NDArray[Any]:
         rows, columns = axes
         down = np.clip(np.arange(rows.out) * rows.stride - rows.before, 0, len(array) - 1)
-        across = np.arange(columns.out) * columns.stride - columns.before + self.at
+        across = np.arange(columns.out) * columns.stride - columns.before + (self.at or 0)
         return array[down][:, np.clip(across, 0, array.shape[1] - 1)]
 
     def for_alpha(self) -> First:
         return self
-
-
-def make(*, at: int | None = None) -> First:
-    return First(at or 0)
