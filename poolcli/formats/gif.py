@@ -124,8 +124,8 @@ class GifReader:
     def _still_info(self) -> FrameInfo:
         """Return what is known of a single image that covers the canvas."""
         image = self._blocks.images[0]
-        mode = palette_mode(image.palette, has_alpha=image.alphas is not None)
-        return self._info_in(mode, palette_pixels(image.palette, image.alphas or b"", mode))
+        mode = palette_mode(image.colours, has_alpha=image.alphas is not None)
+        return self._info_in(mode, palette_pixels(image.colours, image.alphas or b"", mode))
 
     def _canvas_info(self) -> FrameInfo:
         """Return what all frames of an animation have in common."""
@@ -135,7 +135,7 @@ class GifReader:
     def _info_in(self, mode: str, palette: NDArray[Any] | None = None) -> FrameInfo:
         """Return what is known of a frame in a mode."""
         image = self._blocks.images[0]
-        has_palette = not GREY_RAMP.startswith(image.palette)
+        has_palette = image.colours != GREY_RAMP
         return info_in_mode(
             (self._animation.height, self._animation.width),
             mode,
@@ -147,7 +147,7 @@ class GifReader:
 
     def _region_pixels(self, image: ImageBlock) -> NDArray[Any]:
         """Decode what an image draws, in the mode of the canvas."""
-        palette = palette_pixels(image.palette, image.alphas or b"", self._info.mode)
+        palette = palette_pixels(image.colours, image.alphas or b"", self._info.mode)
         still = self._picture(image, self._info._replace(palette=palette))
         return np.take(palette, still.rows(0, image.place[3]), axis=0)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
 from poolcli.errors import PoolError
+from poolcli.formats.palettes import GREY_RAMP
 
 SIGNATURE: Final = b"GIF89a"
 HEAD_BYTES: Final = 13
@@ -30,7 +31,8 @@ class ImageBlock:
         control: the four bytes of its graphic control extension.
         place: left, top, width and height.
         flags: those of its descriptor, as if its palette were its own.
-        palette: red, green and blue of each entry; the global one if it has none of its own.
+        palette: red, green and blue of each entry; the global one if it has none of its own, or
+            nothing.
         begin: where its pixels begin.
         end: where its pixels end.
     """
@@ -41,6 +43,11 @@ class ImageBlock:
     palette: bytes
     begin: int
     end: int
+
+    @property
+    def colours(self) -> bytes:
+        """Red, green and blue of each entry; without a palette indices are greys."""
+        return GREY_RAMP if GREY_RAMP.startswith(self.palette) else self.palette
 
     @property
     def alphas(self) -> bytes | None:

@@ -30,12 +30,13 @@ def palette_pixels(entries: bytes, alphas: bytes, mode: str) -> NDArray[np.uint8
     """Return the 256 pixels that indices mean.
 
     Args:
-        entries: red, green and blue of each entry; to missing ones `GREY_RAMP` applies.
+        entries: red, green and blue of each entry; missing ones are black.
         alphas: of the first entries; the others are opaque.
         mode: a mode of 8 bits.
     """
-    pixels = np.full((ENTRIES, 4), 255, np.uint8)
-    entries = entries[: len(entries) // 3 * 3] + GREY_RAMP[len(entries) // 3 * 3 :]
-    pixels[:, :3] = np.frombuffer(entries, np.uint8, 3 * ENTRIES).reshape(ENTRIES, 3)
+    count = min(len(entries) // 3, ENTRIES)
+    pixels = np.zeros((ENTRIES, 4), np.uint8)
+    pixels[:count, :3] = np.frombuffer(entries, np.uint8, 3 * count).reshape(count, 3)
+    pixels[:, 3] = 255
     pixels[: len(alphas), 3] = np.frombuffer(alphas[:ENTRIES], np.uint8)
     return np.ascontiguousarray(pixels[:, CHANNELS[mode]])

@@ -144,6 +144,8 @@ def _raw_profiles(chunks: Chunks, *kinds: bytes) -> Iterator[bytes]:
         if keyword.startswith(RAW_PROFILE) and keyword.removeprefix(RAW_PROFILE) in kinds:
             if name == b"zTXt":
                 text = _unpacked(text, MOST_XMP_BYTES)
+            if len(text) > MOST_XMP_BYTES:
+                raise ValueError("it is too long")
             # Before the digits come the kind and the length, a line each.
             yield bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode())
 
