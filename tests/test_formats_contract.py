@@ -212,6 +212,31 @@ def test_a_file_is_known_by_its_content_and_its_suffix(row: Format) -> None:
     assert by_content(octets[: formats.START_BYTES]) is row or not row.signature
 
 
+@each()
+def test_streams_are_taken_at_any_position_and_left_open(row: Format) -> None:
+    for pictures in whole_pictures(row):
+        file = BytesIO()
+        writer = open_writer(file, row, Saving(), len(pictures))
+        for one in pictures:
+            writer.begin(one.info, one.metadata)
+            writer.rows(one.array)
+        writer.finish()
+        assert not file.closed
+        file.seek(3)
+        reader = open_reader(file, Limits(LIMIT))
+        assert [pixels_of(one).shape for one in reader.frames()]
+        assert not file.closed
+
+
+@each()
+def test_a_frame_knows_the_format_that_it_comes_from(row: Format) -> None:
+    for pictures in whole_pictures(row):
+        reader = opened_after_headers(written(pictures, row.name)[0])
+        for frame in reader.frames():
+            assert frame.info.encoding.format == reader.format
+            assert formats.by_name(reader.format).holds(frame.info.mode)
+
+
 FLAT = (1200, 2000)
 
 
@@ -316,15 +341,40 @@ def test_metadata_may_be_asked_for_before_and_after_the_pixels(row: Format) -> N
 @MANY
 def test_frames_come_in_their_order_with_their_times(row: Format) -> None:
     wanted = sequence(row)
-    octets, notes = written(wanted, row.name)
+    octets, _ = written(wanted, row.name)
     reader = opened_after_headers(octets)
     assert reader.count == len(wanted)
     found = read_all(octets)
     for one, other in zip(found, wanted, strict=True):
         assert_shows(one, other)
     assert [one.info.duration for one in found] == [one.info.duration for one in wanted]
-    told = [one for one in notes if "plays" in one]
-    assert [one.metadata.plays for one in found] == [one.metadata.plays for one in wanted] or told
+
+
+@MOVING
+@pytest.mark.parametrize("plays", [0, 1, 2, 100])
+def test_an_animation_is_played_as_often_or_it_is_told_that_it_is_not(
+    row: Format, plays: int
+) -> None:
+    frames = [one._replace(metadata=Metadata(plays=plays)) for one in sequence(row)]
+    octets, notes = written(frames, row.name)
+    if [one for one in notes if "plays" in one]:
+        assert plays
+    else:
+        assert {one.metadata.plays for one in read_all(octets)} == {plays}
+
+
+@MANY
+def test_every_frame_is_held_to_the_limit_before_any_is_decoded(
+    row: Format, tmp_path: Path
+) -> None:
+    wanted = sequence(row)
+    (tmp_path / "in").write_bytes(written(wanted, row.name)[0])
+    most = max(one.info.shape[0] * one.info.shape[1] for one in wanted)
+    for limit, status in ((most, "planned"), (most - 1, "failed")):
+        how = work(size=1, max_pixels=limit, dry_run=True)
+        outcome = run(tmp_path / "in", tmp_path / "out", row.name, how)
+        assert outcome.status == status, outcome.error
+    assert outcome.remedy == "raise --max-pixels"
 
 
 @MOVING

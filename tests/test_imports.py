@@ -175,12 +175,6 @@ FORMAT_WORD = re.compile(rf"(?<!\w)(?:{'|'.join(sorted(FORMAT_WORDS))})(?!\w)", 
 EXAMPLE = re.compile(r"\b(?:in|out|small)\.\w+")
 """File names in examples of what may be typed."""
 
-QUOTED = {
-    ("options/__init__.py", "Quality of JPEG, WebP and AVIF, 0 to 100 (default: JPEG from JPEG as"),
-    ("options/__init__.py", "Effort of PNG's compression (default: 4, or less where more finds no"),
-}
-"""Where formats are still named outside their folder: the list only shrinks."""
-
 
 def constants(path: Path) -> Iterator[ast.Constant]:
     """The string constants of a file, docstrings excepted."""
@@ -192,17 +186,16 @@ def constants(path: Path) -> Iterator[ast.Constant]:
 
 
 def formats_named(path: Path) -> set[str]:
-    """The beginning of each string of a file in which a format is named."""
+    """The strings of a file in which a format is named."""
     texts = (str(one.value) for one in constants(path))
-    return {text[:68] for text in texts if FORMAT_WORD.search(EXAMPLE.sub("", text))}
+    return {text for text in texts if FORMAT_WORD.search(EXAMPLE.sub("", text))}
 
 
 @pytest.mark.parametrize(
     "path", [one for one in SOURCES if module_of(one) not in ("formats", "codec")], ids=str
 )
 def test_formats_are_named_in_their_folder_only(path: Path) -> None:
-    place = str(path.relative_to(PACKAGE))
-    assert {(place, text) for text in formats_named(path)} <= QUOTED
+    assert formats_named(path) == set()
 
 
 def test_the_look_for_formats_sees_what_it_should(tmp_path: Path) -> None:

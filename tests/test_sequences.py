@@ -616,6 +616,7 @@ print(1024 * int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) - len(octets) - writ
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gif", "png", "webp"])
 def test_memory_holds_a_frame_or_two_and_not_the_animation(
     tmp_path: Path, name: str, request: pytest.FixtureRequest

@@ -15,7 +15,7 @@ from poolcli.formats import Format
 from poolcli.formats.carried import carried
 from poolcli.formats.contract import Limits, WholeFrameWriter
 from poolcli.formats.saving import Saving
-from poolcli.picture import MODES, FrameInfo, Metadata, Picture, Stored
+from poolcli.picture import MODES, Encoding, FrameInfo, Metadata, Picture, Stored
 
 MAGIC = b"TOY\n"
 
@@ -60,7 +60,8 @@ class ToyReader:
             if not line.endswith(b"\n") or min(shape) < 1 or mode not in MODES:
                 raise PoolError("its header is damaged", "is the file complete?")
             kind = np.dtype(dtype)
-            info = FrameInfo(tuple(shape), kind, mode, maxval, Stored(*stored))
+            encoding = Encoding(self.format)
+            info = FrameInfo(tuple(shape), kind, mode, maxval, Stored(*stored), encoding=encoding)
             self._frames.append(ToyFrame(stream, at + len(line), info, comment))
             at += len(line) + math.prod(shape) * kind.itemsize
         if not self._frames or at != size:
