@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from poolcli.formats.exif import describe, packed_exif
+from poolcli.formats.saving import Saving
 from tests.exif_support import (
     ACROSS,
     ASCII,
@@ -161,6 +162,21 @@ def test_no_format_makes_up_a_resolution(source: str) -> None:
         described = decoded(file_of(source, exif=exif_block(text(MAKE, "x"))))
         assert described.metadata.dpi is None
         assert ACROSS not in opened(encoded(described, "webp")).getexif()
+
+
+@pytest.mark.parametrize("dpi", [(0, 300), (300, 0), (0, 0)])
+def test_a_resolution_of_0_is_none(dpi: tuple[int, int]) -> None:
+    for source in ("PNG", "JPEG", "BMP"):
+        assert decoded(file_of(source, dpi=dpi)).metadata.dpi is None
+
+
+@pytest.mark.parametrize("compression", ["deflate", "lzw", "none"])
+def test_exif_stands_in_a_tiff_of_any_compression(compression: str) -> None:
+    found = decoded(file_of("JPEG", exif=FULL_EXIF))
+    saving = Saving(options=(("compression", compression),))
+    image = opened(encoded(found, "tiff", saving))
+    assert image.size == (60, 40)
+    assert_full(image.getexif())
 
 
 @pytest.mark.parametrize("value", ["© Ängström".encode(), "© Ängström".encode("latin-1")])

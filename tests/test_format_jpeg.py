@@ -259,11 +259,21 @@ def test_a_second_part_of_xmp_is_told_to_be_lost_and_not_named() -> None:
 # Comments and damage
 
 
-def test_all_comments_are_read_and_written_as_one() -> None:
-    octets = with_segments(jpeg(comment=b"first"), segment(0xFE, b"second"))
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [(b"first", "first"), ("J\xfcrgen".encode(), "J\xfcrgen"), (b"caf\xe9", "caf\xe9")],
+)
+@pytest.mark.parametrize("name", ["jpeg", "gif", "png"])
+def test_all_comments_are_read_and_written_as_one(name: str, words: bytes, text: str) -> None:
+    octets = with_segments(jpeg(comment=words), segment(0xFE, b"second"))
     found = decoded(octets)
-    assert found.metadata.comment == b"second\nfirst"
-    assert opened(encoded(found, "jpeg")).info["comment"] == b"second\nfirst"
+    assert found.metadata.comment == b"second\n" + words
+    image = opened(encoded(found, name))
+    if name in ("jpeg", "gif"):
+        assert image.info["comment"] == b"second\n" + words
+    elif name == "png":
+        assert image.info["Comment"] == f"second\n{text}"
+    assert not [note for note in notes_of(found, name) if "comment" in note]
 
 
 @pytest.mark.skipif(not DJPEG, reason="djpeg is not installed")
