@@ -258,10 +258,6 @@ def test_what_is_printed_is_told_with_the_picture_that_it_was_printed_for(
     ]
 
 
-WAITS = pytest.mark.xfail(reason="the storage doesn't use the duplicate yet", strict=False)
-
-
-@WAITS
 @pytest.mark.parametrize("name", ["/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"])
 def test_a_picture_goes_to_the_standard_error_of_the_process(name: str, tmp_path: Path) -> None:
     (tmp_path / "in.png").write_bytes(encoded(noisy("L", (4, 4)), "png"))
@@ -273,7 +269,6 @@ def test_a_picture_goes_to_the_standard_error_of_the_process(name: str, tmp_path
     assert done.stderr == (tmp_path / "out.png").read_bytes()
 
 
-@WAITS
 @pytest.mark.parametrize("name", ["/dev/stderr", "/dev/fd/2"])
 def test_a_closed_standard_error_takes_no_picture(name: str, tmp_path: Path) -> None:
     (tmp_path / "in.png").write_bytes(encoded(noisy("L", (4, 4)), "png"))
