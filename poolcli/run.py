@@ -20,6 +20,7 @@ from poolcli.formats.contract import (
     Limits,
     Reader,
     Writer,
+    check_colour,
     check_depth,
     open_reader,
     open_writer,
@@ -270,6 +271,7 @@ def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome)
     for number, frame in enumerate(_chosen(reader, work.frame)):
         info = frame.info
         work.limits.check(*info.shape)
+        check_colour(info, strip=work.saving.strip)
         pooled = _result(info, target, work)
         extras.require(target, pooled.info.mode)
         target.check_extent(*pooled.info.shape[:2])

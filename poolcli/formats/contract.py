@@ -242,6 +242,16 @@ def check_depth(info: FrameInfo, *, allow_loss: bool) -> bool:
     return True
 
 
+def check_colour(info: FrameInfo, *, strip: bool) -> None:
+    """Refuse a frame of which the colours would change, unless all that describes it may go.
+
+    Raises:
+        PoolError: the file states what its colours mean in a way that can't be carried over.
+    """
+    if info.unread_colour and not strip:
+        raise PoolError(info.unread_colour, "give --strip to take its colours for sRGB")
+
+
 @contextmanager
 def refusing(what: str) -> Iterator[None]:
     """Turn whatever a library raises over a stranger's file into one `PoolError`."""
