@@ -64,6 +64,7 @@ HOLDS: dict[str, dict[str, str]] = {
     "pbm": {"1": "1"},
     "pfm": {"F": "F"},
     "avif": COLOUR_ONLY,
+    "jxl": WITH_ALPHA | DEEP | {"F": "F"},
     "npy": {mode: mode for mode in (*MODES, "array")},
 }
 LOSSY = ("jpeg", "avif")

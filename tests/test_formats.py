@@ -106,7 +106,7 @@ def test_no_start_belongs_to_two_formats() -> None:
     starts = [
         *(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"RIFF\n\r\0\0WEBP", b"II*\0", b"MM\0*"),
         *(b"II+\0", b"GIF89a", b"GIF87a", b"BM", b"P1", b"P4", b"P6", b"Pf", b"\x93NUMPY"),
-        *(b"\0\0\0\x20ftypavif", b"\0\0\0\x20ftypavis"),
+        *(b"\0\0\0\x20ftypavif", b"\0\0\0\x20ftypavis", b"\xff\x0a\0", b"\0\0\0\x0cJXL \r\n\x87\n"),
     ]
     for start in starts:
         found = [one for one in FORMATS if one.signature and re.match(one.signature, start, re.S)]
@@ -323,7 +323,7 @@ def test_saying_nothing_fits_every_format(target: Format) -> None:
 
 @ANY
 def test_quality_and_compress_level_fit_where_the_table_says(target: Format) -> None:
-    assert target.has_quality == (target.name in ("jpeg", "webp", "avif"))
+    assert target.has_quality == (target.name in ("jpeg", "webp", "avif", "jxl"))
     assert target.has_compress_level == (target.name == "png")
     assert list(Saving(quality=0).misfits(target)) == ["--quality"] * (not target.has_quality)
     assert list(Saving(compress_level=0).misfits(target)) == (

@@ -270,6 +270,18 @@ FORMATS: Final = (
         quality="80",
     ),
     Format(
+        name="jxl",
+        title="JPEG XL",
+        module="jxl",
+        suffixes=(".jxl",),
+        signature=rb"\xff\n|\0\0\0\x0cJXL \r\n\x87\n",
+        modes={**_ALPHA, **_DEEP, "F": "F"},
+        options={"lossless": _YES_NO, "effort": range(1, 10)},
+        metadata=("exif", "xmp"),
+        quality="without loss from a lossless picture, else 90",
+        extra=Extra("deep", ("imagecodecs",)),
+    ),
+    Format(
         name="npy",
         title="NPY",
         module="npy",
