@@ -180,6 +180,8 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
         with clock("read"):
             reader = open_reader(stream, work.limits)
             target = job.format or by_name(reader.format)
+            if fault := target.refusal():
+                raise fault
             if job.format is None:
                 work.saving.check(target)
             _check_headers(reader, target, work, outcome)

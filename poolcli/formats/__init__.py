@@ -88,6 +88,12 @@ class Format(NamedTuple):
         """Whether `--compress-level` has an effect."""
         return "compress_level" in self.options
 
+    def refusal(self) -> PoolError | None:
+        """Return why files of the format can't be written; None where they can."""
+        if self.is_written:
+            return None
+        return PoolError(f"{self.title} can only be read", f"give --format {', '.join(NAMES)}")
+
     def holds(self, mode: str) -> bool:
         """Return whether pictures of a mode can be written without loss."""
         return mode in self.modes or (mode == ARRAY and self.holds_arrays)
@@ -138,7 +144,8 @@ class Format(NamedTuple):
         """
         if count == 1 or self.frames == source.frames:
             return
-        holders = [one.suffixes[0] for one in FORMATS if one.frames == source.frames]
+        written = (one for one in FORMATS if one.is_written)
+        holders = [one.suffixes[0] for one in written if one.frames == source.frames]
         kind = {"animation": "an animation", "pages": "pages", "one": "several pictures"}
         raise PoolError(
             f"{self.title} can't hold {kind[source.frames]}, and it has {count} frames",
