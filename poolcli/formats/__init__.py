@@ -264,6 +264,16 @@ FORMATS: Final = (
     Format("pbm", "PBM", "pnm", (".pbm",), b"", {"1": "1"}),
     Format("pfm", "PFM", "pnm", (".pfm",), rb"Pf\s", {"F": "F"}),
     Format(
+        name="heic",
+        title="HEIC",
+        module="heic",
+        suffixes=(".heic", ".heif", ".hif"),
+        # Before AVIF, whose files may have the same general brands: the compatible ones decide.
+        signature=rb"....ftyp(?:he(?:i[cxms]|v[cx])|m[is]f1....(?:....)*?he(?:i[cxms]|v[cx]))",
+        modes={},
+        extra=Extra("heif", ("pillow_heif",)),
+    ),
+    Format(
         name="avif",
         title="AVIF",
         module="avif",
