@@ -86,4 +86,5 @@ def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
 
     yield mount
     if folder.is_mount():
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        unmounting = ["umount", "--lazy", str(folder)]
+        subprocess.run(unmounting, check=True)

@@ -168,12 +168,12 @@ def open_reader(stream: BinaryIO, limits: Limits) -> Reader:
     Raises:
         PoolError: it is no picture of a readable format, or its header is refused.
     """
-    if not stream.seek(0, 2):
-        raise PoolError("the file is empty", "give a picture")
-    stream.seek(0)
-    row = by_content(stream.read(START_BYTES))
-    stream.seek(0)
     with refusing("it can't be read as a picture"):
+        if not stream.seek(0, 2):
+            raise PoolError("the file is empty", "give a picture")
+        stream.seek(0)
+        row = by_content(stream.read(START_BYTES))
+        stream.seek(0)
         reader: Reader = _module(row).read(stream, limits)
     return reader
 
