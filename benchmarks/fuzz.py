@@ -56,7 +56,7 @@ Random = np.random.Generator
 
 
 def samples(side: int = 40) -> dict[str, bytes]:
-    """Tiny pictures of every format and storage, by name: ``PNG of a palette.png``."""
+    """Make tiny pictures of every format and storage, by name: ``PNG of a palette.png``."""
     scene = _small("scene.jpg", side)
     alpha = _small("logo.png", side).convert("RGBA")
     grey, ink = scene.convert("L"), _small("text.png", side).convert("1")
@@ -126,7 +126,7 @@ def _npy(array: NDArray[Any]) -> bytes:
 
 
 def _deep_samples(array: NDArray[np.uint16]) -> dict[str, bytes]:
-    """Those that the optional libraries write, where they are there."""
+    """Make those that the optional libraries write, where they are there."""
     try:
         import imagecodecs
         import tifffile
@@ -344,14 +344,15 @@ class Room:
         return text.decode("utf-8", "replace")
 
     def run(self, case: Case) -> str:
-        """What is wrong with how a case ended, in words; empty where nothing is."""
+        """Return what is wrong with how a case ended, in words; empty where nothing is."""
         from poolcli import cli, run
+        from poolcli.formats import contract
 
         source = case.words[-2]
         Path(source).write_bytes(case.octets)
         opened = []
 
-        def counted(*words: Any, real: Callable[..., Any] = run.open_writer) -> Any:
+        def counted(*words: Any, real: Callable[..., Any] = contract.open_writer) -> Any:
             opened.append(words)  # all headers are accepted, and pixels are read next
             return real(*words)
 
@@ -375,7 +376,7 @@ class Room:
 
 
 def _verdict(case: Case, code: Any, out: str, err: str, left: set[str]) -> str:
-    """What is wrong with how a case ended."""
+    """Return what is wrong with how a case ended."""
     wanted = {case.words[-1]} if code == 0 and "--dry-run" not in case.words else set()
     if code not in (0, 1):
         return f"exit {code}: {err}"
@@ -397,7 +398,7 @@ def _verdict(case: Case, code: Any, out: str, err: str, left: set[str]) -> str:
 
 
 def check_call(rng: Random) -> tuple[bool, str]:
-    """Whether a random call of the engine fits, and what is wrong with it by the nested loop."""
+    """Return whether a random call of the engine fits, and what is wrong with it by the nested loop."""
     from poolcli.engine import tiles
 
     method = str(rng.choice(["max", "min", "avg"]))
@@ -524,7 +525,7 @@ def child(plan: Plan, progress: str) -> None:
 
 
 def _problem(plan: Plan, number: int, room: Room, wholes: dict[str, bytes]) -> str:
-    """What is wrong with one case, in words; empty where nothing is."""
+    """Return what is wrong with one case, in words; empty where nothing is."""
     try:
         if plan.kind == "calls":
             fits, problem = check_call(np.random.default_rng((plan.seed, number)))
@@ -578,7 +579,7 @@ def hunt(plan: Plan) -> Totals:
 
 
 def _one_child(plan: Plan) -> tuple[list[str], str, tuple[int, int] | None]:
-    """What a child printed, how it died, and the last case that it began."""
+    """Return what a child printed, how it died, and the last case that it began."""
     with tempfile.NamedTemporaryFile(dir=MEMORY) as progress:
         words = [f"--{key}={value}" for key, value in plan._asdict().items() if value is not None]
         finished = subprocess.run(

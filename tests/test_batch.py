@@ -50,7 +50,6 @@ from tests.support.processes import (
     kill_all,
     linux_only,
     root_only,
-    run_after,
     started,
     until,
     workers_of,
@@ -749,6 +748,7 @@ def test_odd_names_are_listed(run: Run, oddities: Path, tmp_path: Path, null: bo
 
 
 def without_varying(outcome: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what differs from run to run."""
     return {key: value for key, value in outcome.items() if key not in VARYING}
 
 
@@ -999,7 +999,7 @@ def test_a_kill_between_any_two_steps_leaves_nothing_half_and_nothing_that_hinde
 
 
 def kill_one_of(processes: set[int]) -> set[int]:
-    """The process that was killed, if any was left."""
+    """Kill one of some processes, and return it, if any is left."""
     for one in map(int, np.random.default_rng().permutation(sorted(processes))):
         with suppress(ProcessLookupError):
             os.kill(one, signal.SIGKILL)

@@ -133,16 +133,19 @@ def test_file_pipe_and_bare_pipe_give_the_same_bytes(run: Run, tmp_path: Path) -
     filed = run(*words, SAMPLE, "out.png")
     from_pipe = run(*words, "-", "piped.png", input=octets)
     to_pipe = run(*words, SAMPLE, "-")
+    named = run(*words, SAMPLE, "/dev/stdout")
     piped = run(*words, "-", "-", input=octets)
     bare = run(*words, input=octets)
     with SAMPLE.open("rb") as stdin:
         redirected = run(*words, stdin=stdin)
     expected = (tmp_path / "out.png").read_bytes()
 
-    assert {one.returncode for one in (filed, from_pipe, to_pipe, piped, bare, redirected)} == {0}
+    assert {
+        one.returncode for one in (filed, from_pipe, to_pipe, named, piped, bare, redirected)
+    } == {0}
     assert (tmp_path / "piped.png").read_bytes() == expected
-    assert {one.stdout for one in (to_pipe, piped, bare, redirected)} == {expected}
-    assert {one.stderr for one in (to_pipe, piped, bare, redirected)} == {b""}
+    assert {one.stdout for one in (to_pipe, named, piped, bare, redirected)} == {expected}
+    assert {one.stderr for one in (to_pipe, named, piped, bare, redirected)} == {b""}
 
 
 def test_two_poolclis_in_a_row_equal_two_steps_through_a_file(run: Run, tmp_path: Path) -> None:
@@ -768,7 +771,7 @@ def test_refused_before_anything_is_read(
 ) -> None:
     (tmp_path / "taken.png").write_bytes(b"old")
     (tmp_path / "other.png").write_bytes(source.read_bytes())
-    (tmp_path / "folder").mkdir()
+    paint_all(tmp_path / "folder", "a.png")
     (tmp_path / "link.png").symlink_to("leads nowhere")
 
     line = fails(2, *words.split())

@@ -149,7 +149,9 @@ def test_warnings_are_printed_always_and_notes_on_demand(
 def test_quiet_prints_only_failures(
     capsys: pytest.CaptureFixture[str], status: Any, expected: str
 ) -> None:
-    failure = {"error": "it is broken", "remedy": "mend it"} if status == "failed" else {}
+    failure: dict[str, Any] = (
+        {"error": "it is broken", "remedy": "mend it"} if status == "failed" else {}
+    )
     tell(Outcome("-", "out.png", status, warnings=["warned"], **failure), quiet=True)
 
     assert capsys.readouterr() == ("", expected)

@@ -57,7 +57,7 @@ def test_a_pipe_without_end_that_begins_like_no_picture_is_not_read_on(run: Run)
 
 
 def fax(seed: int) -> bytes:
-    """A damaged fax that is decoded all the same, while libtiff complains on descriptor 2."""
+    """Return a damaged fax that is decoded all the same, while libtiff prints on descriptor 2."""
     octets = bytearray(
         saved(Image.fromarray(noise("1", (64, 64), seed)), "TIFF", compression="group4")
     )
@@ -243,7 +243,7 @@ NAMED: Final = [False, True, "without links"]
 def steps(
     run: Run, tmp_path: Path, fault: int, named: bool | str, *words: object
 ) -> list[tuple[int, Path]]:
-    """The exit code and folder of one run for each call, at which a fault or signal comes."""
+    """Let a fault or signal come at each call in turn; return exit code and folder of each run."""
     done = run(*words, first=f"FAULT, NAMED = {fault}, {named!r}\n{STEPS}")
     codes = [int(line) for line in done.stdout.split()]
     assert codes.pop() == NEVER_REACHED, done.stderr
@@ -252,7 +252,7 @@ def steps(
 
 
 def before_and_after(run: Run, tmp_path: Path, place: str, old: bool) -> list[dict[str, bytes]]:
-    """What a folder called before holds, with an old output if there is one, and held once done."""
+    """Fill a folder called before; return what it holds, and what it shall hold once done."""
     paint(tmp_path / "before/in.png", 16)
     run(*HALVE, "-q", "before/in.png", "new.png")
     if old:

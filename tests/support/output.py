@@ -25,7 +25,7 @@ ODD_NAMES: Final = {
 
 
 def objects(text: bytes | str) -> list[dict[str, Any]]:
-    """JSON Lines, strictly: ASCII, no NaN, no empty line."""
+    """Parse JSON Lines strictly: ASCII, no NaN, no empty line."""
     text = text if isinstance(text, str) else text.decode("ascii")
     assert text.isascii()
     return [json.loads(line, parse_constant=_refuse) for line in text.splitlines()]
@@ -36,34 +36,34 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def outcomes(done: Done) -> list[dict[str, Any]]:
-    """The JSON of each picture of a run."""
+    """Return the JSON of each picture of a run."""
     return objects(done.stdout)[:-1]
 
 
 def summary(done: Done) -> dict[str, Any]:
-    """The totals in the JSON of a run."""
+    """Return the totals in the JSON of a run."""
     totals: dict[str, Any] = objects(done.stdout)[-1]["summary"]
     return totals
 
 
 def counts(done: Done) -> tuple[int, int, int, int]:
-    """How many pictures were done, skipped, failed and left."""
+    """Return how many pictures were done, skipped, failed and left."""
     totals = summary(done)
     return totals["done"], totals["skipped"], totals["failed"], totals["left"]
 
 
 def statuses(done: Done) -> dict[str, str]:
-    """What became of each input, by the name of its file."""
+    """Return the status of each input, by the name of its file."""
     return {os.path.basename(one["input"]): one["status"] for one in outcomes(done)}
 
 
 def complaints(done: Done) -> list[str]:
-    """The lines on stderr that tell of failures."""
+    """Return the lines on stderr that tell of failures."""
     return [line for line in done.stderr.decode().splitlines() if line.startswith("poolcli: ")]
 
 
 def only_line(done: Done) -> str:
-    """The one line on stderr of a run that failed as it should, with nothing on stdout."""
+    """Return the one line on stderr of a run that failed as it should, with nothing on stdout."""
     text = done.stderr.decode()
     lines = text.splitlines()
     assert len(lines) == 1, text

@@ -44,7 +44,7 @@ TAKE_SIGNALS: Final = "import signal; signal.signal(signal.SIGINT, signal.defaul
 
 
 def environment(more: Mapping[str, str] = {}) -> dict[str, str]:
-    """Our environment without what would change the output."""
+    """Return our environment without what would change the output."""
     ours = ("POOLCLI", "NO_COLOR", "FORCE_COLOR", "COLORTERM", "TTY_", "CLICOLOR")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
     return kept | {"TERM": "xterm-256color", "OPENBLAS_NUM_THREADS": "1"} | dict(more)
@@ -123,7 +123,7 @@ def interrupt_all(process: Process) -> None:
 
 
 def family(process: Process) -> dict[int, int]:
-    """The living processes of a session: from the number of each to its parent's."""
+    """Return the living processes of a session: from the number of each to its parent's."""
     parents = {}
     for name in filter(str.isdecimal, os.listdir("/proc")):
         with suppress(OSError):
@@ -139,7 +139,7 @@ def _status_of(number: str) -> list[str]:
 
 
 def workers_of(process: Process) -> list[int]:
-    """The worker processes: the children of its fork server."""
+    """Return the worker processes: the children of its fork server."""
     parents = family(process)
     return [one for one, parent in parents.items() if parents.get(parent) == process.pid]
 
@@ -174,7 +174,7 @@ def gone(process: Process) -> bool:
 
 @contextmanager
 def held(fifo: Path) -> Iterator[int]:
-    """Give the end to write to of a FIFO that somebody has begun to read, and waits for."""
+    """Yield the end to write to of a FIFO, once somebody has opened it to read."""
 
     def opened() -> list[int]:
         with suppress(OSError):  # nobody reads yet
@@ -189,7 +189,7 @@ def held(fifo: Path) -> Iterator[int]:
 
 
 def readers_of(fifo: Path, process: Process) -> list[int]:
-    """The processes of a session that have a FIFO open."""
+    """Return the processes of a session that have a FIFO open."""
     return [one for one in family(process) if str(fifo) in _open_files(one)]
 
 
@@ -202,7 +202,7 @@ def _open_files(number: int) -> list[str]:
 
 
 def sabotage(folder: Path, python: str) -> dict[str, str]:
-    """Variables under which every Python process begins with some code, workers included."""
+    """Return variables under which every Python process, workers too, begins with some code."""
     home = folder / "sabotage"
     home.mkdir()
     (home / "sitecustomize.py").write_text(python)

@@ -45,7 +45,7 @@ def grow(folder: Path, *names: str) -> Path:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, by its path; nothing if there is no such folder."""
+    """Return every file below a folder, by its path; nothing if there is no such folder."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in folder.rglob("*")
@@ -54,7 +54,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, ...]]:
-    """What tells whether anything below a folder was touched."""
+    """Return what tells whether anything below a folder was touched."""
     statuses = {str(path): path.lstat() for path in folder.rglob("*")}
     return {
         path: (one.st_mode, one.st_size, one.st_mtime_ns, one.st_ino)
@@ -63,20 +63,20 @@ def snapshot(folder: Path) -> dict[str, tuple[int, ...]]:
 
 
 def pixels(path: Path) -> list[Any]:
-    """The pixels of a file, as Pillow reads them."""
+    """Return the pixels of a file, as Pillow reads them."""
     with Image.open(path) as image:
         return np.asarray(image).tolist()  # type: ignore[no-any-return]
 
 
 def size_of(path: Path) -> tuple[int, int]:
-    """The width and height of a picture."""
+    """Return the width and height of a picture."""
     with Image.open(path) as image:
         return image.size
 
 
 @contextmanager
 def new_folder() -> Iterator[Path]:
-    """A new working folder for a while, in memory where that can be had."""
+    """Work in a new folder for a while, in memory where that can be had."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory(dir=MEMORY) as name:
         os.chdir(name)

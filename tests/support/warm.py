@@ -33,7 +33,7 @@ BEYOND_ALL = 500
 
 
 class ForkServer:
-    """The side of the tests: a context manager."""
+    """The side of the tests; leaving its `with` block ends the server."""
 
     def __init__(self) -> None:
         self._link, theirs = socket.socketpair()
@@ -80,8 +80,9 @@ class ForkServer:
             pass_fds: descriptors that it inherits beside those three.
             timeout: the seconds after which it is killed, as it must hang.
         """
+        typed = [os.fsdecode(one if isinstance(one, bytes) else str(one)) for one in words]
         request = {
-            "words": [os.fsdecode(one if isinstance(one, bytes) else str(one)) for one in words],
+            "words": typed,
             "cwd": str(cwd),
             "variables": dict(variables),
             "first": first,
@@ -101,7 +102,7 @@ class ForkServer:
             self._send(request, [reading, *places, *pass_fds])
             ends.close()
             code = self._wait(timeout)
-        return Done(request["words"], code, *(one.result() for one in results))
+        return Done(typed, code, *(one.result() for one in results))
 
     def _send(self, request: Mapping[str, Any], streams: Sequence[Stream]) -> None:
         numbers = [one if isinstance(one, int) else one.fileno() for one in streams]
@@ -128,7 +129,7 @@ class ForkServer:
 
 @contextmanager
 def _fed(threads: ThreadPoolExecutor, content: bytes) -> Iterator[int]:
-    """Give the end to read of a pipe that holds some bytes, or of /dev/null."""
+    """Yield the end to read of a pipe that gets some bytes, or /dev/null if there are none."""
     if content:
         reader, writer = os.pipe()
         threads.submit(_feed, writer, content)
