@@ -398,7 +398,7 @@ def _verdict(case: Case, code: Any, out: str, err: str, left: set[str]) -> str:
 
 
 def check_call(rng: Random) -> tuple[bool, str]:
-    """Return whether a random call of the engine fits, and what is wrong with it by the nested loop."""
+    """Return whether a random call of the engine fits, and what the nested loop finds wrong."""
     from poolcli.engine import tiles
 
     method = str(rng.choice(["max", "min", "avg"]))

@@ -37,7 +37,7 @@ def rendered(readme: str) -> str:
 
 
 def without_times(readme: str) -> str:
-    """Return the text without what differs from machine to machine: seconds and compressed bytes."""
+    """Return the text without what differs between machines: seconds and compressed bytes."""
     return MEASURED.sub("…", readme)
 
 

@@ -605,37 +605,35 @@ def test_json_resolves_padding_and_counts_what_is_dropped(run: Run) -> None:
     assert (valid["padding"], valid["dropped"]) == ([[0, 0], [0, 0]], [2, 0])
 
 
-def test_json_tells_why_a_picture_failed(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "flag", "status"),
+    [
+        ("bad.png", "--json", "failed"),
+        ("in.png", "--skip-existing", "skipped"),
+        ("nan.tif", "--overwrite", "done"),
+    ],
+)
+def test_json_tells_of_any_ending_with_the_same_keys(
+    run: Run, tmp_path: Path, name: str, flag: str, status: str
+) -> None:
     (tmp_path / "bad.png").write_bytes(b"no picture")
-    done = run(*HALVE, "--json", "bad.png", "out.png")
-    (outcome,) = outcomes(done)
-
-    assert done.returncode == 1
-    assert list(outcome) == KEYS
-    assert outcome["status"] == "failed"
-    assert set(outcome["error"]) == {"message", "remedy"}
-    assert "no picture" in outcome["error"]["message"]
-    assert summary(done)["failed"] == 1
-    assert done.stderr.count(b"\n") == 1
-
-
-def test_json_tells_of_a_skipped_picture(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "out.png").write_bytes(b"old")
-    done = run(*HALVE, "--json", "--skip-existing", "in.png", "out.png")
-    (outcome,) = outcomes(done)
-
-    assert done.returncode == 0
-    assert (list(outcome), outcome["status"]) == (KEYS, "skipped")
-    assert summary(done)["skipped"] == 1
-    assert (tmp_path / "out.png").read_bytes() == b"old"
-
-
-def test_json_has_no_nan_for_a_picture_of_nan(run: Run, tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(tmp_path / "nan.tif")
-    done = run("avg", "-k", 2, "--json", "nan.tif", "out.tif")
+    if status != "failed":
+        (tmp_path / "out.tif").write_bytes(b"old")
+    done = run(*HALVE, "--json", flag, name, "out.tif")
+    (outcome,) = outcomes(done)
 
-    assert done.returncode == 0
-    assert outcomes(done)[0]["dtype"] == "float32"
+    assert done.returncode == (status == "failed")
+    assert (list(outcome), outcome["status"]) == (KEYS, status)
+    assert summary(done)[status] == 1
+    if status == "failed":
+        assert set(outcome["error"]) == {"message", "remedy"}
+        assert "no picture" in outcome["error"]["message"]
+        assert done.stderr.count(b"\n") == 1
+    elif status == "skipped":
+        assert (tmp_path / "out.tif").read_bytes() == b"old"
+    else:
+        assert outcome["dtype"] == "float32"
 
 
 @pytest.mark.parametrize("output", ["-", "/dev/stdout", "/dev/fd/1"])
@@ -644,51 +642,40 @@ def test_json_and_pixels_do_not_share_stdout(fails: Fails, output: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("scene.jpg", ("max", "-k", "3x2")),
-        ("logo.png", ("avg", "-k", 5, "-p", "same", "--background", "white")),
-        ("scan.png", ("avg", "-k", 4, "--ceil-mode")),
-        ("depth.png", ("min", "-k", 7, "-s", 9, "-d", 2)),
-        ("palette.png", ("max", "-k", 3, "--format", "webp")),
-    ],
-)
-def test_a_dry_run_tells_what_the_run_tells(
-    run: Run, tmp_path: Path, name: str, words: tuple[object, ...]
-) -> None:
-    before = snapshot(tmp_path)
-    planned = run(*words, "--json", "--dry-run", SAMPLES / name, "out.png")
-    after = snapshot(tmp_path)
-    done = run(*words, "--json", SAMPLES / name, "out.png")
-    dry, real = outcomes(planned)[0], outcomes(done)[0]
-
-    assert (planned.returncode, done.returncode) == (0, 0)
-    assert before == after
-    assert (dry["status"], real["status"]) == ("planned", "done")
-    assert [dry[key] for key in SETTLED] == [real[key] for key in SETTLED]
-
-
-@pytest.mark.parametrize(
     ("code", "words"),
     [
-        (0, ("in.png", "out.png")),
-        (0, ("in.png", "-")),
-        (1, ("none.png", "out.png")),
-        (1, ("--size", "99", "in.png", "out.png")),
-        (1, ("clear.png", "out.jpg")),
-        (2, ("in.png", "clear.png")),
-        (2, ("in.png", "out.xyz")),
+        (0, ("max", "-k", "3x2", SAMPLES / "scene.jpg", "out.png")),
+        (0, ("avg", "-k", 5, "-p", "same", "--background", "white", SAMPLES / "logo.png", "o.png")),
+        (0, ("avg", "-k", 4, "--ceil-mode", SAMPLES / "scan.png", "out.png")),
+        (0, ("min", "-k", 7, "-s", 9, "-d", 2, SAMPLES / "depth.png", "out.png")),
+        (0, ("max", "-k", 3, "--format", "webp", SAMPLES / "palette.png", "out")),
+        (1, (*HALVE, "none.png", "out.png")),
+        (1, ("max", "--size", "99", "in.png", "out.png")),
+        (1, (*HALVE, "clear.png", "out.jpg")),
+        (2, (*HALVE, "in.png", "clear.png")),
+        (2, (*HALVE, "in.png", "out.xyz")),
     ],
 )
-def test_a_dry_run_exits_as_the_run_and_writes_nothing(
-    run: Run, tmp_path: Path, code: int, words: tuple[str, ...]
+def test_a_dry_run_tells_what_the_run_tells_exits_as_it_and_writes_nothing(
+    run: Run, tmp_path: Path, code: int, words: tuple[object, ...]
 ) -> None:
     before = snapshot(tmp_path)
-    planned = run(*HALVE, "--dry-run", *words)
+    planned = run(*words, "--json", "--dry-run")
+    after = snapshot(tmp_path)
+    done = run(*words, "--json")
 
-    assert (planned.returncode, planned.stdout) == (code, b"")
-    assert snapshot(tmp_path) == before
-    assert run(*HALVE, *words).returncode == code
+    assert planned.returncode == done.returncode == code
+    assert before == after
+    if code < 2:
+        (dry,), (real,) = outcomes(planned), outcomes(done)
+        assert (dry["status"], real["status"]) == [("planned", "done"), ("failed", "failed")][code]
+        assert [dry[key] for key in SETTLED] == [real[key] for key in SETTLED]
+
+
+def test_a_dry_run_writes_no_pixels_into_a_pipe(run: Run) -> None:
+    done = run(*HALVE, "--dry-run", "in.png", "-")
+
+    assert (done.returncode, done.stdout) == (0, b"")
 
 
 # Everything that is refused, once

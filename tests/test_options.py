@@ -151,20 +151,6 @@ def test_no_two_options_share_a_name() -> None:
     assert sorted(names) == sorted(set(names))
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        *("-k --size", "-s --stride", "-p --padding", "-d --dilation", "--ceil-mode"),
-        *("--count-include-pad", "--divisor-override", "--alpha", "--nan", "--background"),
-        *("--format", "--quality", "--compress-level", "--save-option", "--strip", "--preserve"),
-        *("-f --overwrite", "--skip-existing", "--max-pixels"),
-        *("-q --quiet", "-v --verbose", "--json", "-n --dry-run", "--no-progress", "--color"),
-    ],
-)
-def test_the_documented_options_exist(names: str) -> None:
-    assert any(set(names.split()) <= {*one.opts, *one.secondary_opts} for one in options("avg"))
-
-
 # The environment
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import re
 import signal
 import struct
 import subprocess
@@ -307,6 +308,32 @@ def test_a_signal_at_any_step_leaves_old_or_new_and_nothing_else(
         assert contents(folder) in old_and_new
         if contents(folder) == old_and_new[0]:
             assert places(folder) == places(tmp_path / "before")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flag", ["--skip-existing", "--overwrite"])
+def test_a_kill_at_any_step_leaves_nothing_half_and_nothing_that_hinders(
+    run: Run, tmp_path: Path, flag: str
+) -> None:
+    pictures = ("a.png", "sub/b.png")
+    paint_all(tmp_path / "before/in", *pictures, side=16)
+    run(*HALVE, "-q", "before/in", "expected")
+    expected, old = contents(tmp_path / "expected"), {}
+    if flag == "--overwrite":
+        old = contents(paint_all(tmp_path / "before/out", *pictures, side=2))
+    words = (*HALVE, "-q", flag, "in", "out")
+    runs = steps(run, tmp_path, -signal.SIGKILL, False, *words)
+
+    assert len(runs) > 10
+    for code, folder in runs:
+        left = contents(folder / "out")
+        assert code == -signal.SIGKILL
+        assert left.keys() >= old.keys()
+        for place, octets in left.items():
+            if not re.search(r"\.poolcli-[0-9a-f]{8}\.tmp$", place):
+                assert octets in (expected[place], old.get(place))
+        assert run(*words, cwd=folder).returncode == 0
+        assert contents(folder / "out") == expected
 
 
 # Disks that are really full
