@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.processes import PATIENCE, Done, Run, environment
+from tests.support.processes import Done, Run, environment
 from tests.support.terminal import Terminal
 from tests.support.trees import PLACES, SAMPLES, paint, paint_all
 from tests.support.warm import ForkServer
@@ -42,8 +42,7 @@ def run(tmp_path: Path, fork_server: ForkServer) -> Run:
 
     def run(*words: object, **options: Any) -> Done:
         variables = environment(options.pop("environment", {}))
-        options = {"cwd": tmp_path, "timeout": PATIENCE, **options}
-        return fork_server.run(*words, variables=variables, **options)
+        return fork_server.run(*words, variables=variables, **{"cwd": tmp_path, **options})
 
     return run
 

@@ -466,10 +466,13 @@ def test_json_tells_of_every_picture_with_the_same_keys_and_adds_up(
     ]
 
 
-def test_a_log_gets_plain_lines_and_each_failure_at_the_end(run: Run, gallery: Path) -> None:
+def test_a_log_gets_plain_lines_and_each_failure_at_the_end_or_only_those_if_quiet(
+    run: Run, gallery: Path
+) -> None:
+    assert run(*HALVE, "-q", "in", "good").stderr == b""
     for name in ("b.jpg", "sub/c.tif"):
         (gallery / name).write_text("no picture")
-    done = run(*HALVE, "in", "out")
+    done, quiet = run(*HALVE, "in", "out"), run(*HALVE, "-q", "in", "quiet")
 
     text = done.stderr.decode()
     assert (done.returncode, done.stdout) == (1, b"")
@@ -477,15 +480,7 @@ def test_a_log_gets_plain_lines_and_each_failure_at_the_end(run: Run, gallery: P
     assert "2 done, 2 failed" in text
     assert [line.split(": ")[1] for line in text.splitlines()[-2:]] == ["in/b.jpg", "in/sub/c.tif"]
     assert all("; " in line for line in complaints(done))
-
-
-def test_quiet_prints_only_what_failed(run: Run, gallery: Path) -> None:
-    assert run(*HALVE, "-q", "in", "good").stderr == b""
-    (gallery / "b.jpg").write_text("no picture")
-    done = run(*HALVE, "-q", "in", "bad")
-
-    assert done.stderr.decode().splitlines() == complaints(done)
-    assert [line.split(": ")[1] for line in complaints(done)] == ["in/b.jpg"]
+    assert quiet.stderr.decode().splitlines() == complaints(quiet) == complaints(done)
 
 
 def test_verbose_tells_what_became_of_each_picture(run: Run, gallery: Path, tmp_path: Path) -> None:
@@ -617,22 +612,17 @@ def test_no_time_is_estimated_for_what_needs_no_work(
     assert "1 done, 4 skipped, 1 failed" in after
 
 
+@pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.usefixtures("gallery")
-def test_progress_leaves_stdout_to_json(run: Run, terminal: Terminal) -> None:
-    done = run(*HALVE, "--json", "-v", "in", "out", stderr=terminal.theirs)
-
-    assert counts(done) == (4, 0, 0, 0)
-    assert HIDE_CURSOR in terminal.all()
-
-
-@pytest.mark.usefixtures("gallery")
-def test_progress_stays_out_of_json_on_the_same_terminal(run: Run, terminal: Terminal) -> None:
-    words = (*HALVE, "--json", "in", "out")
-    assert run(*words, stdout=terminal.theirs, stderr=terminal.theirs).returncode == 0
+def test_progress_leaves_stdout_to_json(run: Run, terminal: Terminal, shared: bool) -> None:
+    stdout = terminal.theirs if shared else None
+    done = run(*HALVE, "--json", "-v", "in", "out", stderr=terminal.theirs, stdout=stdout)
 
     text = terminal.all()
-    assert HIDE_CURSOR not in text
-    assert [line[:8] for line in text.splitlines() if "input" in line] == ['{"input"'] * 4
+    lines = text.splitlines() if shared else done.stdout.decode().splitlines()
+    assert done.returncode == 0
+    assert (HIDE_CURSOR in text) is not shared
+    assert [line[:8] for line in lines if "input" in line] == ['{"input"'] * 4
 
 
 @pytest.mark.usefixtures("gallery")

@@ -10,14 +10,13 @@ import fcntl
 import json
 import os
 import pkgutil
-import select
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -28,6 +27,7 @@ Stream = int | BinaryIO
 PROGRAM = "from tests.support.warm import serve; serve({}); from poolcli.cli import main; main()"
 ROOT = Path(__file__).parent.parent.parent
 MOST_DESCRIPTORS = 16
+PATIENCE = 120
 BEYOND_ALL = 500
 """A descriptor above those that anybody asks for."""
 
@@ -64,85 +64,42 @@ class ForkServer:
         stdout: Stream | None = None,
         stderr: Stream | None = None,
         pass_fds: Sequence[int] = (),
-        timeout: float = 60,
     ) -> Done:
-        """Run poolcli to its end; what isn't given a place is captured.
+        """Run poolcli to its end; a stream that isn't given is captured, or fed with ``input``.
 
-        Args:
-            words: its arguments; bytes need not be UTF-8.
-            cwd: its working folder.
-            variables: its environment.
-            first: Python that its process runs beforehand.
-            input: what it reads from a pipe; standard input is /dev/null if there is none.
-            stdin: where it reads instead.
-            stdout: where it writes instead.
-            stderr: where it writes instead.
-            pass_fds: descriptors that it inherits beside those three.
-            timeout: the seconds after which it is killed, as it must hang.
+        ``first`` is Python that its process runs beforehand, ``variables`` its environment;
+        ``pass_fds`` are descriptors that it inherits beside the streams. Words that are bytes need
+        not be UTF-8.
         """
         typed = [os.fsdecode(one if isinstance(one, bytes) else str(one)) for one in words]
-        request = {
-            "words": typed,
-            "cwd": str(cwd),
-            "variables": dict(variables),
-            "first": first,
-            "numbers": [0, 1, 2, *pass_fds],
-        }
+        request = [typed, str(cwd), dict(variables), first, [0, 1, 2, *pass_fds]]
         with ThreadPoolExecutor(3) as threads, ExitStack() as ends:
-            reading = stdin if stdin is not None else ends.enter_context(_fed(threads, input))
-            results, places = [], []
-            for place in (stdout, stderr):
-                if place is None:
-                    reader, place = os.pipe()
-                    results.append(threads.submit(_all_of, reader))
-                    ends.callback(os.close, place)
+            streams, captured = [stdin, stdout, stderr], []
+            if stdin is None and input:
+                streams[0], writer = os.pipe()
+                threads.submit(_feed, writer, input)
+            elif stdin is None:
+                streams[0] = os.open(os.devnull, os.O_RDONLY)
+            for number in (1, 2):
+                if streams[number] is None:
+                    reader, streams[number] = os.pipe()
+                    captured.append(threads.submit(_all_of, reader))
                 else:
-                    results.append(threads.submit(bytes))
-                places.append(place)
-            self._send(request, [reading, *places, *pass_fds])
+                    captured.append(threads.submit(bytes))
+            numbers = [one if isinstance(one, int) else one.fileno() for one in streams if one]
+            for given, number in zip((stdin, stdout, stderr), numbers, strict=True):
+                if given is None:
+                    ends.callback(os.close, number)
+            text = json.dumps(request).encode() + b"\n"
+            socket.send_fds(self._link, [text], [*numbers, *pass_fds])
             ends.close()
-            code = self._wait(timeout)
-        return Done(typed, code, *(one.result() for one in results))
-
-    def _send(self, request: Mapping[str, Any], streams: Sequence[Stream]) -> None:
-        numbers = [one if isinstance(one, int) else one.fileno() for one in streams]
-        text = json.dumps(request).encode() + b"\n"
-        sent = socket.send_fds(self._link, [text], numbers)
-        self._link.sendall(text[sent:])
-
-    def _wait(self, timeout: float) -> int:
-        """Return how the process ended."""
-        number = int(self._line())
-        if not select.select([self._link], [], [], timeout)[0]:
-            os.kill(number, signal.SIGKILL)
-            self._line()
-            raise subprocess.TimeoutExpired("poolcli", timeout)
-        return int(self._line())
-
-    def _line(self) -> bytes:
-        line = b""
-        while not line.endswith(b"\n"):
-            line += self._link.recv(1)
-            assert line, "the server has died"
-        return line
-
-
-@contextmanager
-def _fed(threads: ThreadPoolExecutor, content: bytes) -> Iterator[int]:
-    """Yield the end to read of a pipe that gets some bytes, or /dev/null if there are none."""
-    if content:
-        reader, writer = os.pipe()
-        threads.submit(_feed, writer, content)
-    else:
-        reader = os.open(os.devnull, os.O_RDONLY)
-    yield reader
-    os.close(reader)
+            code = int(self._link.recv(100))
+        return Done(typed, code, *(one.result() for one in captured))
 
 
 def _feed(writer: int, content: bytes) -> None:
-    with suppress(BrokenPipeError), open(writer, "wb", 0) as pipe:
-        while content:
-            content = content[pipe.write(content) :]
+    with suppress(BrokenPipeError), open(writer, "wb") as pipe:
+        pipe.write(content)
 
 
 def _all_of(reader: int) -> bytes:
@@ -167,35 +124,34 @@ def serve(number: int) -> None:
         child = os.fork()
         if not child:
             link.close()
-            _become(*request)
-            return
+            return _become(*request)
         for one in request[1]:
             os.close(one)
-        link.sendall(b"%d\n" % child)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        link.sendall(b"%d\n" % code)
+        link.sendall(b"%d" % os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     os._exit(0)
 
 
-def _received(link: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+def _received(link: socket.socket) -> tuple[list[Any], list[int]] | None:
     text, descriptors, _, _ = socket.recv_fds(link, 1 << 16, MOST_DESCRIPTORS)
     while text and not text.endswith(b"\n"):
         text += link.recv(1 << 16)
     return (json.loads(text), descriptors) if text else None
 
 
-def _become(request: dict[str, Any], descriptors: list[int]) -> None:
+def _become(request: list[Any], descriptors: list[int]) -> None:
     """Make this process what is asked for."""
+    words, folder, variables, first, numbers = request
     moved = [fcntl.fcntl(one, fcntl.F_DUPFD, BEYOND_ALL) for one in descriptors]
     for one in descriptors:
         os.close(one)
-    for one, number in zip(moved, request["numbers"], strict=True):
+    for one, number in zip(moved, numbers, strict=True):
         os.dup2(one, number)
         os.close(one)
-    os.chdir(request["cwd"])
+    os.chdir(folder)
     os.environ.clear()
-    os.environ.update(request["variables"])
+    os.environ.update(variables)
     os.sync = int  # type: ignore[assignment]  # hundreds of runs would wait for all disks
-    sys.argv = ["poolcli", *request["words"]]
+    sys.argv = ["poolcli", *words]
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    exec(request["first"], {"__name__": "__main__"})  # noqa: S102
+    signal.alarm(PATIENCE)  # ends a run that hangs
+    exec(first, {"__name__": "__main__"})  # noqa: S102
