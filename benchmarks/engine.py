@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from poolcli import Window, avg_pool, colour, max_pool
-from poolcli.codec import Picture
+from poolcli import Window, avg_pool, max_pool
+from poolcli.colour import Pixels, pooled_bands
+from poolcli.methods import make
+from poolcli.picture import FrameInfo, Stored
 
 Array: TypeAlias = NDArray[Any]
 Call: TypeAlias = Callable[[], Array]
@@ -130,8 +132,10 @@ def picture(megapixels: float, channels: int, dtype: str) -> Array:
 def ours(work: Work, array: Array) -> Call:
     """Our call."""
     if work.method == "alpha avg":
-        choices = colour.Choices("avg", Window.of(work.size, work.stride))
-        return lambda: colour.pool(Picture(array, "RGBA", 255), choices).array
+        info = FrameInfo(array.shape, array.dtype, "RGBA", 255, Stored("unsigned", 8, 255, 4))
+        axes = Window.of(work.size, work.stride).axes(array.shape[:2])
+        asked = info, lambda start, stop: array[start:stop], axes, make("avg"), Pixels()
+        return lambda: np.concatenate([*pooled_bands(*asked)])
     pool = {"max": max_pool, "avg": avg_pool}[work.method]
     return partial(pool, array, work.size, work.stride)
 

@@ -6,8 +6,8 @@
     python benchmarks/fuzz.py --seed 1 --only 17     one damaged file again, kept beside
 
 A damaged file must end in exit 0 and an output, or in exit 1, one line and no file; a call of the
-engine must give what the oracle of the tests gives. The cases run in a child process, so that one
-that kills it, or takes too long, is a failure like any other: told with its seed and number.
+engine must give what the nested loop of the tests gives. The cases run in a child process, so that
+one that kills it, or takes too long, is a failure like any other: told with its seed and number.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import poolcli  # noqa: E402  # from this clone
-from tests import oracle  # noqa: E402
+from tests.engine_calls import DTYPES, LAYOUTS, TUNINGS, Call, random_values  # noqa: E402
 
 SAMPLES: Final = ROOT / "sample_images"
 MEMORY: Final = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  # no disk to wait for
@@ -398,62 +398,42 @@ def _verdict(case: Case, code: Any, out: str, err: str, left: set[str]) -> str:
 
 
 def check_call(rng: Random) -> tuple[bool, str]:
-    """Return whether a random call of the engine fits, and what the nested loop finds wrong."""
-    from poolcli.engine import tiles
-
+    """Return whether a random call of the engine fits, and how it differs from the nested loop."""
     method = str(rng.choice(["max", "min", "avg"]))
     array = _array(rng)
-    geometry = _geometry(rng)
-    options = _options(rng, method, array.shape[:2])
-    budget = int(rng.choice([1, 64, 300, tiles.TILE_BYTES]))
-    title = f"{method} of {array.shape} {array.dtype.str}, {geometry}, {options}, tiles of {budget}"
-    fits = all(line.fits for line in oracle.lines(array.shape, **geometry))
+    geometry, options = _geometry(rng), _options(rng, method, array.shape[:2])
+    tuning = TUNINGS[rng.integers(len(TUNINGS))]
+    call = Call(method, array, geometry, options, tuning)
+    title = f"{method} of {array.shape} {array.dtype.str}, {geometry}, {options}, {tuning}"
+    fits = call.fits()
     try:
-        with mock.patch.multiple(tiles, TILE_BYTES=budget, SHARED_BYTES=budget, BAND_BYTES=budget):
-            got = getattr(poolcli, f"{method}_pool")(array, **geometry, **options)
+        differs = call.mismatches() if fits else [f"not refused: {call.run()}"]
     except poolcli.PoolError as refusal:
-        return fits, f"{title}: refused, {refusal}" if fits else ""
+        differs = [f"refused, {refusal}"] if fits else []
     except Exception:  # noqa: BLE001  # that is what is looked for
-        return fits, f"{title}: {traceback.format_exc()}"
-    if not fits:
-        return fits, f"{title}: not refused"
-    differs = oracle.mismatches(got, oracle.pool(method, array, **geometry, **options))
+        differs = [traceback.format_exc()]
     return fits, f"{title}: {differs[:3]}" if differs else ""
 
 
 def _array(rng: Random) -> NDArray[Any]:
-    """Few or any or the largest values of any type, order and layout, with NaN and infinity."""
-    code = str(rng.choice(list("?bhiqBHIQefd")))
-    dtype, shape = np.dtype(code), tuple(rng.integers(1, 12, rng.integers(2, 4)))
-    kind = rng.integers(3)
-    values: NDArray[Any]
-    if dtype.kind == "b":
-        values = rng.random(shape) < 0.5
-    elif dtype.kind == "f":
-        largest = min(float(np.finfo(dtype).max), 1e280)
-        scales = (np.rint(rng.normal(size=shape)), rng.normal(size=shape) * 100)
-        values = np.asarray((*scales, rng.choice([-largest, largest], shape))[kind], dtype)
+    """Return few, any or the largest values of any type, order and layout, with NaN or infinity."""
+    dtype, shape = DTYPES[rng.integers(len(DTYPES))], tuple(rng.integers(1, 12, rng.integers(2, 4)))
+    values = random_values(rng, dtype, str(rng.choice(["few", "any", "ends"])), shape)
+    if dtype.kind == "f":
         values[rng.random(shape) < rng.choice([0, 0.1, 0.8])] = rng.choice([np.nan, np.inf])
-    else:
-        least, most = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
-        ends = np.array([least, least + 1, most - 1, most], dtype)
-        some = rng.integers(0, 4, shape).astype(dtype)
-        everything = rng.integers(least, most, shape, dtype, endpoint=True)
-        values = (some, everything, rng.choice(ends, shape))[kind]
     if rng.random() < 0.5:
         values = values.astype(dtype.newbyteorder("S"))
-    steps = tuple(slice(None, None, int(rng.choice([1, 1, -1]))) for _ in shape)
-    return np.asfortranarray(values[steps]) if rng.random() < 0.3 else values[steps]
+    return LAYOUTS[rng.integers(len(LAYOUTS))](values)
 
 
 def _pair(rng: Random, least: int, most: int) -> Any:
-    """A number for both axes, or one for each."""
+    """Return a number for both axes, or one for each."""
     down, across = (int(value) for value in rng.integers(least, most + 1, 2))
     return down if rng.random() < 0.5 else (down, across)
 
 
 def _geometry(rng: Random) -> dict[str, Any]:
-    """How windows lie; some don't fit."""
+    """Return the arguments of a window; some do not fit."""
     size, dilation = _pair(rng, 1, 6), _pair(rng, 1, 3 if rng.random() < 0.4 else 1)
     spans = np.broadcast_to(dilation, 2) * (np.broadcast_to(size, 2) - 1)
     paddings = [
@@ -472,7 +452,7 @@ def _geometry(rng: Random) -> dict[str, Any]:
 
 
 def _options(rng: Random, method: str, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Who takes part, or what is divided by."""
+    """Return which pixels take part, or what sums are divided by."""
     options: dict[str, Any] = {"nan": str(rng.choice(["omit", "propagate"]))}
     kind = rng.integers(4)
     if kind in (1, 2):

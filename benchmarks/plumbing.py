@@ -23,11 +23,13 @@ import numpy as np
 from measure import MIB, POOLCLI, cost, machine, photograph
 from PIL import Image, ImageFile
 
-from poolcli import avg_pool, max_pool
-from poolcli import run as runner
-from poolcli.colour import Choices, Method
+from poolcli import avg_pool, max_pool, run
+from poolcli.colour import Pixels
 from poolcli.engine.window import Window
-from poolcli.formats import Saving, by_name
+from poolcli.formats import by_name
+from poolcli.formats.contract import Limits
+from poolcli.formats.saving import Saving
+from poolcli.methods import make
 from poolcli.plan import Job
 from poolcli.storage import Source, Target
 
@@ -35,10 +37,10 @@ WIDTH, HEIGHT = 4000, 3000
 LARGE: Final = (8000, 6000)
 MOST_TIMES: Final = 2.0
 MOST_MORE: Final = 80 * MIB
-POOLS: Final[dict[Method, Callable[..., Any]]] = {"max": max_pool, "avg": avg_pool}
+POOLS: Final[dict[str, Callable[..., Any]]] = {"max": max_pool, "avg": avg_pool}
 
 
-def between(path: Path, method: Method) -> float:
+def between(path: Path, method: str) -> float:
     """Seconds from the end of decoding to the begin of encoding, in a run of one picture."""
     moments: dict[str, float] = {}
     load, save = ImageFile.ImageFile.load, Image.Image.save
@@ -55,19 +57,19 @@ def between(path: Path, method: Method) -> float:
     name = {".png": "png", ".jpg": "jpeg"}[path.suffix]
     target = Target(str(path.with_name(f"out{path.suffix}")), is_stream=False, in_folder=True)
     job = Job(Source(str(path)), target, by_name(name))
-    choices = Choices(method=method, window=Window.of(2))
-    work = runner.Work(choices, Saving(None, None, (), False), 10**9, overwrite=True)
+    parts = make(method), Window.of(2), Pixels(), Saving(), Limits(10**9)
+    work = run.Work(*parts, overwrite=True)
     with (
         mock.patch.object(ImageFile.ImageFile, "load", loading),
         mock.patch.object(Image.Image, "save", saving),
     ):
-        outcome = runner.run_job(job, work)
+        outcome = run.run_job(job, work)
     if outcome.status != "done":
         raise SystemExit(f"{path.name}: {outcome.error}")
     return moments["encoding"] - moments["decoded"]
 
 
-def alone(array: Path, method: Method) -> float:
+def alone(array: Path, method: str) -> float:
     """Seconds of a first call of the engine."""
     pixels = np.load(array)
     began = time.perf_counter()
@@ -78,7 +80,7 @@ def alone(array: Path, method: Method) -> float:
 SIDES: Final = {"between": between, "alone": alone}
 
 
-def least(side: str, path: Path, method: Method, rounds: int) -> float:
+def least(side: str, path: Path, method: str, rounds: int) -> float:
     """The least seconds of a side, each time in a new process."""
     command = [sys.executable, __file__, "--one", side, str(path), method]
     return min(
@@ -140,7 +142,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.one:
         side, path, method = asked.one
-        runner.keep_memory()
+        run.enter_process()
         print(SIDES[side](Path(path), method))
         return
     print(f"{machine()}, one thread\n")

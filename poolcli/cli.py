@@ -52,12 +52,12 @@ def pool(row: methods.Row, **typed: Any) -> int:
     from poolcli import executors, process, storage
     from poolcli.console import Console
     from poolcli.errors import PoolError
-    from poolcli.options.requests import Request
+    from poolcli.options.requests import request_of
     from poolcli.plan import NothingMatchedError, PlanError, Refusal, make_plan
     from poolcli.report import EXIT_NOTHING, EXIT_USAGE
 
     process.enter()
-    request = Request(row, typed)
+    request = request_of(row, typed)
     voice = request.voice
     console = Console(
         quiet=voice.quiet,
@@ -125,7 +125,7 @@ def _carry_out(
     if interrupts.came:
         report.interruption = EXIT_INTERRUPTED
     if report.done and plan[0].target.in_folder:
-        storage.sync()
+        plan[0].target.sync()
     if not alone:
         console.summary(report)
     if as_json:

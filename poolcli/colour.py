@@ -90,6 +90,7 @@ def pooled_bands(
     method: Method,
     pixels: Pixels,
     band_bytes: int = BAND_BYTES,
+    band_spans: int = BAND_SPANS,
 ) -> Iterator[NDArray[Any]]:
     """Pool a frame band by band, from top to bottom; each band is pooled while in the cache.
 
@@ -100,10 +101,11 @@ def pooled_bands(
         method: what is computed of each.
         pixels: how the pixels are taken.
         band_bytes: about as many bytes are read at a time.
+        band_spans: how many times as high as a window a band is at least.
     """
     rows, columns = axes
     row_bytes = math.prod(info.shape[1:]) * info.dtype.itemsize
-    height = max(band_bytes // row_bytes, BAND_SPANS * rows.span)
+    height = max(band_bytes // row_bytes, band_spans * rows.span)
     step = max(1, (height - rows.span) // rows.stride + 1)
     for first in range(0, rows.out, step):
         seen, part = rows.part(first, min(first + step, rows.out))

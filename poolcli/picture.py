@@ -119,6 +119,22 @@ class FrameInfo(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+def info_in_mode(size: Pair, mode: str, stored: Stored, **more: Any) -> FrameInfo:
+    """Return what is known of a frame in a mode whose samples are always of one type.
+
+    Args:
+        size: (H, W).
+        mode: the mode.
+        stored: the samples as the file's header states them.
+        more: the other fields of `FrameInfo`.
+    """
+    import numpy as np
+
+    dtype, channels = np.dtype(MODES[mode].dtype), MODES[mode].channels
+    shape = (*size, channels) if channels > 1 else size
+    return FrameInfo(shape, dtype, mode, full_scale(dtype), stored, **more)
+
+
 class Placement(NamedTuple):
     """Where the pixels of a pooled picture lie on the picture that was pooled.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import faulthandler
+import logging
 import os
 import sys
 import warnings
@@ -10,22 +13,23 @@ from io import FileIO, TextIOWrapper
 from typing import Final
 
 STDERR_FD: Final = 2
+CLOSED: Final = -1
 PRINTED_BYTES: Final = 1 << 12
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES: Final = 32 << 20
 """What is freed in blocks up to this size, and as much at the end of the heap, stays with us."""
 
-_stderr: int | None = STDERR_FD
-_capture: int | None = None
+_stderr = STDERR_FD
+_captures = False
 _entered = False
 
 
 def enter() -> None:
-    """Set up a process that is ours: the command, or a worker.
+    """Set up a process that is ours: the command, or a worker. Later calls do nothing.
 
     Descriptor 2 becomes a file without a name, in which C libraries may print what they like;
     what people shall read goes through a duplicate of it. Python's warnings and the log records
-    of libraries, which are about strangers' files, are silenced. Later calls do nothing.
+    of libraries, which are about strangers' files, are silenced.
     """
     global _entered
     if _entered:
@@ -33,12 +37,12 @@ def enter() -> None:
     _entered = True
     _take_descriptor()
     warnings.simplefilter("ignore")
-    _silence_logging()
+    logging.getLogger().addHandler(logging.NullHandler())
     _keep_memory()
 
 
-def stderr_descriptor() -> int | None:
-    """Return the descriptor that leads to standard error; None if it was closed at the start."""
+def stderr_descriptor() -> int:
+    """Return the descriptor that leads to standard error; -1 if it was closed at the start."""
     return _stderr
 
 
@@ -47,11 +51,11 @@ def printed() -> list[str]:
 
     In a process that is not ours nothing is captured.
     """
-    if _capture is None or not os.fstat(_capture).st_size:
+    if not _captures or not os.fstat(STDERR_FD).st_size:
         return []
-    text = os.pread(_capture, PRINTED_BYTES, 0)
-    os.ftruncate(_capture, 0)
-    os.lseek(_capture, 0, os.SEEK_SET)  # number 2 shares this position
+    text = os.pread(STDERR_FD, PRINTED_BYTES, 0)
+    os.ftruncate(STDERR_FD, 0)
+    os.lseek(STDERR_FD, 0, os.SEEK_SET)
     return text.decode("utf-8", "replace").splitlines()
 
 
@@ -61,67 +65,49 @@ def _take_descriptor() -> None:
     Where number 2 is closed it is taken too, or the next file that is opened would get it, and
     be filled with what they print.
     """
-    global _stderr, _capture
+    global _stderr, _captures
+    low = []
     try:
-        _stderr = _duplicate()
-    except OSError:
-        _stderr = None
-    capture = _nameless_file()
-    if capture is None:
+        while (duplicate := os.dup(STDERR_FD)) <= STDERR_FD:
+            low.append(duplicate)  # standard input or output is closed: these numbers mean more
+    except OSError as fault:
+        if fault.errno != errno.EBADF:  # no descriptor is left: number 2 stays what it is
+            return
+        duplicate = CLOSED
+    for number in low:
+        os.close(number)
+    try:
+        capture = _nameless_file()
+    except OSError:  # there is no room for one
+        if duplicate != CLOSED:
+            os.close(duplicate)
         return
-    if _stderr is not None:
-        _move_python_stderr(_stderr)
-    os.dup2(capture, STDERR_FD)
+    before = sys.stderr
+    if isinstance(before, TextIOWrapper) and before.fileno() == STDERR_FD:
+        before.flush()
+        sys.stderr = sys.__stderr__ = TextIOWrapper(  # type: ignore[misc]  # Rich asks the latter
+            FileIO(duplicate, "w", closefd=False),  # unbuffered, as Python's own
+            before.encoding,
+            before.errors,
+            line_buffering=True,
+            write_through=True,
+        )
+        if faulthandler.is_enabled():
+            faulthandler.enable(duplicate)
     if capture != STDERR_FD:
+        os.dup2(capture, STDERR_FD)
         os.close(capture)
-    _capture = STDERR_FD
+    _stderr, _captures = duplicate, True
 
 
-def _nameless_file() -> int | None:
-    """Return the descriptor of a new file without a name; None where there can be none."""
-    with suppress(OSError, AttributeError):
+def _nameless_file() -> int:
+    """Return the descriptor of a new file without a name."""
+    if hasattr(os, "memfd_create"):
         return os.memfd_create("poolcli-stderr")
     import tempfile
 
-    with suppress(OSError), tempfile.TemporaryFile() as file:
+    with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())
-    return None
-
-
-def _move_python_stderr(descriptor: int) -> None:
-    """Let Python's own standard error, and its fault handler, use another descriptor."""
-    before = sys.stderr
-    if not isinstance(before, TextIOWrapper) or before.fileno() != STDERR_FD:
-        return  # it was closed, or somebody else has replaced it
-    before.flush()
-    sys.stderr = sys.__stderr__ = TextIOWrapper(  # type: ignore[misc]  # Rich asks the latter too
-        FileIO(descriptor, "w", closefd=False),  # unbuffered, as Python's own
-        before.encoding,
-        before.errors,
-        line_buffering=True,
-        write_through=True,
-    )
-    import faulthandler
-
-    if faulthandler.is_enabled():
-        faulthandler.enable(descriptor)
-
-
-def _duplicate() -> int:
-    """Return another descriptor for standard error, none of the three that have a meaning."""
-    low = []
-    while (number := os.dup(STDERR_FD)) <= STDERR_FD:
-        low.append(number)
-    for one in low:
-        os.close(one)
-    return number
-
-
-def _silence_logging() -> None:
-    """Keep Python from printing the log records that no handler takes."""
-    import logging
-
-    logging.getLogger().addHandler(logging.NullHandler())
 
 
 def _keep_memory() -> None:
@@ -132,9 +118,9 @@ def _keep_memory() -> None:
     """
     if sys.platform != "linux":
         return
-    import ctypes
+    with suppress(AttributeError, ImportError, OSError):  # another C library, or no ctypes
+        import ctypes
 
-    with suppress(AttributeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
         mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)

@@ -119,6 +119,8 @@ def run_job(job: Job, work: Work) -> Outcome:
         outcome.error, outcome.remedy = job.refusal, job.remedy
         return outcome
     if job.skip:
+        if not work.dry_run:  # a run that was killed may have left more than this complete file
+            job.target.tidy(once=True)
         outcome.status = "skipped"
         return outcome
     try:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from poolcli import formats
+from tests import toys
 from tests.support.processes import Done, Run, environment
 from tests.support.terminal import Terminal
 from tests.support.trees import PLACES, SAMPLES, paint, paint_all
@@ -23,6 +25,14 @@ __all__ = ["SAMPLES", "Run"]
 def samples() -> Path:
     """The folder of sample pictures."""
     return SAMPLES
+
+
+@pytest.fixture
+def toy_format(monkeypatch: pytest.MonkeyPatch) -> formats.Format:
+    """A format that is registered for one test."""
+    for name, value in toys.registered().items():
+        monkeypatch.setattr(formats, name, value)
+    return toys.FORMAT
 
 
 @pytest.fixture(scope="session")

@@ -12,18 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from poolcli.colour import Choices
-from poolcli.engine.window import Window
-from poolcli.formats import Saving, by_name
+from poolcli.formats import by_name
 from poolcli.plan import Job
-from poolcli.run import Work
 from poolcli.storage import Source, Target
-
-
-def work(**changes: Any) -> Work:
-    """Return what is done with every job: halve it."""
-    settings: dict[str, Any] = {"saving": Saving(), "max_pixels": 10**9} | changes
-    return Work(choices=Choices(method="max", window=Window.of(2)), **settings)
 
 
 def job(source: Path, target: Path, **changes: Any) -> Job:

@@ -6,7 +6,7 @@ import shutil
 import struct
 import subprocess
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -16,16 +16,18 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from poolcli import codec
-from poolcli.codec import CHANNELS, DTYPES, Picture
-from poolcli.formats import Saving, by_name
+from poolcli import picture as neutral
+from poolcli.formats import by_name
+from poolcli.formats.contract import Limits, Reader, open_reader, open_writer
+from poolcli.formats.saving import Saving
+from poolcli.picture import FrameInfo, Metadata, Picture, Stored, Upright, full_scale
 
 LIMIT = 10**6
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
 """PNG's colour types."""
 
-MODES = (*DTYPES, "L;M", "RGB;M")
-"""The modes whose samples have a known type, or a known scale."""
+MODES = tuple(mode for mode in neutral.MODES if mode != neutral.ARRAY)
+"""The modes whose samples have a known number and a known type or scale."""
 
 MAXVAL = 1000
 """The full scale of pictures of another depth."""
@@ -38,20 +40,16 @@ LAB_SIGNS = np.array([0, 128, 128], np.uint8)
 
 
 def dtype_of(mode: str) -> np.dtype[Any]:
-    return DTYPES.get(mode, np.dtype(np.uint16))
+    return np.dtype(neutral.MODES[mode].dtype or np.uint16)
 
 
 def maxval_of(mode: str) -> int:
-    dtype = dtype_of(mode)
-    if mode in ("L;M", "RGB;M"):
-        return MAXVAL
-    if dtype.kind == "u":
-        return int(np.iinfo(dtype).max)
-    return 1 if dtype.kind == "b" else 0
+    return MAXVAL if mode.endswith(";M") else full_scale(dtype_of(mode))
 
 
 def whole_shape(mode: str, shape: tuple[int, int]) -> tuple[int, ...]:
-    return (*shape, CHANNELS[mode]) if mode in CHANNELS else shape
+    channels = neutral.MODES[mode].channels
+    return (*shape, channels) if channels > 1 else shape
 
 
 def noise(mode: str, shape: tuple[int, int] = (5, 7), seed: int = 0) -> NDArray[Any]:
@@ -65,33 +63,86 @@ def noise(mode: str, shape: tuple[int, int] = (5, 7), seed: int = 0) -> NDArray[
     return rng.integers(least, most, whole, dtype, endpoint=True)
 
 
-def picture(array: NDArray[Any], mode: str, **more: Any) -> Picture:
-    return Picture(array, mode, maxval_of(mode), **more)
+def info_of(array: NDArray[Any], mode: str, maxval: int | None = None, **more: Any) -> FrameInfo:
+    """What a file would state that holds an array as it is."""
+    dtype, channels = array.dtype, array.shape[2] if array.ndim == 3 else 1
+    if maxval is None:
+        maxval = full_scale(dtype) if mode == neutral.ARRAY else maxval_of(mode)
+    kind: Any = {"i": "signed", "f": "float"}.get(dtype.kind, "unsigned")
+    bits = maxval.bit_length() if maxval else 8 * dtype.itemsize
+    stored = Stored(kind, bits, maxval, channels)
+    return FrameInfo(array.shape, dtype, mode, maxval, stored, **more)
 
 
-def noisy(mode: str, shape: tuple[int, int] = (5, 7), seed: int = 0) -> Picture:
-    return picture(noise(mode, shape, seed), mode)
+def picture(
+    array: NDArray[Any], mode: str, metadata: Metadata | None = None, **more: Any
+) -> Picture:
+    return Picture(array, info_of(array, mode, **more), metadata or Metadata())
+
+
+def noisy(mode: str, shape: tuple[int, int] = (5, 7), seed: int = 0, **more: Any) -> Picture:
+    return picture(noise(mode, shape, seed), mode, **more)
 
 
 # To files and back
 
 
+def written(
+    pictures: Sequence[Picture], name: str, saving: Saving | None = None, band: int | None = None
+) -> tuple[bytes, list[str]]:
+    """A file of some frames, pushed in bands of so many rows, and its notes."""
+    buffer = BytesIO()
+    writer = open_writer(buffer, by_name(name), saving or Saving(), len(pictures))
+    for one in pictures:
+        writer.begin(one.info, one.metadata)
+        step = band or len(one.array)
+        for top in range(0, len(one.array), step):
+            writer.rows(one.array[top : top + step])
+    notes = writer.finish()
+    return buffer.getvalue(), notes
+
+
 def encoded(of: Picture, name: str, saving: Saving | None = None) -> bytes:
-    return bytes(codec.encode(of, by_name(name), saving or Saving())[0])
+    return written([of], name, saving)[0]
 
 
-def notes_of(of: Picture, name: str) -> tuple[str, ...]:
-    return codec.encode(of, by_name(name), Saving())[1]
+def notes_of(of: Picture, name: str, saving: Saving | None = None) -> list[str]:
+    return written([of], name, saving)[1]
 
 
-def identified(
-    octets: bytes, max_pixels: int = LIMIT, *, allow_depth_loss: bool = False
-) -> codec.Header:
-    return codec.identify(BytesIO(octets), max_pixels, allow_depth_loss=allow_depth_loss)
+def reader_of(octets: bytes, max_pixels: int = LIMIT) -> Reader:
+    return open_reader(BytesIO(octets), Limits(max_pixels))
 
 
-def decoded(octets: bytes) -> Picture:
-    return codec.decode(identified(octets))
+def first_info(octets: bytes) -> FrameInfo:
+    """What the header of the first frame states."""
+    return next(reader_of(octets).frames()).info
+
+
+def pictures_in(octets: bytes, max_pixels: int = LIMIT) -> Iterator[Picture]:
+    """Every frame as `poolcli.run` would pool it: upright, its palette applied."""
+    reader = reader_of(octets, max_pixels)
+    for _ in reader.frames():  # the headers, as a run looks through them before it decodes
+        pass
+    for frame in reader.frames():
+        upright = frame if frame.info.orientation == 1 else Upright(frame)
+        info = upright.info
+        array = upright.rows(0, info.shape[0]).copy()
+        if info.palette is not None:
+            array = info.palette[array]
+        yield Picture(array, info._replace(palette=None), upright.metadata())
+
+
+def decoded(octets: bytes, max_pixels: int = LIMIT) -> Picture:
+    """The first frame."""
+    return next(pictures_in(octets, max_pixels))
+
+
+def exif_of(tags: dict[int, Any]) -> bytes:
+    """EXIF as metadata holds it."""
+    exif = Image.Exif()
+    exif.update(tags)
+    return exif.tobytes().removeprefix(b"Exif\0\0")
 
 
 def saved(image: Image.Image, pillow: str, **arguments: Any) -> bytes:
@@ -118,7 +169,7 @@ def read_tiff(octets: bytes) -> NDArray[Any]:
 
 
 def read_pnm(octets: bytes) -> tuple[int, NDArray[Any]]:
-    """The maxval and the samples of a binary PGM or PPM as `codec` writes it."""
+    """The maxval and the samples of a binary PGM or PPM as we write it."""
     kind, extent, maxval, raster = octets.split(b"\n", 3)
     width, height = map(int, extent.split())
     dtype = np.dtype(">u2" if int(maxval) > 255 else "u1")
@@ -128,7 +179,7 @@ def read_pnm(octets: bytes) -> tuple[int, NDArray[Any]]:
 
 
 def read_back(octets: bytes, name: str, stored: str) -> NDArray[Any]:
-    """The samples of a file in a format and a mode, read by anybody but `codec`."""
+    """The samples of a file in a format and a mode, read by anybody but us."""
     if name == "npy":
         return np.asarray(np.load(BytesIO(octets), allow_pickle=False))
     if name == "tiff" and stored not in ("1", "LAB"):
@@ -233,6 +284,15 @@ def bmp(rows: Sequence[bytes], width: int, bits: int, masks: Sequence[int] = ())
     offset = 54 + len(fields)
     head = struct.pack("<2sIHHI", b"BM", offset + len(body), 0, 0, offset)
     return head + struct.pack("<IiiHHIIiiII", *header) + fields + body
+
+
+def pnm(kind: int, maxval: int, array: NDArray[Any]) -> bytes:
+    """A PGM or PPM; kinds 2 and 3 are plain text."""
+    height, width = array.shape[:2]
+    head = f"P{kind}\n{width} {height}\n{maxval}\n".encode()
+    if kind in (2, 3):
+        return head + "\n".join(map(str, array.ravel().tolist())).encode() + b"\n"
+    return head + array.astype(">u2" if maxval > 255 else "u1").tobytes()
 
 
 def numbers(order: str, *values: float) -> bytes:

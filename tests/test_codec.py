@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,18 +19,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
-
-from poolcli import codec
 from poolcli.codec import DTYPES, Picture
 from poolcli.codec.headers import Storage
+
+from poolcli import codec
 from poolcli.errors import PoolError
 from poolcli.formats import FORMATS, READABLE, Saving, by_name
 from tests.conftest import SAMPLES, Run
 from tests.pictures import (
-    GREY,
     MODES,
     PALETTE,
-    RGB,
     decoded,
     dtype_of,
     encoded,
@@ -39,7 +36,6 @@ from tests.pictures import (
     maxval_of,
     noise,
     noisy,
-    notes_of,
     opened,
     png,
     read_back,
@@ -312,26 +308,6 @@ def seen(octets: bytes) -> tuple[str, Any]:
     return picture.mode, picture.array.tolist()
 
 
-@pytest.mark.parametrize("depth", [1, 2, 4, 8])
-@pytest.mark.parametrize(
-    ("palette", "keys", "mode", "pixels"),
-    [
-        (COLOURS, [], "RGB", [[10, 20, 30], [40, 50, 60]]),
-        (COLOURS, [b"\0"], "RGBA", [[10, 20, 30, 0], [40, 50, 60, 255]]),
-        (COLOURS, [b"\xff\0"], "RGBA", [[10, 20, 30, 255], [40, 50, 60, 0]]),
-        (COLOURS, [b"\x40\x80"], "RGBA", [[10, 20, 30, 64], [40, 50, 60, 128]]),
-        (GREYS, [], "L", [10, 40]),
-        (GREYS, [b"\0"], "LA", [[10, 0], [40, 255]]),
-        (GREYS, [b"\x40\x80"], "LA", [[10, 64], [40, 128]]),
-    ],
-    ids=["RGB", "first hidden", "second hidden", "faint", "grey", "grey hidden", "grey faint"],
-)
-def test_a_palette_is_applied(
-    depth: int, palette: bytes, keys: list[bytes], mode: str, pixels: Any
-) -> None:
-    assert seen(indexed(palette, *keys, depth=depth)) == (mode, [pixels])
-
-
 @pytest.mark.parametrize("pillow", ["GIF", "TIFF", "BMP"])
 @pytest.mark.parametrize(
     ("palette", "mode", "pixels"),
@@ -344,49 +320,6 @@ def test_a_palette_of_any_format_is_applied(
     image = Image.fromarray(np.array([[0, 1]], np.uint8))
     image.putpalette(palette)
     assert seen(saved(image, pillow)) == (mode, [pixels])
-
-
-def test_the_key_of_a_gif_is_applied() -> None:
-    image = Image.fromarray(np.array([[0, 1]], np.uint8))
-    image.putpalette(COLOURS)
-    mode, ((hidden, visible),) = seen(saved(image, "GIF", transparency=0))
-    assert (mode, hidden[3], visible) == ("RGBA", 0, [40, 50, 60, 255])
-
-
-def keyed_grey(depth: int, key: int, *values: int) -> bytes:
-    """A grey PNG of one row with a transparent grey."""
-    bits = "".join(f"{value:0{depth}b}" for value in values)
-    packed = int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2)
-    row = packed.to_bytes(-(-len(bits) // 8), "big")
-    return png(len(values), [row], depth, GREY, (b"tRNS", struct.pack(">H", key)))
-
-
-@pytest.mark.parametrize("depth", [1, 2, 4, 8])
-def test_the_transparent_grey_of_a_png_becomes_alpha(depth: int) -> None:
-    full = 2**depth - 1
-    values = sorted({0, 1, full // 2, full})
-    for key in values:
-        wanted = [[value * 255 // full, 0 if value == key else 255] for value in values]
-        assert seen(keyed_grey(depth, key, *values)) == ("LA", [wanted])
-
-
-def test_the_transparent_colour_of_a_png_becomes_alpha() -> None:
-    key = (b"tRNS", struct.pack(">3H", 1, 2, 3))
-    octets = png(3, [bytes([1, 2, 3, 4, 5, 6, 1, 2, 4])], 8, RGB, key)
-    assert seen(octets) == ("RGBA", [[[1, 2, 3, 0], [4, 5, 6, 255], [1, 2, 4, 255]]])
-
-
-@pytest.mark.parametrize("depth", [2, 4])
-def test_grey_of_few_bits_is_widened_exactly(depth: int) -> None:
-    values = range(2**depth)
-    row = sum(value << depth * (len(values) - 1 - value) for value in values)
-    octets = png(len(values), [row.to_bytes(len(values) * depth // 8, "big")], depth, GREY)
-    assert seen(octets) == ("L", [[value * 255 // (2**depth - 1) for value in values]])
-
-
-def test_a_key_is_not_written_again() -> None:
-    image = opened(encoded(decoded(keyed_grey(8, 7, 0, 7, 255)), "png"))
-    assert (image.mode, "transparency" in image.info) == ("LA", False)
 
 
 # Orientation
@@ -443,17 +376,6 @@ def test_a_picture_of_any_mode_is_turned_upright(mode: str, turn: int) -> None:
     array = noise(mode, (3, 5))
     for pillow in ("PNG", "TIFF"):
         assert_upright(stored_with(turn, pillow, array), UPRIGHT[turn](array))
-
-
-@ANY_TURN
-def test_palettes_and_keys_are_turned_upright(turn: int) -> None:
-    image = Image.fromarray(np.array([[0, 1, 0], [1, 1, 0]], np.uint8))
-    image.putpalette(COLOURS)
-    exif = Image.Exif()
-    exif[274] = turn
-    colours = np.array([[10, 20, 30, 0], [40, 50, 60, 255]], np.uint8)
-    octets = saved(image, "PNG", exif=exif, transparency=0)
-    assert_upright(octets, UPRIGHT[turn](colours[np.asarray(image)]))
 
 
 @ANY_TURN
@@ -692,77 +614,6 @@ def test_the_largest_side_is_written_and_one_more_is_refused_before_encoding(
     assert watched.encoded == 0
 
 
-# GIF
-
-
-def coloured(count: int, *, alpha: bool = False) -> NDArray[np.uint8]:
-    """A picture of ``count`` colours, twice each; with alpha, once opaque and once not."""
-    codes = np.random.default_rng(count).choice(2**24, count, replace=False)
-    colours = np.stack((codes >> 16, codes >> 8 & 255, codes & 255), axis=-1).astype(np.uint8)
-    both = np.stack((colours, colours))
-    on_and_off = np.repeat([[255], [0]], count, axis=1).astype(np.uint8)
-    return np.dstack((both, on_and_off)) if alpha else both
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 16, 17, 255, 256])
-def test_up_to_256_colours_of_a_gif_are_exact(count: int) -> None:
-    picture = Picture(coloured(count), "RGB")
-    assert notes_of(picture, "gif") == ()
-    np.testing.assert_array_equal(pixels_of(encoded(picture, "gif"), "RGB"), picture.array)
-
-
-@pytest.mark.parametrize("mode", ["1", "L"])
-def test_grey_of_any_level_is_exact_in_a_gif(mode: str) -> None:
-    array = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    picture = Picture(array > 99 if mode == "1" else array, mode)
-    assert notes_of(picture, "gif") == ()
-    np.testing.assert_array_equal(
-        pixels_of(encoded(picture, "gif"), "L"), widened(picture.array, mode, "L")
-    )
-
-
-def test_more_colours_are_approximated_and_that_is_said() -> None:
-    picture = Picture(ramp(40, 50), "RGB")
-    (note,) = notes_of(picture, "gif")
-    assert "256 colours" in note
-    error = pixels_of(encoded(picture, "gif"), "RGB").astype(int) - picture.array
-    assert 0 < np.abs(error).mean() < 8
-
-
-@pytest.mark.parametrize("count", [1, 3, 16, 255])
-def test_alpha_on_or_off_is_exact_in_a_gif(count: int) -> None:
-    picture = Picture(coloured(count, alpha=True), "RGBA")
-    assert notes_of(picture, "gif") == ()
-    seen_again = pixels_of(encoded(picture, "gif"), "RGBA")
-    np.testing.assert_array_equal(seen_again[..., 3], picture.array[..., 3])
-    np.testing.assert_array_equal(seen_again[0], picture.array[0])
-
-
-def test_grey_with_alpha_on_or_off_is_exact_in_a_gif() -> None:
-    array = np.dstack((np.full((2, 200), np.arange(200)), [[255] * 200, [0] * 200]))
-    picture = Picture(array.astype(np.uint8), "LA")
-    assert notes_of(picture, "gif") == ()
-    again = pixels_of(encoded(picture, "gif"), "RGBA")
-    np.testing.assert_array_equal(again[0], widened(picture.array, "LA", "RGBA")[0])
-    assert not again[1, :, 3].any()
-
-
-def test_partial_alpha_becomes_on_or_off_and_that_is_said() -> None:
-    array = np.array([[(9, 8, 7, 127), (9, 8, 7, 128), (9, 8, 7, 255), (9, 8, 7, 0)]], np.uint8)
-    picture = Picture(array, "RGBA")
-    (note,) = notes_of(picture, "gif")
-    assert "alpha on or off" in note
-    assert pixels_of(encoded(picture, "gif"), "RGBA")[0, :, 3].tolist() == [0, 255, 255, 0]
-
-
-def test_colours_that_cannot_be_seen_take_no_place_in_a_gif() -> None:
-    array = coloured(255, alpha=True)
-    array[1, :, :3] = coloured(300)[0, :255]
-    picture = Picture(array, "RGBA")
-    assert notes_of(picture, "gif") == ()
-    np.testing.assert_array_equal(pixels_of(encoded(picture, "gif"), "RGBA")[0], array[0])
-
-
 # The rest
 
 
@@ -813,66 +664,3 @@ def test_anything_else_is_no_opaque_colour(text: str) -> None:
     with pytest.raises(PoolError, match="--background is") as refusal:
         codec.parse_color(text)
     assert refusal.value.remedy
-
-
-# The effort of PNG's compression
-
-
-def by_pillow(image: Image.Image, **options: Any) -> bytes:
-    return saved(image, "PNG", **({"compress_level": 4} | options))
-
-
-def grain(side: int = 700) -> Image.Image:
-    """What a camera sees: a slope, and noise that never comes twice."""
-    slope = np.linspace(0, 200, side)[:, None, None] + np.linspace(0, 30, side)[None, :, None]
-    noise = np.random.default_rng(1).normal(0, 6, (side, side, 3))
-    return Image.fromarray(np.clip(slope + noise, 0, 255).astype(np.uint8))
-
-
-def pattern(side: int = 700) -> Image.Image:
-    """What a program draws: the same tile of noise again and again."""
-    tile = np.random.default_rng(2).integers(0, 256, (20, 20, 3), np.uint8)
-    return Image.fromarray(np.tile(tile, (side // 20, side // 20, 1)))
-
-
-def test_what_repeats_nothing_is_compressed_by_runs_alone() -> None:
-    image = grain()
-    octets = encoded(Picture(np.asarray(image), "RGB"), "png")
-    assert octets == by_pillow(image, compress_type=3)
-    assert len(octets) < 1.01 * len(by_pillow(image))
-
-
-def test_what_repeats_itself_is_compressed_by_matches() -> None:
-    image = pattern()
-    octets = encoded(Picture(np.asarray(image), "RGB"), "png")
-    assert octets == by_pillow(image)
-    assert len(octets) < 0.1 * len(by_pillow(image, compress_type=3))
-
-
-@pytest.mark.parametrize("first", [grain, pattern])
-def test_half_a_pattern_is_enough_for_matches(first: Callable[[], Image.Image]) -> None:
-    both = [np.asarray(one()) for one in (grain, pattern)]
-    halves = both if first is grain else both[::-1]
-    image = Image.fromarray(np.concatenate(halves))
-    assert encoded(Picture(np.asarray(image), "RGB"), "png") == by_pillow(image)
-
-
-@pytest.mark.parametrize(
-    ("saving", "options"),
-    [
-        (Saving(compress_level=4), {}),
-        (Saving(compress_level=9), {"compress_level": 9}),
-        (Saving(options=(("optimize", "yes"),)), {"optimize": True}),
-    ],
-)
-def test_the_effort_that_is_asked_for_is_made(saving: Saving, options: dict[str, Any]) -> None:
-    image = grain(300)
-    octets = encoded(Picture(np.asarray(image), "RGB"), "png", saving)
-    assert octets == by_pillow(image, **options)
-
-
-@pytest.mark.parametrize("sample", [one.name for one in SAMPLES.glob("*.png")])
-def test_no_sample_becomes_larger_than_by_matches(sample: str) -> None:
-    image = Image.open(SAMPLES / sample).convert("RGB")
-    octets = encoded(Picture(np.asarray(image), "RGB"), "png")
-    assert len(octets) <= 1.02 * len(by_pillow(image))

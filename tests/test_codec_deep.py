@@ -15,12 +15,10 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import ImageCms
+from poolcli.codec import deep
 
 from poolcli import codec, colour
-from poolcli.codec import deep
-from poolcli.codec.chunks import png_chunks
-from poolcli.codec.metadata import Metadata
 from poolcli.colour import Choices, Method
 from poolcli.engine.window import Window
 from poolcli.errors import PoolError
@@ -39,9 +37,7 @@ from tests.pictures import (
     opened,
     picture,
     png,
-    read_back,
     read_tiff,
-    saved,
     tiff,
 )
 
@@ -277,59 +273,6 @@ def test_a_damaged_or_cut_deep_tiff_is_refused_or_whole(layout: str) -> None:
         except PoolError as refusal:
             assert refusal.message  # noqa: PT017  # some damage does no harm
     assert refused > 12
-
-
-# PNG of 16 bits
-
-
-@pytest.mark.parametrize("mode", DEEP_MODES)
-@pytest.mark.parametrize("method", ["max", "min"])
-def test_a_deep_png_is_pooled_at_full_depth(mode: str, method: Method) -> None:
-    array = noise(mode, (6, 8))
-    result = pooled(encoded(picture(array, mode), "png"), method, alpha="straight")
-    octets = encoded(result, "png")
-    assert (octets[24], result.mode) == (16, mode)
-    np.testing.assert_array_equal(read_back(octets, "png", mode), block_extreme(array, method))
-
-
-@pytest.mark.parametrize("level", [0, 1, 9])
-def test_a_deep_png_takes_a_compress_level(level: int) -> None:
-    given = picture(np.zeros((50, 60, 3), np.uint16), "RGB;16")
-    octets = encoded(given, "png", Saving(compress_level=level))
-    np.testing.assert_array_equal(decoded(octets).array, given.array)
-    assert (len(octets) > given.array.nbytes) == (level == 0)
-
-
-def test_the_metadata_of_a_deep_png_stays() -> None:
-    exif = Image.Exif()
-    exif[271] = "Camera Works"
-    metadata = Metadata(icc_profile=PROFILE, exif=exif, dpi=(150, 300))
-    octets = encoded(picture(noise("RGBA;16"), "RGBA;16", metadata=metadata), "png")
-    for again in (octets, encoded(decoded(octets), "png")):
-        image = opened(again)
-        assert image.info["icc_profile"] == PROFILE
-        assert image.getexif()[271] == "Camera Works"
-        assert image.info["dpi"] == pytest.approx((300, 150), abs=0.02)
-
-
-def test_a_deep_png_is_turned_upright() -> None:
-    exif = Image.Exif()
-    exif[274] = 6
-    body = saved(Image.new("L", (1, 1)), "PNG", exif=exif)
-    (chunk,) = [body for name, body in png_chunks(BytesIO(body)) if name == b"eXIf"]
-    array = noise("RGB;16", (2, 3))
-    rows = [row.astype(">u2").tobytes() for row in array]
-    octets = png(3, rows, 16, RGB, (b"eXIf", chunk))
-    assert identified(octets).shape == (3, 2, 3)
-    np.testing.assert_array_equal(decoded(octets).array, np.rot90(array, -1))
-
-
-@pytest.mark.parametrize("cut", [40, 60, 100, -20, -13])
-def test_a_cut_deep_png_is_refused(cut: int) -> None:
-    octets = encoded(noisy("RGB;16", (20, 20)), "png")
-    with pytest.raises(PoolError) as refusal:
-        decoded(octets[:cut])
-    assert refusal.value.remedy
 
 
 # Read by others

@@ -15,12 +15,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, ImageCms
 
 from poolcli import codec, colour
 from poolcli.engine.window import Window
 from poolcli.formats import Saving, by_name
-from tests.pictures import LIMIT, noise, saved
 
 MAKE, MODEL, TURN, COPYRIGHT = 0x010F, 0x0110, 0x0112, 0x8298
 WIDTH, HEIGHT, ACROSS, DOWN, UNIT = 0x0100, 0x0101, 0x011A, 0x011B, 0x0128
@@ -498,23 +497,3 @@ def test_no_damage_to_exif_costs_the_picture(data: st.DataObject) -> None:
         exif[data.draw(place)] = data.draw(st.integers(0, 255))
     octets, _ = pooled(file_of(source, exif=bytes(exif)), source.lower())
     assert sorted(opened(octets).size) == [20, 30]
-
-
-def test_what_stands_beside_the_pixels_of_a_png_is_read_without_them() -> None:
-    class Counting(BytesIO):
-        count = 0
-
-        def read(self, size: int | None = -1) -> bytes:
-            octets = super().read(size)
-            self.count += len(octets)
-            return octets
-
-    info = PngImagePlugin.PngInfo()
-    info.add_text("Title", "noise")
-    stream = Counting(saved(Image.fromarray(noise("RGB", (500, 500))), "PNG", pnginfo=info))
-    header = codec.identify(stream, LIMIT)
-    header.read()
-    stream.count = 0
-
-    assert header.describe().texts
-    assert stream.count < 5000

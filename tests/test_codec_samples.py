@@ -17,9 +17,6 @@ from poolcli.errors import PoolError
 from poolcli.formats import Saving, by_name
 from tests.pictures import (
     GREY,
-    GREY_ALPHA,
-    RGB,
-    RGB_ALPHA,
     bmp,
     decoded,
     identified,
@@ -115,31 +112,6 @@ def test_the_mark_of_depth_in_the_metadata_of_an_avif_means_nothing() -> None:
 FOUR = (1, 256, 65534, 65535)
 WIDE = (1, 257, 65535, 2, 256, 65534)
 EXACT: dict[str, tuple[bytes, str, NDArray[Any]]] = {
-    "16-bit RGB PNG": (
-        png(2, [numbers(">H", *WIDE)], 16, RGB),
-        "RGB;16",
-        np.array(WIDE, np.uint16).reshape(1, 2, 3),
-    ),
-    "16-bit RGBA PNG": (
-        png(1, [numbers(">H", *FOUR)], 16, RGB_ALPHA),
-        "RGBA;16",
-        np.array([[FOUR]], np.uint16),
-    ),
-    "16-bit LA PNG": (
-        png(2, [numbers(">H", *FOUR)], 16, GREY_ALPHA),
-        "LA;16",
-        np.array(FOUR, np.uint16).reshape(1, 2, 2),
-    ),
-    "16-bit grey PNG with a key": (
-        png(2, [numbers(">H", 258, 259)], 16, GREY, (b"tRNS", b"\1\2")),
-        "LA;16",
-        np.array([[[258, 0], [259, 65535]]], np.uint16),
-    ),
-    "16-bit RGB PNG with a key": (
-        png(2, [numbers(">H", *WIDE)], 16, RGB, (b"tRNS", numbers(">H", *WIDE[:3]))),
-        "RGBA;16",
-        np.array([[[*WIDE[:3], 0], [*WIDE[3:], 65535]]], np.uint16),
-    ),
     "16-bit RGB TIFF": (
         tiff(numbers("<H", *WIDE), [16] * 3, photometric=2),
         "RGB;16",
@@ -224,11 +196,6 @@ EXACT: dict[str, tuple[bytes, str, NDArray[Any]]] = {
         tiff(bytes([1, 128, 0, 250, 127, 255]), [8] * 3, photometric=8),
         "LAB",
         np.array([[[1, 0, 128], [250, 255, 127]]], np.uint8),
-    ),
-    "16-bit grey PNG": (
-        png(4, [numbers(">H", 1, 256, 65534, 65535)], 16, GREY),
-        "I;16",
-        np.array([[1, 256, 65534, 65535]], np.uint16),
     ),
     "P5 of maxval 65535": (
         b"P5 4 1 65535\n" + numbers(">H", 1, 256, 65534, 65535),
@@ -349,24 +316,10 @@ def test_a_written_pgm_of_16_bits_says_so() -> None:
     assert bytes(octets).split()[:4] == [b"P5", b"4", b"1", b"65535"]
 
 
-def test_a_written_png_of_16_bits_says_so() -> None:
-    octets, _ = codec.encode(decoded(DEEP_GREY["png"]), by_name("png"), Saving())
-    assert bytes(octets[24:26]) == bytes([16, GREY])
-
-
 # Other ways to store 8 bits
 
 ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
 """The first x and y, and the steps along x and y, of six of the seven passes."""
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (9, 10)])
-def test_an_interlaced_png_is_read(shape: tuple[int, int]) -> None:
-    pixels = np.arange(shape[0] * shape[1], dtype=np.uint8).reshape(shape)
-    passes = [pixels[y::down, x::across] for x, y, across, down in (*ADAM7, (0, 1, 1, 2))]
-    rows = [row.tobytes() for each in passes for row in each if row.size]
-    octets = png(shape[1], rows, 8, GREY, interlaced=True, height=shape[0])
-    np.testing.assert_array_equal(decoded(octets).array, pixels)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])

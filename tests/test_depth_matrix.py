@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -16,34 +16,31 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from poolcli import codec, colour
-from poolcli import run as runner
-from poolcli.colour import Choices, Method
-from poolcli.engine.window import Window
-from poolcli.formats import FORMATS, Saving, by_name, by_suffix
-from poolcli.plan import Job
+from poolcli.formats import FORMATS, by_suffix
 from poolcli.report import Outcome
 from poolcli.run import Work
-from poolcli.storage import Source, Target
+from tests.colour_oracle import METHODS
+from tests.jobs import pool, run, work
 from tests.pictures import (
     LAB_SIGNS,
-    LIMIT,
     MAXVAL,
     MODES,
     RGB,
+    encoded,
     maxval_of,
     noise,
+    noisy,
     numbers,
     opened,
+    picture,
     png,
+    pnm,
     read_back,
     saved,
     tiff,
     widened,
 )
-from tests.test_codec_pnm import pnm
 
-METHODS: tuple[Method, ...] = get_args(Method)
 ALPHA = ("LA", "RGBA", "LA;16", "RGBA;16")
 SHALLOW = {"I;16": "L", "LA;16": "LA", "RGB;16": "RGB", "RGBA;16": "RGBA"}
 SHALLOW |= {"L;M": "L", "RGB;M": "RGB"}
@@ -76,7 +73,7 @@ EVERY_PAIR = pytest.mark.parametrize(
 )
 
 
-# Files of every mode, not made by `codec`
+# Files of every mode, not made by us
 
 
 def array_of(mode: str) -> NDArray[Any]:
@@ -117,33 +114,32 @@ def as_stored(mode: str) -> NDArray[Any]:
     return array.reshape(1, -1, 3) if mode in ("YCbCr", "LAB") else array
 
 
-def choices_of(method: Method, mode: str, **more: Any) -> Choices:
+def halving(method: str, mode: str, **more: Any) -> Work:
     size = (1, 2) if mode in ("YCbCr", "LAB") else (2, 2)
-    return Choices(method, Window.of(size), **more)
+    return work(method, size, overwrite=True, **more)
 
 
-def ran(folder: Path, mode: str, name: str, choices: Choices, **more: Any) -> Outcome:
+def ran(folder: Path, mode: str, name: str, how: Work) -> Outcome:
     suffix, octets = file_of(mode)
-    source, target = folder / f"in.{suffix}", folder / f"out.{name}"
+    source = folder / f"in.{suffix}"
     source.write_bytes(octets)
-    work = Work(choices, Saving(), LIMIT, overwrite=True, **more)
-    return runner.run_job(Job(Source(str(source)), Target.at(str(target)), by_name(name)), work)
+    return run(source, folder / f"out.{name}", name, how)
 
 
 # What is expected, window by window
 
 
-def pooled(array: NDArray[Any], mode: str, choices: Choices) -> NDArray[Any]:
-    height, width = choices.window.size
+def pooled(array: NDArray[Any], mode: str, how: Work) -> NDArray[Any]:
+    height, width = how.window.size
     rows, columns = array.shape[0] // height, array.shape[1] // width
     blocks = array.reshape(rows, height, columns, width, -1).swapaxes(1, 2)
     pixels = blocks.reshape(rows, columns, height * width, -1)
-    wanted = [[window(one.tolist(), mode, choices.method) for one in row] for row in pixels]
-    dtype = np.uint8 if (mode, choices.method) == ("1", "avg") else array.dtype
+    wanted = [[window(one.tolist(), mode, how.method.name) for one in row] for row in pixels]
+    dtype = np.uint8 if (mode, how.method.name) == ("1", "avg") else array.dtype
     return np.array(wanted, dtype).reshape(rows, columns, *array.shape[2:])
 
 
-def window(pixels: list[list[Any]], mode: str, method: Method) -> list[Any]:
+def window(pixels: list[list[Any]], mode: str, method: str) -> list[Any]:
     *colours, last = zip(*pixels, strict=True)
     if mode not in ALPHA:
         return [one_of(values, [1] * len(values), mode, method) for values in (*colours, last)]
@@ -157,7 +153,7 @@ def window(pixels: list[list[Any]], mode: str, method: Method) -> list[Any]:
     ]
 
 
-def one_of(values: Sequence[Any], weights: Sequence[int], mode: str, method: Method) -> Any:
+def one_of(values: Sequence[Any], weights: Sequence[int], mode: str, method: str) -> Any:
     if method != "avg":
         seen = [value for value, weight in zip(values, weights, strict=True) if weight]
         return (max if method == "max" else min)(seen)
@@ -166,7 +162,7 @@ def one_of(values: Sequence[Any], weights: Sequence[int], mode: str, method: Met
     return float(total) if mode == "F" else round(total)
 
 
-def mode_after(mode: str, method: Method) -> str:
+def mode_after(mode: str, method: str) -> str:
     return "L" if (mode, method) == ("1", "avg") else mode
 
 
@@ -185,8 +181,8 @@ def test_every_mode_in_every_format_by_every_verb_is_exact_or_refused(
     mode: str, name: str, tmp_path: Path
 ) -> None:
     for method in METHODS:
-        choices = choices_of(method, mode)
-        outcome = ran(tmp_path, mode, name, choices)
+        how = halving(method, mode)
+        outcome = ran(tmp_path, mode, name, how)
         after, target = mode_after(mode, method), tmp_path / f"out.{name}"
         if after not in HOLDS[name]:
             assert outcome.status == "failed"
@@ -197,15 +193,15 @@ def test_every_mode_in_every_format_by_every_verb_is_exact_or_refused(
             continue
         stored = HOLDS[name][after]
         assert (outcome.status, outcome.mode) == ("done", stored), outcome.error
-        check(target.read_bytes(), outcome, mode, choices)
+        check(target.read_bytes(), outcome, mode, how)
         target.unlink()
 
 
-def check(octets: bytes, outcome: Outcome, mode: str, choices: Choices) -> None:
+def check(octets: bytes, outcome: Outcome, mode: str, how: Work) -> None:
     """The file as others read it, and what was said of it."""
-    name, after = outcome.output.rpartition(".")[2], mode_after(mode, choices.method)
+    name, after = outcome.output.rpartition(".")[2], mode_after(mode, how.method.name)
     stored = HOLDS[name][after]
-    wanted = widened(pooled(as_stored(mode), mode, choices), after, stored)
+    wanted = widened(pooled(as_stored(mode), mode, how), after, stored)
     said = " ".join((*outcome.notes, *outcome.warnings))
     assert outcome.input_shape == as_stored(mode).shape
     if name in LOSSY:
@@ -230,7 +226,7 @@ NOT_HELD = [(mode, name) for mode, name in PAIRS if mode not in HOLDS[name]]
     ("mode", "name"), NOT_HELD, ids=[f"{mode} to {name}" for mode, name in NOT_HELD]
 )
 def test_the_remedy_of_a_refusal_works(mode: str, name: str, tmp_path: Path) -> None:
-    refused = ran(tmp_path, mode, name, choices_of("max", mode))
+    refused = ran(tmp_path, mode, name, halving("max", mode))
     assert refused.status == "failed"
     remedy = refused.remedy or ""
     suffixes = re.findall(r"\.[a-z]+", remedy)
@@ -238,12 +234,12 @@ def test_the_remedy_of_a_refusal_works(mode: str, name: str, tmp_path: Path) -> 
     for suffix in suffixes:
         advised = by_suffix(suffix)
         assert advised is not None
-        assert ran(tmp_path, mode, advised.name, choices_of("max", mode)).status == "done"
+        assert ran(tmp_path, mode, advised.name, halving("max", mode)).status == "done"
     background = (255, 255, 255) if "--background" in remedy else None
     allowed = "--allow-depth-loss" in remedy
     if background or allowed:
-        choices = choices_of("max", mode, background=background)
-        cured = ran(tmp_path, mode, name, choices, allow_depth_loss=allowed)
+        how = halving("max", mode, background=background, allow_depth_loss=allowed)
+        cured = ran(tmp_path, mode, name, how)
         assert cured.status == "done", cured.error
 
 
@@ -253,8 +249,8 @@ def test_fewer_bits_are_rounded_after_pooling_and_that_is_said(
     mode: str, name: str, tmp_path: Path
 ) -> None:
     stored = HOLDS[name].get(SHALLOW[mode])
-    choices = choices_of("avg", mode)
-    outcome = ran(tmp_path, mode, name, choices, allow_depth_loss=True)
+    how = halving("avg", mode, allow_depth_loss=True)
+    outcome = ran(tmp_path, mode, name, how)
     if mode in HOLDS[name]:
         assert outcome.mode == mode
         assert not [one for one in outcome.warnings if "8 bits" in one]
@@ -263,7 +259,7 @@ def test_fewer_bits_are_rounded_after_pooling_and_that_is_said(
     else:
         assert [one for one in outcome.warnings if "rounded to 8 bits" in one]
         full = maxval_of(mode)
-        exact = pooled(array_of(mode), mode, choices)
+        exact = pooled(array_of(mode), mode, how)
         wanted = np.array(
             [round(Fraction(v * 255, full)) for v in exact.ravel().tolist()], np.uint8
         )
@@ -275,28 +271,12 @@ def test_fewer_bits_are_rounded_after_pooling_and_that_is_said(
 
 @EVERY_PAIR
 def test_a_dry_run_foresees_the_mode_and_the_refusal(mode: str, name: str, tmp_path: Path) -> None:
-    planned = ran(tmp_path, mode, name, choices_of("avg", mode), dry_run=True)
+    planned = ran(tmp_path, mode, name, halving("avg", mode, dry_run=True))
     assert not (tmp_path / f"out.{name}").exists()
-    done = ran(tmp_path, mode, name, choices_of("avg", mode))
+    done = ran(tmp_path, mode, name, halving("avg", mode))
     assert (planned.status, done.status) in (("planned", "done"), ("failed", "failed"))
     for key in ("mode", "dtype", "input_shape", "output_shape", "error", "remedy", "dropped"):
         assert getattr(planned, key) == getattr(done, key), key
-
-
-@pytest.mark.parametrize(("name", "side"), [("webp", 16383), ("jpeg", 65500)])
-@pytest.mark.parametrize("across", [False, True])
-def test_an_extent_past_the_format_is_refused_from_the_header(
-    name: str, side: int, across: bool, tmp_path: Path
-) -> None:
-    shape = (1, side + 1) if across else (side + 1, 1)
-    source = tmp_path / "in.png"
-    source.write_bytes(saved(Image.fromarray(np.zeros(shape, np.uint8)), "PNG"))
-    for size, status in (((1, 1), "failed"), ((1, 2) if across else (2, 1), "planned")):
-        work = Work(Choices("max", Window.of(size)), Saving(), LIMIT, dry_run=True)
-        target = Target.at(str(tmp_path / f"out.{name}"))
-        outcome = runner.run_job(Job(Source(str(source)), target, by_name(name)), work)
-        assert outcome.status == status
-        assert (f"at most {side} pixels" in (outcome.error or "")) == (status == "failed")
 
 
 # What is said about light
@@ -340,10 +320,9 @@ def test_linear_light_warns_of_values_that_are_not_srgb(
     octets: bytes, warns: bool, tmp_path: Path
 ) -> None:
     (tmp_path / "in").write_bytes(octets)
-    job = Job(Source(str(tmp_path / "in")), Target.at(str(tmp_path / "o.png")), by_name("png"))
     for linear in (True, False):
-        work = Work(Choices("avg", Window.of(1), linear=linear), Saving(), LIMIT, overwrite=True)
-        outcome = runner.run_job(job, work)
+        how = work("avg", 1, linear=linear, overwrite=True)
+        outcome = run(tmp_path / "in", tmp_path / "o.png", "png", how)
         assert outcome.status == "done", outcome.error
         found = [one for one in outcome.warnings if "sRGB" in one]
         assert bool(found) == (warns and linear)
@@ -352,9 +331,7 @@ def test_linear_light_warns_of_values_that_are_not_srgb(
 def test_a_bilevel_file_is_averaged_in_linear_light(tmp_path: Path) -> None:
     board = np.indices((4, 6)).sum(0) % 2 == 0
     (tmp_path / "in.png").write_bytes(saved(Image.fromarray(board), "PNG"))
-    work = Work(Choices("avg", Window.of(2), linear=True), Saving(), LIMIT)
-    target = Target.at(str(tmp_path / "o.png"))
-    outcome = runner.run_job(Job(Source(str(tmp_path / "in.png")), target, by_name("png")), work)
+    outcome = run(tmp_path / "in.png", tmp_path / "o.png", "png", work("avg", linear=True))
     assert outcome.status == "done", outcome.error
     assert np.asarray(opened((tmp_path / "o.png").read_bytes())).tolist() == [[188] * 3] * 2
 
@@ -380,22 +357,18 @@ def test_a_constant_picture_stays_constant_through_every_option(mode: str) -> No
 
 
 def assert_constant(mode: str, options: dict[str, Any]) -> None:
-    shapes = {"padding", "stride", "dilation", "ceil_mode"}
-    window = Window.of(3, **{key: options[key] for key in options if key in shapes})
-    more = {key: options[key] for key in options if key not in shapes}
     first = noise(mode, (1, 1), seed=3)
     constant = np.tile(first, (7, 8, 1) if first.ndim == 3 else (7, 8))
     for method in METHODS:
-        choices = Choices(method, window, **more)
-        if choices.linear and (method != "avg" or mode not in (*WITH_ALPHA, *DEEP)):
+        if "linear" in options and (method != "avg" or mode not in (*WITH_ALPHA, *DEEP)):
             continue
-        result = colour.pool(codec.Picture(constant, mode, maxval_of(mode)), choices)
+        result = pool(picture(constant, mode), work(method, 3, **options))
         white = 255 if (mode, method) == ("1", "avg") else 1
         wanted = np.broadcast_to(first * white, result.array.shape)
         np.testing.assert_array_equal(result.array, wanted)
 
 
-# Thin pictures
+# Thin pictures, as others read them
 
 
 HELD = [(mode, name) for mode, name in PAIRS if mode in HOLDS[name] and mode != "array"]
@@ -408,11 +381,10 @@ def test_thin_pictures_are_written_and_read_again(mode: str, name: str) -> None:
 
 
 def assert_survives(mode: str, name: str, shape: tuple[int, int]) -> None:
-    picture = codec.Picture(noise(mode, shape), mode, maxval_of(mode))
-    stored = HOLDS[name][mode]
-    octets = bytes(codec.encode(picture, by_name(name), Saving())[0])
+    thin, stored = noisy(mode, shape), HOLDS[name][mode]
+    octets = encoded(thin, name)
     if name in LOSSY or (name == "gif" and mode in ALPHA):
         assert opened(octets).size == shape[::-1]
         return
     seen = read_back(octets, name, stored)
-    np.testing.assert_array_equal(seen.reshape(-1), widened(picture.array, mode, stored).ravel())
+    np.testing.assert_array_equal(seen.reshape(-1), widened(thin.array, mode, stored).ravel())

@@ -18,10 +18,9 @@ import pytest
 from PIL import Image
 
 from poolcli import run
-from poolcli.executors import WORTHWHILE_BYTES, Executor, choose
+from poolcli.executors import WORTHWHILE_BYTES, Executor, Serial, choose
 from poolcli.executors.cpus import group_quotas, usable_cpus
 from poolcli.executors.processes import Processes
-from poolcli.executors.serial import Serial
 from poolcli.formats import by_name
 from poolcli.plan import Job
 from poolcli.report import Outcome
@@ -33,8 +32,8 @@ from tests.executor_support import (
     mischief,
     never,
     raising,
-    work,
 )
+from tests.jobs import work
 
 EXECUTORS: Final = {"serial": Serial(), "processes": Processes(2, timeout=120)}
 every_executor = pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from io import BytesIO
+import re
+from importlib import import_module
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from poolcli import codec, formats
-from poolcli.codec.modes import IMAGE_MODES
+from poolcli import formats
 from poolcli.errors import PoolError
-from poolcli.formats import FORMATS, Format, OptionKind, Saving, by_name, by_suffix
+from poolcli.formats import FORMATS, Format, OptionKind, by_name, by_suffix
+from poolcli.formats.saving import Saving, describe, parse_option
+from poolcli.picture import ARRAY, Metadata
+from poolcli.picture import MODES as TITLES
 
 ANY = pytest.mark.parametrize("target", FORMATS, ids=lambda one: one.name)
 ALPHA = ("LA", "RGBA", "LA;16", "RGBA;16")
@@ -20,7 +22,7 @@ OPTIONS = ("--background", "--allow-depth-loss")
 OPAQUE = {"LA": "L", "RGBA": "RGB", "LA;16": "I;16", "RGBA;16": "RGB;16"}
 SHALLOW = {"I;16": "L", "LA;16": "LA", "RGB;16": "RGB", "RGBA;16": "RGBA"}
 SHALLOW |= {"L;M": "L", "RGB;M": "RGB"}
-MODES = tuple(formats.MODE_NAMES)
+MODES = tuple(TITLES)
 REFUSED = [(one, mode) for one in FORMATS for mode in MODES if not one.holds(mode)]
 UNFIT = pytest.mark.parametrize("target", FORMATS, ids=lambda one: one.name)
 
@@ -62,19 +64,9 @@ def test_every_mode_of_the_table_is_a_mode_of_pictures(target: Format) -> None:
     assert set(target.modes) | set(target.modes.values()) <= set(MODES)
 
 
-def test_every_mode_of_pictures_has_a_name_and_a_format() -> None:
-    assert set(codec.DTYPES) | {"L;M", "RGB;M", formats.ARRAY} == set(MODES)
+def test_every_mode_of_pictures_has_a_format() -> None:
     for mode in MODES:
         assert any(one.holds(mode) for one in FORMATS)
-
-
-@ANY
-def test_pillow_can_save_every_mode_that_is_stored(target: Format) -> None:
-    for mode in set(target.modes.values()) & set(IMAGE_MODES) if target.pillow else ():
-        buffer = BytesIO()
-        Image.new(mode, (2, 3)).save(buffer, target.pillow)
-        with Image.open(BytesIO(buffer.getvalue())) as image:
-            assert (image.format, image.size) == (target.pillow, (2, 3))
 
 
 @ANY
@@ -87,10 +79,38 @@ def test_no_mode_is_stored_in_one_that_holds_less(target: Format) -> None:
         assert stored != "1" or mode == "1"
 
 
-def test_only_containers_on_the_allow_list_are_written_and_read() -> None:
-    assert {one.pillow for one in FORMATS if one.pillow} == set(formats.READABLE)
-    assert [one.name for one in FORMATS if not one.pillow] == ["npy"]
-    assert {"EPS", "MPO", "PDF", "PSD"}.isdisjoint(formats.READABLE)
+@ANY
+def test_a_row_says_nothing_that_is_not_known_elsewhere(target: Format) -> None:
+    assert set(target.metadata) <= set(Metadata._fields)
+    assert target.extra is None or target.extra.name in ("deep",)
+    assert target.is_written
+    assert target.needs_extra("1") is False
+    module = import_module(f"poolcli.formats.{target.module}")
+    assert callable(module.read)
+    assert callable(module.write)
+
+
+@pytest.mark.parametrize(
+    "start", [b"%PDF-1.7", b"%!PS-Adobe-3.0 EPSF", b"8BPS", b"P7\n", b"<svg", b"", b"\0" * 64]
+)
+def test_what_begins_like_no_format_is_refused_by_naming_those_that_are_read(start: bytes) -> None:
+    for ask in (formats.by_content, formats.check_start):
+        with pytest.raises(PoolError, match="no picture of a known format") as refusal:
+            ask(start)
+        assert refusal.value.remedy == "give " + ", ".join(
+            one.title for one in FORMATS if one.signature
+        )
+
+
+def test_no_start_belongs_to_two_formats() -> None:
+    starts = [
+        *(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"RIFF\n\r\0\0WEBP", b"II*\0", b"MM\0*"),
+        *(b"II+\0", b"GIF89a", b"GIF87a", b"BM", b"P1", b"P4", b"P6", b"Pf", b"\x93NUMPY"),
+        *(b"\0\0\0\x20ftypavif", b"\0\0\0\x20ftypavis"),
+    ]
+    for start in starts:
+        found = [one for one in FORMATS if one.signature and re.match(one.signature, start, re.S)]
+        assert [one.name for one in found] == [formats.by_content(start).name], start
 
 
 def test_all_suffixes_names_every_format_once() -> None:
@@ -105,8 +125,8 @@ def test_a_mode_that_would_lose_something_is_refused_with_a_remedy(target: Forma
     for mode in unfit(target):
         with pytest.raises(PoolError) as refusal:
             target.stored_mode(mode)
-        assert target.name.upper() in refusal.value.message
-        assert formats.MODE_NAMES[mode] in refusal.value.message
+        assert target.title in refusal.value.message
+        assert TITLES[mode].title in refusal.value.message
         assert refusal.value.remedy
 
 
@@ -155,7 +175,7 @@ def test_a_depth_is_given_up_only_where_it_must_be_and_may_be(target: Format) ->
             assert target.stored_mode(mode, allow_depth_loss=True) == wanted
 
 
-@pytest.mark.parametrize("mode", ["I", "F", formats.ARRAY])
+@pytest.mark.parametrize("mode", ["I", "F", ARRAY])
 @pytest.mark.parametrize("name", ["png", "jpeg", "webp", "gif", "bmp", "ppm", "pgm", "avif"])
 def test_signed_and_float_samples_have_no_8_bit_form(name: str, mode: str) -> None:
     with pytest.raises(PoolError, match="can't hold") as refusal:
@@ -217,27 +237,27 @@ def test_formats_without_a_limit_allow_any_extent(name: str) -> None:
 def test_a_number_is_taken_within_its_range_only(value: int, start: int, length: int) -> None:
     kind = range(start, start + length)
     if value in kind:
-        assert formats.parse_option("level", f" {value}\n", kind) == value
+        assert parse_option("level", f" {value}\n", kind) == value
     else:
         with pytest.raises(PoolError, match=f"level is '{value}'; give {start}-{kind[-1]}"):
-            formats.parse_option("level", str(value), kind)
+            parse_option("level", str(value), kind)
 
 
 @pytest.mark.parametrize("text", ["", " ", "5.0", "+5", "-0", "0x5", "1_0", "٣", "²", "yes", "5 6"])
 def test_nothing_else_is_a_number(text: str) -> None:
     with pytest.raises(PoolError, match="give 0-9"):
-        formats.parse_option("compress_level", text, range(10))
+        parse_option("compress_level", text, range(10))
 
 
 @pytest.mark.parametrize("text", ["lzw", "LZW", " Lzw "])
 def test_a_word_is_taken_in_any_case(text: str) -> None:
-    assert formats.parse_option("compression", text, ("none", "lzw")) == "lzw"
+    assert parse_option("compression", text, ("none", "lzw")) == "lzw"
 
 
 @pytest.mark.parametrize("text", ["", "lz", "none|lzw", "raw"])
 def test_no_other_word_is_taken(text: str) -> None:
     with pytest.raises(PoolError, match=r"compression is .*; give none\|lzw"):
-        formats.parse_option("compression", text, ("none", "lzw"))
+        parse_option("compression", text, ("none", "lzw"))
 
 
 @pytest.mark.parametrize(
@@ -253,20 +273,20 @@ def test_no_other_word_is_taken(text: str) -> None:
     ],
 )
 def test_yes_and_no_have_three_spellings(text: str, value: bool) -> None:
-    assert formats.parse_option("optimize", text, bool) is value
+    assert parse_option("optimize", text, bool) is value
 
 
 @pytest.mark.parametrize("text", ["", "on", "2", "maybe", "y"])
 def test_anything_else_is_neither_yes_nor_no(text: str) -> None:
     with pytest.raises(PoolError, match=r"give yes\|no"):
-        formats.parse_option("optimize", text, bool)
+        parse_option("optimize", text, bool)
 
 
 @pytest.mark.parametrize(
     ("kind", "words"), [(range(7), "0-6"), (("none", "lzw"), "none|lzw"), (bool, "yes|no")]
 )
 def test_a_kind_is_described_in_words(kind: OptionKind, words: str) -> None:
-    assert formats.describe(kind) == words
+    assert describe(kind) == words
 
 
 # Saving

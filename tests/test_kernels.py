@@ -12,7 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from poolcli.engine.kernels import Reduction, Scratch, pick, rounded_quotient, share, slide, steps
+from poolcli.engine.kernels import (
+    Reduction,
+    Scratch,
+    cast,
+    doubling_steps,
+    rounded_quotient,
+    slide,
+    subsample,
+    van_herk,
+)
+from poolcli.engine.means import integer_sum
+from poolcli.engine.means import quotient as rounded_mean
 
 Array = NDArray[Any]
 
@@ -29,40 +40,38 @@ LENGTHS = (*range(1, 130), 255, 256, 257, 1000, 1023, 1025)
 SEEDS = st.integers(0, 2**32 - 1)
 WHOLE = [np.dtype(f"{kind}{width}") for kind in "iu" for width in (2, 4, 8)]
 
-# steps
+# doubling_steps
 
 
 def taps_after(taps: int, *, idempotent: bool, invertible: bool = False) -> Counter[int]:
-    """How often each tap is counted at the end of the way."""
+    """How often each tap is counted after all steps."""
     reached = Counter([0])
-    for act, by in steps(taps, idempotent, invertible):
-        other = reached if act == "double" else Counter([0])
+    for action, by in doubling_steps(taps, idempotent, invertible):
+        other = reached if action == "double" else Counter([0])
         shifted = Counter({tap + by: times for tap, times in other.items()})
-        reached = reached - shifted if act == "subtract" else reached + shifted
+        reached = reached - shifted if action == "subtract" else reached + shifted
     return reached
 
 
-@pytest.mark.parametrize("invertible", [False, True])
-def test_the_way_to_a_sum_counts_every_tap_once(invertible: bool) -> None:
+def test_the_steps_count_every_tap_once_or_for_a_maximum_at_least_once() -> None:
     for taps in LENGTHS:
-        counted = taps_after(taps, idempotent=False, invertible=invertible)
-        assert counted == Counter(range(taps))
-
-
-def test_the_way_to_a_maximum_counts_every_tap_and_no_other() -> None:
-    for taps in LENGTHS:
+        for invertible in (False, True):
+            counted = taps_after(taps, idempotent=False, invertible=invertible)
+            assert counted == Counter(range(taps))
         assert set(taps_after(taps, idempotent=True)) == set(range(taps))
 
 
-def test_the_way_is_as_short_as_promised() -> None:
+def test_there_are_no_more_steps_than_promised() -> None:
     for taps in (*LENGTHS, 10**6, 10**30, 2**64 - 1):
         bits = (taps - 1).bit_length()  # log2, rounded up
-        added = len(steps(taps, idempotent=False))
-        assert len(steps(taps, idempotent=True)) <= bits
-        assert len(steps(taps, idempotent=False, invertible=True)) <= added
+        added = len(doubling_steps(taps, idempotent=False))
+        assert len(doubling_steps(taps, idempotent=True)) <= bits
+        assert len(doubling_steps(taps, idempotent=False, invertible=True)) <= added
         assert added <= 2 * (taps.bit_length() - 1)
-    assert len(steps(31, idempotent=False, invertible=True)) == 6  # 2, 4, 8, 16, 31 + 1, 31
-    assert len(steps(31, idempotent=False)) == 8
+    assert (
+        len(doubling_steps(31, idempotent=False, invertible=True)) == 6
+    )  # 2, 4, 8, 16, 31 + 1, 31
+    assert len(doubling_steps(31, idempotent=False)) == 8
 
 
 # slide
@@ -78,35 +87,26 @@ def slides(draw: st.DrawFn) -> tuple[Array, int, int]:
 
 
 @settings(deadline=None)
-@given(slides(), st.sampled_from([SUM, WHOLE_SUM]))
-def test_a_sliding_sum_is_the_sum_of_shifted_slices(
+@given(slides(), st.sampled_from([SUM, WHOLE_SUM, MAX]))
+def test_a_slide_is_the_reduction_of_shifted_slices(
     slid: tuple[Array, int, int], reduction: Reduction
 ) -> None:
     block, taps, shift = slid
-    wanted = runs(block, taps, shift).sum(axis=-1)
+    before = block.copy()
+    wanted = reduction.ufunc.reduce(runs(block, taps, shift), axis=-1)
     got = slide(block, reduction, taps, shift, Scratch())
     assert np.array_equal(got[:, : wanted.shape[1]], wanted)
     assert got.shape == block.shape
-    assert got.dtype == narrowest(taps)
+    assert got.dtype == reduction.dtype(taps)
+    assert np.array_equal(block, before)
+    assert np.shares_memory(got, block) == (taps == 1)
 
 
-def test_a_slide_over_what_already_holds_taps_makes_room_for_them() -> None:
+def test_a_slide_over_sums_makes_room_for_their_taps_too() -> None:
     block = np.full((1, 4), 4 * 255, np.uint16)  # sums of four
     got = slide(block, SUM, 3, 1, Scratch(), held=4)
     assert got[:, :2].tolist() == [[12 * 255] * 2]
     assert got.dtype == narrowest(12)
-
-
-@settings(deadline=None)
-@given(slides())
-def test_a_sliding_maximum_is_the_maximum_of_shifted_slices(
-    slid: tuple[Array, int, int],
-) -> None:
-    block, taps, shift = slid
-    wanted = runs(block, taps, shift).max(axis=-1)
-    got = slide(block, MAX, taps, shift, Scratch())
-    assert np.array_equal(got[:, : wanted.shape[1]], wanted)
-    assert got.dtype == block.dtype
 
 
 def runs(block: Array, taps: int, shift: int) -> Array:
@@ -114,15 +114,6 @@ def runs(block: Array, taps: int, shift: int) -> Array:
     span = (taps - 1) * shift + 1
     whole: Array = np.lib.stride_tricks.sliding_window_view(block, span, 1)
     return whole[..., ::shift]
-
-
-@pytest.mark.parametrize("reduction", [SUM, WHOLE_SUM, MAX])
-def test_sliding_leaves_the_block_as_it_was(reduction: Reduction) -> None:
-    block = np.arange(120, dtype=np.uint8).reshape(10, 12)
-    before = block.copy()
-    slid = slide(block, reduction, 7, 1, Scratch())
-    assert np.array_equal(block, before)
-    assert not np.shares_memory(slid, block)
 
 
 @pytest.mark.parametrize("taps", [1, 2, 5])
@@ -137,35 +128,30 @@ def test_a_slide_fills_the_array_it_is_given_and_no_more(taps: int) -> None:
     assert (frame == 7).all()
 
 
-def test_a_slide_of_one_tap_is_the_block_itself() -> None:
-    block = np.zeros((2, 3), np.uint8)
-    assert slide(block, SUM, 1, 5, Scratch()) is block
-
-
-# share
+# van_herk
 
 
 @settings(deadline=None)
 @given(st.integers(2, 20), st.integers(1, 70), st.integers(1, 4), SEEDS)
-def test_shared_rows_give_what_each_window_gives_alone(
+def test_van_herk_gives_what_each_window_gives_alone(
     taps: int, windows: int, columns: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     block = rng.integers(0, 256, (windows + taps - 1, columns)).astype(np.int64)
     before, frame = block.copy(), np.full((windows + 2, columns), -1)
     for ufunc in (np.maximum, np.minimum, np.add):
-        share(block, ufunc, taps, frame[1:-1], Scratch())
+        van_herk(block, ufunc, taps, frame[1:-1], Scratch())
         wanted = [ufunc.reduce(block[top : top + taps]) for top in range(windows)]
         assert np.array_equal(frame[1:-1], wanted)
         assert np.array_equal(block, before)
         assert (frame[[0, -1]] == -1).all()
 
 
-def test_what_one_shared_row_holds_spoils_no_window_without_it() -> None:
+def test_what_one_row_holds_changes_no_window_without_it() -> None:
     block = np.ones((40, 3), np.float64)
     block[20], block[30] = np.nan, 1e300
     out = np.empty((36, 3))
-    share(block, np.add, 5, out, Scratch())
+    van_herk(block, np.add, 5, out, Scratch())
     lost = np.flatnonzero(np.isnan(out).any(axis=1))
     assert lost.tolist() == [16, 17, 18, 19, 20]
     assert (out[:16] == 5).all()
@@ -173,48 +159,46 @@ def test_what_one_shared_row_holds_spoils_no_window_without_it() -> None:
 
 
 @pytest.mark.parametrize("taps", [7, 31, 101])
-def test_sharing_takes_three_operations_a_row(taps: int) -> None:
+def test_van_herk_takes_three_operations_a_row(taps: int) -> None:
     rows = 0
 
-    def counted(first: Array, second: Array, out: Array) -> None:
+    def counted(first: Array, second: Array, out: Array) -> Array:
         nonlocal rows
         rows += len(out)
-        np.add(first, second, out=out)
+        return np.add(first, second, out=out)
 
     windows = 4 * taps
     out = np.empty((windows, 1))
-    share(np.ones((windows + taps - 1, 1)), counted, taps, out, Scratch())  # type: ignore[arg-type]
+    van_herk(np.ones((windows + taps - 1, 1)), counted, taps, out, Scratch())  # type: ignore[arg-type]
     assert (out == taps).all()
     assert rows < 3 * windows
 
 
-# pick
+# subsample
 
 
 @pytest.mark.parametrize("channels", range(1, 7))
 @pytest.mark.parametrize("stride", [1, 2, 3, 7])
 @pytest.mark.parametrize("dtype", ["u1", "i2", "f4", "f8", "O"])
 @pytest.mark.parametrize("spare", [0, 1, 5])
-def test_every_so_manyth_pixel_is_picked(
-    channels: int, stride: int, dtype: str, spare: int
-) -> None:
+def test_every_nth_pixel_is_copied(channels: int, stride: int, dtype: str, spare: int) -> None:
     rows, columns = 3, 4
     width = ((columns - 1) * stride + 1) * channels + spare
     block = np.arange(rows * width).reshape(rows, width).astype(dtype)
     wanted = [[[block[row, column * stride * channels + c] for c in range(channels)]
                for column in range(columns)] for row in range(rows)]  # fmt: skip
     frame = np.full((rows + 1, columns + 2, channels), 99, dtype)
-    pick(block, stride, channels, frame[:rows, 1:-1])
+    subsample(block, stride, channels, frame[:rows, 1:-1])
     assert frame[:rows, 1:-1].tolist() == np.array(wanted, dtype).tolist()
     assert set(frame[rows:].flat) | set(frame[:, 0].flat) | set(frame[:, -1].flat) == {99}
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("channels", [1, 4, 5])
-def test_what_is_picked_is_converted_to_the_type_of_the_result(stride: int, channels: int) -> None:
+def test_what_is_copied_is_converted_to_the_type_of_the_result(stride: int, channels: int) -> None:
     block = np.arange(40, dtype=np.uint32).reshape(2, 20)
     out = np.empty((2, 2, channels), np.float64)
-    pick(block, stride, channels, out)
+    subsample(block, stride, channels, out)
     assert out[1, 1].tolist() == [20 + stride * channels + c for c in range(channels)]
 
 
@@ -241,23 +225,12 @@ def quotient(totals: list[int], divisors: Any, dtype: Any) -> list[int]:
 @pytest.mark.parametrize("dtype", WHOLE, ids=str)
 @settings(deadline=None)
 @given(data=st.data())
-def test_a_quotient_by_an_array_is_rounded_as_a_fraction(
-    dtype: np.dtype[Any], data: st.DataObject
-) -> None:
+def test_a_quotient_is_rounded_as_a_fraction(dtype: np.dtype[Any], data: st.DataObject) -> None:
     totals, divisors = data.draw(quotients(dtype))
     wanted = [round(Fraction(s, d)) for s, d in zip(totals, divisors, strict=True)]
     assert quotient(totals, np.array(divisors, dtype), dtype) == wanted
-
-
-@pytest.mark.parametrize("dtype", WHOLE, ids=str)
-@settings(deadline=None)
-@given(data=st.data())
-def test_a_quotient_by_a_number_is_rounded_as_a_fraction(
-    dtype: np.dtype[Any], data: st.DataObject
-) -> None:
-    totals, divisors = data.draw(quotients(dtype))
-    divisor = min(divisors)
-    assert quotient(totals, divisor, dtype) == [round(Fraction(s, divisor)) for s in totals]
+    number = min(divisors)
+    assert quotient(totals, number, dtype) == [round(Fraction(s, number)) for s in totals]
 
 
 @settings(deadline=None)
@@ -278,6 +251,27 @@ def test_every_remainder_is_rounded_right(divisor: int, dtype: np.dtype[Any]) ->
     assert quotient(totals, np.full(len(totals), divisor, dtype), dtype) == wanted
 
 
+@settings(deadline=None, max_examples=300)
+@given(
+    st.sampled_from(["u1", "i1"]),
+    st.sampled_from([15, 16, 22, 23, 24, 25, 31, 32, 52, 53, 54, 63, 64, 65]),
+    st.integers(-3, 3),
+    st.integers(1, 300),
+    st.integers(1, 1 << 30),
+)
+def test_the_type_of_a_sum_holds_it_and_divides_it_as_a_fraction(
+    kind: str, bits: int, beside: int, divisor: int, less: int
+) -> None:
+    peak = max(1, (1 << bits) + beside - divisor)
+    dtype = integer_sum(np.dtype(kind), peak, divisor).dtype(1)
+    totals = [peak, peak - less % peak, peak // 2 // divisor * divisor + divisor // 2 % peak]
+    totals += [-total for total in totals] if kind == "i1" else []
+    held = np.array(totals, dtype)
+    assert [int(total) for total in held] == totals
+    wanted = [round(Fraction(total, divisor)) for total in totals]
+    assert [int(mean) for mean in rounded_mean(held, divisor)] == wanted
+
+
 def test_divisors_broadcast_against_totals() -> None:
     total = np.array([[[5, 6], [7, 9]], [[10, 11], [13, 14]]], np.int32)
     divisor = np.array([[2, 4], [3, 1]], np.int32)[..., None]
@@ -287,34 +281,32 @@ def test_divisors_broadcast_against_totals() -> None:
 # Scratch
 
 
-def test_a_buffer_is_used_again_for_whatever_fits_it() -> None:
-    scratch = Scratch()
-    first = scratch.take("rows", (4, 5), np.dtype(np.uint8))
-    assert first.shape == (4, 5)
-    for shape in ((4, 5), (5, 4), (2, 3), (20,), (1,)):
-        again = scratch.take("rows", shape, np.dtype(np.uint8))
+def test_a_buffer_is_reused_for_whatever_fits_it_and_grows_for_what_does_not() -> None:
+    scratch, byte = Scratch(), np.dtype(np.uint8)
+    first = scratch.take("rows", (4, 5), byte)
+    for shape in ((4, 5), (5, 4), (2, 3), (20,), (1,), (3, 0, 2)):
+        again = scratch.take("rows", shape, byte)
         assert again.shape == shape
-        assert np.shares_memory(again, first)
-
-
-def test_a_buffer_grows_and_then_stays() -> None:
-    scratch = Scratch()
-    scratch.take("rows", (4, 5), np.dtype(np.uint8))
-    larger = scratch.take("rows", (7, 9), np.dtype(np.uint8))
+        assert again.flags.c_contiguous
+        assert np.shares_memory(again, first) == (again.size > 0)
+    larger = scratch.take("rows", (7, 9), byte)
     assert larger.shape == (7, 9)
-    assert np.shares_memory(scratch.take("rows", (4, 5), np.dtype(np.uint8)), larger)
+    assert np.shares_memory(scratch.take("rows", (4, 5), byte), larger)
 
 
 def test_buffers_of_other_names_or_types_share_nothing() -> None:
     scratch = Scratch()
     first = scratch.take("a", (8,), np.dtype(np.uint8))
-    other = scratch.take("b", (8,), np.dtype(np.uint8))
-    assert not np.shares_memory(first, other)
     wider = scratch.take("a", (8,), np.dtype(np.uint16))
     assert wider.dtype == np.uint16
+    assert not np.shares_memory(first, scratch.take("b", (8,), np.dtype(np.uint8)))
     assert not np.shares_memory(first, wider)
 
 
-def test_a_buffer_is_contiguous_and_may_be_empty() -> None:
-    assert Scratch().take("a", (3, 4), np.dtype(np.float64)).flags.c_contiguous
-    assert Scratch().take("a", (3, 0, 2), np.dtype(np.uint8)).shape == (3, 0, 2)
+@pytest.mark.parametrize("of", ["u2", "i8", "f4", "O"])
+def test_a_cast_keeps_whole_numbers_and_objects_are_integers(of: str) -> None:
+    block = np.array([[1.0, 2.0, 3.0]])
+    converted = cast(block, np.dtype(of), "wide", Scratch())
+    assert converted.dtype == of
+    assert repr(converted.tolist()) == ("[[1.0, 2.0, 3.0]]" if of == "f4" else "[[1, 2, 3]]")
+    assert cast(converted, converted.dtype, "wide", Scratch()) is converted

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -16,15 +18,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poolcli import options, storage
 from poolcli import plan as jobs
-from poolcli.formats import Saving
+from poolcli import storage
+from poolcli.formats.saving import Saving
+from poolcli.options.types import rename
 from poolcli.plan import Job, NothingMatchedError, PlanError, Policy, Refusal
 from poolcli.storage import Target
 from tests.batch_support import grow, linux_only, new_folder, snapshot
-
-Plan = dict[str, str]
-
+from tests.storage_support import MemoryStorage
 
 # Tools
 
@@ -36,11 +37,23 @@ def top() -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture
+def memory(monkeypatch: pytest.MonkeyPatch) -> Callable[..., MemoryStorage]:
+    """Make a storage in memory, with the files that are given."""
+
+    def make(*paths: str) -> MemoryStorage:
+        made = MemoryStorage(*paths)
+        monkeypatch.setitem(storage.SCHEMES, "memory", made)
+        return made
+
+    return make
+
+
 def plan(*paths: str, **policy: Any) -> list[Job]:
     return jobs.make_plan(paths, Policy(**policy))
 
 
-def planned(*paths: str, **policy: Any) -> Plan:
+def planned(*paths: str, **policy: Any) -> dict[str, str]:
     """From each input's path to its output's."""
     return {job.source.path: job.target.path for job in plan(*paths, **policy)}
 
@@ -67,14 +80,9 @@ def outcome_of_planning(*paths: str, **policy: Any) -> list[Job] | tuple[Refusal
         return []
 
 
-def failing(*paths: str, **policy: Any) -> dict[str, str]:
-    """The inputs that will fail without being opened, and why."""
-    return {job.source.path: job.refusal for job in plan(*paths, **policy) if job.refusal}
-
-
 def named(template: str) -> Callable[[str], str]:
     """What --name does with a template."""
-    return partial(options.rename, template=template, method="max", size=(3, 2), stride=(2, 2))
+    return partial(rename, template=template, method="max", size=(3, 2), stride=(2, 2))
 
 
 def here(*names: str) -> None:
@@ -90,82 +98,34 @@ def listed(*paths: str, separator: str = "\n") -> str:
 # What a command line means
 
 
-TREE: Final = ("in/a.png", "in/sub/b.jpg", "in/sub/deep/c.TIF", "other/d.png")
-MEANINGS: Final[dict[str, tuple[tuple[str, ...], dict[str, Any], Plan]]] = {
-    "a folder is mirrored without its own name": (
-        ("in", "out"),
-        {},
-        {
-            "in/a.png": "out/a.png",
-            "in/sub/b.jpg": "out/sub/b.jpg",
-            "in/sub/deep/c.TIF": "out/sub/deep/c.TIF",
-        },
-    ),
-    "slashes at the end change nothing": (
-        ("in/sub/", "out/"),
-        {},
-        {"in/sub/b.jpg": "out/b.jpg", "in/sub/deep/c.TIF": "out/deep/c.TIF"},
-    ),
-    "folders in folders can be left out": (
-        ("in", "out"),
-        {"recursive": False},
-        {"in/a.png": "out/a.png"},
-    ),
-    "several inputs land under their base names": (
-        ("in/a.png", "in/sub/b.jpg", "out"),
-        {},
-        {"in/a.png": "out/a.png", "in/sub/b.jpg": "out/b.jpg"},
-    ),
-    "files and folders go together": (
-        ("other", "in/sub/b.jpg", "out"),
-        {},
-        {"other/d.png": "out/d.png", "in/sub/b.jpg": "out/b.jpg"},
-    ),
-    "folders are merged": (
-        ("other", "in/sub/deep", "out"),
-        {},
-        {"other/d.png": "out/d.png", "in/sub/deep/c.TIF": "out/c.TIF"},
-    ),
-    "one file into a name with a slash": (("in/a.png", "new/"), {}, {"in/a.png": "new/a.png"}),
-    "one file into a folder": (("in/a.png", "other"), {}, {"in/a.png": "other/a.png"}),
-    "one file into a file": (("in/a.png", "out.png"), {}, {"in/a.png": "out.png"}),
-    "an output folder that is yet to be made may be deep": (
-        ("other", "new/newer/newest"),
-        {},
-        {"other/d.png": "new/newer/newest/d.png"},
-    ),
-    "a dot in an output folder's name is no picture's": (
-        ("other", "small.v2"),
-        {},
-        {"other/d.png": "small.v2/d.png"},
-    ),
-    "a slash makes a folder of a picture's name": (
-        ("other", "out.png/"),
-        {},
-        {"other/d.png": "out.png/d.png"},
-    ),
-    "a format replaces the suffixes of the others": (
-        ("in", "out"),
-        {"format": "jpeg"},
-        {
-            "in/a.png": "out/a.jpg",
-            "in/sub/b.jpg": "out/sub/b.jpg",
-            "in/sub/deep/c.TIF": "out/sub/deep/c.jpg",
-        },
-    ),
-    "a suffix that names the format is kept as spelled": (
-        ("in/sub", "out"),
-        {"format": "tiff", "include": ("*.TIF",)},
-        {"in/sub/deep/c.TIF": "out/deep/c.TIF"},
-    ),
-    "a name template gets the suffix of the format": (
-        ("in", "out"),
-        {"rename": named("{parent}-{stem}-{ext}-{method}{size}@{stride}"), "format": "png"},
-        {
-            "in/a.png": "out/in-a-png-max2x3@2.png",
-            "in/sub/b.jpg": "out/sub/sub-b-jpg-max2x3@2.png",
-            "in/sub/deep/c.TIF": "out/sub/deep/deep-c-TIF-max2x3@2.png",
-        },
+TREE: Final = (
+    *("in/a.png", "in/sub/b.jpg", "in/sub/deep/c.TIF", "other/d.png"),
+    *("above/in/e.png", "above/f.png"),
+)
+BELOW: Final = "in/sub/b.jpg>out/sub/b.jpg in/sub/deep/c.TIF>out/sub/deep/c."
+EVERY_KEY: Final = "{parent}-{stem}-{ext}-{method}{size}@{stride}"
+MEANINGS: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
+    "a folder is mirrored": ("in out", {}, f"in/a.png>out/a.png {BELOW}TIF"),
+    "slashes at the end": ("in/sub/deep/ out/", {}, "in/sub/deep/c.TIF>out/c.TIF"),
+    "one folder alone": ("in out", {"recursive": False}, "in/a.png>out/a.png"),
+    "several files": ("in/a.png in/sub/b.jpg o", {}, "in/a.png>o/a.png in/sub/b.jpg>o/b.jpg"),
+    "files and folders": ("other in/sub/b.jpg o", {}, "other/d.png>o/d.png in/sub/b.jpg>o/b.jpg"),
+    "folders are merged": ("other above/in o", {}, "other/d.png>o/d.png above/in/e.png>o/e.png"),
+    "one file into a name with a slash": ("in/a.png new/", {}, "in/a.png>new/a.png"),
+    "one file into a folder": ("in/a.png other", {}, "in/a.png>other/a.png"),
+    "one file into a file": ("in/a.png out.png", {}, "in/a.png>out.png"),
+    "new folders may be deep": ("other new/er/est", {}, "other/d.png>new/er/est/d.png"),
+    "a dot is no picture's": ("other small.v2", {}, "other/d.png>small.v2/d.png"),
+    "a picture's name with a slash": ("other out.png/", {}, "other/d.png>out.png/d.png"),
+    "an output above the input": ("above/in above", {}, "above/in/e.png>above/e.png"),
+    "a file that is in the output": ("above/in/e.png above", {}, "above/in/e.png>above/e.png"),
+    "another format": ("in out", {"format": "jpeg"}, f"in/a.png>out/a.jpg {BELOW}jpg"),
+    "the same format": ("in/sub/deep out", {"format": "tiff"}, "in/sub/deep/c.TIF>out/c.TIF"),
+    "names by a template": (
+        "other in/sub out",
+        {"rename": named(EVERY_KEY), "format": "png"},
+        "other/d.png>out/other-d-png-max2x3@2.png in/sub/b.jpg>out/sub-b-jpg-max2x3@2.png "
+        "in/sub/deep/c.TIF>out/deep/deep-c-TIF-max2x3@2.png",
     ),
 }
 
@@ -175,26 +135,25 @@ def test_paths_mean_what_they_say(meaning: str) -> None:
     here(*TREE)
     paths, policy, expected = MEANINGS[meaning]
 
-    assert planned(*paths, **policy) == expected
+    assert [">".join(pair) for pair in planned(*paths.split(), **policy).items()] == (
+        expected.split()
+    )
 
 
 @pytest.mark.parametrize(
-    ("written", "spelled"),
-    [("jpeg", "a.JPEG"), ("jpeg", "a.jfif"), ("tiff", "a.Tiff"), ("bmp", "a.dib")],
+    ("written", "spelled", "expected"),
+    [
+        *(("jpeg", "a.JPEG", "a.JPEG"), ("jpeg", "a.jfif", "a.jfif"), ("tiff", "a.Tiff", "a.Tiff")),
+        *(("bmp", "a.dib", "a.dib"), ("bmp", "a.png", "a.bmp"), ("bmp", "a.xyz", "a.bmp")),
+        ("bmp", "noext", "noext.bmp"),
+    ],
 )
-def test_every_suffix_of_a_format_is_kept(written: str, spelled: str) -> None:
-    here(f"in/{spelled}")
-
-    assert planned("in", "out", format=written) == {f"in/{spelled}": f"out/{spelled}"}
-
-
-@pytest.mark.parametrize("spelled", ["a.png", "noext", "a.xyz"])
-def test_with_a_format_every_named_file_gets_a_suffix(spelled: str) -> None:
+def test_with_a_format_every_named_file_gets_one_of_its_suffixes(
+    written: str, spelled: str, expected: str
+) -> None:
     here(spelled)
 
-    assert planned(spelled, "out/", format="bmp") == {
-        spelled: "out/noext.bmp" if spelled == "noext" else "out/a.bmp"
-    }
+    assert planned(spelled, "out/", format=written) == {spelled: f"out/{expected}"}
 
 
 @linux_only
@@ -312,21 +271,6 @@ def test_a_named_fifo_is_tried() -> None:
     os.mkfifo("fifo.png")
 
     assert [(job.refusal, job.bytes) for job in plan("fifo.png", "out/")] == [("", 0)]
-
-
-@pytest.mark.parametrize("name", ["notes.txt", "noext"])
-def test_a_named_file_whose_format_is_unknown_fails_alone(name: str) -> None:
-    here(name, "a.png")
-
-    assert list(failing(name, "a.png", "out")) == [name]
-
-
-@pytest.mark.parametrize("name", ["missing.png", "missing", "missing/"])
-@pytest.mark.parametrize("output", ["new/", "old/"])
-def test_a_missing_input_fails_alone(name: str, output: str) -> None:
-    here("a.png", "old/")
-
-    assert sources("a.png", name, output) == ["a.png", name]
 
 
 # Include and exclude
@@ -452,31 +396,35 @@ def test_listed_files_outside_are_refused_together() -> None:
     assert "--relative-to" in refusal.remedy
 
 
-@pytest.mark.parametrize("name", ["missing.png", "folder.png", "in/notes.txt"])
-def test_a_listed_path_that_is_no_picture_is_tried(name: str) -> None:
-    here("in/a.png", "in/notes.txt", "folder.png/")
+FAILING: Final = [
+    ("missing", "it can't be read: No such file", "check the name"),
+    ("missing.png", "it can't be read: No such file", "check the name"),
+    ("missing/", "it can't be read: No such file", "check the name"),
+    ("folder", "it is a folder", "name the pictures"),
+    ("folder.png", "it is a folder", "name the pictures"),
+    ("notes.txt", "the suffix .txt names no format", "give --format"),
+    ("noext", "it has no suffix", "give --format"),
+]
+WAYS_TO_FAIL: Final = [(True, *row) for row in FAILING] + [
+    (False, *row)
+    for row in FAILING
+    if "folder" not in row[0]  # which would be walked
+]
 
-    assert sources("out", files_from=listed(name, "in/a.png")) == [name, "in/a.png"]
 
-
-@pytest.mark.parametrize(
-    ("name", "reason", "remedy"),
-    [
-        ("missing", "it can't be read: No such file", "check the name"),
-        ("missing.png", "it can't be read: No such file", "check the name"),
-        ("folder", "it is a folder", "name the pictures"),
-        ("folder.png", "it is a folder", "name the pictures"),
-        ("noext", "it has no suffix", "give --format"),
-    ],
-)
-def test_what_fails_without_being_opened_says_what_helps(
-    name: str, reason: str, remedy: str
+@pytest.mark.parametrize("output", ["new/", "old/"])
+@pytest.mark.parametrize(("is_listed", "name", "reason", "remedy"), WAYS_TO_FAIL)
+def test_what_fails_without_being_opened_fails_alone_and_says_what_helps(
+    is_listed: bool, name: str, reason: str, remedy: str, output: str
 ) -> None:
-    here("a.png", "folder/", "folder.png/", "noext")
+    here("a.png", "folder/", "folder.png/", "noext", "notes.txt", "old/")
+    policy = {"files_from": listed(name, "a.png")} if is_listed else {}
+    jobs_ = plan(*([] if is_listed else [name, "a.png"]), output, **policy)
 
-    (job,) = plan("out", files_from=listed(name))
-    assert job.refusal.startswith(reason)
-    assert remedy in job.remedy
+    assert [job.source.path for job in jobs_] == [name, "a.png"]
+    assert [bool(job.refusal) for job in jobs_] == [True, False]
+    assert jobs_[0].refusal.startswith(reason)
+    assert remedy in jobs_[0].remedy
 
 
 # The output's own folder
@@ -498,20 +446,6 @@ def test_the_output_folder_is_known_behind_a_link() -> None:
     assert sources("in", "link") == ["in/a.png"]
 
 
-def test_what_is_named_in_the_output_folder_is_tried() -> None:
-    here("in/small/sub/old.png")
-
-    assert planned("in/small/sub/old.png", "in/small") == {
-        "in/small/sub/old.png": "in/small/old.png"
-    }
-
-
-def test_the_output_may_lie_above_the_input() -> None:
-    here("top/in/a.png", "top/b.png")
-
-    assert planned("top/in", "top") == {"top/in/a.png": "top/a.png"}
-
-
 @pytest.mark.parametrize("output", ["in", "in/", "./in", "link", "in/sub/.."])
 def test_one_folder_is_not_both_input_and_output(output: str) -> None:
     here("in/a.png", "in/sub/")
@@ -523,48 +457,36 @@ def test_one_folder_is_not_both_input_and_output(output: str) -> None:
 # Refusals
 
 
-REFUSED: Final[dict[str, tuple[tuple[str, ...], dict[str, Any], str]]] = {
-    "one path": (("in",), {}, "name the output"),
-    "several inputs into a file": (("in/a.png", "b.png", "file"), {}, "file is a file"),
-    "a folder into a file": (("in", "file"), {}, "file is a file"),
-    "a list into a file": (("file",), {"files_from": "list"}, "file is a file"),
-    "several inputs into a picture's name": (("in/a.png", "b.png", "new.png"), {}, "end it in /"),
-    "a folder into a picture's name": (("in", "new.JPG"), {}, "end it in /"),
-    "a list into a picture's name": (("new.tif",), {"files_from": "list"}, "end it in /"),
-    "inputs beside a list": (("b.png", "out"), {"files_from": "list"}, "only path is OUTPUT"),
-    "a list without an output": ((), {"files_from": "list"}, "only path is OUTPUT"),
-    "a separator without a list": (("b.png", "out/"), {"null": True}, "--null"),
-    "a list's folder without a list": (("b.png", "out/"), {"relative_to": "in"}, "--relative-to"),
-    "an output in a folder that is yet to be made": (
-        ("b.png", "my pictures/c.png"),
-        {},
-        "mkdir -p 'my pictures'",
-    ),
-    "a list that is missing": (("out",), {"files_from": "nowhere"}, "nowhere"),
-    "a list that is a folder": (("out",), {"files_from": "in"}, "--files-from in"),
-    "a folder into a stream": (("in", "-"), {}, "takes one picture"),
-    "several inputs into a stream": (("in/a.png", "b.png", "/dev/null"), {}, "takes one picture"),
-    "a list into a stream": (("-",), {"files_from": "list"}, "takes one picture"),
-    "standard input into a folder": (("-", "out/"), {}, "- stands only for one picture"),
-    "standard input among others": (("b.png", "-", "out"), {}, "- stands only for one picture"),
-    "a name for one file": (("b.png", "c.png"), {"rename": named("{stem}")}, "--name"),
-    "a name for a stream": (("b.png", "-"), {"rename": named("{stem}")}, "--name"),
-    "an option without use": (("in", "out"), {"saving": Saving(quality=9)}, "--quality"),
-    "a level without use": (
-        ("in", "out"),
-        {"saving": Saving(compress_level=9), "format": "jpeg"},
-        "--compress-level",
-    ),
-    "an option of another format": (
-        ("in", "out"),
-        {"saving": Saving(options=(("progressive", "yes"),))},
-        "--save-option progressive",
-    ),
-    "an option's value": (
-        ("in", "out"),
-        {"saving": Saving(options=(("optimize", "maybe"),))},
-        "yes|no",
-    ),
+def saved(key: str, value: str) -> dict[str, Saving]:
+    return {"saving": Saving(options=((key, value),))}
+
+
+REFUSED: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
+    "one path": ("in", {}, "name the output"),
+    "several inputs into a file": ("in/a.png b.png file", {}, "file is a file"),
+    "a folder into a file": ("in file", {}, "file is a file"),
+    "a list into a file": ("file", {"files_from": "list"}, "file is a file"),
+    "several inputs into a picture's name": ("in/a.png b.png new.png", {}, "end it in /"),
+    "a folder into a picture's name": ("in new.JPG", {}, "end it in /"),
+    "a list into a picture's name": ("new.tif", {"files_from": "list"}, "end it in /"),
+    "inputs beside a list": ("b.png out", {"files_from": "list"}, "only path is OUTPUT"),
+    "a list without an output": ("", {"files_from": "list"}, "only path is OUTPUT"),
+    "a separator without a list": ("b.png out/", {"null": True}, "--null"),
+    "a list's folder without a list": ("b.png out/", {"relative_to": "in"}, "--relative-to"),
+    "an output in no folder": ("b.png 'my pictures/c.png'", {}, "mkdir -p 'my pictures'"),
+    "a list that is missing": ("out", {"files_from": "nowhere"}, "nowhere"),
+    "a list that is a folder": ("out", {"files_from": "in"}, "--files-from in"),
+    "a folder into a stream": ("in -", {}, "takes one picture"),
+    "several inputs into a stream": ("in/a.png b.png /dev/null", {}, "takes one picture"),
+    "a list into a stream": ("-", {"files_from": "list"}, "takes one picture"),
+    "standard input into a folder": ("- out/", {}, "- stands only for one picture"),
+    "standard input among others": ("b.png - out", {}, "- stands only for one picture"),
+    "a name for one file": ("b.png c.png", {"rename": named("{stem}")}, "--name"),
+    "a name for a stream": ("b.png -", {"rename": named("{stem}")}, "--name"),
+    "an option without use": ("in out", {"saving": Saving(quality=9)}, "--quality"),
+    "a level without use": ("in o", {"saving": Saving(None, 9), "format": "jpeg"}, "--compress-"),
+    "an option of another format": ("in o", saved("progressive", "yes"), "option progressive"),
+    "an option's value": ("in out", saved("optimize", "maybe"), "yes|no"),
 }
 
 
@@ -574,7 +496,7 @@ def test_a_plan_that_makes_no_sense_is_refused_with_a_remedy(case: str) -> None:
     Path("list").write_text("b.png")
     paths, policy, words = REFUSED[case]
 
-    (refusal,) = refusals(*paths, **policy)
+    (refusal,) = refusals(*shlex.split(paths), **policy)
     assert words in f"{refusal.reason}; {refusal.remedy}"
     assert refusal.remedy
 
@@ -609,24 +531,13 @@ def test_existing_outputs_are_replaced_or_skipped_on_demand() -> None:
     assert [job.skip for job in plan("in", "out", skip_existing=True)] == [True, False]
 
 
-CLASHES: Final[dict[str, tuple[tuple[str, ...], dict[str, Any], str]]] = {
-    "the same base name": (("in/a.png", "in/sub/a.png", "out"), {}, "in/a.png and in/sub/a.png"),
-    "two folders": (("in", "in/sub", "out"), {}, "in/a.png and in/sub/a.png"),
-    "one format": (
-        ("pair", "out"),
-        {"format": "webp"},
-        "pair/x.jpg and pair/x.png",
-    ),
-    "a template without the stem": (
-        ("pair", "out"),
-        {"rename": named("{method}"), "format": "png"},
-        "pair/x.jpg and pair/x.png",
-    ),
-    "a listed pair": (
-        ("out",),
-        {"files_from": "list", "format": "png"},
-        "pair/x.jpg and pair/x.png",
-    ),
+PAIR: Final = "pair/x.jpg and pair/x.png"
+CLASHES: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
+    "the same base name": ("in/a.png in/sub/a.png out", {}, "in/a.png and in/sub/a.png"),
+    "two folders": ("in in/sub out", {}, "in/a.png and in/sub/a.png"),
+    "one format": ("pair out", {"format": "webp"}, PAIR),
+    "a template": ("pair out", {"rename": named("{method}"), "format": "png"}, PAIR),
+    "a listed pair": ("out", {"files_from": "list", "format": "png"}, PAIR),
 }
 
 
@@ -637,7 +548,7 @@ def test_two_inputs_with_one_output_are_refused(case: str, flag: str) -> None:
     Path("list").write_text("pair/x.jpg\npair/x.png")
     paths, policy, names = CLASHES[case]
 
-    (refusal,) = refusals(*paths, **policy, **({flag: True} if flag else {}))
+    (refusal,) = refusals(*paths.split(), **policy, **({flag: True} if flag else {}))
     assert refusal.names == [names]
     assert "--name" in refusal.remedy
 
@@ -661,33 +572,15 @@ def test_an_input_that_is_named_twice_is_not_written_twice(paths: tuple[str, ...
     [("a.png", "A.PNG"), ("straße.png", "STRASSE.png"), ("é.png", "e\u0301.png")],
 )
 @pytest.mark.parametrize("folds", [True, False])
-def test_names_that_fold_together_clash_only_where_the_file_system_folds(
-    monkeypatch: pytest.MonkeyPatch, one: str, other: str, folds: bool
+def test_names_that_fold_together_clash_only_where_the_storage_folds(
+    memory: Callable[..., MemoryStorage], one: str, other: str, folds: bool
 ) -> None:
-    here(f"in/{one}", f"in/sub/{other}")
-    asked: list[str] = []
-
-    def answer(folder: str) -> bool:
-        asked.append(folder)
-        return folds
-
-    monkeypatch.setattr("poolcli.storage.folds_names", answer)
-    paths = (f"in/{one}", f"in/sub/{other}", "out")
+    paths = (f"memory://in/{one}", f"memory://in/sub/{other}")
+    memory(*paths).folds = folds
     if folds:
-        assert refusals(*paths)[0].names == [f"in/{one} and in/sub/{other}"]
+        assert refusals(*paths, "memory://out")[0].names == [" and ".join(paths)]
     else:
-        assert len(plan(*paths)) == 2
-    assert asked == ["out"]
-
-
-@linux_only
-@pytest.mark.parametrize("output", ["in", "new", "new/newer", "123", "IN"])
-def test_this_file_system_is_asked_and_does_not_fold(output: str) -> None:
-    here("in/", "123/")
-    before = snapshot(Path())
-
-    assert storage.folds_names(output) is False
-    assert snapshot(Path()) == before
+        assert len(plan(*paths, "memory://out")) == 2
 
 
 LINKS: Final[dict[str, Callable[[str, str], None]]] = {
@@ -941,11 +834,62 @@ def test_targets_of_a_folder_are_not_streams_whatever_they_are_called() -> None:
     }
 
 
+def test_a_plan_asks_nothing_but_the_storages_of_its_paths(
+    memory: Callable[..., MemoryStorage],
+) -> None:
+    files = ("in/a.png", "in/notes.txt", "in/sub/b.jpg", "in/small/a.png", "other/c.png")
+    memory(*(f"memory://{one}" for one in files)).files["memory://in/a.png"] = b"12345"
+    here("local/d.png")
+    inputs = ("memory://in", "memory://other/c.png", "local", "memory://none.png")
+    jobs_ = plan(*inputs, "memory://in/small", skip_existing=True)
+
+    assert [(one.source.path, one.target.path, one.bytes, one.skip) for one in jobs_] == [
+        ("memory://in/a.png", "memory://in/small/a.png", 5, True),
+        ("memory://in/sub/b.jpg", "memory://in/small/sub/b.jpg", 0, False),
+        ("memory://other/c.png", "memory://in/small/c.png", 0, False),
+        ("local/d.png", "memory://in/small/d.png", 0, False),
+        ("memory://none.png", "memory://in/small/none.png", 0, False),
+    ]
+    assert [one.refusal for one in jobs_ if one.refusal] == ["there is no such object"]
+    assert refusals("memory://in", "memory://in", overwrite=True)[0].reason.endswith("output")
+    assert refusals("memory://in/a.png", "memory://in/a.png")[0].reason.endswith("itself")
+    assert planned("memory://in/a.png", "new.png") == {"memory://in/a.png": "new.png"}
+    Path("list.txt").write_text("memory://in/sub/b.jpg")
+    assert planned("out", files_from="list.txt", relative_to="memory://in") == {
+        "memory://in/sub/b.jpg": "out/sub/b.jpg"
+    }
+
+
+ABOUT_NAMES: Final = {
+    *("sep", "curdir", "pardir", "fsencode", "fsdecode"),
+    *("path", "join", "split", "splitext", "basename", "dirname"),
+}
+"""What of `os` and `os.path` works on text alone."""
+
+
+@pytest.mark.parametrize("path", sorted(Path(jobs.__file__).parent.glob("*.py")), ids=str)
+def test_no_function_about_files_is_used_and_no_particular_storage(path: Path) -> None:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    of_os = {
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("os", "os.path")
+    }
+    imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {alias.name for node in imports for alias in node.names}
+    modules = {node.module for node in imports if isinstance(node, ast.ImportFrom)}
+
+    assert of_os <= ABOUT_NAMES
+    assert not {node.id for node in nodes if isinstance(node, ast.Name)} & {"open"}
+    assert not (names | modules) & {"stat", "pathlib", "shutil", "glob", "io", "LOCAL", "STREAMS"}
+    assert not modules & {"os", "poolcli.storage.local", "poolcli.storage.streams"}
+
+
 def test_planning_imports_neither_numpy_nor_pillow() -> None:
     here("in/a.png")
     code = (
-        "import sys; from poolcli import plan as jobs; jobs.make_plan(('in', 'out'), jobs.Policy());"
-        "print([one for one in ('numpy', 'PIL', 'rich') if one in sys.modules])"
+        "import sys; from poolcli import plan as jobs; jobs.make_plan(('in', 'out'), jobs.Policy())"
+        ";print([one for one in ('numpy', 'PIL', 'rich') if one in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
 

@@ -1,27 +1,37 @@
+"""One job from its source to its target, and what is told of it."""
+
 from __future__ import annotations
 
 import errno
 import gc
 import os
+import re
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
-from poolcli import codec, colour
+from poolcli import colour, storage
 from poolcli import run as runner
-from poolcli.colour import Choices, Method
-from poolcli.engine.window import Window
 from poolcli.errors import PoolError
-from poolcli.formats import Saving, by_name
+from poolcli.formats import Format, by_name
+from poolcli.formats.contract import open_writer
+from poolcli.formats.saving import Saving
+from poolcli.methods.max import Max
+from poolcli.picture import Metadata
 from poolcli.plan import Job
 from poolcli.report import Outcome
 from poolcli.run import Work
 from poolcli.storage import Source, Target
-
-LIMIT = 10**9
+from tests import jobs
+from tests.contract_support import adapted
+from tests.jobs import work
+from tests.pictures import encoded, noise, noisy, opened, picture, read_back, written
+from tests.storage_support import MemoryStorage
 
 
 @pytest.fixture
@@ -32,17 +42,9 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def work(method: Method = "max", size: Any = 2, *, max_pixels: int = LIMIT, **more: Any) -> Work:
-    """Work with one window; ``more`` goes to the window or to the work."""
-    ours = {key: more.pop(key) for key in ("overwrite", "preserve", "dry_run") if key in more}
-    choices = Choices(method=method, window=Window.of(size, **more))
-    return Work(choices=choices, saving=Saving(), max_pixels=max_pixels, **ours)
-
-
 def run(folder: Path, the_work: Work, source: str = "in.png", form: str = "png") -> Outcome:
     """Run one job in a folder."""
-    target = Target.at(str(folder / f"out.{form}"))
-    return runner.run_job(Job(Source(str(folder / source)), target, by_name(form)), the_work)
+    return jobs.run(folder / source, folder / f"out.{form}", form, the_work)
 
 
 def test_an_outcome_tells_what_was_done(folder: Path) -> None:
@@ -96,7 +98,7 @@ def test_an_outcome_tells_of_gaps(folder: Path, stride: int, dilation: int) -> N
     ],
 )
 def test_an_outcome_tells_the_type_and_mode_as_written(
-    tmp_path: Path, mode: str, method: Method, form: str, dtype: str, stored: str
+    tmp_path: Path, mode: str, method: str, form: str, dtype: str, stored: str
 ) -> None:
     Image.new(mode, (4, 4)).save(tmp_path / "in.png")
     outcome = run(tmp_path, work(method), form=form)
@@ -128,13 +130,12 @@ def test_a_dry_run_knows_the_same_and_writes_nothing(folder: Path) -> None:
     ],
 )
 def test_a_picture_that_cannot_be_pooled_fails_with_a_remedy(
-    folder: Path, source: str, more: dict[str, int], says: str
+    folder: Path, source: str, more: dict[str, Any], says: str
 ) -> None:
     (folder / "text.png").write_text("this is no picture")
     (folder / "empty.png").touch()
     names = sorted(os.listdir(folder))
-    size, limit = more.get("size", 2), more.get("max_pixels", LIMIT)
-    outcome = run(folder, work(size=size, max_pixels=limit), source)
+    outcome = run(folder, work(**more), source)
 
     assert outcome.status == "failed"
     assert says in str(outcome.error)
@@ -142,6 +143,27 @@ def test_a_picture_that_cannot_be_pooled_fails_with_a_remedy(
     assert not outcome.is_fault
     assert "Traceback" in str(outcome.traceback)
     assert sorted(os.listdir(folder)) == names
+
+
+@pytest.mark.parametrize("after", [0, 5])
+def test_an_input_that_cannot_be_read_on_is_not_said_to_be_an_output(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    octets = (folder / "in.png").read_bytes()
+    calls: list[int] = []
+
+    class Breaking(BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            calls.append(1)
+            if len(calls) > after:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(size)
+
+    monkeypatch.setattr(Source, "open", lambda *_: Breaking(octets))
+    outcome = run(folder, work())
+    assert outcome.status == "failed"
+    assert re.match(r"it can't be (read|decoded).*Input/output error", str(outcome.error))
+    assert outcome.remedy
 
 
 def test_an_output_that_appeared_meanwhile_fails_and_stays(folder: Path) -> None:
@@ -172,7 +194,14 @@ def test_overwriting_is_done_when_asked_for(folder: Path) -> None:
     ids=lambda value: type(value).__name__,
 )
 @pytest.mark.parametrize(
-    ("module", "step"), [(codec, "decode_all"), (colour, "pool"), (codec, "encode")]
+    ("module", "step"),
+    [
+        (runner, "open_reader"),
+        (runner, "check_depth"),
+        (colour, "pooled_info"),
+        (colour, "pooled_bands"),
+        (runner, "open_writer"),
+    ],
 )
 def test_whatever_goes_wrong_costs_one_picture_only(
     folder: Path,
@@ -197,7 +226,7 @@ def test_whatever_goes_wrong_costs_one_picture_only(
 def test_what_ends_the_whole_run_passes(
     folder: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException
 ) -> None:
-    monkeypatch.setattr(colour, "pool", raising(raised))
+    monkeypatch.setattr(colour, "pooled_bands", raising(raised))
     with pytest.raises(type(raised)):
         run(folder, work())
 
@@ -211,24 +240,182 @@ def raising(raised: BaseException) -> Any:
     return fail
 
 
-@pytest.mark.parametrize("name", ["png", "jpeg", "bmp"])
+@pytest.mark.parametrize("name", ["png", "jpeg", "bmp", "tiff", "webp"])
 def test_the_decoded_picture_is_gone_while_the_result_is_encoded(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
+    adapted(by_name(name), request)
     extents = (64, 48)
     Image.new("RGB", extents).save(tmp_path / f"in.{name}")
     gc.collect()
     alive: list[int] = []
-    encode = codec.encode
 
     def watched(*arguments: Any) -> Any:
-        everything = (one for one in gc.get_objects() if isinstance(one, Image.Image))
-        alive.append(sum(one.size == extents for one in everything))
-        return encode(*arguments)
+        writer = open_writer(*arguments)
+        finish = writer.finish
 
-    monkeypatch.setattr(codec, "encode", watched)
-    before = sum(isinstance(one, Image.Image) and one.size == extents for one in gc.get_objects())
+        def counting() -> list[str]:
+            alive.append(count())
+            return finish()
+
+        monkeypatch.setattr(writer, "finish", counting)
+        return writer
+
+    def count() -> int:
+        return sum(
+            isinstance(one, Image.Image) and one.size == extents and one._im is not None
+            for one in gc.get_objects()
+        )
+
+    monkeypatch.setattr(runner, "open_writer", watched)
+    before = count()
     outcome = run(tmp_path, work(), f"in.{name}", name)
 
     assert outcome.status == "done"
     assert alive == [before]
+
+
+def test_a_job_asks_nothing_but_the_storages_of_its_paths(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = MemoryStorage()
+    monkeypatch.setitem(storage.SCHEMES, "memory", memory)
+    memory.files["memory://in.png"] = (folder / "in.png").read_bytes()
+    run(folder, work())
+    job = Job(Source("memory://in.png"), Target.at("memory://out.png"), by_name("png"))
+    outcome = runner.run_job(job, work(preserve=True))
+
+    assert outcome.error is None
+    assert outcome.input_bytes == len(memory.files["memory://in.png"])
+    assert memory.files["memory://out.png"] == (folder / "out.png").read_bytes()
+
+
+# Frames, depth and metadata on their way
+
+
+def test_frames_are_turned_upright_before_they_are_pooled(tmp_path: Path) -> None:
+    array = noise("RGB", (6, 4))
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.fromarray(array).save(tmp_path / "in.png", exif=exif, dpi=(50, 100))
+    outcome = run(tmp_path, work("max", (1, 2)))
+
+    assert (outcome.input_shape, outcome.output_shape) == ((4, 6, 3), (4, 3, 3))
+    assert outcome.notes == ["it was turned upright"]
+    found = opened((tmp_path / "out.png").read_bytes())
+    wanted = np.rot90(array, -1).reshape(4, 3, 2, 3).max(axis=2)
+    np.testing.assert_array_equal(np.asarray(found), wanted)
+    assert found.getexif().get(274) is None
+    assert found.info["dpi"] == pytest.approx((50, 50), abs=0.1)
+
+
+def test_several_pages_are_each_pooled_in_their_own_mode(tmp_path: Path) -> None:
+    pages = [noisy("L", (4, 6)), noisy("I;16", (8, 2), 1), noisy("RGB", (2, 2), 2)]
+    (tmp_path / "in.tif").write_bytes(written(pages, "tiff")[0])
+    outcome = run(tmp_path, work(), "in.tif", "tiff")
+
+    assert (outcome.status, outcome.frames, outcome.taken) == ("done", 3, 3)
+    assert (outcome.input_shape, outcome.mode, outcome.dtype) == ((4, 6), "L", "uint8")
+    with Image.open(tmp_path / "out.tiff") as image:
+        for number, page in enumerate(pages):
+            image.seek(number)
+            height, width = page.array.shape[:2]
+            blocks = page.array.reshape(height // 2, 2, width // 2, 2, -1).max(axis=(1, 3))
+            np.testing.assert_array_equal(
+                np.asarray(image).reshape(blocks.shape), blocks, f"page {number}"
+            )
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_page_that_is_too_small_for_the_window_refuses_the_file_before_it_is_begun(
+    number: int, tmp_path: Path
+) -> None:
+    pages = [noisy("L", (9, 9)), noisy("L", (9, 9))]
+    pages[number] = noisy("L", (2, 2))
+    (tmp_path / "in.tif").write_bytes(written(pages, "tiff")[0])
+    for dry_run in (True, False):
+        outcome = run(tmp_path, work(size=3, dry_run=dry_run), "in.tif", "tiff")
+        assert outcome.status == "failed"
+        assert "spans 3" in str(outcome.error)
+    assert [one.name for one in tmp_path.iterdir()] == ["in.tif"]
+
+
+def test_samples_are_rounded_to_8_bits_where_that_is_allowed_and_told(tmp_path: Path) -> None:
+    array = noise("I;16", (4, 6))
+    (tmp_path / "in.png").write_bytes(encoded(picture(array, "I;16"), "png"))
+    refused = run(tmp_path, work(), form="bmp")
+    outcome = run(tmp_path, work(allow_depth_loss=True), form="bmp")
+
+    assert refused.status == "failed"
+    assert "give --allow-depth-loss" in str(refused.remedy)
+    assert (outcome.status, outcome.mode, outcome.dtype) == ("done", "L", "uint8")
+    assert outcome.warnings == ["its samples are rounded to 8 bits"]
+    pooled = array.reshape(2, 2, 3, 2).max(axis=(1, 3))
+    wanted = np.rint(pooled / 257).astype(np.uint8)
+    found = read_back((tmp_path / "out.bmp").read_bytes(), "bmp", "L")
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_an_input_without_a_named_target_format_keeps_its_own(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(encoded(noisy("RGB"), "webp"))
+    job = Job(Source(str(tmp_path / "in")), Target.at(str(tmp_path / "out")), None)
+    outcome = runner.run_job(job, work())
+    assert outcome.status == "done"
+    assert (tmp_path / "out").read_bytes()[8:12] == b"WEBP"
+    saving = Saving(compress_level=3)
+    refused = runner.run_job(job, work(saving=saving, overwrite=True))
+    assert refused.error == "--compress-level has no effect on WebP"
+
+
+def test_metadata_and_what_is_lost_of_it_are_told(tmp_path: Path) -> None:
+    metadata = Metadata(comment=b"hello", dpi=(60.0, 120.0))
+    (tmp_path / "in.jpg").write_bytes(
+        encoded(noisy("RGB", (8, 8))._replace(metadata=metadata), "jpeg")
+    )
+    kept, lost = (run(tmp_path, work("max", (4, 2)), "in.jpg", form) for form in ("png", "npy"))
+    found = opened((tmp_path / "out.png").read_bytes())
+    assert found.info["dpi"] == pytest.approx((60, 15), abs=0.1)
+    assert not [one for one in kept.notes if "no place" in one]
+    assert [one.partition("for the ")[2] for one in lost.notes] == ["comment", "resolution"]
+
+
+@pytest.mark.parametrize(
+    "settled", [{"skip": True}, {"refusal": "it can't be", "remedy": "leave it"}], ids=str
+)
+def test_a_job_that_is_settled_opens_nothing(settled: dict[str, Any], tmp_path: Path) -> None:
+    source, target = Source(str(tmp_path / "none")), Target.at(str(tmp_path / "out"))
+    outcome = runner.run_job(Job(source, target, by_name("png"), **settled), work())
+    assert outcome.status == ("skipped" if "skip" in settled else "failed")
+    assert (outcome.error, outcome.remedy) == (settled.get("refusal"), settled.get("remedy"))
+    assert (outcome.input_bytes, outcome.traceback) == (None, None)
+
+
+def test_a_job_that_is_given_up_knows_what_was_asked() -> None:
+    job = Job(Source("in.png"), Target.at("out.png"), by_name("png"), bytes=123)
+    outcome = runner.given_up(job, work("min", 3, stride=2), "it took too long", "raise --timeout")
+    assert (outcome.status, outcome.error) == ("failed", "it took too long")
+    assert (outcome.remedy, outcome.input_bytes) == ("raise --timeout", 123)
+    assert (outcome.method, outcome.size, outcome.stride) == ("min", (3, 3), (2, 2))
+
+
+class Slow(Max):
+    """A method that notes how many rows it is given."""
+
+    heights: list[int] = []  # noqa: RUF012  # it is reset by the test
+
+    def pool(self, array: NDArray[Any], axes: Any, **more: Any) -> NDArray[Any]:
+        self.heights.append(len(array))
+        return super().pool(array, axes, **more)
+
+
+def test_a_large_picture_is_pooled_band_by_band(tmp_path: Path, toy_format: Format) -> None:
+    array = noise("L", (3000, 2000))
+    (tmp_path / "in.toy").write_bytes(encoded(picture(array, "L"), toy_format.name))
+    Slow.heights.clear()
+    outcome = run(tmp_path, work(Slow(), max_pixels=10**7), "in.toy", "npy")
+    assert outcome.status == "done"
+    np.testing.assert_array_equal(
+        np.load(tmp_path / "out.npy"), array.reshape(1500, 2, 1000, 2).max(axis=(1, 3))
+    )
+    assert len(Slow.heights) > 1
+    assert max(Slow.heights) * 2000 <= colour.BAND_BYTES

@@ -213,9 +213,7 @@ def counted(name):
     return call
 for name in NAMES:
     setattr(os, name, counted(name))
-if NAMED:
-    del os.O_TMPFILE
-if NAMED == "without links":
+if not LINKS:
     def refuse(*_, **__):
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
     real["link"] = refuse
@@ -238,14 +236,13 @@ for most in itertools.count(1):
         break
 """
 NEVER_REACHED: Final = 99
-NAMED: Final = [False, True, "without links"]
 
 
 def steps(
-    run: Run, tmp_path: Path, fault: int, named: bool | str, *words: object
+    run: Run, tmp_path: Path, fault: int, links: bool, *words: object
 ) -> list[tuple[int, Path]]:
     """Let a fault or signal come at each call in turn; return exit code and folder of each run."""
-    done = run(*words, first=f"FAULT, NAMED = {fault}, {named!r}\n{STEPS}")
+    done = run(*words, first=f"FAULT, LINKS = {fault}, {links}\n{STEPS}")
     codes = [int(line) for line in done.stdout.split()]
     assert codes.pop() == NEVER_REACHED, done.stderr
     folders = [tmp_path / f"run-{number:03}" for number in range(1, len(codes) + 1)]
@@ -269,22 +266,22 @@ def places(folder: Path) -> set[str]:
 def at_any_step(*faults: int) -> pytest.MarkDecorator:
     """Give faults, ways to write and places to test; most of them are slow together."""
     cases = []
-    for fault, named, flag, place in itertools.product(
-        faults, NAMED, ("--skip-existing", "--overwrite"), ("out.png", "deep/er/in.png")
+    for fault, links, flag, place in itertools.product(
+        faults, (True, False), ("--skip-existing", "--overwrite"), ("out.png", "deep/er/in.png")
     ):
         is_quick = fault == faults[0] and (flag, place) == ("--overwrite", "out.png")
         marks = () if is_quick else pytest.mark.slow
-        cases.append(pytest.param(fault, named, flag, place, marks=marks))
-    return pytest.mark.parametrize(("fault", "named", "flag", "place"), cases)
+        cases.append(pytest.param(fault, links, flag, place, marks=marks))
+    return pytest.mark.parametrize(("fault", "links", "flag", "place"), cases)
 
 
 @at_any_step(errno.ENOSPC, errno.EIO, errno.EACCES)
 def test_a_fault_at_any_step_leaves_the_old_as_it_was_and_nothing_else(
-    run: Run, tmp_path: Path, fault: int, named: bool | str, flag: str, place: str
+    run: Run, tmp_path: Path, fault: int, links: bool, flag: str, place: str
 ) -> None:
     before, after = before_and_after(run, tmp_path, place, flag == "--overwrite")
     output = place.removesuffix("in.png")
-    runs = steps(run, tmp_path, fault, named, *HALVE, "-q", flag, "in.png", output)
+    runs = steps(run, tmp_path, fault, links, *HALVE, "-q", flag, "in.png", output)
 
     assert [code for code, _ in runs].count(1) >= 4
     for code, folder in runs:
@@ -296,11 +293,11 @@ def test_a_fault_at_any_step_leaves_the_old_as_it_was_and_nothing_else(
 
 @at_any_step(-signal.SIGTERM, -signal.SIGINT)
 def test_a_signal_at_any_step_leaves_old_or_new_and_nothing_else(
-    run: Run, tmp_path: Path, fault: int, named: bool | str, flag: str, place: str
+    run: Run, tmp_path: Path, fault: int, links: bool, flag: str, place: str
 ) -> None:
     old_and_new = before_and_after(run, tmp_path, place, flag == "--overwrite")
     output = place.removesuffix("in.png")
-    runs = steps(run, tmp_path, fault, named, *HALVE, "-q", flag, "in.png", output)
+    runs = steps(run, tmp_path, fault, links, *HALVE, "-q", flag, "in.png", output)
 
     assert len(runs) > 4
     for code, folder in runs:
@@ -322,7 +319,7 @@ def test_a_kill_at_any_step_leaves_nothing_half_and_nothing_that_hinders(
     if flag == "--overwrite":
         old = contents(paint_all(tmp_path / "before/out", *pictures, side=2))
     words = (*HALVE, "-q", flag, "in", "out")
-    runs = steps(run, tmp_path, -signal.SIGKILL, False, *words)
+    runs = steps(run, tmp_path, -signal.SIGKILL, True, *words)
 
     assert len(runs) > 10
     for code, folder in runs:
@@ -627,7 +624,7 @@ POOR: Final = """
 import os, signal, sys
 sys.modules["fcntl"] = None
 for name in (
-    "sync O_TMPFILE O_NOCTTY O_NONBLOCK O_NOFOLLOW link fchmod fchown sched_getaffinity "
+    "sync O_NOCTTY O_NONBLOCK O_NOFOLLOW link fchmod fchown sched_getaffinity "
     "set_blocking geteuid"
 ).split():
     delattr(os, name)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pytest
@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
-from poolcli import codec, colour
-from poolcli.codec.film import lay_over
-from poolcli.engine.window import Window
-from poolcli.formats import Saving, by_name
+from poolcli.formats import by_name
+from poolcli.formats.animation import blend
+from poolcli.formats.saving import Saving
+from tests.contract_support import adapted
 from tests.films import (
     CLEAR,
     KEEP,
@@ -34,6 +34,7 @@ from tests.films import (
     Seen,
     apng_of,
     assert_looks_the_same,
+    chunk,
     chunks_of,
     gif_of,
     read_apng,
@@ -41,23 +42,22 @@ from tests.films import (
     read_whole,
     shown,
 )
-from tests.pictures import LIMIT, saved
+from tests.jobs import pool, work
+from tests.pictures import decoded, encoded, first_info, picture, pictures_in, saved, written
 
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
+ROOT = Path(__file__).parent.parent
 WIDTH, HEIGHT = 9, 7
 COLOURS: Final = np.array([[250, 10, 20], [10, 240, 30], [0, 0, 0], [255, 255, 255]], np.uint8)
 FFMPEG = shutil.which("ffmpeg") or ""
 
 
 def pooled(
-    octets: bytes, name: str, size: int = 1, method: Any = "max", saving: Saving | None = None
-) -> tuple[bytes, tuple[str, ...]]:
+    octets: bytes, name: str, size: int = 1, method: str = "max", saving: Saving | None = None
+) -> tuple[bytes, list[str]]:
     """The file that comes out, and its notes."""
-    header = codec.identify(BytesIO(octets), LIMIT)
-    choices = colour.Choices(method, Window.of(size))
-    pictures = (colour.pool(one, choices) for one in codec.decode_all(header))
-    result, notes = codec.encode_all(pictures, header.taken, by_name(name), saving or Saving())
-    return bytes(result), notes
+    pictures = [pool(one, work(method, size)) for one in pictures_in(octets)]
+    return written(pictures, name, saving)
 
 
 def seen_in(octets: bytes, name: str) -> Seen:
@@ -103,7 +103,7 @@ def cels(draw: st.DrawFn, *, partial: bool = False, full_first: bool = False) ->
 def test_a_gif_looks_the_same_at_every_time(name: str, film: list[Cel]) -> None:
     octets, notes = pooled(gif_of(film, WIDTH, HEIGHT), name)
     assert_looks_the_same(seen_in(octets, name), shown(film, WIDTH, HEIGHT))
-    assert notes == ()
+    assert notes == []
 
 
 @settings(deadline=None, max_examples=60)
@@ -111,7 +111,7 @@ def test_a_gif_looks_the_same_at_every_time(name: str, film: list[Cel]) -> None:
 def test_an_animated_png_looks_the_same_at_every_time(film: list[Cel]) -> None:
     octets, notes = pooled(apng_of(film, WIDTH, HEIGHT), "png")
     assert_looks_the_same(read_apng(octets)[0], shown(film, WIDTH, HEIGHT))
-    assert notes == ()
+    assert notes == []
 
 
 @pytest.mark.parametrize("dispose", [KEEP, CLEAR, RESTORE])
@@ -126,13 +126,12 @@ def test_the_bare_canvas_of_an_opaque_gif_is_transparent(dispose: str) -> None:
 @pytest.mark.parametrize("name", ["gif", "png"])
 def test_the_bare_canvas_around_a_single_image_is_transparent(name: str) -> None:
     cel = Cel(np.full((3, 4, 4), (250, 10, 20, 255), np.uint8), 2, 1)
-    header = codec.identify(BytesIO(gif_of([cel], WIDTH, HEIGHT)), LIMIT)
+    (one,) = pictures_in(gif_of([cel], WIDTH, HEIGHT))
     ((wanted, _),) = shown([cel], WIDTH, HEIGHT)
-    np.testing.assert_array_equal(codec.decode(header).array, wanted)
-    octets, _ = codec.encode(codec.decode(header), by_name(name), Saving())
-    found = np.array(Image.open(BytesIO(octets)).convert("RGBA"))
+    np.testing.assert_array_equal(one.array, wanted)
+    assert one.info.mode == "RGBA"
+    found = np.array(Image.open(BytesIO(encoded(one, name))).convert("RGBA"))
     np.testing.assert_array_equal(found[..., 3], wanted[..., 3])
-    assert (header.mode, header.frames, header.taken) == ("RGBA", 1, 1)
 
 
 @settings(deadline=None, max_examples=20)
@@ -167,9 +166,8 @@ def test_a_webp_whose_canvas_is_only_cleared_between_frames_has_alpha() -> None:
 @given(film=cels(partial=True, full_first=True), size=st.integers(2, 4))
 def test_every_frame_is_pooled_as_a_picture_of_its_own(film: list[Cel], size: int) -> None:
     octets, _ = pooled(apng_of(film, WIDTH, HEIGHT), "png", size, "avg")
-    choices = colour.Choices("avg", Window.of(size))
     wanted = [
-        (colour.pool(codec.Picture(array, "RGBA"), choices).array, lasts)
+        (pool(picture(array, "RGBA"), work("avg", size)).array, lasts)
         for array, lasts in shown(film, WIDTH, HEIGHT)
     ]
     assert_looks_the_same(read_apng(octets)[0], wanted)
@@ -200,12 +198,7 @@ def test_films_go_from_format_to_format(source: str, name: str, background: int)
     assert {array.shape for array, _ in found} == {(12, 12, 4)}
     if "avif" not in (source, name):
         wanted = [
-            (
-                colour.pool(
-                    codec.Picture(array, "RGBA"), colour.Choices("max", Window.of(2))
-                ).array,
-                t,
-            )
+            (pool(picture(array, "RGBA"), work("max", 2)).array, t)
             for array, t in shown(film, 24, 24)
         ]
         assert_looks_the_same(found, wanted)
@@ -306,8 +299,6 @@ def test_metadata_of_a_film_is_kept(tmp_path: Path) -> None:
 
 
 def _chunk(name: bytes, body: bytes) -> bytes:
-    from tests.films import chunk
-
     return chunk(name, body)
 
 
@@ -325,8 +316,7 @@ def test_a_film_is_turned_upright(turn: int) -> None:
     octets = saved(
         frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True, exif=exif
     )
-    header = codec.identify(BytesIO(octets), LIMIT)
-    assert header.shape[:2] == ((24, 16) if turn == 3 else (16, 24))
+    assert decoded(octets).info.shape[:2] == ((24, 16) if turn == 3 else (16, 24))
     result, _ = pooled(octets, "png")
     turns = {3: 2, 6: 3, 8: 1}[turn]
     wanted = [(np.rot90(one.array[:, :16], turns), one.milliseconds) for one in discs(lasts=0)]
@@ -348,9 +338,8 @@ def test_a_film_of_16_bits_keeps_them() -> None:
         for over in (False, True, True)
     ]
     octets, _ = pooled(apng_of(film, 6, 5), "png")
-    header = codec.identify(BytesIO(octets), LIMIT)
-    found = [(one.array, one.duration) for one in codec.decode_all(header)]
-    assert header.mode == "RGBA;16"
+    found = [(one.array, one.info.duration) for one in pictures_in(octets)]
+    assert first_info(octets).mode == "RGBA;16"
     assert_looks_the_same(found, shown(film, 6, 5))
 
 
@@ -365,7 +354,7 @@ def test_pixels_are_laid_over_others_as_exact_arithmetic_says(
     dtype = np.uint8 if full == 255 else np.uint16
     film = [Cel(np.array([[one]], dtype), over=bool(n)) for n, one in enumerate((below, above))]
     array = np.array([[below]], dtype)
-    lay_over(array, np.array([[above]], dtype), full)
+    blend(array, np.array([[above]], dtype), full)
     np.testing.assert_array_equal(array, shown(film, 1, 1)[-1][0])
 
 
@@ -378,7 +367,7 @@ def test_a_gif_of_256_colours_a_frame_keeps_them_all() -> None:
         frames.append(Cel(np.dstack((array, np.full((32, 32), 255, np.uint8))), over=False))
     octets, notes = pooled(apng_of(frames, 32, 32), "gif")
     assert_looks_the_same(read_gif(octets)[0], shown(frames, 32, 32))
-    assert notes == ()
+    assert notes == []
 
 
 def test_colours_beyond_256_are_approximated_and_that_is_said() -> None:
@@ -617,28 +606,29 @@ def test_a_film_without_end_is_ended_by_the_timeout(run: Run, film: Path, tmp_pa
 
 MEMORY: Final = """
 import re, sys
-from io import BytesIO
-from poolcli import codec, colour
-from poolcli.formats import Saving, by_name
-from poolcli.engine.window import Window
+from tests.jobs import run, work
 octets = open(sys.argv[1], "rb").read()
-header = codec.identify(BytesIO(octets), 10**9)
-choices = colour.Choices("max", Window.of(2))
-pictures = (colour.pool(one, choices) for one in codec.decode_all(header))
-result, _ = codec.encode_all(pictures, header.taken, by_name(sys.argv[2]), Saving())
+outcome = run(sys.argv[1], sys.argv[3], sys.argv[2], work(max_pixels=10**9))
+assert outcome.status == "done", outcome.error
 status = open("/proc/self/status").read()
-print(1024 * int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) - len(octets) - len(result))
+written = outcome.output_bytes
+print(1024 * int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) - len(octets) - written)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gif", "png", "webp"])
-def test_memory_holds_a_frame_or_two_and_not_the_film(tmp_path: Path, name: str) -> None:
+def test_memory_holds_a_frame_or_two_and_not_the_animation(
+    tmp_path: Path, name: str, request: pytest.FixtureRequest
+) -> None:
+    adapted(by_name(name), request)
     side, peaks = 512, []
     for count in (4, 44):
         path = tmp_path / f"{count}.gif"
         path.write_bytes(gif_of([_spot(number, side) for number in range(count)], side, side))
-        command = [sys.executable, "-c", MEMORY, str(path), name]
-        peaks.append(int(subprocess.run(command, capture_output=True, check=True).stdout))
+        command = [sys.executable, "-c", MEMORY, str(path), name, str(tmp_path / f"out{count}")]
+        done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
+        peaks.append(int(done.stdout))
     film_bytes = 40 * (side // 2) ** 2  # of one channel
     assert peaks[1] - peaks[0] < film_bytes
 

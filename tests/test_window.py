@@ -66,61 +66,38 @@ def test_a_window_is_refused_exactly_where_one_would_hold_no_pixel(choice: dict[
             one(**choice)
 
 
-@settings(deadline=None)
-@given(laid())
-def test_windows_start_where_they_should(both: Laid) -> None:
-    axis, line = both
-    assert [axis.start(i) for i in range(axis.out)] == [window[0] for window in line.windows]
-    assert axis.span == line.windows[0][-1] - line.windows[0][0] + 1
-    assert (axis.before, axis.after) == (line.before, line.after)
-
-
-@settings(deadline=None)
-@given(laid())
-def test_taps_inside_are_those_on_a_pixel(both: Laid) -> None:
-    axis, line = both
-    counted = [len(line.inside(window)) for window in line.windows]
-    assert [axis.taps_inside(i) for i in range(axis.out)] == counted
-
-
-@settings(deadline=None)
-@given(laid())
-def test_taps_padded_are_those_before_the_end_of_padding(both: Laid) -> None:
-    axis, line = both
-    counted = [line.padded(window) for window in line.windows]
-    assert [axis.taps_padded(i) for i in range(axis.out)] == counted
-
-
-@settings(deadline=None)
+@settings(deadline=None, max_examples=300)
 @given(laid(), st.integers(-50, 50))
-def test_taps_before_a_limit_are_counted(both: Laid, limit: int) -> None:
+def test_windows_and_their_taps_are_where_counting_finds_them(both: Laid, limit: int) -> None:
     axis, line = both
-    counted = [sum(tap < limit for tap in window) for window in line.windows]
-    assert [axis.taps_before(i, limit) for i in range(axis.out)] == counted
+    windows, inside = line.windows, [line.inside(window) for window in line.windows]
+    assert (axis.before, axis.after) == (line.before, line.after)
+    assert axis.span == windows[0][-1] - windows[0][0] + 1
+    assert axis.total_span == windows[-1][-1] - windows[0][0] + 1
+    assert axis.dropped == len([at for at in range(line.extent) if at > windows[-1][-1]])
+    interior = [i for i, window in enumerate(windows) if inside[i] == list(window)]
+    assert list(axis.interior) == interior
+    assert all(window[0] < 0 for window in windows[: axis.interior.start])
+    most = max(map(len, inside))
+    assert axis.most_taps == most if interior else axis.most_taps >= most
+    padded = axis.padded()
+    for i, window in enumerate(windows):
+        assert axis.start(i) == window[0]
+        assert axis.taps_before(i, limit) == sum(tap < limit for tap in window)
+        assert axis.taps_inside(i) == len(inside[i])
+        assert padded.taps_inside(i) == line.padded(window)
 
 
 @settings(deadline=None)
 @given(laid())
-def test_the_windows_inside_are_those_that_stand_on_pixels_alone(both: Laid) -> None:
+def test_the_pixels_at_a_tap_belong_to_the_windows_that_have_one(both: Laid) -> None:
     axis, line = both
-    wholly = [i for i, window in enumerate(line.windows) if line.inside(window) == list(window)]
-    assert list(axis.inside) == wholly
-
-
-@settings(deadline=None)
-@given(laid())
-def test_the_windows_inside_split_the_others_in_those_before_and_those_after(both: Laid) -> None:
-    axis, line = both
-    assert 0 <= axis.inside.start <= axis.inside.stop <= axis.out
-    assert all(window[0] < 0 for window in line.windows[: axis.inside.start])
-
-
-@settings(deadline=None)
-@given(laid())
-def test_dropped_pixels_are_those_after_the_last_tap_of_the_last_window(both: Laid) -> None:
-    axis, line = both
-    reach = max(line.windows[-1])
-    assert axis.dropped == len([pixel for pixel in range(line.extent) if pixel > reach])
+    for tap in range(axis.size):
+        windows, pixels = axis.pixels_at(tap)
+        found = range(axis.out)[windows], range(axis.extent)[pixels]
+        wanted = {i: window[tap] for i, window in enumerate(line.windows)
+                  if 0 <= window[tap] < axis.extent}  # fmt: skip
+        assert dict(zip(*found, strict=True)) == wanted
 
 
 @settings(deadline=None, max_examples=500)
@@ -152,21 +129,9 @@ def test_a_trimmed_axis_has_the_same_pixels_in_every_window(both: Laid) -> None:
     windows = [range(trimmed.start(i), trimmed.start(i) + trimmed.span, trimmed.dilation)
                for i in range(trimmed.out)]  # fmt: skip
     assert [line.inside(window) for window in windows] == list(map(line.inside, line.windows))
-
-
-@settings(deadline=None)
-@given(laid())
-def test_trimming_twice_is_trimming_once(both: Laid) -> None:
-    assert both[0].trimmed().trimmed() == both[0].trimmed()
-
-
-@settings(deadline=None)
-@given(laid())
-def test_every_tap_of_a_trimmed_axis_is_a_pixel_of_some_window(both: Laid) -> None:
-    trimmed = both[0].trimmed()
+    assert trimmed.trimmed() == trimmed
     for tap in (0, trimmed.size - 1):
-        places = [trimmed.start(i) + tap * trimmed.dilation for i in range(trimmed.out)]
-        assert any(0 <= place < trimmed.extent for place in places)
+        assert any(0 <= window[tap] < axis.extent for window in windows)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +143,7 @@ def test_every_tap_of_a_trimmed_axis_is_a_pixel_of_some_window(both: Laid) -> No
         (1, (10**30 - 1, 0), False),
     ],
 )
-def test_what_is_left_of_a_huge_window_is_about_twice_the_picture(
+def test_a_trimmed_window_has_at_most_about_twice_the_taps_of_the_picture(
     stride: int, padding: Any, ceil: bool
 ) -> None:
     trimmed = one(7, 10**30, stride, padding, ceil=ceil).trimmed()
@@ -186,7 +151,7 @@ def test_what_is_left_of_a_huge_window_is_about_twice_the_picture(
     assert trimmed.span <= 2 * 7 + 1
 
 
-def test_huge_windows_that_only_graze_the_picture_from_afar_are_refused() -> None:
+def test_huge_windows_that_touch_the_picture_at_their_ends_are_refused() -> None:
     with pytest.raises(PoolError, match="too far beyond a width of 7"):
         one(7, 10**30, 10**30 - 1, (10**30 - 1, 10**30 - 1))
 
@@ -200,7 +165,9 @@ def test_a_single_window_is_trimmed_to_stride_1() -> None:
 
 @settings(deadline=None)
 @given(choices(), st.sampled_from(["same", "same_lower"]))
-def test_same_gives_a_window_for_every_stride_begun(choice: dict[str, Any], name: str) -> None:
+def test_same_gives_the_extent_over_the_stride_rounded_up(
+    choice: dict[str, Any], name: str
+) -> None:
     assume(line_of(choice | {"padding": name}).fits)
     axis = one(**choice | {"padding": name})
     assert axis.out == -(-axis.extent // axis.stride)
@@ -238,7 +205,7 @@ def test_a_named_padding_is_some_padding_in_numbers(choice: dict[str, Any], name
         (1, 5, 1, 1, (2, 2), 1),
     ],
 )
-def test_same_is_tensorflows(
+def test_same_is_that_of_tensorflow(
     n: int, k: int, s: int, d: int, same: tuple[int, int], out: int
 ) -> None:
     axis = one(n, k, s, "same", d)
@@ -278,18 +245,20 @@ def test_no_window_starts_beyond_the_picture(both: Laid) -> None:
 # Dropped pixels and gaps, by name
 
 
-def test_an_odd_row_is_dropped_and_said() -> None:
-    assert one(7, 2, 2).dropped == 1
-
-
-def test_ceil_mode_and_same_drop_nothing_that_they_can_reach() -> None:
-    assert one(7, 2, 2, ceil=True).dropped == 0
-    assert one(7, 2, 2, "same").dropped == 0
-    assert one(9, 2, 5, "same").dropped == 2
-
-
-def test_padding_at_the_end_rescues_a_pixel_from_being_dropped() -> None:
-    assert one(7, 2, 2, (0, 1)).dropped == 0
+@pytest.mark.parametrize(
+    ("n", "k", "s", "padding", "ceil", "dropped"),
+    [
+        (7, 2, 2, "valid", False, 1),
+        (7, 2, 2, "valid", True, 0),
+        (7, 2, 2, "same", False, 0),
+        (9, 2, 5, "same", False, 2),
+        (7, 2, 2, (0, 1), False, 0),
+    ],
+)
+def test_pixels_are_dropped_that_no_last_window_reaches(
+    n: int, k: int, s: int, padding: Any, ceil: bool, dropped: int
+) -> None:
+    assert one(n, k, s, padding, ceil=ceil).dropped == dropped
 
 
 @pytest.mark.parametrize(
@@ -304,7 +273,7 @@ def test_padding_at_the_end_rescues_a_pixel_from_being_dropped() -> None:
         (9, 2, 3, 2, True),
     ],
 )
-def test_gaps_are_seen(n: int, k: int, s: int, d: int, gaps: bool) -> None:
+def test_gaps_are_found(n: int, k: int, s: int, d: int, gaps: bool) -> None:
     assert one(n, k, s, d=d).has_gaps == gaps
 
 
@@ -328,7 +297,7 @@ def test_stride_defaults_to_size() -> None:
         ("same_lower", "same_lower"),
     ],
 )
-def test_every_way_to_write_padding_is_settled(padding: Any, settled: Any) -> None:
+def test_every_form_of_padding_becomes_sides_or_a_name(padding: Any, settled: Any) -> None:
     assert Window.of(3, padding=padding).padding == settled
 
 
@@ -341,26 +310,6 @@ def test_height_comes_before_width() -> None:
     rows, columns = Window.of((2, 3), (1, 4), (1, 2), (5, 1)).axes((20, 30))
     assert (rows.extent, rows.size, rows.stride, rows.before, rows.dilation) == (20, 2, 1, 1, 5)
     assert (columns.extent, columns.size, columns.stride, columns.before) == (30, 3, 4, 2)
-
-
-@pytest.mark.parametrize(
-    ("extents", "choices", "message"),
-    [
-        ((4, 9), {"size": 5}, "the window spans 5 pixels but the picture's height is 4"),
-        ((9, 4), {"size": 5}, "the window spans 5 pixels but the picture's width is 4"),
-        ((9, 4), {"size": 3, "dilation": 2}, "the window spans 5 pixels but"),
-        ((9, 4), {"size": 9, "padding": 2}, "the picture's width is 4 (8 with padding)"),
-        ((9, 4), {"size": 8, "stride": 4, "ceil_mode": True}, "spans 8 pixels but"),
-    ],
-    ids=str,
-)
-def test_a_window_that_does_not_fit_names_its_span_and_the_extent(
-    extents: tuple[int, int], choices: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(PoolError) as caught:
-        Window.of(**choices).axes(extents)
-    assert message in caught.value.message
-    assert "size" in caught.value.remedy
 
 
 def test_under_ceil_mode_a_window_may_be_larger_by_less_than_its_stride() -> None:
@@ -383,7 +332,7 @@ def test_under_same_every_window_fits(n: int, size: int, stride: int) -> None:
     [((7, 9), (3, 4)), ((7, 9, 3), (3, 4, 3)), ((7, 9, 0), (3, 4, 0))],
     ids=str,
 )
-def test_channels_are_kept(shape: tuple[int, ...], pooled: tuple[int, ...]) -> None:
+def test_output_shape_keeps_channels(shape: tuple[int, ...], pooled: tuple[int, ...]) -> None:
     assert output_shape(shape, 2) == pooled
 
 
@@ -406,7 +355,7 @@ def test_output_shape_takes_every_choice() -> None:
     ],
     ids=str,
 )
-def test_what_is_no_shape_is_refused(shape: Any, message: str) -> None:
+def test_a_shape_of_the_wrong_form_is_refused(shape: Any, message: str) -> None:
     with pytest.raises(PoolError) as caught:
         output_shape(shape, 1)
     assert caught.value.message == message
@@ -430,4 +379,4 @@ def test_a_part_of_an_axis_has_the_same_windows_over_the_pixels_that_they_span(
         whole = axis.start(first + index)
         assert seen.start + part.start(index) == whole
         assert part.taps_inside(index) == axis.taps_inside(first + index)
-        assert part.taps_padded(index) == axis.taps_padded(first + index)
+        assert part.padded().taps_inside(index) == axis.padded().taps_inside(first + index)

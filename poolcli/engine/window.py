@@ -1,7 +1,8 @@
-"""The sliding window and its arithmetic: pure integers, no arrays, no files.
+"""Arithmetic of the sliding window, in whole numbers only: no arrays, no files.
 
-Terms as in PyTorch's ``MaxPool2d``: a window of ``size`` taps, ``dilation`` apart, moves by
-``stride`` over an extent that ``padding`` lengthens on both sides; each axis on its own.
+Terms as in PyTorch's ``MaxPool2d``: a window of ``size`` taps, ``dilation`` pixels apart, moves by
+``stride`` pixels over an extent that ``padding`` lengthens on both sides. A tap is one position
+that a window reads. Height and width are independent axes.
 """
 
 from __future__ import annotations
@@ -17,18 +18,23 @@ NamedPadding: TypeAlias = Literal["valid", "same", "same_lower"]
 SizeLike: TypeAlias = int | Pair
 PaddingLike: TypeAlias = int | Pair | Sides | NamedPadding
 
-MOST_TAPS: Final = 1 << 16
-"""Taps that a window may have beyond twice the picture; far apart, none of them can be left out."""
-
 NAMED_PADDING: Final[tuple[NamedPadding, ...]] = get_args(NamedPadding)
+
+MOST_TAPS: Final = 1 << 16
+"""Taps that a trimmed window may have, where these are more than twice the picture's extent."""
+
+
+def ceil_div(dividend: int, divisor: int) -> int:
+    """Return the quotient rounded towards positive infinity."""
+    return -(-dividend // divisor)
 
 
 class Axis(NamedTuple):
-    """One axis of a window laid over an extent of pixels: every number is settled.
+    """The windows along one axis of a picture, padding resolved to numbers.
 
     Attributes:
         extent: pixels along the axis (n).
-        size: taps of the window (k).
+        size: taps of a window (k).
         stride: pixels from one window to the next (s).
         dilation: pixels from one tap to the next (d).
         before: padding before the first pixel (p0).
@@ -49,88 +55,107 @@ class Axis(NamedTuple):
         """The pixels from a window's first tap to its last, both included: d·(k-1)+1."""
         return self.dilation * (self.size - 1) + 1
 
-    def start(self, index: int) -> int:
-        """Position of the first tap of window ``index``; negative inside the padding."""
-        return index * self.stride - self.before
-
-    def taps_before(self, index: int, limit: int) -> int:
-        """How many taps of window ``index`` stand before position ``limit``."""
-        return min(self.size, max(0, -((self.start(index) - limit) // self.dilation)))
-
-    def taps_inside(self, index: int) -> int:
-        """How many taps of window ``index`` stand on a pixel."""
-        return self.taps_before(index, self.extent) - self.taps_before(index, 0)
-
-    def taps_padded(self, index: int) -> int:
-        """How many taps stand on a pixel or on padding; ceil-mode overhang does not count."""
-        return self.taps_before(index, self.extent + self.after)
+    @property
+    def total_span(self) -> int:
+        """The pixels from the first tap of the first window to the last tap of the last."""
+        return (self.out - 1) * self.stride + self.span
 
     @property
-    def inside(self) -> range:
-        """The windows that stand on pixels alone."""
-        first = -(-self.before // self.stride)
+    def interior(self) -> range:
+        """The windows of which every tap is on a pixel."""
+        first = min(ceil_div(self.before, self.stride), self.out)
         stop = (self.extent + self.before - self.span) // self.stride + 1
-        return range(min(first, self.out), max(min(stop, self.out), min(first, self.out)))
+        return range(first, max(first, min(stop, self.out)))
+
+    @property
+    def most_taps(self) -> int:
+        """A number that no window's taps on pixels exceed; reached by `interior` windows."""
+        return min(self.size, ceil_div(self.extent, self.dilation))
 
     @property
     def dropped(self) -> int:
-        """The pixels after the last window, which no window reads."""
-        return max(0, self.extent - (self.start(self.out - 1) + self.span))
+        """The number of pixels after the last tap of the last window."""
+        return max(0, self.extent + self.before - self.total_span)
 
     @property
     def has_gaps(self) -> bool:
-        """Whether a pixel between the first tap and the last is read by no window."""
+        """True if a pixel between the first tap and the last is read by no window."""
         if self.dilation == 1:
             return self.out > 1 and self.stride > self.size
+        # Taps apart leave gaps in too many ways for a formula, so pixels that are read are marked.
         axis = self.trimmed()
-        last = axis.start(axis.out - 1)
-        reach = min(self.start(self.out - 1) + self.span, self.extent)
-        read = bytearray(reach)
-        for offset in range(0, axis.span, axis.dilation):
-            first = axis.start(0) + offset
-            if first < 0:
-                first %= axis.stride
-            taken = range(first, min(last + offset + 1, reach), axis.stride)
-            read[taken.start : taken.stop : taken.step] = b"\1" * len(taken)
+        read = bytearray(min(self.total_span - self.before, self.extent))
+        for tap in range(axis.size):
+            _, taken = axis.pixels_at(tap)
+            read[taken] = b"\1" * len(range(*taken.indices(len(read))))
         return 0 in read[max(0, self.start(0)) :]
 
-    def trimmed(self) -> Axis:
-        """The same windows without the taps that no window has on a pixel.
+    def start(self, index: int) -> int:
+        """Return the position of the first tap of window ``index``; negative in the padding."""
+        return index * self.stride - self.before
 
-        A window may be far larger than the picture (padding, ceil mode): what is left has at
-        most about twice the extent in taps, and a stride that is 1 where there is one window.
+    def taps_before(self, index: int, limit: int) -> int:
+        """Count the taps of window ``index`` before position ``limit``."""
+        return min(self.size, max(0, ceil_div(limit - self.start(index), self.dilation)))
+
+    def taps_inside(self, index: int) -> int:
+        """Count the taps of window ``index`` on pixels."""
+        return self.taps_before(index, self.extent) - self.taps_before(index, 0)
+
+    def pixels_at(self, tap: int) -> tuple[slice, slice]:
+        """Return the windows that have this tap on a pixel, and these pixels, one for each."""
+        ahead = self.before - tap * self.dilation
+        first = max(0, ceil_div(ahead, self.stride))
+        stop = max(first, min(self.out, ceil_div(ahead + self.extent, self.stride)))
+        start = first * self.stride - ahead
+        pixels = slice(start, start + (stop - first) * self.stride, self.stride)
+        return slice(first, stop), pixels
+
+    def trimmed(self) -> Axis:
+        """Return the same windows without the taps that no window has on a pixel.
+
+        A window may be far larger than the picture (padding, ceil mode). A trimmed one has at
+        most about twice the extent in taps.
         """
         skipped = self.taps_before(self.out - 1, 0)
         kept = self.taps_before(0, self.extent) - skipped
-        before = self.before - skipped * self.dilation
         return Axis(
             extent=self.extent,
             size=kept,
+            # The stride of one window has no meaning but would make its blocks as long.
             stride=self.stride if self.out > 1 else 1,
             dilation=self.dilation if kept > 1 else 1,
-            before=before,
+            before=self.before - skipped * self.dilation,
             after=0,
             out=self.out,
         )
 
+    def padded(self) -> Axis:
+        """Return the same windows over an extent in which explicit padding counts as pixels."""
+        return self._replace(extent=self.before + self.extent + self.after, before=0, after=0)
+
     def part(self, first: int, stop: int) -> tuple[slice, Axis]:
-        """Some of the windows over no more than the pixels that they span: (these pixels, axis)."""
+        """Return the pixels that windows ``first`` to ``stop`` span, and these windows over them.
+
+        Windows of the part are counted from 0, and so are its pixels.
+        """
         start, end = self.start(first), self.start(stop - 1) + self.span
         seen = slice(max(0, start), min(self.extent, end))
+        before, after = seen.start - start, self.extent + self.after - seen.stop
         part = Axis(
-            extent=seen.stop - seen.start,
-            size=self.size,
-            stride=self.stride,
-            dilation=self.dilation,
-            before=seen.start - start,
-            after=self.extent + self.after - seen.stop,
-            out=stop - first,
+            seen.stop - seen.start,
+            self.size,
+            self.stride,
+            self.dilation,
+            before,
+            after,
+            stop - first,
         )
         return seen, part
 
 
 class Window(NamedTuple):
-    """The choices that make a window, checked: build it with `Window.of`.
+    """Size, stride, padding, dilation and ceil mode, checked. Build it with `Window.of`.
 
     Attributes:
         size: (height, width) in taps.
@@ -156,61 +181,77 @@ class Window(NamedTuple):
         *,
         ceil_mode: bool = False,
     ) -> Window:
-        """Check the choices and complete them: one number serves both axes.
+        """Check the arguments and complete them to a value for each axis or side.
+
+        Args:
+            size: taps, one number for both axes or (height, width).
+            stride: pixels between windows, likewise; ``size`` if None.
+            padding: pixels that are added around the picture and never read: one number,
+                (height, width), ((top, bottom), (left, right)), or a name: "valid" is 0; "same"
+                and "same_lower" give ⌈extent / stride⌉ windows, an odd pixel of padding after
+                or before the picture (TensorFlow's SAME, ONNX's SAME_UPPER and SAME_LOWER).
+            dilation: pixels between taps, one number or (height, width).
+            ceil_mode: round the number of windows up instead of down; a window that would start
+                after the last pixel is left out.
 
         Raises:
-            PoolError: a choice is of the wrong type or out of range.
+            PoolError: an argument is of the wrong type or out of range; padding is at most
+                dilation · (size - 1).
 
         >>> Window.of(3, 2, "same").stride
         (2, 2)
         """
         if not isinstance(ceil_mode, bool):
             raise PoolError(f"ceil_mode is {ceil_mode!r}", "give True or False")
-        checked = _pair("size", size)
-        window = cls(
-            size=checked,
-            stride=checked if stride is None else _pair("stride", stride),
-            padding=_padding(padding),
-            dilation=_pair("dilation", dilation),
-            ceil_mode=ceil_mode,
-        )
-        if not isinstance(window.padding, str):
-            for k, d, (p0, p1) in zip(window.size, window.dilation, window.padding, strict=True):
-                if max(p0, p1) > d * (k - 1):
+        sizes = _per_axis("size", size)
+        dilations = _per_axis("dilation", dilation)
+        sides = _padding(padding)
+        if not isinstance(sides, str):
+            for k, d, pair in zip(sizes, dilations, sides, strict=True):
+                if max(pair) > d * (k - 1):
                     raise PoolError(
-                        f"padding {max(p0, p1)} is too large for a window that spans "
+                        f"padding {max(pair)} is too large for a window that spans "
                         f"{d * (k - 1) + 1}",
                         f"give a padding of at most {d * (k - 1)}, or a larger size",
                     )
-        return window
+        return cls(
+            size=sizes,
+            stride=sizes if stride is None else _per_axis("stride", stride),
+            padding=sides,
+            dilation=dilations,
+            ceil_mode=ceil_mode,
+        )
 
     def axes(self, extents: Pair) -> tuple[Axis, Axis]:
-        """Lay the window over a picture of (height, width) pixels.
+        """Lay the window over a picture of ``extents`` = (height, width) pixels.
 
         Raises:
-            PoolError: the window does not fit, or one of its places holds no pixel.
+            PoolError: the window does not fit, or at some position it holds no pixel.
+
+        >>> [axis.out for axis in Window.of(2).axes((7, 9))]
+        [3, 4]
         """
         rows, columns = (self._axis(number, extents[number]) for number in (0, 1))
         return rows, columns
 
     def _axis(self, number: int, n: int) -> Axis:
-        """One axis; the formulas of PyTorch, and of TensorFlow for ``same``."""
+        """Lay out one axis, by PyTorch's formulas and TensorFlow's for ``same``."""
         k, s, d = self.size[number], self.stride[number], self.dilation[number]
         span = d * (k - 1) + 1
         name = ("height", "width")[number]
         if n < 1:
             raise PoolError(f"the picture's {name} is {n}", "give a picture with pixels")
         if self.padding in ("same", "same_lower"):
-            out = -(-n // s)
+            out = ceil_div(n, s)
             total = max(0, (out - 1) * s + span - n)
-            before = total // 2 if self.padding == "same" else -(-total // 2)
+            before = total // 2 if self.padding == "same" else ceil_div(total, 2)
             after = total - before
         else:
             before, after = (0, 0) if isinstance(self.padding, str) else self.padding[number]
             room = n + before + after - span
-            out = (-(-room // s) if self.ceil_mode else room // s) + 1
+            out = (ceil_div(room, s) if self.ceil_mode else room // s) + 1
             if self.ceil_mode and (out - 1) * s >= n + before:
-                out -= 1
+                out -= 1  # the last window would start after the last pixel
         if out < 1:
             padded = f" ({n + before + after} with padding)" if before + after else ""
             raise PoolError(
@@ -218,7 +259,9 @@ class Window(NamedTuple):
                 "choose a smaller size or dilation, or use ceil mode or padding same",
             )
         axis = Axis(n, k, s, d, before, after, out)
-        _check_windows(axis, name)
+        _refuse_empty_windows(axis, name)
+        # Two huge windows, far apart, can both touch the picture: nothing is left to trim then,
+        # and the work would grow with the window.
         if axis.trimmed().size > max(2 * n, MOST_TAPS):
             raise PoolError(
                 f"windows of size {k}, {s} apart, reach too far beyond a {name} of {n}",
@@ -236,29 +279,42 @@ def output_shape(
     *,
     ceil_mode: bool = False,
 ) -> tuple[int, ...]:
-    """The shape that pooling an array of ``shape``, (H, W) or (H, W, C), gives.
+    """Return the shape of the result of pooling an array of ``shape``.
+
+    With n the extent of an axis, k its size, s stride, d dilation, p0 and p1 padding, it has
+    ⌊(n + p0 + p1 - d·(k-1) - 1) / s⌋ + 1 windows; see `Window.of` for the other rules.
+
+    Args:
+        shape: (H, W) or (H, W, C).
+        size: as in `Window.of`, and so are the other arguments.
+        stride: as in `Window.of`.
+        padding: as in `Window.of`.
+        dilation: as in `Window.of`.
+        ceil_mode: as in `Window.of`.
+
+    Returns:
+        (H', W') or (H', W', C).
 
     Raises:
-        PoolError: as `poolcli.max_pool` would with these parameters.
+        PoolError: as `poolcli.max_pool` would with these arguments.
 
     >>> output_shape((7, 9, 3), 2)
     (3, 4, 3)
     """
     if not isinstance(shape, tuple) or len(shape) not in (2, 3):
         raise PoolError(f"the shape is {shape!r}", "give (height, width) or (height, width, C)")
-    height, width, *channels = (_index("shape", extent, 0) for extent in shape)
-    rows, columns = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode).axes(
-        (height, width)
-    )
+    height, width, *channels = (whole_number("shape", extent, 0) for extent in shape)
+    window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
+    rows, columns = window.axes((height, width))
     return (rows.out, columns.out, *channels)
 
 
-def _check_windows(axis: Axis, name: str) -> None:
-    """Refuse a window without a pixel: only taps apart (d > 1) can miss all of them."""
+def _refuse_empty_windows(axis: Axis, name: str) -> None:
+    """Refuse an axis with a window that holds no pixel: only taps apart (d > 1) can miss all."""
     if axis.dilation == 1:
         return
-    inside = axis.inside
-    for index in (*range(inside.start), *range(inside.stop, axis.out)):
+    interior = axis.interior
+    for index in (*range(interior.start), *range(interior.stop, axis.out)):
         if axis.taps_inside(index) == 0:
             raise PoolError(
                 f"window {index} along the {name} of {axis.extent} holds no pixel: "
@@ -267,47 +323,43 @@ def _check_windows(axis: Axis, name: str) -> None:
             )
 
 
-def _index(name: str, value: Any, least: int) -> int:
-    """``value`` as an integer of at least ``least``; neither a bool nor a float nor text."""
+def whole_number(name: str, value: Any, least: int) -> int:
+    """Return ``value`` as an integer; refuse bools, floats, text and less than ``least``."""
     try:
         number = operator.index(value)
     except TypeError:
         number = None
     if number is None or isinstance(value, bool) or number < least:
-        raise PoolError(f"{name} is {value!r}", f"give whole numbers of at least {least}")
+        raise PoolError(f"{name} is {value!r}", f"give a whole number of at least {least}")
     return number
 
 
-def _pair(name: str, value: Any) -> Pair:
-    """One number for both axes, or (height, width)."""
-    if isinstance(value, tuple | list):
-        if len(value) != 2:
-            raise PoolError(f"{name} is {value!r}", "give one number or (height, width)")
-        return _index(name, value[0], 1), _index(name, value[1], 1)
-    number = _index(name, value, 1)
-    return number, number
+def _pair(name: str, value: Any, form: str) -> tuple[Any, Any]:
+    """Return the two items of a sequence, or one item twice; ``form`` is named in the refusal."""
+    pair = value if isinstance(value, tuple | list) else (value, value)
+    if len(pair) != 2:
+        raise PoolError(f"{name} is {value!r}", f"give {form}")
+    return pair[0], pair[1]
+
+
+def _per_axis(name: str, value: Any) -> Pair:
+    """Return (height, width) of at least 1 from one number or two."""
+    height, width = _pair(name, value, "one number or (height, width)")
+    return whole_number(name, height, 1), whole_number(name, width, 1)
 
 
 def _padding(value: Any) -> Sides | NamedPadding:
-    """Every accepted way to write padding, as four sides or a name."""
+    """Return a padding, in any accepted form, as four sides or a name."""
     if isinstance(value, str):
         for name in NAMED_PADDING:
             if value == name:
                 return name
         raise PoolError(f"padding is {value!r}", f"give numbers or {', '.join(NAMED_PADDING)}")
-    axes = value if isinstance(value, tuple | list) else (value, value)
-    if len(axes) != 2:
-        raise PoolError(
-            f"padding is {value!r}", "give one number, (h, w) or ((top, bottom), (left, right))"
-        )
-    return _sides(axes[0]), _sides(axes[1])
+    rows, columns = _pair("padding", value, "one number, (h, w) or ((top, bottom), (left, right))")
+    return _sides(rows), _sides(columns)
 
 
 def _sides(value: Any) -> Pair:
-    """One number for both sides of an axis, or (before, after)."""
-    if isinstance(value, tuple | list):
-        if len(value) != 2:
-            raise PoolError(f"padding of one axis is {value!r}", "give (before, after)")
-        return _index("padding", value[0], 0), _index("padding", value[1], 0)
-    number = _index("padding", value, 0)
-    return number, number
+    """Return (before, after) of at least 0 from one number or two."""
+    before, after = _pair("padding of one axis", value, "(before, after)")
+    return whole_number("padding", before, 0), whole_number("padding", after, 0)

@@ -6,9 +6,8 @@ A new executor is one file with one class, and a line in `choose`.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
-
-from poolcli.executors.serial import Serial
 
 if TYPE_CHECKING:
     from poolcli.plan import Job
@@ -57,6 +56,25 @@ class Executor(Protocol):
         Raises:
             RuntimeError: no worker can be started.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Serial:
+    """The executor without workers: `Executor` states what it promises."""
+
+    def prepare(self) -> None:
+        """Do nothing, since nothing has to be started."""
+
+    def run_all(
+        self, jobs: Sequence[Job], work: Work, *, stopping: Callable[[], bool]
+    ) -> Generator[Outcome, None, None]:
+        """Run all jobs and yield their outcomes."""
+        from poolcli import run  # imports NumPy, for which `prepare` must not wait
+
+        for job in jobs:
+            if stopping():
+                return
+            yield run.run_job(job, work)
 
 
 def choose(

@@ -17,8 +17,8 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, Final
 
+from poolcli.executors import Serial
 from poolcli.executors.schedule import Failure, Schedule, too_slow
-from poolcli.executors.serial import Serial
 from poolcli.report import Outcome
 
 if TYPE_CHECKING:

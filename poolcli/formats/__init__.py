@@ -43,7 +43,7 @@ class Format(NamedTuple):
     Attributes:
         name: what `--format` calls it.
         title: what messages call it.
-        module: the module of `poolcli.formats` that reads and writes it.
+        module: the module of `poolcli.formats` that reads and writes it; or any other, in full.
         suffixes: the file suffixes that mean it, the usual one first.
         signature: a regular expression that the start of such a file matches; empty where files
             of the format are read by another row.
@@ -163,7 +163,7 @@ FORMATS: Final = (
     Format(
         name="png",
         title="PNG",
-        module="legacy",
+        module="png",
         suffixes=(".png",),
         signature=rb"\x89PNG\r\n\x1a\n",
         modes={**_ALPHA, **_DEEP},
@@ -175,7 +175,7 @@ FORMATS: Final = (
     Format(
         name="jpeg",
         title="JPEG",
-        module="legacy",
+        module="jpeg",
         suffixes=(".jpg", ".jpeg", ".jpe", ".jfif"),
         signature=rb"\xff\xd8\xff",
         modes={"1": "L", "L": "L", "RGB": "RGB", **_INKS},
@@ -187,7 +187,7 @@ FORMATS: Final = (
     Format(
         name="webp",
         title="WebP",
-        module="legacy",
+        module="webp",
         suffixes=(".webp",),
         signature=rb"RIFF....WEBP",
         modes=_AS_COLOUR_ALPHA,
@@ -200,7 +200,7 @@ FORMATS: Final = (
     Format(
         name="tiff",
         title="TIFF",
-        module="legacy",
+        module="tiff",
         suffixes=(".tif", ".tiff"),
         signature=rb"II\*\0|MM\0\*|II\0\*|MM\*\0|II\+\0|MM\0\+",
         modes={**_ALPHA, **_DEEP, **_INKS, "LAB": "LAB", "I": "I", "F": "F"},
@@ -213,7 +213,7 @@ FORMATS: Final = (
     Format(
         name="gif",
         title="GIF",
-        module="legacy",
+        module="gif",
         suffixes=(".gif",),
         signature=rb"GIF8[79]a",
         modes=_ALPHA,
@@ -224,7 +224,7 @@ FORMATS: Final = (
     Format(
         name="bmp",
         title="BMP",
-        module="legacy",
+        module="bmp",
         suffixes=(".bmp", ".dib"),
         signature=rb"BM",
         modes=_COLOUR,
@@ -233,15 +233,15 @@ FORMATS: Final = (
     Format(
         name="pnm",
         title="PNM",
-        module="legacy",
+        module="pnm",
         suffixes=(".pnm",),
-        signature=rb"P[0-6y]",
+        signature=rb"P[1-6][\s#]",
         modes={**_COLOUR, "I;16": "I;16", **_MAXVAL},
     ),
     Format(
         name="ppm",
         title="PPM",
-        module="legacy",
+        module="pnm",
         suffixes=(".ppm",),
         signature=b"",
         modes={**_AS_COLOUR, "RGB;16": "RGB;16", "RGB;M": "RGB;M"},
@@ -249,17 +249,17 @@ FORMATS: Final = (
     Format(
         name="pgm",
         title="PGM",
-        module="legacy",
+        module="pnm",
         suffixes=(".pgm",),
         signature=b"",
         modes={"1": "L", "L": "L", "I;16": "I;16", "L;M": "L;M"},
     ),
-    Format("pbm", "PBM", "legacy", (".pbm",), b"", {"1": "1"}),
-    Format("pfm", "PFM", "legacy", (".pfm",), rb"Pf", {"F": "F"}),
+    Format("pbm", "PBM", "pnm", (".pbm",), b"", {"1": "1"}),
+    Format("pfm", "PFM", "pnm", (".pfm",), rb"Pf\s", {"F": "F"}),
     Format(
         name="avif",
         title="AVIF",
-        module="legacy",
+        module="avif",
         suffixes=(".avif",),
         signature=rb"....ftyp(?:avif|avis|mif1|msf1)",
         modes=_AS_COLOUR_ALPHA,
@@ -272,7 +272,7 @@ FORMATS: Final = (
     Format(
         name="npy",
         title="NPY",
-        module="legacy",
+        module="npy",
         suffixes=(".npy",),
         signature=rb"\x93NUMPY",
         modes=_EVERY,

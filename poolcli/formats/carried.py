@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from poolcli.formats import Format
@@ -22,7 +24,13 @@ WORDS: Final = {
 
 
 def carried(
-    metadata: Metadata, row: Format, mode: str, *, strip: bool, grey_excludes_colour: bool = False
+    metadata: Metadata,
+    row: Format,
+    mode: str,
+    *,
+    strip: bool,
+    grey_excludes_colour: bool = False,
+    longest: Mapping[str, int] = MappingProxyType({}),
 ) -> tuple[dict[str, Any], list[str]]:
     """Return what a format holds of a picture's metadata, by field, and notes on what it doesn't.
 
@@ -35,16 +43,21 @@ def carried(
         mode: the mode of the picture, not yet as stored.
         strip: whether only the colour profile goes along.
         grey_excludes_colour: see `poolcli.formats.profiles.is_for_others`.
+        longest: the most bytes of those fields for which the format has such a limit.
     """
     given: dict[str, Any] = {"icc_profile": metadata.icc_profile, "colour": metadata.colour}
     lost: list[str] = []
     if not strip:
         given |= {"xmp": metadata.xmp, "texts": metadata.texts, "comment": metadata.comment}
-        given["dpi"] = None if metadata.dpi is None else metadata.dpi[::-1]
         given["exif"] = _exif(metadata, row)
+        given["dpi"] = None if metadata.dpi is None else metadata.dpi[::-1]
         lost += metadata.dropped
     if "comment" in row.metadata and "texts" not in row.metadata and given.get("texts"):
         given["comment"], given["texts"] = comment_among(metadata.texts)
+    for name, most in longest.items():
+        if len(given.get(name) or b"") > most:
+            del given[name]
+            lost.append(f"{WORDS[name]}, which is too long")
     held = {name: value for name, value in given.items() if value and name in row.metadata}
     repeated = {"dpi"} if "exif" in held else set()  # EXIF says the resolution too
     lost += [

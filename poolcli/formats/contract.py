@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from types import ModuleType
@@ -99,6 +100,33 @@ class Limits(NamedTuple):
                 f"more than the {self.pixels / 1e6:g} million allowed",
                 "raise --max-pixels",
             )
+
+
+class DecodedFrame:
+    """A frame of a decoder that gives all pixels at once."""
+
+    def __init__(
+        self,
+        info: FrameInfo,
+        decode: Callable[[], NDArray[Any]],
+        metadata: Callable[[], Metadata] = Metadata,
+    ) -> None:
+        """Keep what is known of it.
+
+        Args:
+            info: what its header says.
+            decode: returns the pixels, in the shape of ``info``.
+            metadata: reads what stands beside them.
+        """
+        self.info, self.metadata = info, metadata
+        self._decode = decode
+        self._array: NDArray[Any] | None = None
+
+    def rows(self, start: int, stop: int) -> NDArray[Any]:
+        """Return some rows; the first call decodes them all."""
+        if self._array is None:
+            self._array = self._decode()
+        return self._array[start:stop]
 
 
 class WholeFrameWriter:
@@ -224,14 +252,32 @@ def refusing(what: str) -> Iterator[None]:
     except MemoryError:
         raise PoolError(f"{what}: not enough memory", "lower --max-pixels to skip it") from None
     except Exception as fault:  # OSError, ValueError, SyntaxError, struct.error …
-        raise PoolError(
-            f"{what}: {fault or type(fault).__name__}", "is the file complete?"
-        ) from fault
+        if _is_limit_of_pillow(fault):
+            raise PoolError(
+                f"{what}: it has more pixels than Pillow's own limit, "
+                "PIL.Image.MAX_IMAGE_PIXELS, allows in this process",
+                "raise that limit, or set it to None",
+            ) from fault
+        raise PoolError(f"{what}: {_reason(fault)}", "is the file complete?") from fault
+
+
+def _reason(fault: Exception) -> str:
+    """Return what went wrong in a library, in words."""
+    if isinstance(fault, struct.error) or isinstance(fault.__cause__, struct.error):
+        return "its structure is damaged"
+    return str(fault) or type(fault).__name__
+
+
+def _is_limit_of_pillow(fault: Exception) -> bool:
+    """Return whether Pillow refused a picture by its own limit, which the command lifts."""
+    from PIL import Image
+
+    return isinstance(fault, Image.DecompressionBombError | Image.DecompressionBombWarning)
 
 
 def _module(row: Format) -> ModuleType:
-    """Import the module that reads and writes a format."""
-    return import_module(f"poolcli.formats.{row.module}")
+    """Import the module that reads and writes a format; a name with a dot is that of any module."""
+    return import_module(row.module if "." in row.module else f"poolcli.formats.{row.module}")
 
 
 def _layers(channels: int) -> int:

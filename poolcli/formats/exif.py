@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from fractions import Fraction
 from typing import Any, Final, NamedTuple
@@ -25,6 +25,9 @@ PAGE_TAGS: Final = (254, 285, 297)
 EXIF_PREFIX: Final = b"Exif\0\0"
 TYPE_BYTES: Final = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1))
 """Bytes of a value of each type (TIFF 6.0, section 2)."""
+
+OFFSETS: Final = (4, 13)
+"""The types of a value that may say where a directory begins: LONG and IFD."""
 
 MOST_XMP_BYTES: Final = 1 << 24
 XMP_KEYWORD: Final = b"XML:com.adobe.xmp"
@@ -66,6 +69,8 @@ def describe(block: bytes | None, xmp: bytes | None, warnings: Iterable[str] = (
         xmp: XMP, or None.
         warnings: what is known to be wrong already.
     """
+    if not block and not xmp:
+        return Described(warnings=tuple(warnings))
     exif, damage = parse_exif(block or b"")
     xmp, complaint = checked_xmp(xmp)
     return described(exif, xmp, (*damage, *complaint, *warnings))
@@ -104,7 +109,7 @@ def parse_exif(block: bytes) -> tuple[Image.Exif, tuple[str, ...]]:
     return kept, (f"its EXIF is damaged ({reason.strip()})",)
 
 
-def orientation_of(exif: Image.Exif, xmp: bytes | None) -> int:
+def orientation_of(exif: Mapping[int, Any], xmp: bytes | None) -> int:
     """Return tag 274, else what XMP says: 1 upright, 2 to 8 turned or mirrored."""
     value = exif.get(Tag.Orientation)
     if value is None and xmp is not None and (stated := XMP_ORIENTATION.search(xmp)):
@@ -112,7 +117,7 @@ def orientation_of(exif: Image.Exif, xmp: bytes | None) -> int:
     return value if isinstance(value, int) and value in range(1, 9) else 1
 
 
-def dpi_of(exif: Image.Exif) -> tuple[float, float] | None:
+def dpi_of(exif: Mapping[int, Any]) -> tuple[float, float] | None:
     """Return the pixels an inch along (height, width) that EXIF states, or None."""
     try:
         units = UNITS_IN_AN_INCH[exif.get(Tag.ResolutionUnit, 2)]
@@ -131,13 +136,20 @@ def checked_dpi(across: Any, down: Any) -> tuple[float, float] | None:
 
 
 def cleaned_exif(exif: Image.Exif) -> bytes | None:
-    """Pack EXIF without orientation, sizes and resolution; Pillow leaves the thumbnail behind."""
-    for tag in (*SIZES, *RESOLUTION):
+    """Pack EXIF without orientation, sizes and resolution; Pillow leaves the thumbnail behind.
+
+    EXIF that says nothing but the resolution is kept, empty: `packed_exif` puts it in again.
+    """
+    for tag in SIZES:
         exif.pop(tag, None)
     if DETAILS in exif:
         details = exif.get_ifd(DETAILS)
         for tag in SIZES_IN_DETAILS:
             details.pop(tag, None)
+    if not len(exif):
+        return None
+    for tag in RESOLUTION:
+        exif.pop(tag, None)
     return _packed(exif)
 
 
@@ -159,8 +171,7 @@ def packed_exif(
         down, across = (Fraction(value).limit_denominator(10000) for value in dpi)
         exif[Tag.XResolution], exif[Tag.YResolution] = across, down
         exif[Tag.ResolutionUnit] = 2
-    packed = _packed(exif)
-    return None if packed is None else EXIF_PREFIX + packed
+    return EXIF_PREFIX + _packed(exif) if len(exif) else None
 
 
 def checked_xmp(xmp: Any) -> tuple[bytes | None, tuple[str, ...]]:
@@ -182,10 +193,8 @@ def cleaned_xmp(xmp: bytes) -> bytes:
     return FALSE_XMP.sub(b"", xmp)
 
 
-def _packed(exif: Image.Exif) -> bytes | None:
-    """Pack EXIF with every byte of its texts; None where nothing is left."""
-    if not len(exif):
-        return None
+def _packed(exif: Image.Exif) -> bytes:
+    """Pack EXIF with every byte of its texts."""
     for each in (exif, *(exif.get_ifd(one) for one in (DETAILS, PLACE) if one in exif)):
         for tag, value in list(each.items()):
             if isinstance(value, str) and not value.isascii():
@@ -216,5 +225,6 @@ def _value_ends(block: bytes, order: str, begin: int) -> Iterator[tuple[int, int
         tag, kind, number, offset = struct.unpack_from(f"{order}HHII", block, at)
         size = TYPE_BYTES.get(kind, 0) * number
         yield tag, offset + size if size > 4 else at + 12
-        if tag in (DETAILS, PLACE) and offset > begin:  # forwards only: they may form a ring
+        # Forwards only: they may form a ring. What is no offset is left alone by Pillow too.
+        if tag in (DETAILS, PLACE) and kind in OFFSETS and offset > begin:
             yield from _value_ends(block, order, offset)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from fractions import Fraction
+from functools import cache
+from io import BytesIO
+from typing import Any, BinaryIO, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageMode
 
 from poolcli.errors import PoolError
-from poolcli.picture import MODES, FrameInfo, Metadata, Picture
+from poolcli.picture import MODES, Encoding, FrameInfo, Metadata, Picture, Stored, full_scale
+
+Plugin = TypeVar("Plugin", bound=ImageFile.ImageFile)
 
 PILLOW_MODES: Final = ("1", "L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I;16", "I", "F")
 """The modes of frames that Pillow has too."""
@@ -78,9 +83,14 @@ def mode_of(image: Image.Image) -> str:
 
 def notes_of(image: Image.Image, orientation: int = 1) -> tuple[str, ...]:
     """Return what is done to the pixels of an image on their way into a picture, in words."""
+    return conversions(image.mode in ("P", "PA"), "transparency" in image.info, orientation)
+
+
+def conversions(has_palette: bool, has_key: bool, orientation: int = 1) -> tuple[str, ...]:
+    """Return what is done to pixels on their way into a picture, in words."""
     notes = {
-        "its palette was applied": image.mode in ("P", "PA"),
-        "its transparent key became alpha": "transparency" in image.info,
+        "its palette was applied": has_palette,
+        "its transparent key became alpha": has_key,
         "it was turned upright": orientation != 1,
     }
     return tuple(note for note, applies in notes.items() if applies)
@@ -104,6 +114,32 @@ def palette_of(image: Image.Image, mode: str) -> NDArray[np.uint8] | None:
         ramp.info["transparency"] = image.info["transparency"]
     ramp.load()
     return _reduced(np.asarray(ramp.convert(APPLIED.get(mode, mode)))[0], mode)
+
+
+def info_of(
+    image: Image.Image, stored: Stored, encoding: Encoding, orientation: int = 1
+) -> FrameInfo:
+    """Return what is known of an opened image, and of its file's header.
+
+    Args:
+        image: the image, not decoded yet.
+        stored: the samples as the header states them.
+        encoding: how the file is encoded.
+        orientation: EXIF's orientation that is still to be applied.
+    """
+    mode = mode_of(image)
+    dtype = np.dtype(MODES[mode].dtype)
+    return FrameInfo(
+        shape_of(image, mode),
+        dtype,
+        mode,
+        full_scale(dtype),
+        stored,
+        orientation,
+        palette_of(image, mode),
+        encoding=encoding,
+        notes=notes_of(image, orientation),
+    )
 
 
 class PillowFrame:
@@ -135,6 +171,65 @@ class PillowFrame:
         if self.info.palette is not None:
             return _packed(self._image, start, stop)
         return rows_of(self._image, self.info.mode, start, stop)
+
+
+class PillowReader:
+    """A file whose frames Pillow decodes in turn; between two passes no decoded image is kept."""
+
+    def __init__(
+        self,
+        info: FrameInfo,
+        metadata: Metadata,
+        image: Image.Image,
+        reopen: Callable[[], Image.Image],
+        durations: Sequence[Fraction] = (Fraction(0),),
+    ) -> None:
+        """Keep an opened image until it is decoded.
+
+        Args:
+            info: what all frames have in common.
+            metadata: what stands beside the pixels.
+            image: the opened image, not decoded yet.
+            reopen: opens the same file again.
+            durations: how long each frame is shown, in milliseconds.
+        """
+        self.format, self.count = info.encoding.format, len(durations)
+        self._info, self._metadata, self._durations = info, metadata, durations
+        self._image: Image.Image | None = image
+        self._reopen = reopen
+
+    def frames(self) -> Iterator[SeekedFrame]:
+        """Yield the frames; the first rows that are asked for decode."""
+        image = cache(self._take)
+        for number, duration in enumerate(self._durations):
+            info = self._info._replace(duration=duration)
+            yield SeekedFrame(image, number, info, self._metadata)
+
+    def _take(self) -> Image.Image:
+        """Return the opened image, which is no longer kept here; later open the file again."""
+        image, self._image = self._image, None
+        return self._reopen() if image is None else image
+
+
+class SeekedFrame:
+    """One of the frames of an image that Pillow shows in turn, forwards only."""
+
+    def __init__(
+        self, image: Callable[[], Image.Image], number: int, info: FrameInfo, metadata: Metadata
+    ) -> None:
+        """Keep where it is found; nothing is opened yet."""
+        self.info = info
+        self._image, self._number, self._metadata = image, number, metadata
+
+    def rows(self, start: int, stop: int) -> NDArray[Any]:
+        """Return some rows; the first call decodes the frame and those before it."""
+        image = self._image()
+        image.seek(self._number)
+        return PillowFrame(image, self.info).rows(start, stop)
+
+    def metadata(self) -> Metadata:
+        """Return what stands beside the pixels."""
+        return self._metadata
 
 
 def rows_of(image: Image.Image, mode: str, start: int, stop: int) -> NDArray[Any]:
@@ -174,10 +269,27 @@ def to_image(picture: Picture, stored: str) -> Image.Image:
     return image if stored == mode else image.convert(stored)
 
 
-def open_image(plugin: type[ImageFile.ImageFile], stream: Any) -> ImageFile.ImageFile:
+def require_support(title: str, *, supported: bool) -> None:
+    """Refuse a format that this Pillow was built without.
+
+    Raises:
+        PoolError: it was.
+    """
+    if not supported:
+        raise PoolError(f"this Pillow was built without {title}", "install Pillow from PyPI")
+
+
+def open_image(plugin: type[Plugin], stream: Any) -> Plugin:
     """Open a stream by a plugin's own class: `Image.open` would ask Pillow's global limit."""
     stream.seek(0)
     return plugin(stream)
+
+
+def save_image(file: BinaryIO, image: Image.Image, plugin: str, **arguments: Any) -> None:
+    """Encode an image in memory, and write it: Pillow ignores short writes to real files."""
+    buffer = BytesIO()
+    image.save(buffer, plugin, **arguments)
+    file.write(buffer.getbuffer())
 
 
 def _packed(image: Image.Image, top: int = 0, bottom: int | None = None) -> NDArray[Any]:

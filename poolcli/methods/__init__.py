@@ -1,7 +1,7 @@
 """The pooling methods: one plain row each, from which the command line makes its verbs.
 
-The module that a row names has ``make(**options)``, which returns a `Method`: a frozen value that
-holds the method's own options. It is imported when the method is used.
+The class that a row names is a `Method`: its instances are frozen values that hold the method's own
+options. Its module is imported when the method is used.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Option(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The name of the argument of ``make`` that it becomes."""
+        """The name of the field of the method that it sets."""
         return self.flag.removeprefix("--").replace("-", "_")
 
 
@@ -82,55 +82,59 @@ class Row(NamedTuple):
 
     Attributes:
         name: the verb.
-        module: the module of `poolcli.methods` that computes it.
+        module: the module that computes it.
+        type: the class in that module.
         title: what its own options are headed by.
         summary: what it does, in a sentence.
-        examples: what may be typed.
+        examples: what may be typed, a line each.
         options: its own options.
     """
 
     name: str
     module: str
+    type: str
     title: str
     summary: str
-    examples: tuple[str, ...]
+    examples: str
     options: tuple[Option, ...] = ()
+
+    def make(self, **options: Any) -> Method:
+        """Return the method with its own options."""
+        method: Method = getattr(import_module(self.module), self.type)(**options)
+        return method
 
 
 METHODS: Final = (
     Row(
-        name="max",
-        module="max",
-        title="Maximum",
-        summary="Keep the largest value of every window, for each channel.",
-        examples=(
-            "poolcli max --size 2 --stride 2 in.png out.png",
-            "poolcli max --size 3x1 --padding same in.png out.png",
-            "cat in.png | poolcli max --size 2 - - > out.png",
-        ),
+        "max",
+        "poolcli.methods.max",
+        "Max",
+        "Maximum",
+        "Keep the largest value of every window, for each channel.",
+        "poolcli max --size 2 --stride 2 in.png out.png\n"
+        "poolcli max --size 3x1 --padding same in.png out.png\n"
+        "cat in.png | poolcli max --size 2 - - > out.png",
     ),
     Row(
-        name="min",
-        module="min",
-        title="Minimum",
-        summary="Keep the smallest value of every window, for each channel.",
-        examples=(
-            "poolcli min --size 2 in.png out.png",
-            "poolcli min --size 5 --stride 2 --padding 2 --ceil-mode in.png out.png",
-            "cat in.png | poolcli min --size 2 - - > out.png",
-        ),
+        "min",
+        "poolcli.methods.min",
+        "Min",
+        "Minimum",
+        "Keep the smallest value of every window, for each channel.",
+        "poolcli min --size 2 in.png out.png\n"
+        "poolcli min --size 5 --stride 2 --padding 2 --ceil-mode in.png out.png\n"
+        "cat in.png | poolcli min --size 2 - - > out.png",
     ),
     Row(
-        name="avg",
-        module="avg",
-        title="Average",
-        summary="Take the average of every window, for each channel: exact, rounded once.",
-        examples=(
-            "poolcli avg --size 4 in.jpg small.jpg",
-            "poolcli avg --size 3 --stride 2 --padding 1 --count-include-pad in.png out.png",
-            "cat in.png | poolcli avg --size 2 - - > out.png",
-        ),
-        options=(
+        "avg",
+        "poolcli.methods.avg",
+        "Average",
+        "Average",
+        "Take the average of every window, for each channel: exact, rounded once.",
+        "poolcli avg --size 4 in.jpg small.jpg\n"
+        "poolcli avg --size 3 --stride 2 --padding 1 --count-include-pad in.png out.png\n"
+        "cat in.png | poolcli avg --size 2 - - > out.png",
+        (
             Option("--count-include-pad", "Divide by the taps on padding too."),
             Option("--linear", "Average in linear light, decoded by the curve of sRGB."),
             Option("--divisor-override", "Divide every sum by N.", least=1),
@@ -147,8 +151,7 @@ def make(name: str, **options: Any) -> Method:
     """
     for row in METHODS:
         if row.name == name:
-            method: Method = import_module(f"poolcli.methods.{row.module}").make(**options)
-            return method
+            return row.make(**options)
     raise PoolError(
         f"there is no method {name!r}", f"give {', '.join(row.name for row in METHODS)}"
     )

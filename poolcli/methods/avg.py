@@ -74,13 +74,6 @@ class Average(NamedTuple):
         return self._replace(linear=False)
 
 
-def make(
-    *, count_include_pad: bool = False, divisor_override: int | None = None, linear: bool = False
-) -> Average:
-    """Return the method with its options."""
-    return Average(count_include_pad, divisor_override, linear)
-
-
 def linear_average(array: NDArray[Any], axes: Axes, **divisor: Any) -> NDArray[Any]:
     """Average light: decoded by a table, averaged in float64, encoded, rounded once.
 

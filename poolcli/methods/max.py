@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from poolcli.engine.extremes import Extreme
 from poolcli.engine.pooling import Axes, NanPolicy, extreme
 
 
-class Max(NamedTuple):
+@dataclass(frozen=True)
+class Max:
     """Keep the largest value of every window."""
 
-    name: str = "max"
-    assumes_srgb: bool = False
+    name: ClassVar[Extreme] = "max"
+    assumes_srgb: ClassVar[bool] = False
 
     def result(self, mode: str, dtype: np.dtype[Any]) -> tuple[str, np.dtype[Any]]:
         """Return mode and type unchanged: the result is one of the window's pixels."""
@@ -30,13 +33,8 @@ class Max(NamedTuple):
     ) -> NDArray[Any]:
         """Pool the pixels whose weight is not 0; how large it is makes no difference."""
         where = None if weights is None else weights > 0
-        return extreme("max", array, axes, nan=nan, where=where)
+        return extreme(self.name, array, axes, nan=nan, where=where)
 
     def for_alpha(self) -> Max:
         """Return the method itself: alpha is pooled like any channel."""
         return self
-
-
-def make() -> Max:
-    """Return the method."""
-    return Max()

@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from poolcli.engine.pooling import Axes, NanPolicy, extreme
+from poolcli.engine.extremes import Extreme
+from poolcli.methods.max import Max
 
 
-class Min(NamedTuple):
+@dataclass(frozen=True)
+class Min(Max):
     """Keep the smallest value of every window."""
 
-    name: str = "min"
-    assumes_srgb: bool = False
-
-    def result(self, mode: str, dtype: np.dtype[Any]) -> tuple[str, np.dtype[Any]]:
-        """Return mode and type unchanged: the result is one of the window's pixels."""
-        return mode, dtype
-
-    def pool(
-        self,
-        array: NDArray[Any],
-        axes: Axes,
-        *,
-        nan: NanPolicy = "omit",
-        weights: NDArray[Any] | None = None,
-    ) -> NDArray[Any]:
-        """Pool the pixels whose weight is not 0; how large it is makes no difference."""
-        where = None if weights is None else weights > 0
-        return extreme("min", array, axes, nan=nan, where=where)
-
-    def for_alpha(self) -> Min:
-        """Return the method itself: alpha is pooled like any channel."""
-        return self
-
-
-def make() -> Min:
-    """Return the method."""
-    return Min()
+    name: ClassVar[Extreme] = "min"

@@ -28,31 +28,24 @@ class Group(NamedTuple):
     options: tuple[click.Option, ...]
 
 
-def _save_options_help() -> str:
-    """Return every key and what it takes, by format."""
-    return "; ".join(
-        f"{one.name}: " + ", ".join(f"{key}={describe(kind)}" for key, kind in one.options.items())
-        for one in formats.FORMATS
-        if one.options
-    )
+_LOSSY: Final = [one for one in formats.FORMATS if one.quality]
+_QUALITY: Final = (
+    f"Quality of {', '.join(one.title for one in _LOSSY[:-1])} and {_LOSSY[-1].title}, 0 to 100 "
+    f"(default: {'; '.join(f'{one.title} {one.quality}' for one in _LOSSY)})."
+)
+_COMPRESSED: Final = " and ".join(one.title for one in formats.FORMATS if one.has_compress_level)
+_SAVE_OPTIONS: Final = "; ".join(
+    f"{one.name}: {', '.join(f'{key}={describe(kind)}' for key, kind in one.options.items())}"
+    for one in formats.FORMATS
+    if one.options
+)
 
 
-def _quality_help() -> str:
-    """Return which formats have a quality, and what it is where none is given."""
-    lossy = [one for one in formats.FORMATS if one.quality]
-    names = [one.title for one in lossy]
-    defaults = "; ".join(f"{one.title} {one.quality}" for one in lossy)
-    return f"Quality of {', '.join(names[:-1])} and {names[-1]}, 0 to 100 (default: {defaults})."
-
-
-def _compressing() -> str:
-    """Return the formats that have a level of compression."""
-    return " and ".join(one.title for one in formats.FORMATS if one.has_compress_level)
-
-
-def _flag(*names: str, text: str) -> click.Option:
-    """Declare an option that is given or not."""
-    return click.Option(names, is_flag=True, help=text)
+def _option(*names: str, text: str, kind: Any = None, shown: str = "", **more: Any) -> click.Option:
+    """Declare an option; without a value to be shown it is a flag."""
+    if shown:
+        return click.Option(names, type=kind, metavar=shown, help=text, **more)
+    return click.Option(names, is_flag=True, help=text, **more)
 
 
 def _choice(name: str, values: tuple[str, ...], text: str, **more: Any) -> click.Option:
@@ -61,28 +54,23 @@ def _choice(name: str, values: tuple[str, ...], text: str, **more: Any) -> click
     return click.Option([name], type=kind, default=values[0], show_default=True, help=text, **more)
 
 
-def _value(*names: str, kind: Any = None, shown: str, text: str, **more: Any) -> click.Option:
-    """Declare an option that takes a value."""
-    return click.Option(names, type=kind, metavar=shown, help=text, **more)
-
-
 WINDOW: Final = Group(
     "Window",
     (
-        _value(
+        _option(
             *("-k", "--size"),
             kind=Extent(),
             shown="N|WxH",
             required=True,
             text="Taps of the window, width by height.",
         ),
-        _value(
+        _option(
             *("-s", "--stride"),
             kind=Extent(),
             shown="N|WxH",
             text="Pixels between windows (default: the size).",
         ),
-        _value(
+        _option(
             *("-p", "--padding"),
             kind=Padding(),
             shown="N|WxH|L,T,R,B|same|same-lower|valid",
@@ -90,7 +78,7 @@ WINDOW: Final = Group(
             show_default=True,
             text="Pixels around the picture that take no part; up to what the window spans less 1.",
         ),
-        _value(
+        _option(
             *("-d", "--dilation"),
             kind=Extent(),
             shown="N|WxH",
@@ -98,17 +86,17 @@ WINDOW: Final = Group(
             show_default=True,
             text="Pixels between taps.",
         ),
-        _flag("--ceil-mode", text="Let the last windows hang over the right and bottom."),
+        _option("--ceil-mode", text="Let the last windows hang over the right and bottom."),
     ),
 )
 
 PIXELS: Final = Group(
     "Pixels",
     (
-        _flag(
+        _option(
             "--allow-depth-loss", text="Round to 8 bits what the output's format can't hold deeper."
         ),
-        _value(
+        _option(
             "--frame",
             kind=click.IntRange(0),
             shown="N",
@@ -120,7 +108,7 @@ PIXELS: Final = Group(
             "Let alpha say how much a colour counts, or treat it as one more channel.",
         ),
         _choice("--nan", ("omit", "propagate"), "Leave NaN out of its windows, or let it spread."),
-        _value(
+        _option(
             "--background",
             shown="COLOR",
             text="Put pictures with alpha on a colour; alpha is gone.",
@@ -131,53 +119,53 @@ PIXELS: Final = Group(
 OUTPUT: Final = Group(
     "Output",
     (
-        _value(
+        _option(
             *("--format", "format_name"),
             kind=click.Choice(formats.NAMES, case_sensitive=False),
             shown="FMT",
             text=f"Write this format, whatever the name: {', '.join(formats.NAMES)}.",
         ),
-        _value("--quality", kind=click.IntRange(0, 100), shown="N", text=_quality_help()),
-        _value(
+        _option("--quality", kind=click.IntRange(0, 100), shown="N", text=_QUALITY),
+        _option(
             "--compress-level",
             kind=click.IntRange(0, 9),
             shown="0-9",
-            text=f"Effort of compression in {_compressing()} "
+            text=f"Effort of compression in {_COMPRESSED} "
             "(default: 4, or less where more finds nothing).",
         ),
-        _value(
+        _option(
             *("--save-option", "save_options"),
             kind=SaveOption(),
             shown="KEY=VALUE",
             multiple=True,
-            text=f"What else a format can be told: {_save_options_help()}.",
+            text=f"What else a format can be told: {_SAVE_OPTIONS}.",
         ),
-        _flag("--strip", text="Leave out all metadata but the colour profile."),
-        _flag("--preserve", text="Give the output the input's time and mode bits."),
+        _option("--strip", text="Leave out all metadata but the colour profile."),
+        _option("--preserve", text="Give the output the input's time and mode bits."),
     ),
 )
 
 BATCH: Final = Group(
     "Batch",
     (
-        _flag("--no-recursive", text="Stay out of the folders in folders."),
-        _value(
+        _option("--no-recursive", text="Stay out of the folders in folders."),
+        _option(
             "--include",
             shown="GLOB",
             multiple=True,
             text="Take only such files from folders, by name, or by path if it has a /.",
         ),
-        _value(
+        _option(
             "--exclude", shown="GLOB", multiple=True, text="Leave such files out; this one wins."
         ),
-        _value("--files-from", shown="FILE|-", text="Read the inputs from a list, one a line."),
-        _flag("-0", "--null", text="The list is separated by NUL."),
-        _value(
+        _option("--files-from", shown="FILE|-", text="Read the inputs from a list, one a line."),
+        _option("-0", "--null", text="The list is separated by NUL."),
+        _option(
             "--relative-to",
             shown="DIR",
             text="The folder that listed files are relative to (default: the working folder).",
         ),
-        _value(
+        _option(
             *("--name", "template"),
             kind=NameTemplate(),
             shown="TEMPLATE",
@@ -185,24 +173,24 @@ BATCH: Final = Group(
             + " ".join(f"{{{key}}}" for key in NAME_KEYS)
             + ".",
         ),
-        _flag("-f", "--overwrite", text="Replace existing outputs."),
-        _flag("--skip-existing", text="Leave out inputs whose output exists."),
-        _value(
+        _option("-f", "--overwrite", text="Replace existing outputs."),
+        _option("--skip-existing", text="Leave out inputs whose output exists."),
+        _option(
             *("-j", "--jobs"),
             kind=click.IntRange(min=1),
             shown="N",
             envvar="POOLCLI_JOBS",
             text="Pictures at a time (default: the usable processors).",
         ),
-        _flag("--fail-fast", text="Stop after the first failure."),
-        _value(
+        _option("--fail-fast", text="Stop after the first failure."),
+        _option(
             "--timeout",
             kind=Seconds(),
             shown="SECONDS",
             envvar="POOLCLI_TIMEOUT",
             text="Give up a picture that takes longer.",
         ),
-        _value(
+        _option(
             "--max-pixels",
             kind=click.IntRange(min=1),
             shown="N",
@@ -216,12 +204,12 @@ BATCH: Final = Group(
 REPORT: Final = Group(
     "Report",
     (
-        _flag("-q", "--quiet", text="Print errors only."),
+        _option("-q", "--quiet", text="Print errors only."),
         click.Option(
             ["-v", "--verbose"], count=True, help="Say more; twice: also tracebacks of errors."
         ),
-        _flag("--json", "as_json", text="Print JSON Lines on standard output."),
-        _flag("-n", "--dry-run", text="Read headers and say what would be done."),
+        _option("--json", "as_json", text="Print JSON Lines on standard output."),
+        _option("-n", "--dry-run", text="Read headers and say what would be done."),
         click.Option(
             ["--progress/--no-progress"],
             default=True,
@@ -265,18 +253,16 @@ def verb(row: methods.Row, callback: Callable[..., int]) -> click.Command:
     """Return the verb of a method: the shared options and the method's own."""
     window, *others = SHARED
     own = [Group(row.title, tuple(map(_own_option, row.options)))] if row.options else []
-    examples = "\n".join(row.examples)
     return PoolCommand(
         (window, *own, *others),
         name=row.name,
         callback=callback,
-        help=f"{row.summary}\n\n\b\n{examples}",
+        help=f"{row.summary}\n\n\b\n{row.examples}",
     )
 
 
 def _own_option(option: methods.Option) -> click.Option:
     """Return the declaration of a method's own option."""
     if option.least is None:
-        return click.Option([option.flag], is_flag=True, help=option.help)
-    number = click.IntRange(min=option.least)
-    return click.Option([option.flag], type=number, metavar="N", help=option.help)
+        return _option(option.flag, text=option.help)
+    return _option(option.flag, kind=click.IntRange(option.least), shown="N", text=option.help)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -17,6 +18,8 @@ from poolcli.plan import Job, Policy
 
 if TYPE_CHECKING:
     from poolcli.run import Work
+
+Record = TypeVar("Record", bound="tuple[Any, ...]")
 
 
 class Voice(NamedTuple):
@@ -43,32 +46,31 @@ class Pace(NamedTuple):
     Attributes:
         jobs: the most pictures at a time; None for as many as there are processors.
         timeout: seconds after which a picture is given up, or None.
-        timeout_is_default: whether the timeout comes from the environment, which can't be asked
-            of streams.
         fail_fast: whether the first failure ends the run.
+        timeout_is_default: whether the timeout comes from the environment.
     """
 
     jobs: int | None
     timeout: float | None
-    timeout_is_default: bool
     fail_fast: bool
+    timeout_is_default: bool
 
     def timeout_for(self, plan: list[Job]) -> float | None:
         """Return the seconds for a picture; a stream can't be given up: nobody could read it again.
 
         Raises:
-            PoolError: a timeout is asked of a stream.
+            PoolError: a timeout is asked of a stream, and not by the environment.
         """
-        if self.timeout is None:
-            return None
-        if not any(job.target.is_stream or job.source.is_stdin for job in plan):
+        if self.timeout is None or not any(
+            job.target.is_stream or job.source.is_stdin for job in plan
+        ):
             return self.timeout
         if self.timeout_is_default:
             return None
         raise PoolError("--timeout can't be kept on a stream", "name files, or leave it out")
 
 
-class Request:
+class Request(NamedTuple):
     """What the user asks for, as the records that each module takes.
 
     Attributes:
@@ -76,27 +78,14 @@ class Request:
         voice: how the run speaks.
         pace: how a batch is worked off.
         policy: what the plan may do.
+        work: returns what is done with every picture; it imports NumPy, which plans don't need.
     """
 
-    def __init__(self, row: methods.Row, typed: dict[str, Any]) -> None:
-        """Check what was typed, and build the records that a plan needs.
-
-        Args:
-            row: the method's row.
-            typed: the parameters of its verb, by name.
-
-        Raises:
-            PoolError: a choice is refused.
-        """
-        if typed["overwrite"] and typed["skip_existing"]:
-            raise PoolError("--overwrite and --skip-existing exclude each other", "choose one")
-        self.paths: tuple[str, ...] = typed["paths"]
-        self.voice = Voice(*(typed[field] for field in Voice._fields))
-        self.pace = _pace(typed)
-        self._row, self._typed = row, typed
-        self._window = _window(typed)
-        self._saving = _saving(typed)
-        self.policy = _policy(row, typed, self._window, self._saving)
+    paths: tuple[str, ...]
+    voice: Voice
+    pace: Pace
+    policy: Policy
+    work: Callable[[], Work]
 
     def check_streams(self, plan: list[Job]) -> None:
         """Refuse to mix outcomes and pixels on standard output.
@@ -109,81 +98,69 @@ class Request:
                 "--json and a picture can't share standard output", "name an output file"
             )
 
-    def work(self) -> Work:
-        """Return what is done with every picture; imports NumPy.
 
-        Raises:
-            PoolError: a choice is refused.
-        """
-        from poolcli.colour import Pixels
-        from poolcli.formats.contract import Limits
-        from poolcli.formats.pillow import parse_color
-        from poolcli.run import Work
+def request_of(row: methods.Row, typed: dict[str, Any]) -> Request:
+    """Build the records from the parameters of a verb.
 
-        typed = self._typed
-        background = typed["background"]
-        own = {option.key: typed[option.key] for option in self._row.options}
-        return Work(
-            method=methods.make(self._row.name, **own),
-            window=self._window,
-            pixels=Pixels(
-                alpha=typed["alpha"],
-                nan=typed["nan"],
-                background=None if background is None else parse_color(background),
-            ),
-            saving=self._saving,
-            limits=Limits(typed["max_pixels"]),
-            overwrite=typed["overwrite"],
-            preserve=typed["preserve"],
-            dry_run=typed["dry_run"],
-            allow_depth_loss=typed["allow_depth_loss"],
-            frame=typed["frame"],
-        )
+    Args:
+        row: the method's row.
+        typed: the parameters, by name.
 
-
-def _window(typed: dict[str, Any]) -> Window:
-    """Return the window."""
-    return Window.of(
-        typed["size"],
-        typed["stride"],
-        typed["padding"],
-        typed["dilation"],
-        ceil_mode=typed["ceil_mode"],
-    )
-
-
-def _saving(typed: dict[str, Any]) -> Saving:
-    """Return how results are written."""
-    return Saving(typed["quality"], typed["compress_level"], typed["save_options"], typed["strip"])
-
-
-def _pace(typed: dict[str, Any]) -> Pace:
-    """Return how a batch is worked off."""
-    source = click.get_current_context().get_parameter_source("timeout")
-    return Pace(
-        jobs=typed["jobs"],
-        timeout=typed["timeout"],
-        timeout_is_default=source is ParameterSource.ENVIRONMENT,
-        fail_fast=typed["fail_fast"],
-    )
-
-
-def _policy(row: methods.Row, typed: dict[str, Any], window: Window, saving: Saving) -> Policy:
-    """Return what the plan may do."""
-    template = typed["template"]
+    Raises:
+        PoolError: a choice is refused.
+    """
+    if typed["overwrite"] and typed["skip_existing"]:
+        raise PoolError("--overwrite and --skip-existing exclude each other", "choose one")
+    window = Window.of(**{name: typed[name] for name in Window._fields})
+    saving = _record(Saving, typed, options=typed["save_options"])
     new_name = partial(
-        rename, template=template, method=row.name, size=window.size, stride=window.stride
+        rename,
+        template=typed["template"],
+        method=row.name,
+        size=window.size,
+        stride=window.stride,
     )
-    return Policy(
-        format=typed["format_name"],
-        overwrite=typed["overwrite"],
-        skip_existing=typed["skip_existing"],
-        recursive=not typed["no_recursive"],
-        include=typed["include"],
-        exclude=typed["exclude"],
-        files_from=typed["files_from"],
-        null=typed["null"],
-        relative_to=typed["relative_to"],
-        rename=None if template is None else new_name,
+    source = click.get_current_context().get_parameter_source("timeout")
+    return Request(
+        paths=typed["paths"],
+        voice=_record(Voice, typed),
+        pace=_record(Pace, typed, timeout_is_default=source is ParameterSource.ENVIRONMENT),
+        policy=_record(
+            Policy,
+            typed,
+            format=typed["format_name"],
+            recursive=not typed["no_recursive"],
+            rename=None if typed["template"] is None else new_name,
+            saving=saving,
+        ),
+        work=partial(_work, row, typed, window, saving),
+    )
+
+
+def _work(row: methods.Row, typed: dict[str, Any], window: Window, saving: Saving) -> Work:
+    """Return what is done with every picture.
+
+    Raises:
+        PoolError: the background is no colour.
+    """
+    from poolcli.colour import Pixels
+    from poolcli.formats.contract import Limits
+    from poolcli.formats.pillow import parse_color
+    from poolcli.run import Work
+
+    background = None if typed["background"] is None else parse_color(typed["background"])
+    return _record(
+        Work,
+        typed,
+        method=row.make(**{one.key: typed[one.key] for one in row.options}),
+        window=window,
+        pixels=_record(Pixels, typed, background=background),
         saving=saving,
+        limits=Limits(typed["max_pixels"]),
     )
+
+
+def _record(kind: type[Record], typed: dict[str, Any], **others: Any) -> Record:
+    """Build a record of the parameters that bear the names of its fields, and of others."""
+    fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]  # a NamedTuple's
+    return kind(**{name: typed[name] for name in fields if name in typed} | others)

@@ -1,20 +1,29 @@
-"""Files written whole or not at all."""
+"""Files on this machine, written whole or not at all."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
-import select
 import signal
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from io import FileIO
-from typing import Final, TypeAlias
+from operator import attrgetter
+from typing import Final
 
 from poolcli.errors import PoolError
+from poolcli.storage.contract import Entry, Identity, Kind, Output, Status, Storage, WriteOptions
+from poolcli.storage.streams import (
+    CHECK_NAME,
+    PERMISSIONS,
+    open_seekable,
+    status_at,
+    status_of,
+    write_all,
+)
 
 try:
     import fcntl
@@ -22,119 +31,170 @@ except ImportError:  # Windows has no advisory locks: stale temporaries stay the
     fcntl = None  # type: ignore[assignment]
 
 TEMPORARY: Final = re.compile(r"\.poolcli-[0-9a-f]{8}\.tmp")
-READ_BYTES: Final = 1 << 20
-START_BYTES: Final = 16
-"""By which a file can be known for what it is not."""
-
-PERMISSIONS: Final = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
-"""The mode bits that are taken over: not those that lend a program its owner's rights."""
-
 TRIES: Final = 5
-"""How often a folder is made anew that other workers have taken away: each had failed in it."""
-FOLDER_GONE: Final = (errno.ENOENT, errno.EPERM)
-"""What is said of a folder that goes just then: the latter by ext4."""
-Octets: TypeAlias = bytes | bytearray | memoryview
+"""How often a folder is made again that other workers have removed: each had failed in it."""
 
 
-def write_all(descriptor: int, octets: Octets) -> None:
-    """Write every byte, however short each write falls."""
-    rest = memoryview(octets).cast("B")
-    while rest:
+class LocalStorage(Storage):
+    """The storage of files and folders that the operating system knows by their names."""
+
+    open = staticmethod(open_seekable)
+
+    def look(self, path: str) -> Status:
+        """Return what a path leads to, FIFOs and devices included."""
+        return status_at(path)
+
+    def existing(self, path: str, below: str = "") -> Status:  # noqa: ARG002  # the contract's
+        """Return what stands under a name, asked of the file system."""
         try:
-            rest = rest[os.write(descriptor, rest) :]
-        except BlockingIOError:
-            select.select([], [descriptor], [])
+            found = os.lstat(path)
+        except (OSError, ValueError):
+            return Status("missing")
+        if stat.S_ISLNK(found.st_mode):
+            return Status("link", identity=self.look(path).identity)
+        return status_of(found)
 
-
-def read_all(descriptor: int, check_start: Callable[[bytes], None] | None = None) -> bytes:
-    """Read to the end, however long a pipe that doesn't block stays empty.
-
-    Args:
-        descriptor: what is read.
-        check_start: is given the first bytes, at least `START_BYTES`, and raises if the end,
-            which may never come, isn't worth waiting for; what is shorter has an end.
-    """
-    parts: list[bytes] = []
-    while True:
-        if check_start and sum(map(len, parts)) >= START_BYTES:
-            check_start(b"".join(parts))
-            check_start = None
+    def walk(self, folder: str, without: Identity | None = None) -> Iterator[Entry]:
+        """Yield a folder's entries, of which its listing alone tells the kinds."""
         try:
-            part = os.read(descriptor, READ_BYTES)
-        except BlockingIOError:
-            select.select([descriptor], [], [])
-            continue
-        if not part:
-            return b"".join(parts)
-        parts.append(part)
+            with os.scandir(folder) as entries:
+                found = sorted(entries, key=attrgetter("name"))
+        except OSError as fault:
+            reason = f"the folder can't be read: {fault.strerror}"
+            raise PoolError(reason, CHECK_NAME) from None
+        for entry in found:
+            kind = _kind_of(entry)
+            # The file system is asked only if the inode fits, which may be one of another device.
+            may_be_left_out = kind == "folder" and without and entry.inode() == without[1]
+            if not (may_be_left_out and self.look(entry.path).identity == without):
+                yield Entry(entry.name, entry.path, kind)
+
+    def folds_names(self, folder: str) -> bool:
+        """Ask the nearest folder that exists by its own name in the other case."""
+        path = os.path.abspath(folder)
+        while os.path.dirname(path) != path:
+            above, name = os.path.split(path)
+            swapped = os.path.join(above, name.swapcase())
+            if swapped != path and os.path.isdir(path):
+                return os.path.isdir(swapped) and os.path.samefile(path, swapped)
+            path = above
+        return False
+
+    def check_writable(self, path: str) -> None:
+        """Refuse a name in a folder that isn't there."""
+        folder = os.path.dirname(path) or os.curdir
+        if not os.path.isdir(folder):
+            import shlex  # few runs need it
+
+            raise PoolError(
+                f"{path}: there is no folder {folder}", f"make it: mkdir -p {shlex.quote(folder)}"
+            )
+
+    def create(self, path: str, options: WriteOptions) -> Output:
+        """Begin a file that gets its name when it is complete."""
+        return LocalOutput(path, options)
+
+    def sync(self) -> None:
+        """Write everything that the system holds back to its disks."""
+        if hasattr(os, "sync"):
+            os.sync()
+
+    def tidy(self, path: str, *, once: bool = False) -> None:
+        """Remove stale temporaries from the folder of a file."""
+        remove = _remove_stale_temporaries_once if once else remove_stale_temporaries
+        remove(os.path.dirname(path) or os.curdir)
 
 
-def write_file(
-    path: str, octets: Octets, *, overwrite: bool, like: os.stat_result | None, alone: bool
-) -> None:
-    """Write a file under a hidden name, and give it its own only when it is complete.
+class LocalOutput(Output):
+    """A file that is written under a hidden name, and gets its own only when it is complete."""
 
-    Args:
-        path: its name.
-        octets: its content.
-        overwrite: whether a file of that name may be replaced.
-        like: the status of a file whose times and mode bits are taken over.
-        alone: whether it is synced to disk at once; if not, its folder is made if it must be.
+    def __init__(self, path: str, options: WriteOptions) -> None:
+        """Keep the name and the options."""
+        super().__init__()
+        self.path, self.options = path, options
+        self.folder = os.path.dirname(path) or os.curdir
 
-    Raises:
-        PoolError: the name is taken.
-        OSError: it can't be written; neither a part nor a new folder is left then.
-    """
-    folder = os.path.dirname(path) or os.curdir
-    for tries_left in reversed(range(1 if alone else TRIES)):
-        made: list[str] = []
-        try:
-            if not alone:
-                _make_folders(folder, made)
-            if not _write_hidden(path, folder, octets, overwrite, like, alone, named=overwrite):
-                _write_hidden(path, folder, octets, overwrite, like, alone, named=True)
-        except BaseException as fault:
-            _remove_folders(made)
-            if not (tries_left and isinstance(fault, OSError) and fault.errno in FOLDER_GONE):
-                raise
-        else:
+    def _store(self, content: bytes) -> None:
+        """Write the file; after a failure neither a part of it nor a new folder is left."""
+        if self.options.again and _holds(self.path, content):
             return
+        for tries_left in reversed(range(TRIES if self.options.in_folder else 1)):
+            made: list[str] = []
+            try:
+                if self.options.in_folder:
+                    _make_folders(self.folder, made)
+                self._write(content)
+            except BaseException as fault:
+                _remove_folders(made)
+                # A worker that fails removes the folders it made, perhaps before we write there.
+                if not (tries_left and isinstance(fault, FileNotFoundError)):
+                    raise
+            else:
+                return
+
+    def _write(self, content: bytes) -> None:
+        """Write, copy attributes, sync and name a file, in that order."""
+        _remove_stale_temporaries_once(self.folder)
+        old = _stat(self.path) if self.options.overwrite else None
+        model = self.options.like or old
+        with _hidden_file(self.folder, private=model is not None) as (file, hidden):
+            descriptor = file.fileno()
+            write_all(descriptor, content)
+            if model is not None and hasattr(os, "fchmod"):
+                _copy_attributes(descriptor, model)
+            if self.options.in_folder:
+                # Some network file systems tell only when a file is closed that they are full.
+                os.close(os.dup(descriptor))
+            else:
+                os.fsync(descriptor)
+            if fcntl is None:  # nor are there locks to hold: Windows renames no file that is open
+                file.close()
+            if self.options.overwrite:
+                os.replace(hidden, self.path)
+            else:
+                _name_exclusively(hidden, self.path)
+        if not self.options.in_folder:
+            _sync_folder(self.folder)
 
 
-def _write_hidden(
-    path: str,
-    folder: str,
-    octets: Octets,
-    overwrite: bool,
-    like: os.stat_result | None,
-    syncs: bool,
-    *,
-    named: bool,
-) -> bool:
-    """Write, dress, sync and name a file, in that order; false if it must have a name at once."""
-    _sweep_once(folder)
-    old = _status(path) if overwrite else None
-    model = like or old
-    with _hidden(folder, named=named, private=model is not None) as (file, name):
-        descriptor = file.fileno()
-        write_all(descriptor, octets)
-        _dress(descriptor, model, times=like is not None)
-        if syncs:
-            os.fsync(descriptor)
-        else:  # some network file systems tell only when a file is closed that they are full
-            os.close(os.dup(descriptor))
-        if fcntl is None:  # nor are there locks to hold: Windows renames no file that is open
-            file.close()
-        if name is None:
-            if not _linked(f"/proc/self/fd/{descriptor}", path, src_dir_fd=descriptor):
-                return False
-        elif overwrite:
-            os.replace(name, path)
-        else:
-            _link_temporary(name, path)
-    if syncs:
-        _sync_folder(folder)
-    return True
+def _copy_attributes(descriptor: int, model: Status | os.stat_result) -> None:
+    """Copy the mode bits and times of an input, or the owner and mode bits of a replaced file."""
+    if isinstance(model, Status):
+        if model.permissions is not None:
+            os.fchmod(descriptor, model.permissions)
+        accessed, modified = model.accessed_ns, model.modified_ns
+        if accessed is not None and modified is not None and os.utime in os.supports_fd:
+            os.utime(descriptor, ns=(accessed, modified))
+    else:
+        if hasattr(os, "fchown"):
+            with suppress(OSError):  # only root may give files away
+                os.fchown(descriptor, model.st_uid, model.st_gid)
+        os.fchmod(descriptor, model.st_mode & PERMISSIONS)
+
+
+def remove_stale_temporaries(folder: str) -> None:
+    """Remove the temporaries of dead runs: those whose lock is free."""
+    if fcntl is None:
+        return
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                _remove_unlocked(entry.path)
+
+
+@cache
+def _remove_stale_temporaries_once(folder: str) -> None:
+    """Remove stale temporaries the first time that this process writes into a folder."""
+    remove_stale_temporaries(folder)
+
+
+def _kind_of(entry: os.DirEntry[str]) -> Kind:
+    """Return the kind of a folder's entry, for which most file systems need not be asked again."""
+    if entry.is_file(follow_symlinks=False):
+        return "file"
+    if entry.is_dir(follow_symlinks=False):
+        return "folder"
+    return "link" if entry.is_symlink() else "stream"
 
 
 def _make_folders(folder: str, made: list[str]) -> None:
@@ -144,7 +204,7 @@ def _make_folders(folder: str, made: list[str]) -> None:
         missing.append(folder)
         folder = os.path.dirname(folder)
     for one in reversed(missing):
-        made.append(one)  # first, lest a signal comes in between
+        made.append(one)  # before it is made: a signal may come in between
         try:
             os.mkdir(one)
         except FileExistsError:  # another worker was faster
@@ -159,43 +219,25 @@ def _remove_folders(made: list[str]) -> None:
 
 
 @contextmanager
-def _hidden(folder: str, *, named: bool, private: bool) -> Iterator[tuple[FileIO, str | None]]:
-    """A new file that nobody sees: without a name where that can be had, else a temporary one.
+def _hidden_file(folder: str, *, private: bool) -> Iterator[tuple[FileIO, str]]:
+    """Yield a new file and its hidden name, which it has no longer than the block runs.
 
     A private one is its owner's alone until it gets the mode bits of another file.
     """
-    mode = 0o600 if private else 0o666
-    descriptor = None if named or fcntl is None else _unnamed(folder, mode)
-    name = None
-    if descriptor is None:
-        descriptor, name = _temporary(folder, mode)
+    descriptor, name = _create_locked(folder, 0o600 if private else 0o666)
     file = FileIO(descriptor, "w")
     try:
         yield file, name
     finally:
         if fcntl is None:
             file.close()
-        if name is not None:
-            with suppress(FileNotFoundError):
-                os.unlink(name)
+        with suppress(FileNotFoundError):  # it was renamed
+            os.unlink(name)
         file.close()
 
 
-def _unnamed(folder: str, mode: int) -> int | None:
-    """A file without a name, which vanishes unless it is given one; None where there are none."""
-    flag = getattr(os, "O_TMPFILE", 0)
-    if not flag or not os.path.isdir("/proc/self/fd"):
-        return None
-    try:
-        return os.open(folder, flag | os.O_WRONLY, mode)
-    except OSError as fault:
-        if fault.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
-            return None
-        raise
-
-
-def _temporary(folder: str, mode: int) -> tuple[int, str]:
-    """A temporary file, locked for as long as it is open, so that nobody sweeps it away."""
+def _create_locked(folder: str, mode: int) -> tuple[int, str]:
+    """Create a file that is locked for as long as it is open, so that nobody takes it for stale."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     while True:
         name = os.path.join(folder, f".poolcli-{os.urandom(4).hex()}.tmp")
@@ -213,35 +255,12 @@ def _temporary(folder: str, mode: int) -> tuple[int, str]:
 
 
 def _locked(descriptor: int, name: str) -> bool:
-    """Lock a new file, unless somebody has swept it away before."""
+    """Lock a new file, unless another run has removed it before."""
     if fcntl is None:
         return True
     with suppress(OSError):  # a file system without locks
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     return _still_named(descriptor, name)
-
-
-def holds(path: str, octets: Octets) -> bool:
-    """Whether a file has exactly these bytes."""
-    with suppress(OSError), open(path, "rb") as stream:
-        return stream.read() == octets
-    return False
-
-
-@cache
-def _sweep_once(folder: str) -> None:
-    """Sweep a folder the first time that something is written into it."""
-    sweep(folder)
-
-
-def sweep(folder: str) -> None:
-    """Remove the temporaries of dead runs: those whose lock is free."""
-    if fcntl is None:
-        return
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                _remove_unlocked(entry.path)
 
 
 def _remove_unlocked(name: str) -> None:
@@ -257,37 +276,50 @@ def _remove_unlocked(name: str) -> None:
 
 
 def _still_named(descriptor: int, name: str) -> bool:
-    """Whether a name still leads to an open file."""
+    """Return whether a name still leads to an open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.lstat(name))
     except OSError:
         return False
 
 
-def _link_temporary(name: str, path: str) -> None:
-    """Give a temporary file its final name, unless somebody has it.
+def _name_exclusively(hidden: str, path: str) -> None:
+    """Give a file its final name, unless another file has it.
 
     Raises:
         PoolError: the name is taken.
     """
-    if _linked(name, path):
-        return
-    with _undisturbed():  # without hard links: reserve the name, then replace the reservation
-        try:
+    try:
+        if _linked(hidden, path):
+            return
+        with _signals_delayed():  # without hard links: reserve the name, replace the reservation
             reserved = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        except FileExistsError:
-            raise _taken() from None
-        try:
-            os.close(reserved)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(path)
-            raise
+            try:
+                os.close(reserved)
+                os.replace(hidden, path)
+            except BaseException:
+                os.unlink(path)
+                raise
+    except FileExistsError:
+        raise PoolError("it exists already", "use --overwrite to replace it") from None
+
+
+def _linked(name: str, path: str) -> bool:
+    """Give a file one more name; return False where the file system knows no hard links."""
+    if not hasattr(os, "link"):
+        return False
+    try:
+        os.link(name, path)
+    except OSError as fault:
+        if fault.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            return False
+        raise
+    return True
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let no signal come in between: it is answered a moment later."""
+def _signals_delayed() -> Iterator[None]:
+    """Delay the signals that end a run until the block is through."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -298,54 +330,22 @@ def _undisturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _linked(name: str, path: str, src_dir_fd: int | None = None) -> bool:
-    """Give a file one more name, where the system and the file system know such.
-
-    Only with a dir_fd does Python ask for a link in /proc to be followed.
-
-    Raises:
-        PoolError: the name is taken.
-    """
-    if not hasattr(os, "link"):
-        return False
-    try:
-        os.link(name, path, src_dir_fd=src_dir_fd, follow_symlinks=True)
-    except FileExistsError:
-        raise _taken() from None
-    except OSError as fault:
-        if fault.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
-            return False
-        raise
-    return True
+def _holds(path: str, content: bytes) -> bool:
+    """Return whether a file has exactly these bytes."""
+    with suppress(OSError), open(path, "rb") as stream:
+        return stream.read() == content
+    return False
 
 
-def _taken() -> PoolError:
-    """The refusal of a name that somebody has."""
-    return PoolError("it exists already", "use --overwrite to replace it")
-
-
-def _status(path: str) -> os.stat_result | None:
-    """The status of a file that may not exist."""
-    try:
+def _stat(path: str) -> os.stat_result | None:
+    """Return the status of a file that may not exist."""
+    with suppress(OSError):
         return os.stat(path)
-    except OSError:
-        return None
-
-
-def _dress(descriptor: int, like: os.stat_result | None, times: bool) -> None:
-    """Give a file the owner and mode bits, and perhaps the times, of another."""
-    if like is None or not hasattr(os, "fchmod"):
-        return
-    if not times and hasattr(os, "fchown"):
-        with suppress(OSError):  # only root may give files away
-            os.fchown(descriptor, like.st_uid, like.st_gid)
-    os.fchmod(descriptor, like.st_mode & PERMISSIONS)
-    if times and os.utime in os.supports_fd:
-        os.utime(descriptor, ns=(like.st_atime_ns, like.st_mtime_ns))
+    return None
 
 
 def _sync_folder(folder: str) -> None:
-    """Make a new name last, where the file system knows how."""
+    """Make a new name durable, where the file system supports it."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

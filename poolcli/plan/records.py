@@ -1,4 +1,4 @@
-"""What a plan is made of."""
+"""The records of which a plan is made, and its refusals."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from poolcli.errors import PoolError
 from poolcli.formats import Format
 from poolcli.formats.saving import Saving
 from poolcli.storage import Source, Target
+from poolcli.storage.contract import Status
 
 
 class Job(NamedTuple):
-    """From where to where.
+    """One picture to pool: from where to where.
 
     Attributes:
         source: where the picture is read.
@@ -22,7 +23,7 @@ class Job(NamedTuple):
         skip: whether there is nothing to do, since the result exists.
         refusal: why this picture fails without being opened; empty if it doesn't.
         remedy: what to do about that.
-        again: whether a worker died over it before, and may have written it already.
+        again: whether a worker died while it worked on it, and may have written it already.
     """
 
     source: Source
@@ -36,7 +37,7 @@ class Job(NamedTuple):
 
     @property
     def is_settled(self) -> bool:
-        """Whether what becomes of it is known without opening anything."""
+        """Whether its outcome is known without opening anything."""
         return self.skip or bool(self.refusal)
 
 
@@ -68,17 +69,17 @@ class PlanError(PoolError):
 
 
 class NothingMatchedError(PoolError):
-    """No picture is left to work on."""
+    """A plan without any picture."""
 
 
 class Policy(NamedTuple):
-    """What a plan may do, and how it names what it makes.
+    """What a plan may do, and how it names outputs.
 
     Attributes:
         format: the name of the format to write, or None to go by suffixes.
         overwrite: whether existing files may be replaced.
         skip_existing: whether inputs whose output exists are left out.
-        recursive: whether folders are walked to their depths.
+        recursive: whether folders in folders are walked too.
         include: globs of which a found file must match one, if there are any.
         exclude: globs of which a found file must match none.
         files_from: a file that lists inputs, "-" for standard input, or None.
@@ -102,20 +103,26 @@ class Policy(NamedTuple):
 
 
 class Found(NamedTuple):
-    """An input, and where below the output folder its result belongs."""
+    """An input that was named, listed or found by walking.
+
+    Attributes:
+        path: where it is read.
+        place: where its result belongs, as a path below the output folder.
+        status: what its storage says of it.
+    """
 
     path: str
     place: str
-    refusal: str = ""
+    status: Status
 
 
 def refuse(reason: str, remedy: str, names: Iterable[str] = ()) -> PlanError:
-    """A plan refused for one reason."""
+    """Return the error of a plan that is refused for one reason."""
     return PlanError(Refusal(reason, remedy, list(names)))
 
 
 def check(end: Source | Target) -> None:
-    """Refuse an end that can't take or give pixels: a terminal, or a stream that is closed.
+    """Refuse a source or target that is known to be unusable, such as a terminal.
 
     Raises:
         PlanError: it is one.

@@ -1,0 +1,372 @@
+"""PNG and animated PNG: 8 bits through Pillow, 16 through imagecodecs, chunks by ourselves.
+
+Animations are taken apart and put together here: Pillow holds all frames at once, in 8 bits, and
+what it blends comes out too transparent.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import cached_property, partial
+from io import BytesIO
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+
+from poolcli.errors import PoolError
+from poolcli.formats import Format, png_metadata
+from poolcli.formats.animation import Animation, Box, Dispose, Region, Ticks, frames_of
+from poolcli.formats.carried import carried, no_place
+from poolcli.formats.contract import DecodedFrame, Limits, WholeFrameWriter
+from poolcli.formats.extras import library
+from poolcli.formats.palettes import palette_mode, palette_pixels
+from poolcli.formats.pillow import PILLOW_MODES, PillowFrame, conversions, open_image, to_image
+from poolcli.formats.png_chunks import (
+    CONTROL,
+    GREY,
+    GREY_ALPHA,
+    HEADER,
+    PALETTE,
+    RGB,
+    RGB_ALPHA,
+    SIGNATURE,
+    AnimationFrame,
+    Header,
+    JoinedStream,
+    Place,
+    chunk,
+    read_chunks,
+    walk,
+)
+from poolcli.formats.saving import OptionValue, Saving
+from poolcli.picture import (
+    MODES,
+    Encoding,
+    Frame,
+    FrameInfo,
+    Metadata,
+    Picture,
+    Stored,
+    full_scale,
+    info_in_mode,
+)
+
+SHALLOW: Final = {GREY: "L", RGB: "RGB", GREY_ALPHA: "LA", RGB_ALPHA: "RGBA"}
+DEEP: Final = {GREY: "I;16", RGB: "RGB;16", GREY_ALPHA: "LA;16", RGB_ALPHA: "RGBA;16"}
+CHANNELS: Final = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
+WITH_ALPHA: Final = {"1": "LA"} | {
+    mode.without_alpha: name for name, mode in MODES.items() if mode.without_alpha
+}
+PALETTE_BITS: Final = 8
+DISPOSALS: Final[dict[int, Dispose]] = {1: "clear", 2: "restore"}
+BLENDS: Final = 1
+
+TICK: Final = Fraction(1)
+"""The unit in which durations are written, in milliseconds."""
+
+MOST_TICKS: Final = 65535
+HEAD_BYTES: Final = len(SIGNATURE) + HEADER.size + 12
+"""The bytes of a PNG until its first chunk is over, which is the header."""
+
+LEVEL: Final = 4
+"""The level of compression where the user says nothing (`benchmarks/levels.py`)."""
+
+RUNS_ALONE: Final = 3
+"""zlib's strategy that looks for nothing but runs of a byte: Z_RLE."""
+
+RUNS_SLACK: Final = 1.01
+SAMPLE_BYTES: Final = 3 << 14
+"""Bytes of neighbouring rows in a sample: more than the 32 KB in which deflate finds matches."""
+
+SAMPLED, LEAST_SAMPLES = 32, 4
+
+
+def read(stream: BinaryIO, limits: Limits) -> PngReader:
+    """Open a PNG."""
+    return PngReader(stream, limits)
+
+
+def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> PngWriter:
+    """Begin to write a PNG."""
+    return PngWriter(file, row, saving)
+
+
+class PngReader:
+    """A PNG that is read."""
+
+    format = "png"
+
+    def __init__(self, stream: BinaryIO, limits: Limits) -> None:
+        """Read all but the pixels.
+
+        Raises:
+            PoolError: what the chunks say is refused, or is too large.
+        """
+        self._chunks = read_chunks(stream)
+        self._header = self._chunks.header()
+        self._described = png_metadata.describe(self._chunks)
+        has_alpha = self._header.colour_type in (GREY_ALPHA, RGB_ALPHA)
+        self._transparency = None if has_alpha else self._chunks.bodies.get(b"tRNS")
+        self._info = self._still_info()
+        limits.check(*self._info.shape)
+        if self._info.mode not in PILLOW_MODES:
+            library("imagecodecs", "deep")
+        self._animation = self._find_animation(limits)
+        self.count = len(self._animation.regions) if self._animation else 1
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield each frame."""
+        if self._animation is None:
+            chunks = self._chunks
+            yield self._picture(self._header, chunks.data or chunks.frames[0].data)
+        else:
+            yield from frames_of(self._animation, self._canvas_info, self.metadata)
+
+    def metadata(self) -> Metadata:
+        """Return what stands beside the pixels, for all frames."""
+        return self._metadata
+
+    @cached_property
+    def _metadata(self) -> Metadata:
+        return png_metadata.metadata_of(self._chunks, self._described, self._stated[1])
+
+    @property
+    def _stated(self) -> tuple[int, int]:
+        """The number of frames, and of plays, that acTL states."""
+        return struct.unpack(">II", self._chunks.bodies.get(b"acTL", bytes(8)))
+
+    def _still_info(self) -> FrameInfo:
+        """Return what is known of the picture, or of the regions of an animation."""
+        depth, kind = self._header.depth, self._header.colour_type
+        if kind == PALETTE:
+            entries, alphas = self._chunks.bodies[b"PLTE"], self._transparency
+            mode = palette_mode(entries, has_alpha=alphas is not None)
+            return self._info_in(mode, palette_pixels(entries, alphas or b"", mode))
+        mode = "1" if depth == 1 else (DEEP if depth == 16 else SHALLOW)[kind]
+        return self._info_in(mode if self._transparency is None else WITH_ALPHA[mode])
+
+    def _info_in(self, mode: str, palette: NDArray[Any] | None = None) -> FrameInfo:
+        """Return what is known of a picture in a mode."""
+        header, turn = self._header, self._described.orientation
+        has_palette = header.colour_type == PALETTE
+        bits = PALETTE_BITS if has_palette else header.depth
+        return info_in_mode(
+            (header.height, header.width),
+            mode,
+            Stored("unsigned", bits, (1 << bits) - 1, CHANNELS[header.colour_type]),
+            orientation=turn,
+            palette=palette,
+            encoding=Encoding(self.format),
+            notes=conversions(has_palette, self._transparency is not None, turn),
+        )
+
+    @cached_property
+    def _canvas_info(self) -> FrameInfo:
+        """What all frames of an animation have in common."""
+        mode = self._info.mode
+        if self._animation is not None and self._animation.has_transparency:
+            mode = WITH_ALPHA.get(mode, mode)
+        return self._info_in(mode)
+
+    def _find_animation(self, limits: Limits) -> Animation | None:
+        """Return the animation; None where there is a single picture.
+
+        A picture in front of it, for viewers that show no animations, is left out.
+        """
+        stated, plays = self._stated
+        frames = self._chunks.frames[:stated]
+        if not frames or (stated == 1 and not self._chunks.data):
+            return None
+        if len(frames) < stated or not self._chunks.is_complete:
+            raise PoolError(
+                f"the animation breaks off after {len(frames)} frames", "is the file complete?"
+            )
+        for one in frames:
+            limits.check(one.control.height, one.control.width)
+        height, width = self._info.shape[:2]
+        return Animation(height, width, plays, tuple(map(self._region, frames)))
+
+    def _region(self, frame: AnimationFrame) -> Region:
+        """Return what a frame of an animation draws."""
+        control = frame.control
+        return Region(
+            top=control.top,
+            left=control.left,
+            height=control.height,
+            width=control.width,
+            duration=Fraction(1000 * control.delay, control.delay_unit or 100),
+            dispose=DISPOSALS.get(control.dispose, "keep"),
+            blends=control.blend == BLENDS,
+            read=partial(self._region_pixels, frame),
+        )
+
+    def _region_pixels(self, frame: AnimationFrame) -> NDArray[Any]:
+        """Decode what a frame of an animation draws, in the mode of the canvas."""
+        height, width = frame.control.height, frame.control.width
+        still = self._picture(self._header._replace(height=height, width=width), frame.data)
+        pixels = still.rows(0, height)
+        if still.info.palette is not None:
+            pixels = np.take(still.info.palette, pixels, axis=0)
+        return pixels if self._canvas_info.mode == self._info.mode else _opaque(pixels)
+
+    def _picture(self, header: Header, data: list[Place]) -> Frame:
+        """Return the picture in some of the chunks."""
+        stream = self._chunks.picture(header, self._key_chunk(), data)
+        info = self._info._replace(shape=(header.height, header.width, *self._info.shape[2:]))
+        if info.mode not in PILLOW_MODES:
+            decode = partial(_decoded_by_imagecodecs, stream)
+            return DecodedFrame(info, decode, self.metadata)
+        return PillowFrame(open_image(PngImageFile, stream), info, self.metadata)
+
+    def _key_chunk(self) -> bytes:
+        """Return the transparent colour as the decoder wants it."""
+        key, depth, kind = self._transparency, self._header.depth, self._header.colour_type
+        if key is None or kind == PALETTE:
+            return b""
+        if kind == GREY and depth < 16:
+            # Pillow compares it with samples that it has widened to 8 bits.
+            full = (1 << depth) - 1
+            key = struct.pack(">H", (int.from_bytes(key[:2], "big") & full) * 255 // full)
+        return chunk(b"tRNS", key)
+
+
+class PngWriter(WholeFrameWriter):
+    """A PNG that is written: a still picture, or an animation of more than one frame."""
+
+    def __init__(self, file: BinaryIO, row: Format, saving: Saving) -> None:
+        """Begin without a frame."""
+        super().__init__(file, row, saving)
+        self._ticks: Ticks[Picture] = Ticks(TICK, MOST_TICKS, _look_same)
+        self._pushed = self._written = self._sequence = self._plays = 0
+        self._shown: NDArray[Any] | None = None
+
+    def write_frame(self, picture: Picture) -> None:
+        """Take a frame; those before it that are complete are written."""
+        self._pushed += 1
+        for shown, ticks in self._ticks.push(picture, picture.info.duration):
+            self._write_region(shown, ticks)
+
+    def write_end(self) -> None:
+        """Write what is left."""
+        rest = self._ticks.finish()
+        if self._pushed == 1:
+            picture, _ = rest[0]
+            encoded = self._encoded(picture)
+            self._write_start(picture, encoded)
+            self.file.write(encoded[HEAD_BYTES:])
+            return
+        for shown, ticks in rest:
+            self._write_region(shown, ticks)
+        self.file.write(chunk(b"IEND", b""))
+        self.file.seek(HEAD_BYTES)
+        self.file.write(chunk(b"acTL", struct.pack(">II", self._written, self._plays)))
+        self.file.seek(0, 2)
+
+    def _write_start(self, picture: Picture, encoded: memoryview, control: bytes = b"") -> None:
+        """Write all that comes before the pixels."""
+        held, notes = carried(
+            picture.metadata,
+            self.row,
+            picture.info.mode,
+            strip=self.saving.strip,
+            grey_excludes_colour=True,
+        )
+        if max(held.get("dpi", (0,))) > png_metadata.MOST_DPI:
+            del held["dpi"]
+            notes.append(no_place(self.row, "resolution"))
+        self.note(*notes)
+        self.file.write(bytes(encoded[:HEAD_BYTES]) + control)
+        self.file.write(png_metadata.ancillary_chunks(held))
+
+    def _write_region(self, picture: Picture, ticks: int) -> None:
+        """Write a frame of an animation, as the region that changes."""
+        box = Box.of_changes(self._shown, picture.array)
+        part = picture.array[box.top : box.bottom, box.left : box.right]
+        encoded = self._encoded(picture._replace(array=part))
+        if self._shown is None:
+            # How many frames there are is known when all are written.
+            self._write_start(picture, encoded, chunk(b"acTL", bytes(8)))
+            self._plays = picture.metadata.plays
+        size = (part.shape[1], part.shape[0], box.left, box.top)
+        chunks = [(b"fcTL", CONTROL.pack(self._next(), *size, ticks, 1000, 0, 0))]
+        stream = BytesIO(encoded)
+        for name, _, length in walk(stream, HEAD_BYTES):
+            if name == b"IDAT" and self._shown is None:
+                chunks.append((name, stream.read(length)))
+            elif name == b"IDAT":
+                chunks.append((b"fdAT", struct.pack(">I", self._next()) + stream.read(length)))
+        self.file.write(b"".join(chunk(*one) for one in chunks))
+        self._shown = picture.array
+        self._written += 1
+
+    def _encoded(self, picture: Picture) -> memoryview:
+        """Return a PNG of nothing but the pixels."""
+        chosen = self.saving.for_format(self.row)
+        options = {"compress_level": LEVEL, **chosen}
+        if self.row.needs_extra(picture.info.mode):
+            png_encode = library("imagecodecs", "deep").png_encode
+            array = np.ascontiguousarray(picture.array)
+            return memoryview(png_encode(array, level=options["compress_level"]))
+        image = to_image(picture, picture.info.mode)
+        if not chosen and runs_suffice(image):
+            options["compress_type"] = RUNS_ALONE
+        return _encoded_by_pillow(image, **options)
+
+    def _next(self) -> int:
+        """Return the next sequence number."""
+        self._sequence += 1
+        return self._sequence - 1
+
+
+def runs_suffice(image: Image.Image) -> bool:
+    """Return whether a sample of rows is as small where deflate looks for runs of bytes alone.
+
+    So it is with photographs, whose noise never comes twice: the whole is compressed more than
+    twice as fast then (`benchmarks/levels.py`). Cost: a thirtieth of the picture, both ways.
+    """
+    width, height = image.size
+    row_bytes = width * len(image.getbands()) * (1 + (image.mode == "I;16"))
+    rows = -(-SAMPLE_BYTES // row_bytes)
+    count = max(LEAST_SAMPLES, height // (rows * SAMPLED))
+    if rows * count > height:
+        return False
+    usual = runs = 0
+    for number in range(count):
+        # The margins of a picture tell nothing of it.
+        top = (height - rows) * (2 * number + 1) // (2 * count)
+        band = image.crop((0, top, width, top + rows))
+        usual += len(_encoded_by_pillow(band, compress_level=LEVEL))
+        runs += len(_encoded_by_pillow(band, compress_level=LEVEL, compress_type=RUNS_ALONE))
+    return runs <= usual * RUNS_SLACK
+
+
+def _encoded_by_pillow(image: Image.Image, **options: OptionValue) -> memoryview:
+    """Return a PNG of an image."""
+    buffer = BytesIO()
+    image.save(buffer, "PNG", **options)
+    return buffer.getbuffer()
+
+
+def _decoded_by_imagecodecs(stream: JoinedStream) -> NDArray[np.uint16]:
+    """Return samples of 16 bits; a transparent colour becomes alpha."""
+    array: NDArray[np.uint16] = library("imagecodecs", "deep").png_decode(stream.read())
+    return array
+
+
+def _opaque(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Return pixels with full alpha; bilevel ones as grey."""
+    if pixels.dtype == np.bool_:
+        pixels = pixels * np.uint8(255)
+    colours = pixels if pixels.ndim == 3 else pixels[..., None]
+    alpha = np.full_like(colours[..., :1], full_scale(pixels.dtype))
+    return np.concatenate((colours, alpha), axis=-1)
+
+
+def _look_same(one: Picture, other: Picture) -> bool:
+    """Return whether two frames look the same."""
+    return np.array_equal(one.array, other.array)

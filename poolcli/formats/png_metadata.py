@@ -1,0 +1,183 @@
+"""Metadata between the chunks of a PNG and the neutral form."""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from poolcli.formats import exif
+from poolcli.formats.carried import as_text
+from poolcli.formats.exif import (
+    EXIF_PREFIX,
+    MOST_XMP_BYTES,
+    XMP_KEYWORD,
+    XMP_PREFIX,
+    Described,
+    checked_dpi,
+)
+from poolcli.formats.png_chunks import Chunks, chunk
+from poolcli.picture import Metadata
+
+COLOUR: Final = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
+MOST_PROFILE_BYTES: Final = 1 << 24
+"""Bytes of a colour profile once it is unpacked: those of printers have several megabytes."""
+
+METRES_IN_AN_INCH: Final = 0.0254
+PER_METRE: Final = 1
+"""The unit of pHYs, if it has one."""
+
+NO_DENSITY: Final = bytes(9)
+MOST_DPI: Final = ((1 << 31) - 1) * METRES_IN_AN_INCH
+"""The most pixels an inch that pHYs can state."""
+
+RAW_PROFILE: Final = b"Raw profile type "
+"""How the keywords begin under which ImageMagick writes EXIF and XMP in hexadecimal."""
+
+FALSE_TEXT: Final = re.compile(
+    rb"(?:exif|tiff):(?:Orientation|Image(?:Width|Length)|Pixel[XY]Dimension"
+    rb"|[XY]Resolution|ResolutionUnit|thumbnail:[^\0]*)\0"
+)
+"""What ImageMagick repeats of EXIF as text, and pooling makes false."""
+
+
+def describe(chunks: Chunks) -> Described:
+    """Read EXIF and XMP, wherever they are in the file."""
+    warnings: list[str] = []
+    block = _tried(_exif_block, chunks, "EXIF", warnings)
+    xmp = _tried(_xmp_packet, chunks, "XMP", warnings)
+    return exif.describe(block, xmp, warnings)
+
+
+def metadata_of(chunks: Chunks, described: Described, plays: int) -> Metadata:
+    """Return what a file says beside its pixels.
+
+    Args:
+        chunks: of the file.
+        described: its EXIF and XMP.
+        plays: how often an animation is shown.
+    """
+    warnings, icc_profile = [*described.warnings], None
+    if b"iCCP" in chunks.bodies:
+        icc_profile = _tried(_profile, chunks, "colour profile", warnings)
+    if chunks.is_damaged:
+        warnings.append("its metadata is damaged, and was dropped")
+    return Metadata(
+        icc_profile=icc_profile,
+        exif=described.exif,
+        dpi=_dpi(chunks.bodies.get(b"pHYs", NO_DENSITY)) or described.dpi,
+        xmp=described.xmp,
+        texts=tuple(one for one in chunks.texts if not _is_elsewhere(one[1])),
+        colour=tuple(one for one in chunks.bodies.items() if one[0] in COLOUR),
+        plays=plays,
+        warnings=tuple(warnings),
+    )
+
+
+def ancillary_chunks(held: Mapping[str, Any]) -> bytes:
+    """Return the chunks of what `poolcli.formats.carried.carried` says that PNG holds."""
+    parts: list[tuple[bytes, bytes]] = []
+    if profile := held.get("icc_profile"):
+        parts.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile)))
+    # A picture has a profile or the statement that it is sRGB (11.3.2.5), never both.
+    parts += [one for one in held.get("colour", ()) if not (profile and one[0] == b"sRGB")]
+    parts += held.get("texts", ())
+    if xmp := held.get("xmp"):
+        parts.append((b"iTXt", XMP_KEYWORD + bytes(5) + xmp))
+    if comment := held.get("comment"):
+        parts.append(_text(b"Comment", as_text(comment)))
+    if dpi := held.get("dpi"):
+        across, down = (int(one / METRES_IN_AN_INCH + 0.5) for one in dpi)
+        parts.append((b"pHYs", struct.pack(">IIB", across, down, PER_METRE)))
+    if block := held.get("exif"):
+        parts.append((b"eXIf", block.removeprefix(EXIF_PREFIX)))
+    return b"".join(chunk(*one) for one in parts)
+
+
+def _tried(
+    read: Callable[[Chunks], bytes | None], chunks: Chunks, what: str, warnings: list[str]
+) -> bytes | None:
+    """Read something, or add the warning that it is damaged."""
+    try:
+        return read(chunks)
+    except (ValueError, zlib.error):
+        warnings.append(f"its {what} is damaged, and was dropped")
+        return None
+
+
+def _profile(chunks: Chunks) -> bytes | None:
+    """Return the colour profile, unless it is empty."""
+    _, _, packed = chunks.bodies[b"iCCP"].partition(b"\0")
+    profile = _unpacked(packed, MOST_PROFILE_BYTES)
+    if len(profile) > MOST_PROFILE_BYTES:
+        raise ValueError("it is too long")
+    return profile or None
+
+
+def _exif_block(chunks: Chunks) -> bytes | None:
+    """Return EXIF: that of its own chunk, else that of a raw profile."""
+    if b"eXIf" in chunks.bodies:
+        return chunks.bodies[b"eXIf"]
+    profiles = _raw_profiles(chunks, b"exif", b"APP1")
+    return next((one for one in profiles if not one.startswith(XMP_PREFIX)), None)
+
+
+def _xmp_packet(chunks: Chunks) -> bytes | None:
+    """Return XMP: that of its own text, else that of a raw profile."""
+    for name, body in chunks.texts:
+        if name == b"iTXt" and body.startswith(XMP_KEYWORD + b"\0"):
+            rest = body[len(XMP_KEYWORD) + 1 :]
+            is_packed, method = rest[:1] == b"\1", rest[1:2]
+            _, _, text = rest[2:].split(b"\0", 2)  # a language and a translated keyword
+            return _unpacked(method + text, MOST_XMP_BYTES) if is_packed else text
+    profiles = _raw_profiles(chunks, b"xmp", b"APP1")
+    xmp = next((one for one in profiles if not one.startswith(EXIF_PREFIX)), None)
+    return None if xmp is None else xmp.removeprefix(XMP_PREFIX)
+
+
+def _raw_profiles(chunks: Chunks, *kinds: bytes) -> Iterator[bytes]:
+    """Yield the raw profiles of some kinds."""
+    for name, body in chunks.texts:
+        keyword, _, text = body.partition(b"\0")
+        if keyword.startswith(RAW_PROFILE) and keyword.removeprefix(RAW_PROFILE) in kinds:
+            if name == b"zTXt":
+                text = _unpacked(text, MOST_XMP_BYTES)
+            if len(text) > MOST_XMP_BYTES:
+                raise ValueError("it is too long")
+            # Before the digits come the kind and the length, a line each.
+            yield bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode())
+
+
+def _unpacked(packed: bytes, most: int) -> bytes:
+    """Unpack what follows a byte that names deflate; of more than ``most`` bytes one too many."""
+    if packed[:1] != b"\0":
+        raise ValueError("it is compressed in an unknown way")
+    unpacking = zlib.decompressobj()
+    octets = unpacking.decompress(packed[1:], most + 1)
+    if not unpacking.eof and len(octets) <= most:
+        raise ValueError("it is cut off")
+    return octets
+
+
+def _dpi(density: bytes) -> tuple[float, float] | None:
+    """Return pixels an inch along (height, width), if a pHYs chunk states them."""
+    across, down, unit = struct.unpack(">IIB", density)
+    if unit != PER_METRE:
+        return None
+    return checked_dpi(across * METRES_IN_AN_INCH, down * METRES_IN_AN_INCH)
+
+
+def _is_elsewhere(body: bytes) -> bool:
+    """Return whether a text is carried as XMP or EXIF, or would be false."""
+    raw = tuple(RAW_PROFILE + kind for kind in (b"exif", b"xmp", b"APP1"))
+    return body.startswith((XMP_KEYWORD, *raw)) or FALSE_TEXT.match(body) is not None
+
+
+def _text(keyword: bytes, text: str) -> tuple[bytes, bytes]:
+    """Return a textual chunk, in Latin-1 if that holds the text, else in UTF-8."""
+    try:
+        return b"tEXt", keyword + b"\0" + text.encode("latin-1")
+    except UnicodeEncodeError:
+        return b"iTXt", keyword + bytes(5) + text.encode()

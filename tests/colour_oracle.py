@@ -1,0 +1,192 @@
+"""Pooled pictures by exact fractions, window by window, with a geometry of their own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poolcli import methods
+from poolcli.colour import Alpha, Colour
+from poolcli.engine.window import Window
+from poolcli.methods.avg import Average
+from poolcli.picture import Picture
+from poolcli.run import Work
+from tests.jobs import pool
+from tests.pictures import noisy
+from tests.pictures import picture as made
+
+METHODS = tuple(row.name for row in methods.METHODS)
+ALPHAS: tuple[Alpha, ...] = get_args(Alpha)
+FULL = {"LA": 255, "RGBA": 255, "LA;16": 65535, "RGBA;16": 65535}
+VISIBLE = {"LA": "L", "RGBA": "RGB", "LA;16": "I;16", "RGBA;16": "RGB;16"}
+Pixel = tuple[int, ...]
+
+LINEAR = {"1": 255, "L": 255, "LA": 255, "RGB": 255, "RGBA": 255}
+LINEAR |= {"I;16": 65535, "LA;16": 65535, "RGB;16": 65535, "RGBA;16": 65535}
+
+
+class Taps(NamedTuple):
+    """One window along one axis: the pixels it reads, and how many taps count with padding."""
+
+    inside: list[int]
+    padded: int
+
+
+def taps(extent: int, window: Window, axis: int) -> list[Taps]:
+    """Every window along an axis, padding in numbers."""
+    (before, after), size = sides(window)[axis], window.size[axis]
+    stride, dilation = window.stride[axis], window.dilation[axis]
+    span = dilation * (size - 1) + 1
+    starts = range(-before, extent + after - span + 1, stride)
+    reads = [range(start, start + span, dilation) for start in starts]
+    return [Taps([at for at in one if 0 <= at < extent], len(one)) for one in reads]
+
+
+def sides(window: Window) -> tuple[tuple[int, int], tuple[int, int]]:
+    assert isinstance(window.padding, tuple)
+    rows, columns = window.padding
+    assert isinstance(rows, tuple)
+    assert isinstance(columns, tuple)
+    return rows, columns
+
+
+def oracle(picture: Picture, how: Work) -> NDArray[Any]:
+    """Every window of an (H, W, C) picture with alpha, by fractions."""
+    array, full = picture.array, FULL[picture.info.mode]
+    pixels = array.tolist()
+    rows = taps(array.shape[0], how.window, 0)
+    columns = taps(array.shape[1], how.window, 1)
+    return np.array(
+        [
+            [
+                window_of(
+                    [tuple(pixels[y][x]) for y in row.inside for x in column.inside],
+                    row.padded * column.padded,
+                    how,
+                    full,
+                )
+                for column in columns
+            ]
+            for row in rows
+        ],
+        array.dtype,
+    )
+
+
+def window_of(window: list[Pixel], padded: int, how: Work, full: int) -> Pixel:
+    """One window: its pixels on the picture, and the taps that count with the padding."""
+    if how.method.name == "avg":
+        result = averaged(window, padded, how, full)
+    else:
+        result = extreme(window, how)
+    return (
+        result if how.pixels.background is None else flattened(result, how.pixels.background, full)
+    )
+
+
+def averaged(window: list[Pixel], padded: int, how: Work, full: int) -> Pixel:
+    divisor = divisor_of(how, padded, len(window))
+    *colours, alphas = zip(*window, strict=True)
+    alpha = min(rounded(sum(alphas), divisor), full)
+    if how.pixels.alpha == "straight":
+        return (*(min(rounded(sum(one), divisor), full) for one in colours), alpha)
+    weights = alphas if any(alphas) else (1,) * len(window)
+    sums = [sum(a * c for a, c in zip(weights, one, strict=True)) for one in colours]
+    return (*(rounded(one, sum(weights)) for one in sums), alpha)
+
+
+def divisor_of(how: Work, padded: int, inside: int) -> int:
+    assert isinstance(how.method, Average)
+    return how.method.divisor_override or (padded if how.method.count_include_pad else inside)
+
+
+def rounded(dividend: int, divisor: int) -> int:
+    """The quotient to nearest, ties to even."""
+    return round(Fraction(dividend, divisor))
+
+
+def extreme(window: list[Pixel], how: Work) -> Pixel:
+    pick = max if how.method.name == "max" else min
+    seen = window
+    if how.pixels.alpha == "weighted":
+        seen = [one for one in window if one[-1]] or window
+    *colours, _ = zip(*seen, strict=True)
+    return (*map(pick, colours), pick(one[-1] for one in window))
+
+
+def flattened(pixel: Pixel, background: Colour, full: int) -> Pixel:
+    *colour, alpha = pixel
+    under = [value * full // 255 for value in background]
+    if len(colour) == 1 and len(set(background)) == 1:
+        under = under[:1]
+    over = colour * len(under) if len(colour) == 1 else colour
+    mixed = zip(over, under, strict=True)
+    return tuple(rounded(alpha * c + (full - alpha) * b, full) for c, b in mixed)
+
+
+# Linear light
+
+
+def light(code: int, full: int) -> float:
+    """IEC 61966-2-1, in Python's own floats."""
+    value = code / full
+    return value / 12.92 if value <= 0.04045 else float(((value + 0.055) / 1.055) ** 2.4)
+
+
+def code(mean: float, full: int) -> int:
+    value = mean * 12.92 if mean <= 0.0031308 else 1.055 * mean ** (1 / 2.4) - 0.055
+    return round(min(value, 1.0) * full)
+
+
+def linear_oracle(picture: Picture, how: Work) -> NDArray[Any]:
+    """Every window in linear light, summed exactly, channel by channel."""
+    array, full = picture.array, LINEAR[picture.info.mode]
+    array = array * np.uint8(255) if picture.info.mode == "1" else array
+    shaped = array[..., None] if array.ndim == 2 else array
+    alpha = shaped[..., -1].tolist() if picture.info.mode in FULL else None
+    rows = taps(array.shape[0], how.window, 0)
+    columns = taps(array.shape[1], how.window, 1)
+    wanted = [
+        [linear_window(shaped, alpha, row, column, how, full) for column in columns] for row in rows
+    ]
+    return np.array(wanted, array.dtype).reshape(len(rows), len(columns), *array.shape[2:])
+
+
+def linear_window(
+    array: NDArray[Any], alpha: Any, row: Taps, column: Taps, how: Work, full: int
+) -> list[int]:
+    places = [(y, x) for y in row.inside for x in column.inside]
+    padded = row.padded * column.padded
+    divisor = divisor_of(how, padded, len(places))
+    weights, weight = [1] * len(places), divisor
+    if alpha is not None and how.pixels.alpha == "weighted":
+        seen = [alpha[y][x] for y, x in places]
+        weights = seen if any(seen) else weights
+        weight = sum(weights)
+    found = []
+    for channel in range(array.shape[2] - (alpha is not None)):
+        values = [light(int(array[y, x, channel]), full) for y, x in places]
+        total = math.fsum(w * v for w, v in zip(weights, values, strict=True))
+        found.append(code(total / weight, full))
+    if alpha is not None:
+        found.append(min(rounded(sum(alpha[y][x] for y, x in places), divisor), full))
+    return found
+
+
+# Short ways to pictures
+
+
+def picture_of(mode: str, shape: tuple[int, int] = (5, 6), seed: int = 1) -> Picture:
+    """Noise in any mode."""
+    return noisy(mode, shape, seed)
+
+
+def result(pixels: Sequence[Sequence[Pixel]], how: Work) -> Any:
+    """The pooled pixels as lists."""
+    mode = {2: "LA", 4: "RGBA"}[len(pixels[0][0])]
+    return pool(made(np.array(pixels, np.uint8), mode), how).array.tolist()

@@ -1,0 +1,67 @@
+"""Makers of PNGs with chunks of all kinds."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from poolcli.formats.saving import Saving
+from tests.films import Cel, apng_of
+from tests.jobs import pool, work
+from tests.pictures import chunk, decoded, noise, pictures_in, saved, written
+
+SIDE: Final = (20, 30)
+PROFILE: Final = bytes(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+MAKE, TURN = 271, 274
+
+Part = tuple[bytes, bytes]
+TEXTS: Final[tuple[Part, ...]] = (
+    (b"tEXt", b"Title\0pooled"),
+    (b"tEXt", b"Title\0twice"),
+    (b"zTXt", b"Description\0\0" + zlib.compress(b"long " * 100)),
+    (b"iTXt", b"Author\0\0\0de\0Autor\0J\xc3\xbcrgen"),
+)
+COLOUR: Final[tuple[Part, ...]] = (
+    (b"gAMA", struct.pack(">I", 45455)),
+    (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)),
+    (b"sRGB", b"\0"),
+    (b"cICP", b"\x01\x0d\0\x01"),
+)
+
+
+def plain(mode: str = "RGB", **arguments: Any) -> bytes:
+    """A picture of 20×30 pixels as Pillow writes it."""
+    return saved(Image.fromarray(noise("RGB", SIDE)).convert(mode), "PNG", **arguments)
+
+
+def png_with(*parts: Part, behind: Iterable[Part] = (), octets: bytes = plain()) -> bytes:
+    """A picture with more chunks before its pixels, or behind them."""
+    front, back = (b"".join(chunk(*one) for one in some) for some in (parts, behind))
+    return octets[:33] + front + octets[33:-12] + back + octets[-12:]
+
+
+def pooled(octets: bytes, name: str = "png", *, strip: bool = False) -> tuple[bytes, list[str]]:
+    """The file that comes out, and its notes."""
+    pictures = [pool(one, work("avg", 2)) for one in pictures_in(octets)]
+    return written(pictures, name, Saving(strip=strip))
+
+
+def warnings_of(octets: bytes) -> tuple[str, ...]:
+    """The warnings, once the pixels have been found to be undamaged."""
+    found = decoded(octets)
+    np.testing.assert_array_equal(found.array, noise("RGB", SIDE))
+    return found.metadata.warnings
+
+
+def flipped(octets: bytes, name: bytes) -> bytes:
+    """A file with one bit of a chunk's body flipped."""
+    at = octets.index(name) + 4
+    return octets[:at] + bytes([octets[at] ^ 1]) + octets[at + 1 :]
+
+
+ANIMATED: Final = apng_of([Cel(noise("RGBA", (4, 4), seed)) for seed in range(3)], 4, 4)

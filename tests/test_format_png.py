@@ -1,0 +1,483 @@
+"""PNG and animated PNG: every depth, palettes, refusals, animations, compression."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+from collections.abc import Callable
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from poolcli.errors import PoolError
+from poolcli.formats.contract import Limits, open_reader, refusing
+from poolcli.formats.saving import Saving
+from poolcli.picture import Metadata, Picture, Stored
+from tests.conftest import SAMPLES
+from tests.films import CLEAR, Cel, apng_of, chunks_of, read_apng
+from tests.pictures import (
+    GREY,
+    GREY_ALPHA,
+    PALETTE,
+    RGB,
+    RGB_ALPHA,
+    chunk,
+    decoded,
+    encoded,
+    exif_of,
+    imagemagick,
+    noise,
+    noisy,
+    numbers,
+    opened,
+    picture,
+    pictures_in,
+    png,
+    reader_of,
+    saved,
+    written,
+)
+from tests.png_support import (
+    ANIMATED,
+    COLOUR,
+    MAKE,
+    PROFILE,
+    SIDE,
+    TEXTS,
+    TURN,
+    flipped,
+    plain,
+    png_with,
+)
+
+CONVERT = imagemagick("convert")
+DEEP: Final = ("LA;16", "RGB;16", "RGBA;16")
+
+
+# Samples
+
+
+def packed(samples: NDArray[Any], depth: int) -> list[bytes]:
+    """The rows of samples of any depth."""
+    if depth == 16:
+        return [row.astype(">u2").tobytes() for row in samples]
+    rows = samples.reshape(len(samples), -1)
+    bits = rows[..., None] >> np.arange(depth - 1, -1, -1, dtype=np.uint8) & 1
+    return [np.packbits(row).tobytes() for row in bits.reshape(len(rows), -1)]
+
+
+KINDS: Final = [
+    *((depth, GREY, 1) for depth in (1, 2, 4, 8, 16)),
+    *(
+        (depth, kind, channels)
+        for kind, channels in ((RGB, 3), (GREY_ALPHA, 2), (RGB_ALPHA, 4))
+        for depth in (8, 16)
+    ),
+]
+MODES: Final = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+
+
+@pytest.mark.parametrize(("depth", "kind", "channels"), KINDS)
+def test_samples_of_every_depth_and_colour_type_are_exact(
+    depth: int, kind: int, channels: int
+) -> None:
+    shape = (5, 11) if channels == 1 else (5, 11, channels)
+    dtype = np.dtype(np.uint16 if depth == 16 else np.uint8)
+    samples = np.random.default_rng(depth).integers(0, 1 << depth, shape, dtype)
+    octets = png(11, packed(samples, depth), depth, kind)
+    mode, full = MODES[channels], (1 << depth) - 1
+    wanted = samples if depth in (1, 16) else (samples.astype(int) * 255 // full).astype(np.uint8)
+    if depth == 16:
+        mode = "I;16" if mode == "L" else f"{mode};16"
+
+    found = decoded(octets)
+
+    assert found.info.mode == ("1" if depth == 1 else mode)
+    assert found.info.stored == Stored("unsigned", depth, full, channels)
+    assert found.array.dtype == (np.bool_ if depth == 1 else dtype)
+    np.testing.assert_array_equal(found.array, wanted)
+
+
+ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
+"""The first x and y, and the steps along x and y, of six of the seven passes."""
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (9, 10)])
+def test_an_interlaced_picture_is_read(shape: tuple[int, int], depth: int) -> None:
+    channels = 1 if depth == 8 else 3
+    pixels = np.arange(shape[0] * shape[1] * channels, dtype=f"u{depth // 8}").reshape(*shape, -1)
+    passes = [pixels[y::down, x::across] for x, y, across, down in (*ADAM7, (0, 1, 1, 2))]
+    rows = [row for each in passes if each.size for row in packed(each, depth)]
+    kind = GREY if channels == 1 else RGB
+    octets = png(shape[1], rows, depth, kind, interlaced=True, height=shape[0])
+    np.testing.assert_array_equal(decoded(octets).array.reshape(pixels.shape), pixels)
+
+
+# Palettes and transparent colours
+
+COLOURS, GREYS = bytes([10, 20, 30, 40, 50, 60]), bytes([10, 10, 10, 40, 40, 40])
+PALETTES: Final = {
+    "colour": (COLOURS, [], "RGB", [[10, 20, 30], [40, 50, 60]]),
+    "first hidden": (COLOURS, [b"\0"], "RGBA", [[10, 20, 30, 0], [40, 50, 60, 255]]),
+    "second hidden": (COLOURS, [b"\xff\0"], "RGBA", [[10, 20, 30, 255], [40, 50, 60, 0]]),
+    "faint": (COLOURS, [b"\x40\x80"], "RGBA", [[10, 20, 30, 64], [40, 50, 60, 128]]),
+    "opaque": (COLOURS, [b""], "RGBA", [[10, 20, 30, 255], [40, 50, 60, 255]]),
+    "grey": (GREYS, [], "L", [10, 40]),
+    "grey hidden": (GREYS, [b"\0"], "LA", [[10, 0], [40, 255]]),
+    "grey faint": (GREYS, [b"\x40\x80"], "LA", [[10, 64], [40, 128]]),
+}
+
+
+def indexed(palette: bytes, *alphas: bytes, depth: int = 8) -> bytes:
+    """A picture whose first pixel has the first colour and whose second has the second."""
+    row = {8: b"\0\1", 4: b"\x01", 2: b"\x10", 1: b"\x40"}[depth]
+    parts = ((b"PLTE", palette), *((b"tRNS", one) for one in alphas))
+    return png(2, [row], depth, PALETTE, *parts)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+@pytest.mark.parametrize(("palette", "alphas", "mode", "pixels"), PALETTES.values(), ids=PALETTES)
+def test_a_palette_is_applied_to_indices(
+    depth: int, palette: bytes, alphas: list[bytes], mode: str, pixels: Any
+) -> None:
+    octets = indexed(palette, *alphas, depth=depth)
+    (frame,) = reader_of(octets).frames()
+    assert frame.rows(0, 1).tolist() == [[0, 1]]
+    assert frame.info.stored == Stored("unsigned", 8, 255, 1)
+    assert (frame.info.mode, frame.info.notes[0]) == (mode, "its palette was applied")
+    assert decoded(octets).array.tolist() == [pixels]
+
+
+def test_indices_beyond_the_palette_are_shown_as_pillow_shows_them() -> None:
+    octets = png(4, [bytes([0, 1, 2, 200])], 8, PALETTE, (b"PLTE", COLOURS))
+    np.testing.assert_array_equal(decoded(octets).array, opened(octets).convert("RGB"))
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+def test_a_transparent_grey_becomes_alpha(depth: int) -> None:
+    full = 2**depth - 1
+    values = sorted({0, 1, full // 2, full})
+    samples = np.array([values], np.uint16)
+    for key in values:
+        part = (b"tRNS", struct.pack(">H", key))
+        found = decoded(png(len(values), packed(samples, depth), depth, GREY, part))
+        most = max(full, 255)
+        wanted = [[value * most // full, 0 if value == key else most] for value in values]
+        assert found.info.mode == ("LA;16" if depth == 16 else "LA")
+        assert found.array.tolist() == [wanted]
+        assert found.info.notes == ("its transparent key became alpha",)
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_a_transparent_colour_becomes_alpha(depth: int) -> None:
+    key = (b"tRNS", struct.pack(">3H", 1, 2, 3))
+    samples = np.array([[[1, 2, 3], [4, 5, 6], [1, 2, 4]]], np.uint16)
+    found = decoded(png(3, packed(samples, depth), depth, RGB, key)).array
+    full = 2**depth - 1
+    assert found.tolist() == [[[1, 2, 3, 0], [4, 5, 6, full], [1, 2, 4, full]]]
+
+
+def test_a_transparent_colour_is_not_written_again() -> None:
+    octets = png(3, [bytes([0, 7, 255])], 8, GREY, (b"tRNS", b"\0\7"))
+    image = opened(encoded(decoded(octets), "png"))
+    assert (image.mode, "transparency" in image.info) == ("LA", False)
+
+
+def test_transparency_has_no_effect_beside_alpha_and_behind_the_pixels() -> None:
+    parts = (b"tRNS", b"\0\1\0\2\0\3")
+    alpha = decoded(png(2, [bytes([1, 1, 2, 255])], 8, GREY_ALPHA, parts))
+    behind = decoded(png_with(behind=[parts]))
+    assert alpha.array.tolist() == [[[1, 1], [2, 255]]]
+    assert (alpha.info.notes, behind.info.notes, behind.info.mode) == ((), (), "RGB")
+
+
+@pytest.mark.parametrize("turn", [3, 6])
+def test_palettes_and_deep_samples_are_turned_upright(turn: int) -> None:
+    exif = (b"eXIf", exif_of({TURN: turn}))
+    array = noise("RGB;16", (2, 3))
+    turns = {3: 2, 6: -1}[turn]
+    deep = decoded(png(3, packed(array, 16), 16, RGB, exif))
+    np.testing.assert_array_equal(deep.array, np.rot90(array, turns))
+    few = png(3, [b"\0\1\0", b"\1\1\0"], 8, PALETTE, (b"PLTE", GREYS), exif)
+    np.testing.assert_array_equal(decoded(few).array, np.rot90([[10, 40, 10], [40, 40, 10]], turns))
+
+
+# What can't be a picture
+
+
+def header(*fields: int) -> bytes:
+    return png_with(
+        octets=b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">2I5B", *fields)) + plain()[33:]
+    )
+
+
+def announced(octets: bytes, count: int) -> bytes:
+    """An animation of three frames that announces another number of them."""
+    parts = [chunk(b"acTL", struct.pack(">2I", number, 0)) for number in (3, count)]
+    return octets.replace(parts[0], parts[1])
+
+
+REFUSED: Final = {
+    "a signature": (b"\x89PNG\r\n\x1a\n", "no pixels"),
+    "a header alone": (plain()[:33], "no pixels"),
+    "no header": (plain()[:8] + plain()[33:], "no pixels"),
+    "no width": (header(0, 20, 8, 2, 0, 0, 0), "20×0 pixels"),
+    "a depth of 3": (header(30, 20, 3, 0, 0, 0, 0), "3-bit samples of colour type 0"),
+    "a colour type of 5": (header(30, 20, 8, 5, 0, 0, 0), "8-bit samples of colour type 5"),
+    "a compression": (header(30, 20, 8, 2, 1, 0, 0), "compressed in an unknown way"),
+    "filters": (header(30, 20, 8, 2, 0, 64, 0), "compressed in an unknown way"),
+    "no palette": (png(2, [b"\0\1"], 8, PALETTE), "no palette"),
+    "half a key": (png_with((b"tRNS", b"\0\1")), "transparent colour is cut off"),
+    "a damaged header": (flipped(plain(), b"IHDR"), "IHDR chunk is damaged"),
+    "a damaged palette": (flipped(indexed(COLOURS), b"PLTE"), "PLTE chunk is damaged"),
+    "damaged alphas": (flipped(indexed(COLOURS, b"\0"), b"tRNS"), "tRNS chunk is damaged"),
+    "a damaged count of frames": (flipped(ANIMATED, b"acTL"), "acTL chunk is damaged"),
+    "a damaged frame": (flipped(ANIMATED, b"fcTL"), "fcTL chunk is damaged"),
+    "a missing frame": (announced(ANIMATED, 4), "breaks off after 3 frames"),
+    "an animation without its end": (ANIMATED[:-12], "breaks off after 3 frames"),
+}
+
+
+@pytest.mark.parametrize(("octets", "words"), REFUSED.values(), ids=REFUSED)
+def test_what_no_picture_can_have_is_refused_from_the_chunks(octets: bytes, words: str) -> None:
+    with pytest.raises(PoolError, match=words) as refusal:
+        reader_of(octets)
+    assert refusal.value.remedy
+
+
+@pytest.mark.parametrize("cut", [40, 60, 100, -20, -13])
+def test_a_deep_picture_that_is_cut_off_is_refused(cut: int) -> None:
+    octets = encoded(noisy("RGB;16", SIDE), "png")
+    with pytest.raises(PoolError) as refusal, refusing("it can't be decoded"):
+        decoded(octets[:cut])
+    assert refusal.value.remedy
+
+
+def test_headers_are_read_without_the_pixels() -> None:
+    class Counting(BytesIO):
+        count = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            octets = super().read(size)
+            self.count += len(octets)
+            return octets
+
+    whole = saved(Image.fromarray(noise("RGB", (300, 400))), "PNG")
+    stream = Counting(png_with(TEXTS[0], behind=[TEXTS[1]], octets=whole))
+    (frame,) = open_reader(stream, Limits(10**6)).frames()
+    assert len(frame.metadata().texts) == 2
+    assert stream.count < 2000
+
+
+# Animations
+
+
+def parts_of(octets: bytes, name: bytes) -> list[bytes]:
+    return [body for found, body in chunks_of(octets) if found == name]
+
+
+def test_a_single_frame_is_a_still_unless_another_picture_hides_it() -> None:
+    cel = Cel(noise("RGBA", (4, 5)), over=False)
+    for fallback in (None, np.zeros((4, 5, 4), np.uint8)):
+        octets = apng_of([cel], 5, 4, fallback=fallback)
+        (found,) = pictures_in(octets)
+        np.testing.assert_array_equal(found.array, cel.array)
+        assert b"acTL" not in encoded(found, "png")
+
+
+def test_frames_beyond_those_that_are_announced_are_left_out() -> None:
+    octets = announced(ANIMATED, 2)
+    assert reader_of(octets).count == len(list(pictures_in(octets))) == 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "canvas"),
+    [("1", "LA"), ("L", "LA"), ("RGB", "RGBA"), ("P", "RGBA"), ("I;16", "LA;16")],
+)
+@pytest.mark.parametrize("is_cleared", [False, True])
+def test_a_canvas_that_is_cleared_gains_alpha(mode: str, canvas: str, is_cleared: bool) -> None:
+    image = Image.fromarray(noise("RGB", (6, 8)))
+    if mode == "I;16":
+        image = Image.fromarray(noise("I;16", (6, 8)))
+    still = saved(image.quantize(8) if mode == "P" else image.convert(mode), "PNG")
+    parts = list(chunks_of(still))
+    data = b"".join(body for name, body in parts if name == b"IDAT")
+    octets = still[:8] + chunk(*parts[0]) + chunk(b"acTL", struct.pack(">2I", 2, 0))
+    octets += b"".join(chunk(*one) for one in parts[1:] if one[0] in (b"PLTE", b"tRNS"))
+    control = struct.Struct(">5I2H2B")
+    octets += chunk(b"fcTL", control.pack(0, 8, 6, 0, 0, 1, 25, is_cleared, 0))
+    octets += chunk(b"IDAT", data) + chunk(b"fcTL", control.pack(1, 8, 6, 0, 0, 1, 25, 0, 0))
+    half = len(data) // 2
+    octets += chunk(b"fdAT", struct.pack(">I", 2) + data[:half]) + chunk(b"tEXt", b"a\0between")
+    octets += chunk(b"fdAT", struct.pack(">I", 3) + data[half:]) + chunk(b"IEND", b"")
+
+    first, second = pictures_in(octets)
+
+    (one,) = pictures_in(still)
+    wanted = one.info.mode if not is_cleared else canvas
+    assert (first.info.mode, first.info.duration) == (wanted, Fraction(40))
+    array = one.array * np.uint8(255) if is_cleared and mode == "1" else one.array
+    channels = 1 if one.array.ndim == 2 else one.array.shape[2]
+    for found in (first, second):
+        colours = found.array[..., :channels] if is_cleared else found.array
+        np.testing.assert_array_equal(colours.reshape(array.shape), array)
+        if is_cleared:
+            assert (found.array[..., -1] == found.info.maxval).all()
+
+
+def test_a_region_larger_than_allowed_is_refused() -> None:
+    octets = apng_of([Cel(np.zeros((4, 4, 4), np.uint8)), Cel(np.zeros((9, 9, 4), np.uint8))], 4, 4)
+    assert reader_of(octets, 81).count == 2
+    with pytest.raises(PoolError, match="more than the"):
+        reader_of(octets, 80)
+
+
+def test_only_what_changes_is_written_and_equal_frames_become_one() -> None:
+    frames = [noise("RGB;16", (6, 8)) for _ in range(4)]
+    frames[2][2:4, 3:7] ^= 1
+    frames[3] = frames[2]
+    pictures = [
+        picture(one, "RGB;16", Metadata(plays=5, texts=TEXTS[:1]), duration=Fraction(lasts))
+        for one, lasts in zip(frames, (10, 20, 30, 40), strict=True)
+    ]
+    octets, notes = written(pictures, "png")
+    control = struct.Struct(">5I2H2B")
+    assert parts_of(octets, b"acTL") == [struct.pack(">2I", 2, 5)]
+    assert [control.unpack(one) for one in parts_of(octets, b"fcTL")] == [
+        (0, 8, 6, 0, 0, 30, 1000, 0, 0),
+        (1, 4, 2, 3, 2, 70, 1000, 0, 0),
+    ]
+    assert (parts_of(octets, b"tEXt"), notes) == ([TEXTS[0][1]], [])
+    found = [one.array for one in pictures_in(octets)]
+    np.testing.assert_array_equal(found, [frames[0], frames[2]])
+
+
+def test_save_options_have_an_effect_on_every_frame() -> None:
+    frames = [Cel(np.full((90, 90, 4), one, np.uint8), dispose=CLEAR) for one in (40, 200)]
+    pictures = list(pictures_in(apng_of(frames, 90, 90)))
+    loose, tight = (written(pictures, "png", Saving(compress_level=one))[0] for one in (0, 9))
+    assert len(loose) > 2 * 90 * 90 * 4 > 20 * len(tight)
+    for octets in (loose, tight):
+        assert [array.tolist() for array, _ in read_apng(octets)[0]] == [
+            one.array.tolist() for one in frames
+        ]
+
+
+# Compression
+
+
+def by_pillow(image: Image.Image, **options: Any) -> bytes:
+    return saved(image, "PNG", **({"compress_level": 4} | options))
+
+
+def of(image: Image.Image) -> Picture:
+    return picture(np.asarray(image), "RGB")
+
+
+def grain(side: int = 700) -> Image.Image:
+    """What a camera sees: a slope, and noise that never comes twice."""
+    slope = np.linspace(0, 200, side)[:, None, None] + np.linspace(0, 30, side)[None, :, None]
+    noise = np.random.default_rng(1).normal(0, 6, (side, side, 3))
+    return Image.fromarray(np.clip(slope + noise, 0, 255).astype(np.uint8))
+
+
+def pattern(side: int = 700) -> Image.Image:
+    """What a program draws: the same tile of noise again and again."""
+    tile = np.random.default_rng(2).integers(0, 256, (20, 20, 3), np.uint8)
+    return Image.fromarray(np.tile(tile, (side // 20, side // 20, 1)))
+
+
+def test_what_repeats_nothing_is_compressed_by_runs_alone() -> None:
+    octets = encoded(of(grain()), "png")
+    assert octets == by_pillow(grain(), compress_type=3)
+    assert len(octets) < 1.01 * len(by_pillow(grain()))
+
+
+def test_what_repeats_itself_is_compressed_by_matches() -> None:
+    octets = encoded(of(pattern()), "png")
+    assert octets == by_pillow(pattern())
+    assert len(octets) < 0.1 * len(by_pillow(pattern(), compress_type=3))
+
+
+@pytest.mark.parametrize("first", [grain, pattern])
+def test_half_a_pattern_is_enough_for_matches(first: Callable[[], Image.Image]) -> None:
+    both = [np.asarray(one()) for one in (grain, pattern)]
+    image = Image.fromarray(np.concatenate(both if first is grain else both[::-1]))
+    assert encoded(of(image), "png") == by_pillow(image)
+
+
+@pytest.mark.parametrize(
+    ("saving", "options"),
+    [
+        (Saving(compress_level=4), {}),
+        (Saving(compress_level=9), {"compress_level": 9}),
+        (Saving(options=(("optimize", "yes"),)), {"optimize": True}),
+    ],
+)
+def test_the_effort_that_is_asked_for_is_made(saving: Saving, options: dict[str, Any]) -> None:
+    assert encoded(of(grain(300)), "png", saving) == by_pillow(grain(300), **options)
+
+
+@pytest.mark.parametrize("sample", [one.name for one in SAMPLES.glob("*.png")])
+def test_no_sample_becomes_larger_than_by_matches(sample: str) -> None:
+    image = Image.open(SAMPLES / sample).convert("RGB")
+    assert len(encoded(of(image), "png")) <= 1.02 * len(by_pillow(image))
+
+
+# 16 bits
+
+
+@pytest.mark.parametrize("level", [0, 1, 9])
+def test_deep_samples_take_a_compress_level(level: int) -> None:
+    given = picture(np.zeros((50, 60, 3), np.uint16), "RGB;16")
+    octets = encoded(given, "png", Saving(compress_level=level))
+    np.testing.assert_array_equal(decoded(octets).array, given.array)
+    assert (len(octets) > given.array.nbytes) == (level == 0)
+
+
+def test_metadata_of_deep_samples_are_kept() -> None:
+    metadata = Metadata(
+        icc_profile=PROFILE,
+        exif=exif_of({MAKE: "Works"}),
+        dpi=(150, 300),
+        texts=TEXTS,
+        colour=COLOUR,
+    )
+    octets = encoded(picture(noise("RGBA;16"), "RGBA;16", metadata), "png")
+    for again in (octets, encoded(decoded(octets), "png")):
+        image = opened(again)
+        assert image.info["icc_profile"] == PROFILE
+        assert image.getexif()[MAKE] == "Works"
+        assert image.info["dpi"] == pytest.approx((300, 150), abs=0.02)
+        assert {*TEXTS, COLOUR[0], COLOUR[3]} <= set(chunks_of(again))
+
+
+@pytest.mark.skipif(not CONVERT, reason="ImageMagick's convert is not installed")
+@pytest.mark.parametrize("mode", ["I;16", *DEEP])
+def test_imagemagick_reads_the_same_16_bits(mode: str, tmp_path: Path) -> None:
+    array = noise(mode, (6, 8))
+    path = tmp_path / "out.png"
+    path.write_bytes(encoded(picture(array, mode), "png"))
+    command = [CONVERT, str(path), "-depth", "16", "-endian", "LSB", "rgba:-"]
+    done = subprocess.run(command, capture_output=True, check=True)
+    seen = np.frombuffer(done.stdout, "<u2").reshape(6, 8, 4)
+    shown = array[..., None] if array.ndim == 2 else array
+    colours = shown[..., :1] if mode in ("I;16", "LA;16") else shown[..., :3]
+    np.testing.assert_array_equal(seen[..., :3], np.broadcast_to(colours, (6, 8, 3)))
+    np.testing.assert_array_equal(
+        seen[..., 3], array[..., -1] if mode in ("LA;16", "RGBA;16") else 65535
+    )
+
+
+def test_16_bits_are_stated() -> None:
+    for mode, kind in (("I;16", GREY), ("RGBA;16", RGB_ALPHA)):
+        assert encoded(noisy(mode), "png")[24:26] == bytes([16, kind])
+    octets = png(2, [numbers(">H", 1, 65535)], 16, GREY)
+    assert encoded(decoded(octets), "png")[24:26] == bytes([16, GREY])

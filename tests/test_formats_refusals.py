@@ -1,0 +1,220 @@
+"""What every format refuses, and what it makes of damage: each row through the public door."""
+
+from __future__ import annotations
+
+import threading
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from poolcli.errors import PoolError
+from poolcli.formats import Format
+from poolcli.formats.contract import open_writer
+from poolcli.formats.saving import Saving
+from poolcli.methods.max import Max
+from poolcli.picture import MODES, Picture
+from poolcli.report import Outcome
+from tests import toys
+from tests.contract_support import (
+    ROWS,
+    adapted,
+    assert_refused,
+    assert_shows,
+    bad_savings,
+    each,
+    good_savings,
+    noisy_in,
+    read_all,
+    sequence,
+    smooth,
+    usual_mode,
+    whole_pictures,
+)
+from tests.jobs import run, work
+from tests.pictures import encoded, written
+
+pytestmark = pytest.mark.usefixtures("toy_format")
+MANY = each(lambda row: row.frames != "one")
+NOT_HELD = [(row, mode) for row in ROWS for mode in MODES if not row.holds(mode)]
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("row", "mode"), NOT_HELD, ids=[f"{mode} in {row.name}" for row, mode in NOT_HELD]
+)
+def test_a_mode_that_would_lose_something_is_refused(
+    row: Format, mode: str, tmp_path: Path
+) -> None:
+    (tmp_path / "in").write_bytes(encoded(noisy_in(mode), toys.FORMAT.name))
+    outcome = run(tmp_path / "in", tmp_path / "out", row.name)
+    assert_refused(outcome, f"{row.title} can't hold {MODES[mode].title}")
+    assert not (tmp_path / "out").exists()
+
+
+@each(lambda row: row.largest_side is not None)
+@pytest.mark.parametrize("across", [False, True])
+def test_the_largest_side_is_written_and_one_more_is_refused(
+    row: Format, across: bool, tmp_path: Path
+) -> None:
+    side, mode = row.largest_side or 0, usual_mode(row)
+    for extent in (side, side + 1):
+        shape = (1, extent) if across else (extent, 1)
+        picture = noisy_in(mode, shape)
+        (tmp_path / "in").write_bytes(encoded(picture, "npy"))
+        outcome = run(tmp_path / "in", tmp_path / "out", row.name, work(size=1))
+        if extent > side:
+            assert_refused(outcome, f"{row.title} holds at most {side} pixels a side")
+        else:
+            assert outcome.status == "done", outcome.error
+            assert read_all((tmp_path / "out").read_bytes())[0].info.shape[:2] == shape
+        (tmp_path / "out").unlink(missing_ok=True)
+
+
+@each()
+def test_every_save_option_is_taken_within_its_bounds_and_refused_beyond(row: Format) -> None:
+    picture = smooth(usual_mode(row))
+    for saving in good_savings(row):
+        saving.check(row)
+        (found,) = read_all(encoded(picture, row.name, saving))
+        assert found.info.shape == picture.info.shape
+        if not found.info.encoding.lossy:
+            assert_shows(found, picture)
+    for saving in bad_savings(row):
+        with pytest.raises(PoolError) as refusal:
+            saving.check(row)
+        assert refusal.value.remedy
+
+
+# Damage
+
+
+def outcomes_of(
+    damaged: list[bytes], row: Format, folder: Path
+) -> list[tuple[Outcome, list[Picture]]]:
+    """What a run says of each file, and what it writes of those that it can read."""
+    name = row.name if row.frames != "one" else "npy"
+    found = []
+    for octets in damaged:
+        (folder / "in").write_bytes(octets)
+        (folder / "out").unlink(missing_ok=True)
+        outcome = run(folder / "in", folder / "out", name, work(size=1))
+        if outcome.status == "done":
+            found.append((outcome, read_all((folder / "out").read_bytes())))
+        else:
+            assert_refused(outcome)
+            assert not (folder / "out").exists()
+            found.append((outcome, []))
+    return found
+
+
+@each()
+def test_a_truncated_file_is_refused_or_all_its_frames_are_whole(
+    row: Format, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if row.frames == "pages":
+        adapted(row, request)
+    for pictures in whole_pictures(row):
+        octets, _ = written(pictures, row.name)
+        length = len(octets)
+        cuts = sorted({*range(0, length, max(1, length // 25)), *range(length - 5, length)})
+        ((_, whole),) = outcomes_of([octets], row, tmp_path)
+        found = outcomes_of([octets[:cut] for cut in cuts], row, tmp_path)
+        for cut, (_, parts) in zip(cuts, found, strict=True):
+            for part, one in zip(parts, whole, strict=False):  # it may end between two frames
+                np.testing.assert_array_equal(part.array, one.array, f"cut at {cut} of {length}")
+        assert sum(not parts for _, parts in found) > len(cuts) / 2
+
+
+@each()
+def test_damage_ends_in_pictures_or_in_one_line(row: Format, tmp_path: Path) -> None:
+    flip(row, tmp_path, 25)
+
+
+@pytest.mark.slow
+@each()
+def test_much_damage_ends_in_pictures_or_in_one_line(row: Format, tmp_path: Path) -> None:
+    flip(row, tmp_path, 600)
+
+
+def flip(row: Format, folder: Path, count: int) -> None:
+    """Change a few bytes of whole files: half of them in their first two hundred."""
+    rng = np.random.default_rng(count)
+    for pictures in whole_pictures(row):
+        octets = np.frombuffer(written(pictures, row.name)[0], np.uint8)
+        damaged = []
+        for number in range(count):
+            changed, until = octets.copy(), min(len(octets), 200 if number % 2 else len(octets))
+            places = rng.integers(0, until, rng.integers(1, 4))
+            changed[places] = rng.integers(0, 256, len(places))
+            damaged.append(changed.tobytes())
+        outcomes_of(damaged, row, folder)
+
+
+# Failures
+
+
+class Failing(Max):
+    """A method that fails at its second band."""
+
+    calls: list[int] = []  # noqa: RUF012  # it is reset by each test
+
+    def pool(self, array: NDArray[Any], axes: Any, **more: Any) -> NDArray[Any]:
+        self.calls.append(1)
+        if len(self.calls) > 1:
+            raise PoolError("it fails", "nothing to be done")
+        return super().pool(array, axes, **more)
+
+
+@MANY
+def test_a_failure_between_frames_leaves_no_thread_and_no_file(row: Format, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(written(sequence(row), row.name)[0])
+    Failing.calls.clear()
+    before = threading.active_count()
+    outcome = run(tmp_path / "in", tmp_path / "out", row.name, work(Failing()))
+    assert_refused(outcome, "it fails")
+    assert threading.active_count() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["in"]
+
+
+@each()
+@pytest.mark.parametrize("frames", [0, 1, 3])
+@pytest.mark.parametrize("complete", [False, True])
+def test_a_writer_may_be_discarded_at_any_time(row: Format, frames: int, complete: bool) -> None:
+    before = threading.active_count()
+    pictures = (sequence(row) if row.frames != "one" else [noisy_in(usual_mode(row))])[:frames]
+    writer = open_writer(BytesIO(), row, Saving(), max(frames, 1))
+    for one in pictures:
+        writer.begin(one.info, one.metadata)
+        writer.rows(one.array[: None if complete else 2])
+    writer.discard()
+    writer.discard()
+    assert threading.active_count() == before
+
+
+class Full(BytesIO):
+    """A file on a disk that is full."""
+
+    def write(self, _: Any) -> NoReturn:
+        raise OSError(28, "No space left on device")
+
+
+@each()
+def test_a_full_disk_is_an_error_and_leaves_no_thread(row: Format) -> None:
+    before = threading.active_count()
+    for pictures in whole_pictures(row):
+        writer = None
+        with pytest.raises(OSError, match="No space"):  # noqa: PT012  # which step is theirs
+            writer = open_writer(Full(), row, Saving(), len(pictures))
+            for one in pictures:
+                writer.begin(one.info, one.metadata)
+                writer.rows(one.array)
+            writer.finish()
+        if writer is not None:
+            writer.discard()
+    assert threading.active_count() == before

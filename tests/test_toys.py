@@ -1,0 +1,222 @@
+"""A format and a method that were added by one file and one row each, and a format that lies."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from poolcli import methods
+from poolcli.errors import PoolError
+from poolcli.formats import Format
+from poolcli.formats.contract import check_depth
+from poolcli.picture import FrameInfo, Stored
+from tests import toys
+from tests.contract_support import assert_refused
+from tests.jobs import run, work
+from tests.pictures import encoded, noise, noisy, opened, saved
+from tests.toys.toy_method import First
+
+ROOT = Path(__file__).parent.parent
+COMMAND = (sys.executable, "-c", "from tests import toys; toys.main()")
+
+
+def poolcli(folder: Path, *words: object, **more: Any) -> subprocess.CompletedProcess[bytes]:
+    """The command line that knows the toys."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [*COMMAND, *map(str, words)]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, check=False, timeout=60, **more
+    )
+
+
+# Through the command line
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "I;16"])
+def test_a_format_goes_through_the_command_line_both_ways(mode: str, tmp_path: Path) -> None:
+    from PIL import Image
+
+    array = noise(mode, (6, 8))
+    (tmp_path / "in.png").write_bytes(saved(Image.fromarray(array), "PNG"))
+    for words in (("in.png", "a.toy"), ("a.toy", "b.toy"), ("b.toy", "out.png")):
+        done = poolcli(tmp_path, "max", "-k", 1, "-q", *words)
+        assert (done.returncode, done.stderr) == (0, b"")
+    assert (tmp_path / "a.toy").read_bytes() == (tmp_path / "b.toy").read_bytes()
+    np.testing.assert_array_equal(np.asarray(opened((tmp_path / "out.png").read_bytes())), array)
+
+
+def test_a_format_goes_through_pipes_and_folders(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in toys.registered().items():
+            patch.setattr(f"poolcli.formats.{name}", value)
+        octets = encoded(noisy("RGB", (6, 8)), "toy")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "one.toy").write_bytes(octets)
+    assert poolcli(tmp_path, "max", "-k", 1, "-j", 1, "in", "out").returncode == 0
+    assert (tmp_path / "out" / "one.toy").read_bytes() == octets
+    done = poolcli(tmp_path, "max", "-k", 1, "-", "-", input=octets)
+    assert (done.returncode, done.stdout) == (0, octets)
+    done = poolcli(tmp_path, "max", "-k", 1, "--format", "toy", "-", "-", input=octets)
+    assert (done.returncode, done.stdout) == (0, octets)
+
+
+def test_the_options_of_a_format_are_known_to_the_command_line(tmp_path: Path) -> None:
+    said = poolcli(tmp_path, "max", "--help").stdout.decode()
+    assert "toy: level=0-2, order=big|little" in " ".join(said.split())
+    (tmp_path / "in.png").write_bytes(encoded(noisy("L"), "png"))
+    for value, code in (("level=2", 0), ("level=3", 2), ("nothing=1", 2)):
+        done = poolcli(
+            tmp_path, *("max", "-k", 1, "-q", "-f", "--save-option", value, "in.png", "o.toy")
+        )
+        assert done.returncode == code, done.stderr
+
+
+def test_a_method_pools_and_names_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "METHODS", (*methods.METHODS, toys.METHOD))
+    array = noise("RGBA", (6, 8))
+    (tmp_path / "in").write_bytes(encoded(noisy("RGBA", (6, 8)), "npy"))
+    assert methods.make("first") == First()
+    outcome = run(tmp_path / "in", tmp_path / "out", "npy", work(methods.make("first", at=1), 2))
+    assert (outcome.status, outcome.method) == ("done", "first")
+    np.testing.assert_array_equal(np.load(tmp_path / "out"), array[::2, 1::2])
+
+
+def test_a_method_that_is_not_there_is_refused_by_naming_all() -> None:
+    with pytest.raises(PoolError, match="'nothing'") as refusal:
+        methods.make("nothing")
+    assert refusal.value.remedy == "give max, min, avg"
+
+
+def test_a_method_goes_through_the_command_line_both_ways(tmp_path: Path) -> None:
+    array = noise("L", (6, 8))
+    (tmp_path / "in.npy").write_bytes(encoded(noisy("L", (6, 8)), "npy"))
+    done = poolcli(tmp_path, "first", "-k", 2, "--at", 1, "--json", "-q", "in.npy", "out.npy")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout.splitlines()[0])["method"] == "first"
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), array[::2, 1::2])
+    assert toys.METHOD.summary in poolcli(tmp_path, "--help").stdout.decode()
+    assert toys.METHOD.options[0].help in poolcli(tmp_path, "first", "--help").stdout.decode()
+
+
+# Depth
+
+LOST: dict[str, tuple[str, int, str, tuple[str, int, int, int]]] = {
+    # What is delivered: dtype, maxval, mode. What the header states: kind, bits, maxval, channels.
+    "16 bits as 8": ("uint8", 255, "L", ("unsigned", 16, 65535, 1)),
+    "12 bits as 8": ("uint8", 255, "L", ("unsigned", 12, 4095, 1)),
+    "9 bits as 8 in colour": ("uint8", 255, "RGB", ("unsigned", 9, 511, 3)),
+    "a maxval over 8 bits as 8": ("uint8", 255, "L", ("unsigned", 10, 1000, 1)),
+}
+"""What may be allowed: it is a matter of rounding."""
+
+REFUSED = {
+    "32 bits as 16": ("uint16", 65535, "I;16", ("unsigned", 32, 2**32 - 1, 1)),
+    "64 bits as 32": ("uint32", 2**32 - 1, "array", ("unsigned", 64, 2**64 - 1, 1)),
+    "fewer channels": ("uint8", 255, "RGB", ("unsigned", 8, 255, 4)),
+    "one channel of five": ("uint8", 255, "L", ("unsigned", 8, 255, 5)),
+    "fewer channels and bits": ("uint8", 255, "RGB", ("unsigned", 16, 65535, 4)),
+    "another maxval": ("uint16", 65535, "I;16", ("unsigned", 16, 1000, 1)),
+    "another maxval of the same bits": ("uint16", 4095, "L;M", ("unsigned", 12, 4000, 1)),
+    "a maxval that is not stated": ("uint16", 0, "I;16", ("unsigned", 16, 65535, 1)),
+    "signed as unsigned": ("uint16", 65535, "I;16", ("signed", 16, 0, 1)),
+    "signed 8 bits as unsigned": ("uint8", 255, "L", ("signed", 8, 0, 1)),
+    "signed 16 bits as 8": ("int8", 0, "array", ("signed", 16, 0, 1)),
+    "unsigned as signed": ("int32", 0, "I", ("unsigned", 32, 2**32 - 1, 1)),
+    "unsigned 16 bits as signed": ("int16", 0, "array", ("unsigned", 16, 65535, 1)),
+    "floats as integers": ("int32", 0, "I", ("float", 32, 0, 1)),
+    "floats as 8 bits": ("uint8", 255, "L", ("float", 16, 0, 1)),
+    "float32 as float16": ("float16", 0, "array", ("float", 32, 0, 1)),
+    "float64 as float32": ("float32", 0, "F", ("float", 64, 0, 1)),
+    "integers as floats": ("float32", 0, "F", ("unsigned", 16, 65535, 1)),
+    "8 bits as bilevel": ("bool", 1, "1", ("unsigned", 8, 255, 1)),
+}
+KEPT = {
+    "8 bits": ("uint8", 255, "L", ("unsigned", 8, 255, 1)),
+    "1 bit": ("bool", 1, "1", ("unsigned", 1, 1, 1)),
+    "1 bit widened": ("uint8", 255, "L", ("unsigned", 1, 1, 1)),
+    "2 bits widened": ("uint8", 255, "L", ("unsigned", 2, 3, 1)),
+    "4 bits widened": ("uint8", 255, "L", ("unsigned", 4, 15, 1)),
+    "4 bits in their own scale": ("uint8", 15, "L;M", ("unsigned", 4, 15, 1)),
+    "12 bits in their own scale": ("uint16", 4095, "L;M", ("unsigned", 12, 4095, 1)),
+    "a maxval": ("uint16", 1000, "L;M", ("unsigned", 16, 1000, 1)),
+    "16 bits": ("uint16", 65535, "RGB;16", ("unsigned", 16, 65535, 3)),
+    "a palette": ("uint8", 255, "RGB", ("unsigned", 8, 255, 1)),
+    "a palette and a key": ("uint8", 255, "RGBA", ("unsigned", 8, 255, 1)),
+    "float16 as float32": ("float32", 0, "F", ("float", 16, 0, 1)),
+    "float32": ("float32", 0, "F", ("float", 32, 0, 1)),
+    "signed 16 bits as 32": ("int32", 0, "I", ("signed", 16, 0, 1)),
+    "signed 8 bits": ("int8", 0, "array", ("signed", 8, 0, 1)),
+}
+Case = tuple[str, int, str, tuple[Any, int, int, int]]
+
+
+def info_of(case: Case) -> FrameInfo:
+    dtype, maxval, mode, stored = case
+    channels = {"RGB": 3, "RGBA": 4, "RGB;16": 3}.get(mode, 1)
+    shape = (2, 4, channels) if channels > 1 else (2, 4)
+    return FrameInfo(shape, np.dtype(dtype), mode, maxval, Stored(*stored))
+
+
+def table(*cases: dict[str, Any]) -> pytest.MarkDecorator:
+    whole = {name: case for some in cases for name, case in some.items()}
+    return pytest.mark.parametrize("case", whole.values(), ids=whole)
+
+
+@table(KEPT)
+def test_a_frame_that_comes_as_its_file_states_is_taken(case: Case) -> None:
+    for allowed in (False, True):
+        assert check_depth(info_of(case), allow_loss=allowed) is False
+
+
+@table(LOST)
+def test_a_loss_of_bits_is_refused_unless_it_is_allowed(case: Case) -> None:
+    with pytest.raises(PoolError, match=f"{case[3][1]}-bit") as refusal:
+        check_depth(info_of(case), allow_loss=False)
+    assert refusal.value.remedy == "give --allow-depth-loss"
+    assert check_depth(info_of(case), allow_loss=True) is True
+
+
+@table(REFUSED)
+def test_any_other_loss_is_refused_whatever_is_allowed(case: Case) -> None:
+    for allowed in (False, True):
+        with pytest.raises(PoolError) as refusal:
+            check_depth(info_of(case), allow_loss=allowed)
+        assert refusal.value.remedy
+        assert "--allow" not in refusal.value.remedy
+
+
+def lying(case: Case) -> bytes:
+    """A file whose header states other samples than it delivers."""
+    dtype, maxval, mode, stored = case
+    info = info_of(case)
+    fields = (info.shape, np.dtype(dtype).str, mode, maxval, stored, None)
+    body = bytes(int(np.prod(info.shape)) * info.dtype.itemsize)
+    return b"TOY\n" + json.dumps(fields).encode() + b"\n" + body
+
+
+@table(LOST, REFUSED)
+def test_a_format_that_delivers_less_than_it_states_is_refused_by_every_run(
+    case: Case, toy_format: Format, tmp_path: Path
+) -> None:
+    (tmp_path / "in").write_bytes(lying(case))
+    for target in (toy_format.name, "npy"):
+        for dry_run in (True, False):
+            outcome = run(tmp_path / "in", tmp_path / "out", target, work(dry_run=dry_run))
+            assert_refused(outcome)
+            assert not (tmp_path / "out").exists()
+
+
+@table(LOST)
+def test_a_loss_that_is_allowed_is_told(case: Case, toy_format: Format, tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(lying(case))
+    how = work(allow_depth_loss=True)
+    outcome = run(tmp_path / "in", tmp_path / "out", toy_format.name, how)
+    assert outcome.status == "done", outcome.error
+    assert "its samples are rounded to 8 bits" in outcome.warnings
