@@ -40,12 +40,13 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import poolcli  # noqa: E402  # from this clone
-from poolcli import codec  # noqa: E402
 from tests.engine_calls import DTYPES, LAYOUTS, TUNINGS, Call, random_values  # noqa: E402
 
 SAMPLES: Final = ROOT / "sample_images"
 MEMORY: Final = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  # no disk to wait for
 SECONDS_A_CASE: Final = 20
+"""Of the processor, so that a busy machine isn't taken for a fault."""
+
 ADDRESS_SPACE: Final = 6 << 30
 MOST_FAILURES: Final = 10
 Random = np.random.Generator
@@ -55,7 +56,7 @@ Random = np.random.Generator
 
 
 def samples(side: int = 40) -> dict[str, bytes]:
-    """Tiny pictures of every format and storage, by name: ``PNG of a palette.png``."""
+    """Make tiny pictures of every format and storage, by name: ``PNG of a palette.png``."""
     scene = _small("scene.jpg", side)
     alpha = _small("logo.png", side).convert("RGBA")
     grey, ink = scene.convert("L"), _small("text.png", side).convert("1")
@@ -125,7 +126,7 @@ def _npy(array: NDArray[Any]) -> bytes:
 
 
 def _deep_samples(array: NDArray[np.uint16]) -> dict[str, bytes]:
-    """Those that the optional libraries write, where they are there."""
+    """Make those that the optional libraries write, where they are there."""
     try:
         import imagecodecs
         import tifffile
@@ -329,34 +330,36 @@ class Room:
         self.folder = folder
         self.reached = 0
         os.chdir(folder)
+        self._files = {}
         for number in (1, 2):
-            stream = os.open(f"{folder}.{number}", os.O_RDWR | os.O_CREAT)
-            os.dup2(stream, number)
-            os.close(stream)
+            self._files[number] = os.open(f"{folder}.{number}", os.O_RDWR | os.O_CREAT)
+            os.dup2(self._files[number], number)
 
-    def said(self, number: int) -> str:
-        """What came on a descriptor since last asked."""
-        text = os.pread(number, 1 << 20, 0)
-        os.ftruncate(number, 0)
-        os.lseek(number, 0, os.SEEK_SET)
+    def printed(self, number: int) -> str:
+        """Return what was printed since the last call on standard output or error."""
+        file = self._files[number]
+        text = os.pread(file, 1 << 20, 0)
+        os.ftruncate(file, 0)
+        os.lseek(file, 0, os.SEEK_SET)
         return text.decode("utf-8", "replace")
 
     def run(self, case: Case) -> str:
-        """What is wrong with how a case ended, in words; empty where nothing is."""
-        from poolcli import cli
+        """Return what is wrong with how a case ended, in words; empty where nothing is."""
+        from poolcli import cli, run
+        from poolcli.formats import contract
 
         source = case.words[-2]
         Path(source).write_bytes(case.octets)
-        decode = codec.decode_all
+        opened = []
 
-        def counted(header: codec.Header) -> Iterator[codec.Decoded]:
-            self.reached += 1
-            return decode(header)
+        def counted(*words: Any, real: Callable[..., Any] = contract.open_writer) -> Any:
+            opened.append(words)  # all headers are accepted, and pixels are read next
+            return real(*words)
 
         code: Any = None
         with (
             mock.patch.object(sys, "argv", ["poolcli", *case.words]),
-            mock.patch.object(codec, "decode_all", counted),
+            mock.patch.object(run, "open_writer", counted),
         ):
             try:
                 cli.main()
@@ -364,27 +367,28 @@ class Room:
                 code = end.code
             except BaseException:  # noqa: BLE001  # that is what is looked for
                 code = traceback.format_exc()
+        self.reached += bool(opened)
         left = {one.name for one in os.scandir()} - {source}
-        problem = _verdict(case, code, self.said(1), self.said(2), left)
+        problem = _verdict(case, code, self.printed(1), self.printed(2), left)
         for name in {*left, source}:
             os.unlink(name)
         return problem
 
 
 def _verdict(case: Case, code: Any, out: str, err: str, left: set[str]) -> str:
-    """What is wrong with how a case ended."""
+    """Return what is wrong with how a case ended."""
     wanted = {case.words[-1]} if code == 0 and "--dry-run" not in case.words else set()
     if code not in (0, 1):
         return f"exit {code}: {err}"
     if left != wanted:
         return f"exit {code}, but the folder holds {sorted(left)}"
     if len(err.splitlines()) != code or not err.startswith("poolcli: "[: 9 * code]):
-        return f"exit {code}, but standard error says {err!r}"
+        return f"exit {code}, but standard error holds {err!r}"
     if "--json" in case.words:
         with contextlib.suppress(ValueError):
             out = "" if [json.loads(line) for line in out.splitlines()][1:] else out
     if out:
-        return f"exit {code}, but standard output says {out!r}"
+        return f"exit {code}, but standard output holds {out!r}"
     if wanted and (size := os.path.getsize(case.words[-1])) < 8:
         return f"the output has {size} bytes"
     return ""
@@ -488,12 +492,12 @@ def child(plan: Plan, progress: str) -> None:
         while (plan.most is None or done < plan.most) and (end is None or time.monotonic() < end):
             number = plan.first + done
             os.pwrite(marker, b"%20d %20d" % (number, room.reached), 0)
-            signal.setitimer(signal.ITIMER_REAL, SECONDS_A_CASE)
+            signal.setitimer(signal.ITIMER_PROF, SECONDS_A_CASE)
             problem = _problem(plan, number, room, wholes)
             if problem:
                 words.write(json.dumps({"number": number, "problem": problem}) + "\n")
             done += 1
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         words.write(json.dumps({"done": done, "reached": room.reached}) + "\n")
         for number in (1, 2):
             os.unlink(f"{folder}.{number}")
@@ -501,7 +505,7 @@ def child(plan: Plan, progress: str) -> None:
 
 
 def _problem(plan: Plan, number: int, room: Room, wholes: dict[str, bytes]) -> str:
-    """What is wrong with one case, in words; empty where nothing is."""
+    """Return what is wrong with one case, in words; empty where nothing is."""
     try:
         if plan.kind == "calls":
             fits, problem = check_call(np.random.default_rng((plan.seed, number)))
@@ -555,7 +559,7 @@ def hunt(plan: Plan) -> Totals:
 
 
 def _one_child(plan: Plan) -> tuple[list[str], str, tuple[int, int] | None]:
-    """What a child said, how it died, and the last case that it began."""
+    """Return what a child printed, how it died, and the last case that it began."""
     with tempfile.NamedTemporaryFile(dir=MEMORY) as progress:
         words = [f"--{key}={value}" for key, value in plan._asdict().items() if value is not None]
         finished = subprocess.run(

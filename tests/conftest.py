@@ -1,11 +1,11 @@
-"""What several test modules need: the program as a real process, and an independent oracle."""
+"""The fixtures that several test files use."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,12 @@ import pytest
 
 from poolcli import formats
 from tests import toys
+from tests.support.processes import Done, Run, environment
+from tests.support.terminal import Terminal
+from tests.support.trees import PLACES, SAMPLES, paint, paint_all
+from tests.support.warm import ForkServer
 
-SAMPLES = Path(__file__).parent.parent / "sample_images"
-Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
+__all__ = ["SAMPLES", "Run"]
 
 
 @pytest.fixture
@@ -32,21 +35,65 @@ def toy_format(monkeypatch: pytest.MonkeyPatch) -> formats.Format:
     return toys.FORMAT
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Run poolcli as a process in an empty folder: ``run("max", "-k", 2, path, "out.png")``."""
+@pytest.fixture(scope="session")
+def fork_server() -> Iterator[ForkServer]:
+    """What starts processes of poolcli quickly."""
+    with ForkServer() as server:
+        yield server
 
-    def run(*words: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
-        options = {"cwd": tmp_path, "capture_output": True, "timeout": 60, **options}
-        if "input" not in options and "stdin" not in options:
-            options["stdin"] = subprocess.DEVNULL
-        environment = {key: value for key, value in os.environ.items() if "POOLCLI" not in key}
-        environment |= options.pop("environment", {})
-        command = [sys.executable, "-m", "poolcli", *map(os.fsdecode, map(_word, words))]
-        return subprocess.run(command, check=False, env=environment, **options)
+
+@pytest.fixture
+def run(tmp_path: Path, fork_server: ForkServer) -> Run:
+    """Run poolcli as a process in an empty folder: ``run("max", "-k", 2, path, "out.png")``.
+
+    ``environment`` are variables that it has beside those of every run; see `ForkServer.run` for
+    the other options.
+    """
+
+    def run(*words: object, **options: Any) -> Done:
+        variables = environment(options.pop("environment", {}))
+        return fork_server.run(*words, variables=variables, **{"cwd": tmp_path, **options})
 
     return run
 
 
-def _word(word: object) -> str | bytes:
-    return word if isinstance(word, bytes) else str(word)
+@pytest.fixture
+def gallery(tmp_path: Path) -> Path:
+    """A small tree of pictures called in."""
+    return paint_all(tmp_path / "in", *PLACES)
+
+
+@pytest.fixture(scope="session")
+def picture() -> bytes:
+    """The bytes of a picture of 8×8 pixels."""
+    with tempfile.TemporaryDirectory() as name:
+        return paint(Path(name, "picture.png")).read_bytes()
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    """A new terminal."""
+    terminal = Terminal()
+    yield terminal
+    terminal.all()
+    os.close(terminal.ours)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Mount a small file system in memory: ``disk(size=65536)``."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(**limits: int) -> Path:
+        options = ",".join(f"{name}={value}" for name, value in limits.items())
+        words = ["mount", "-t", "tmpfs", "-o", options, "poolcli-tests", str(folder)]
+        done = subprocess.run(words, check=False, capture_output=True)
+        if done.returncode:
+            pytest.skip(f"no file system may be mounted here: {done.stderr.decode().strip()}")
+        return folder
+
+    yield mount
+    if folder.is_mount():
+        unmounting = ["umount", "--lazy", str(folder)]
+        subprocess.run(unmounting, check=True)

@@ -29,7 +29,7 @@ MEASURED: Final = re.compile(
 
 
 def rendered(readme: str) -> str:
-    """The README with every generated block as the program prints it now."""
+    """Return the README with every generated block as the program prints it now."""
     for name, commands in COMMANDS.items():
         lines = "".join(f"$ {command}\n{_printed(command)}" for command in commands)
         readme = re.sub(BLOCK.format(name), _replacing(lines), readme, flags=re.S)
@@ -37,24 +37,24 @@ def rendered(readme: str) -> str:
 
 
 def without_times(readme: str) -> str:
-    """The text without what differs from machine to machine: seconds and compressed bytes."""
+    """Return the text without what differs between machines: seconds and compressed bytes."""
     return MEASURED.sub("…", readme)
 
 
 def python_example(readme: str) -> str:
-    """The Python of the README."""
+    """Return the Python of the README."""
     match = re.search(BLOCK.format("python"), readme, flags=re.S)
     assert match is not None
     return match[2]
 
 
 def _replacing(lines: str) -> Callable[[re.Match[str]], str]:
-    """What `re.sub` takes to put lines between a block's first and last."""
+    """Return what `re.sub` takes to put lines between a block's first and last."""
     return lambda match: match[1] + lines + match[3]
 
 
 def _printed(command: str) -> str:
-    """What a command line prints to a person, run beside the sample pictures."""
+    """Return what a command line prints to a person, run beside the sample pictures."""
     with _samples() as folder:
         result = subprocess.run(
             [
@@ -76,7 +76,7 @@ def _printed(command: str) -> str:
 
 @contextmanager
 def _samples() -> Iterator[str]:
-    """A folder of links to the sample pictures."""
+    """Make a folder of links to the sample pictures."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "photos").mkdir()
         for sample in SAMPLES:

@@ -1,35 +1,53 @@
+"""One picture from the command line: files, streams, refusals, and everything that is printed."""
+
 from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import os
-import pty
 import select
 import signal
 import socket
 import stat
 import subprocess
-import sys
 import threading
-import time
-import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from poolcli import __version__
-from tests.conftest import SAMPLES, Run
+from tests.support.output import (
+    ODD_NAMES,
+    has_only_printable_lines,
+    objects,
+    only_line,
+    outcomes,
+    summary,
+)
+from tests.support.processes import (
+    HALVE,
+    POOLCLI,
+    TAKE_SIGNALS,
+    Process,
+    Run,
+    asleep,
+    environment,
+    finish,
+    linux_only,
+    run_after,
+    run_redirected,
+    started,
+    until,
+)
+from tests.support.terminal import Terminal
+from tests.support.trees import SAMPLES, paint_all, pixels, snapshot
+from tests.support.warm import ForkServer
 
-Done = subprocess.CompletedProcess[bytes]
 Fails = Callable[..., str]
 
-POOLCLI = (sys.executable, "-m", "poolcli")
-HALVE = ("max", "--size", 2)
 SAMPLE = SAMPLES / "text.png"
 MEGABYTE = 1 << 20
 PIPE_HOLDS = 1 << 16
@@ -38,28 +56,22 @@ KEYS = [
     *("input_shape", "output_shape", "dropped", "dtype", "mode"),
     *("read_seconds", "pool_seconds", "write_seconds", "input_bytes", "output_bytes", "error"),
 ]
+SECONDS = [key for key in KEYS if key.endswith("_seconds")]
 SETTLED = [key for key in KEYS if key != "status" and not key.endswith(("_seconds", "_bytes"))]
-
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="it needs Linux's /proc and /dev")
-
-
-# Tools
 
 
 @pytest.fixture(autouse=True)
-def picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def source(tmp_path: Path) -> Path:
     """Where `run` runs: in.png, a small RGB picture, and clear.png, which has alpha."""
-    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")  # processes start sooner
-    draw_pictures(tmp_path)
-    return tmp_path / "in.png"
+    return make_pictures(tmp_path)
 
 
 @pytest.fixture(scope="session")
-def halved(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def halved(tmp_path_factory: pytest.TempPathFactory, fork_server: ForkServer) -> bytes:
     """What `poolcli max --size 2` makes of in.png, from file to file."""
     folder = tmp_path_factory.mktemp("halved")
-    draw_pictures(folder)
-    done = finish(start(*HALVE, "in.png", "out.png", cwd=folder))
+    make_pictures(folder)
+    done = fork_server.run(*HALVE, "in.png", "out.png", cwd=folder, variables=environment())
     assert done.returncode == 0
     return (folder / "out.png").read_bytes()
 
@@ -77,129 +89,23 @@ def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fails(run: Run, tmp_path: Path) -> Fails:
     """Run poolcli, hold that it fails in one line and changes nothing, and give that line."""
 
-    def fails(code: int, *words: object, **options: Any) -> str:
-        before = listing(tmp_path)
+    def fails(code: int, *words: object, **options: object) -> str:
+        before = snapshot(tmp_path)
         done = run(*words, **options)
         line = only_line(done)
         assert done.returncode == code, line
-        assert listing(tmp_path) == before
+        assert snapshot(tmp_path) == before
         return line
 
     return fails
 
 
-@pytest.fixture
-def terminal() -> Iterator[tuple[int, int]]:
-    """Both ends of a new terminal: ours, and the program's."""
-    ours, theirs = pty.openpty()
-    yield ours, theirs
-    for descriptor in (ours, theirs):
-        os.close(descriptor)
-
-
-def draw_pictures(folder: Path) -> None:
-    """The same pictures every time."""
+def make_pictures(folder: Path) -> Path:
+    """Make the same pictures every time, and return the path of the first."""
     rng = np.random.default_rng(7)
     Image.fromarray(rng.integers(0, 256, (6, 8, 3), np.uint8)).save(folder / "in.png")
     Image.new("RGBA", (4, 4), (200, 100, 50, 128)).save(folder / "clear.png")
-
-
-def listing(folder: Path) -> dict[str, tuple[int, ...]]:
-    """What tells whether anything in a folder was touched."""
-    statuses = {path.name: path.lstat() for path in folder.iterdir()}
-    return {
-        name: (one.st_mode, one.st_size, one.st_mtime_ns, one.st_ino)
-        for name, one in statuses.items()
-    }
-
-
-def only_line(done: Done) -> str:
-    """The one line on stderr of a run that failed decently, with nothing on stdout."""
-    text = done.stderr.decode()
-    lines = text.splitlines()
-    assert len(lines) == 1, text
-    assert text.endswith("\n")
-    assert lines[0].startswith("poolcli: ")
-    assert "Traceback" not in text
-    assert not done.stdout
-    return lines[0]
-
-
-def pixels(path: Path) -> list[Any]:
-    """The pixels of a file, as somebody else reads them."""
-    with Image.open(path) as image:
-        return np.asarray(image).tolist()  # type: ignore[no-any-return]
-
-
-def environment(**more: str) -> dict[str, str]:
-    """Our environment without what would colour the answer."""
-    ours = ("POOLCLI", "NO_COLOR", "FORCE_COLOR", "COLORTERM", "TTY_", "CLICOLOR")
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
-    return kept | {"TERM": "xterm-256color"} | more
-
-
-def start(*words: object, first: str = "", **options: Any) -> subprocess.Popen[bytes]:
-    """Start poolcli and don't wait; ``first`` is Python that its process runs beforehand."""
-    program: Sequence[str] = POOLCLI
-    if first:
-        program = (sys.executable, "-c", f"{first}\nfrom poolcli.cli import main\nmain()")
-    options = {"env": environment(), "stderr": subprocess.PIPE, **options}
-    return subprocess.Popen([*program, *map(str, words)], **options)
-
-
-def finish(process: subprocess.Popen[bytes], given: bytes | None = None) -> Done:
-    """Wait for a process; kill it rather than hang."""
-    try:
-        out, err = process.communicate(given, timeout=60)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        raise
-    return subprocess.CompletedProcess(process.args, process.returncode, out or b"", err or b"")
-
-
-def run_after(first: str, *words: object, **options: Any) -> Done:
-    """Run poolcli in a process that runs some Python beforehand."""
-    options = {"stdout": subprocess.PIPE, "stdin": subprocess.DEVNULL, **options}
-    return finish(start(*words, first=first, **options))
-
-
-def run_redirected(redirections: str, *words: object, **options: Any) -> Done:
-    """Run poolcli from a shell, under redirections in its language."""
-    command = ["sh", "-c", f'exec "$@" {redirections}', "sh", *POOLCLI, *map(str, words)]
-    options = {"stdin": subprocess.DEVNULL, **options}
-    return subprocess.run(
-        command, capture_output=True, check=False, timeout=60, env=environment(), **options
-    )
-
-
-def said_on(ours: int) -> str:
-    """What has been printed on a terminal whose programs have ended."""
-    said = b""
-    while select.select([ours], [], [], 0.05)[0]:
-        try:
-            said += os.read(ours, PIPE_HOLDS)
-        except OSError:  # Linux's way to say that it is over
-            break
-    return said.decode()
-
-
-def objects(text: bytes) -> list[dict[str, Any]]:
-    """JSON Lines, strictly: ASCII, no NaN, no empty line."""
-    return [json.loads(line, parse_constant=never) for line in text.decode("ascii").splitlines()]
-
-
-def never(constant: str) -> NoReturn:
-    raise AssertionError(f"{constant} is not JSON")
-
-
-def has_only_printable_lines(text: str) -> bool:
-    """Whether nothing in a text could do anything to a terminal."""
-    return not any(
-        unicodedata.category(letter).startswith(("C", "Zl", "Zp"))
-        for letter in text
-        if letter > "\n"
-    ) and not any(letter < "\n" for letter in text)
+    return folder / "in.png"
 
 
 # Files and pipes give the same picture
@@ -223,46 +129,36 @@ def test_a_file_is_pooled_into_a_file(
 
 def test_file_pipe_and_bare_pipe_give_the_same_bytes(run: Run, tmp_path: Path) -> None:
     words = ("avg", "-k", "3x2", "-s", 2, "-p", "same")
+    octets = SAMPLE.read_bytes()
     filed = run(*words, SAMPLE, "out.png")
-    piped = run(*words, "-", "-", input=SAMPLE.read_bytes())
-    bare = run(*words, input=SAMPLE.read_bytes())
+    from_pipe = run(*words, "-", "piped.png", input=octets)
+    to_pipe = run(*words, SAMPLE, "-")
+    named = run(*words, SAMPLE, "/dev/stdout")
+    piped = run(*words, "-", "-", input=octets)
+    bare = run(*words, input=octets)
+    with SAMPLE.open("rb") as stdin:
+        redirected = run(*words, stdin=stdin)
+    expected = (tmp_path / "out.png").read_bytes()
 
-    assert [one.returncode for one in (filed, piped, bare)] == [0, 0, 0]
-    assert piped.stdout == bare.stdout == (tmp_path / "out.png").read_bytes()
-    assert piped.stderr == bare.stderr == b""
-
-
-def test_no_paths_with_stdin_from_a_file_mean_a_pipe(
-    run: Run, picture: Path, halved: bytes
-) -> None:
-    with picture.open("rb") as stdin:
-        bare = run(*HALVE, stdin=stdin)
-
-    assert (bare.returncode, bare.stdout) == (0, halved)
+    assert {
+        one.returncode for one in (filed, from_pipe, to_pipe, named, piped, bare, redirected)
+    } == {0}
+    assert (tmp_path / "piped.png").read_bytes() == expected
+    assert {one.stdout for one in (to_pipe, named, piped, bare, redirected)} == {expected}
+    assert {one.stderr for one in (to_pipe, named, piped, bare, redirected)} == {b""}
 
 
 def test_two_poolclis_in_a_row_equal_two_steps_through_a_file(run: Run, tmp_path: Path) -> None:
+    command = '"$@" max -k 3 | "$@" avg -k 2 - -'
     with SAMPLE.open("rb") as stdin:
-        first = start("max", "-k", 3, stdin=stdin, stdout=subprocess.PIPE)
-        second = start("avg", "-k", 2, "-", "-", stdin=first.stdout, stdout=subprocess.PIPE)
-    assert first.stdout is not None
-    first.stdout.close()
-    last = finish(second)
+        piped = subprocess.run(
+            ["/bin/sh", "-c", command, "sh", *POOLCLI], stdin=stdin, capture_output=True, check=True
+        )
     run("max", "-k", 3, SAMPLE, "between.png")
     run("avg", "-k", 2, "between.png", "out.png")
 
-    assert (finish(first).returncode, last.returncode) == (0, 0)
-    assert last.stdout == (tmp_path / "out.png").read_bytes()
-
-
-def test_a_file_is_pooled_into_a_pipe_and_a_pipe_into_a_file(
-    run: Run, picture: Path, tmp_path: Path, halved: bytes
-) -> None:
-    to_pipe = run(*HALVE, "in.png", "-")
-    to_file = run(*HALVE, "-", "out.png", input=picture.read_bytes())
-
-    assert (to_pipe.returncode, to_file.returncode) == (0, 0)
-    assert to_pipe.stdout == (tmp_path / "out.png").read_bytes() == halved
+    assert piped.stderr == b""
+    assert piped.stdout == (tmp_path / "out.png").read_bytes()
 
 
 def test_a_stream_is_written_in_the_format_of_its_input_unless_told(run: Run) -> None:
@@ -273,19 +169,15 @@ def test_a_stream_is_written_in_the_format_of_its_input_unless_told(run: Run) ->
 
 
 def test_a_single_file_lands_in_an_existing_folder_under_its_own_name(
-    run: Run, picture: Path, tmp_path: Path
+    run: Run, tmp_path: Path
 ) -> None:
     (tmp_path / "small").mkdir()
 
     assert run(*HALVE, "in.png", "small").returncode == 0
-    assert (tmp_path / "small" / picture.name).is_file()
+    assert (tmp_path / "small/in.png").is_file()
 
 
 # Streams by name
-
-
-def test_dev_stdout_is_standard_output(run: Run, halved: bytes) -> None:
-    assert run(*HALVE, "in.png", "/dev/stdout").stdout == halved
 
 
 def test_standard_output_is_written_in_place_where_it_stands(
@@ -294,7 +186,7 @@ def test_standard_output_is_written_in_place_where_it_stands(
     log = tmp_path / "log"
     log.write_bytes(b"before")
     with log.open("ab") as stdout:
-        done = run(*HALVE, "in.png", "/dev/stdout", stdout=stdout, capture_output=False)
+        done = run(*HALVE, "in.png", "/dev/stdout", stdout=stdout)
 
     assert done.returncode == 0
     assert log.read_bytes() == b"before" + halved
@@ -302,31 +194,21 @@ def test_standard_output_is_written_in_place_where_it_stands(
 
 @pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}"])
 @linux_only
-def test_a_descriptor_is_written_by_name(
-    run: Run, tmp_path: Path, name: str, halved: bytes
-) -> None:
-    with (tmp_path / "held.png").open("wb") as held:
-        number = held.fileno()
-        done = run(*HALVE, "in.png", name.format(number), pass_fds=(number,))
-        same_inode = os.fstat(number).st_ino == (tmp_path / "held.png").stat().st_ino
-
-    assert (done.returncode, done.stdout, same_inode) == (0, b"", True)
-    assert (tmp_path / "held.png").read_bytes() == halved
-
-
-@pytest.mark.parametrize("name", ["/dev/fd/{}", "/proc/self/fd/{}"])
-@linux_only
-def test_what_a_shell_substitutes_is_read_by_name(
-    run: Run, picture: Path, name: str, halved: bytes
+def test_descriptors_are_read_and_written_by_name(
+    run: Run, source: Path, tmp_path: Path, name: str, halved: bytes
 ) -> None:
     reader, writer = os.pipe()
-    os.write(writer, picture.read_bytes())
+    os.write(writer, source.read_bytes())
     os.close(writer)
-    done = run(*HALVE, name.format(reader), "-", pass_fds=(reader,))
+    with (tmp_path / "held.png").open("wb") as held:
+        number = held.fileno()
+        paths = name.format(reader), name.format(number)
+        done = run(*HALVE, "--json", "--format", "png", *paths, pass_fds=(reader, number))
+        same_inode = os.fstat(number).st_ino == (tmp_path / "held.png").stat().st_ino
     os.close(reader)
 
-    assert done.returncode == 0
-    assert done.stdout == halved
+    assert (done.returncode, len(objects(done.stdout)), same_inode) == (0, 2, True)
+    assert (tmp_path / "held.png").read_bytes() == halved
 
 
 @pytest.mark.parametrize("flags", [(), ("--overwrite",)])
@@ -344,16 +226,15 @@ def test_a_fifo_is_written_and_stays_a_fifo(
     assert stat.S_ISFIFO((tmp_path / "fifo.png").stat().st_mode)
 
 
-def test_a_fifo_is_read(run: Run, picture: Path, tmp_path: Path, halved: bytes) -> None:
+def test_a_fifo_is_read(run: Run, source: Path, tmp_path: Path, halved: bytes) -> None:
     os.mkfifo(tmp_path / "fifo")
-    content = picture.read_bytes()
+    content = source.read_bytes()
     writer = threading.Thread(target=(tmp_path / "fifo").write_bytes, args=(content,), daemon=True)
     writer.start()
     done = run(*HALVE, "fifo", "-")
-    writer.join(timeout=10)
+    writer.join()
 
-    assert done.returncode == 0
-    assert done.stdout == halved
+    assert (done.returncode, done.stdout) == (0, halved)
 
 
 def test_a_device_is_written_and_never_replaced(run: Run) -> None:
@@ -363,39 +244,32 @@ def test_a_device_is_written_and_never_replaced(run: Run) -> None:
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
 
 
-def test_streams_that_do_not_block_are_written_whole(noise: Path) -> None:
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    process = start("max", "-k", 1, noise, "-", stdout=writer)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as stdout:
-        received = stdout.read()
+def test_streams_that_do_not_block_are_read_and_written_whole(noise: Path, tmp_path: Path) -> None:
+    (stdin, feed), (result, stdout) = os.pipe(), os.pipe()
+    os.set_blocking(stdin, False)
+    os.set_blocking(stdout, False)
+    with started("max", "-k", 1, "-", "-", cwd=tmp_path, stdin=stdin, stdout=stdout) as process:
+        os.close(stdin)
+        os.close(stdout)
+        until(lambda: asleep(process))  # the pipe is empty
+        with os.fdopen(feed, "wb") as pipe:
+            pipe.write(noise.read_bytes())
+        until(lambda: asleep(process))  # the pipe is full
+        with os.fdopen(result, "rb") as pipe:
+            received = pipe.read()
+        done = finish(process)
 
-    assert finish(process).returncode == 0
+    assert (done.returncode, done.stderr) == (0, b"")
     assert len(received) > MEGABYTE
     assert received.endswith(b"IEND\xaeB`\x82")
 
 
-def test_streams_that_do_not_block_are_read_whole(noise: Path) -> None:
-    reader, writer = os.pipe()
-    os.set_blocking(reader, False)
-    process = start("max", "-k", 50, "-", "-", stdin=reader, stdout=subprocess.PIPE)
-    os.close(reader)
-    late = ["sh", "-c", 'sleep 0.6; exec cat "$1"', "sh", str(noise)]
-    subprocess.run(late, stdout=writer, stderr=subprocess.DEVNULL, check=False, timeout=60)
-    os.close(writer)
-    done = finish(process)
-
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.startswith(b"\x89PNG")
-
-
-def test_a_socket_serves_as_both_streams(run: Run, picture: Path, halved: bytes) -> None:
+def test_a_socket_serves_as_both_streams(run: Run, source: Path, halved: bytes) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        ours.sendall(picture.read_bytes())
+        ours.sendall(source.read_bytes())
         ours.shutdown(socket.SHUT_WR)
-        done = run(*HALVE, stdin=theirs, stdout=theirs, capture_output=False)
+        done = run(*HALVE, stdin=theirs.fileno(), stdout=theirs.fileno())
         received = ours.recv(PIPE_HOLDS)
 
     assert done.returncode == 0
@@ -405,12 +279,21 @@ def test_a_socket_serves_as_both_streams(run: Run, picture: Path, halved: bytes)
 # Readers that go away, disks that are full, streams that are closed
 
 
-def test_a_reader_that_leaves_early_ends_the_run_quietly(noise: Path) -> None:
-    process = start("max", "-k", 1, noise, "-", stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.read(8) == b"\x89PNG\r\n\x1a\n"
-    process.stdout.close()
-    done = finish(process)
+@pytest.mark.parametrize("output", ["-", "fifo.png"])
+def test_a_reader_that_leaves_early_ends_the_run_quietly(
+    noise: Path, tmp_path: Path, output: str
+) -> None:
+    os.mkfifo(tmp_path / "fifo.png")
+    reader, writer = os.pipe()
+    if output != "-":
+        os.close(reader)
+        reader = os.open(tmp_path / output, os.O_RDONLY | os.O_NONBLOCK)
+    with started("max", "-k", 1, noise, output, cwd=tmp_path, stdout=writer) as process:
+        os.close(writer)
+        until(lambda: select.select([reader], [], [], 1)[0])
+        assert os.read(reader, 8) == b"\x89PNG\r\n\x1a\n"
+        os.close(reader)
+        done = finish(process)
 
     assert (done.returncode, done.stderr) == (141, b"")
 
@@ -427,59 +310,34 @@ def test_a_reader_that_leaves_early_ends_the_run_quietly(noise: Path) -> None:
     ids=["pixels", "json", "help", "help of a verb", "version"],
 )
 def test_a_reader_that_was_gone_before_the_first_write_ends_the_run_quietly(
-    tmp_path: Path, words: tuple[object, ...]
+    run: Run, words: tuple[object, ...]
 ) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    process = start(*words, stdout=writer, cwd=tmp_path)
+    done = run(*words, stdout=writer)
     os.close(writer)
-    done = finish(process)
 
     assert (done.returncode, done.stderr) == (141, b"")
-
-
-def test_a_reader_of_a_fifo_that_leaves_ends_the_run_quietly(noise: Path, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo.png")
-    reader = os.open(tmp_path / "fifo.png", os.O_RDONLY | os.O_NONBLOCK)
-    process = start("max", "-k", 1, noise, tmp_path / "fifo.png")
-    assert select.select([reader], [], [], 60)[0]
-    os.close(reader)
-    done = finish(process)
-
-    assert (done.returncode, done.stderr) == (141, b"")
-
-
-@linux_only
-def test_a_full_device_is_one_line(fails: Fails) -> None:
-    assert "No space left" in fails(1, *HALVE, "in.png", "/dev/full")
 
 
 @pytest.mark.parametrize(
-    "words", [("in.png", "-"), ("--json", "in.png", "out.png")], ids=["pixels", "json"]
+    "words",
+    [
+        (*HALVE, "-q", "in.png", "-"),
+        (*HALVE, "-q", "--json", "in.png", "out.png"),
+        (*HALVE, "-q", "--json", "pair", "out"),
+        (*HALVE, "-q", "in.png", "/dev/full"),
+        ("--help",),
+    ],
+    ids=["pixels", "json", "json of a folder", "a device", "help"],
 )
 @linux_only
-def test_a_full_standard_output_is_one_line(tmp_path: Path, words: tuple[str, ...]) -> None:
-    done = run_redirected(">/dev/full", *HALVE, "--quiet", *words, cwd=tmp_path)
+def test_a_full_device_is_one_line(tmp_path: Path, words: tuple[object, ...]) -> None:
+    paint_all(tmp_path / "pair", "a.png", "b.png")
+    done = run_redirected(">/dev/full", *words, cwd=tmp_path)
 
     assert done.returncode == 1
     assert "No space left" in only_line(done)
-
-
-@linux_only
-def test_help_into_a_full_device_is_one_line() -> None:
-    done = run_redirected(">/dev/full", "--help")
-
-    assert done.returncode == 1
-    assert "No space left" in only_line(done)
-
-
-def test_a_closed_standard_output_is_refused_for_pixels(tmp_path: Path) -> None:
-    before = listing(tmp_path)
-    done = run_redirected(">&-", *HALVE, "in.png", "-", cwd=tmp_path)
-
-    assert done.returncode == 2
-    assert "closed" in only_line(done)
-    assert listing(tmp_path) == before
 
 
 @pytest.mark.parametrize("redirections", [">&-", "2>&-", "<&-", "<&- >&- 2>&-", "2>/dev/full"])
@@ -502,31 +360,30 @@ def test_exit_codes_survive_without_standard_error(
     assert run_redirected(redirection, *HALVE, *words, cwd=tmp_path).returncode == code
 
 
-def test_a_closed_standard_input_is_refused(tmp_path: Path) -> None:
-    done = run_redirected("<&-", *HALVE, "-", "out.png", cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("redirection", "paths", "code", "part"),
+    [
+        (">&-", ("in.png", "-"), 2, "closed"),
+        ("<&-", ("-", "out.png"), 2, "closed"),
+        ("<&-", ("--files-from", "-", "out"), 2, "Bad file descriptor"),
+        ("<&-", (), 2, "INPUT"),
+        ("</dev/null", (), 2, "INPUT"),
+        pytest.param("", ("in.png", "/dev/fd/9"), 2, "", marks=linux_only),
+        pytest.param("9</dev/zero", ("in.png", "/dev/fd/9"), 1, "", marks=linux_only),
+        ("<in.png", ("--overwrite", "-", "in.png"), 2, "input"),
+        ("1<>in.png", ("--overwrite", "in.png", "-"), 2, "input"),
+        ("<in.png 1<>in.png", ("--overwrite",), 2, "input"),
+    ],
+)
+def test_streams_that_are_closed_or_that_would_be_written_over_are_refused(
+    tmp_path: Path, redirection: str, paths: tuple[str, ...], code: int, part: str
+) -> None:
+    before = snapshot(tmp_path)
+    done = run_redirected(redirection, *HALVE, *paths, cwd=tmp_path)
 
-    assert done.returncode == 2
-    assert only_line(done)
-    assert not (tmp_path / "out.png").exists()
-
-
-@pytest.mark.parametrize("redirection", ["<&-", "</dev/null"])
-def test_no_paths_without_a_pipe_are_usage(tmp_path: Path, redirection: str) -> None:
-    done = run_redirected(redirection, *HALVE, cwd=tmp_path)
-
-    assert done.returncode == 2
-    assert "INPUT" in only_line(done)
-
-
-@linux_only
-@pytest.mark.parametrize("redirection", ["", "9</dev/zero"], ids=["closed", "only readable"])
-def test_a_descriptor_that_takes_nothing_is_one_line(tmp_path: Path, redirection: str) -> None:
-    before = listing(tmp_path)
-    done = run_redirected(redirection, *HALVE, "in.png", "/dev/fd/9", cwd=tmp_path)
-
-    assert done.returncode == (1 if redirection else 2)
-    assert only_line(done)
-    assert listing(tmp_path) == before
+    assert done.returncode == code
+    assert part in only_line(done)
+    assert snapshot(tmp_path) == before
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage " * 99], ids=["empty", "garbage"])
@@ -543,146 +400,108 @@ def test_stdin_without_a_picture_is_one_line_and_no_output(
 # Terminals
 
 
-def test_pixels_are_not_written_to_a_terminal(tmp_path: Path, terminal: tuple[int, int]) -> None:
-    ours, theirs = terminal
-    before = listing(tmp_path)
-    done = finish(start(*HALVE, "in.png", "-", stdout=theirs, cwd=tmp_path))
-
-    assert done.returncode == 2
-    assert "> out.png" in only_line(done)
-    assert said_on(ours) == ""
-    assert listing(tmp_path) == before
-
-
-def test_pixels_are_not_written_to_a_terminal_called_by_name(
-    fails: Fails, terminal: tuple[int, int]
+@pytest.mark.parametrize("named", [False, True])
+def test_pixels_are_not_written_to_a_terminal(
+    fails: Fails, terminal: Terminal, named: bool
 ) -> None:
-    ours, theirs = terminal
+    if named:
+        line = fails(2, *HALVE, "in.png", os.ttyname(terminal.theirs))
+    else:
+        line = fails(2, *HALVE, "in.png", "-", stdout=terminal.theirs)
 
-    assert "terminal" in fails(2, *HALVE, "in.png", os.ttyname(theirs))
-    assert said_on(ours) == ""
+    assert "terminal" in line
+    assert "> out.png" in line
+    assert terminal.all() == ""
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("words", "parts"),
     [
-        ("-", "out.png"),
-        ("-", "-"),
-        ("/dev/stdin", "out.png"),
-        ("--format", "png", "/dev/stdin", "out/"),
-        ("--format", "png", "in.png", "/dev/stdin", "out"),
+        (("-", "out.png"), ("terminal", "< in.png")),
+        (("-", "-"), ("terminal", "< in.png")),
+        (("/dev/stdin", "out.png"), ("terminal", "< in.png")),
+        (("--format", "png", "/dev/stdin", "out/"), ("terminal", "< in.png")),
+        (("--format", "png", "in.png", "/dev/stdin", "out"), ("terminal", "< in.png")),
+        ((), ("INPUT",)),
     ],
 )
 def test_pixels_are_not_read_from_a_terminal(
-    fails: Fails, terminal: tuple[int, int], words: tuple[str, ...]
+    fails: Fails, terminal: Terminal, words: tuple[str, ...], parts: tuple[str, ...]
 ) -> None:
-    _, theirs = terminal
+    line = fails(2, *HALVE, *words, stdin=terminal.theirs)
 
-    line = fails(2, *HALVE, *words, stdin=theirs, timeout=5)
-
-    assert "terminal" in line
-    assert "< in.png" in line
-
-
-def test_no_paths_at_a_terminal_are_usage(fails: Fails, terminal: tuple[int, int]) -> None:
-    assert "INPUT" in fails(2, *HALVE, stdin=terminal[1])
+    assert all(part in line for part in parts)
 
 
 @pytest.mark.parametrize(
-    ("variables", "flags", "colourful"),
+    ("variables", "flags", "on_terminal", "in_log"),
     [
-        ({}, (), True),
-        ({}, ("--color", "auto"), True),
-        ({}, ("--color", "never"), False),
-        ({"NO_COLOR": "1"}, (), False),
-        ({"TERM": "dumb"}, (), False),
-        ({"NO_COLOR": "1"}, ("--color", "always"), True),
-        ({"POOLCLI_COLOR": "never"}, (), False),
-        ({"POOLCLI_COLOR": "never"}, ("--color", "always"), True),
+        ({}, (), True, False),
+        ({}, ("--color", "auto"), True, False),
+        ({}, ("--color", "never"), False, False),
+        ({}, ("--color", "always"), True, True),
+        ({"NO_COLOR": "1"}, (), False, False),
+        ({"TERM": "dumb"}, (), False, False),
+        ({"NO_COLOR": "1"}, ("--color", "always"), True, True),
+        ({"POOLCLI_COLOR": "always"}, (), True, True),
+        ({"POOLCLI_COLOR": "never"}, (), False, False),
+        ({"POOLCLI_COLOR": "never"}, ("--color", "always"), True, True),
+        ({"POOLCLI_COLOR": "always"}, ("--color", "never"), False, False),
     ],
 )
-def test_the_summary_on_a_terminal_has_colour_unless_told_otherwise(
-    tmp_path: Path,
-    terminal: tuple[int, int],
+def test_the_summary_has_colour_on_a_terminal_and_none_in_a_log_unless_told_otherwise(
+    run: Run,
+    terminal: Terminal,
     variables: dict[str, str],
     flags: tuple[str, ...],
-    colourful: bool,
+    on_terminal: bool,
+    in_log: bool,
 ) -> None:
-    ours, theirs = terminal
-    process = start(
-        *HALVE,
-        *flags,
-        "in.png",
-        "out.png",
-        stderr=theirs,
-        cwd=tmp_path,
-        env=environment(**variables),
-    )
-    done = finish(process)
-    said = said_on(ours)
+    words = (*HALVE, *flags, "-f", "in.png", "out.png")
+    shown = run(*words, stderr=terminal.theirs, environment=variables)
+    logged = run(*words, environment=variables)
+    text = terminal.all()
 
-    assert done.returncode == 0
-    assert "in.png" in said
-    assert ("\x1b" in said) is colourful
-
-
-@pytest.mark.parametrize(
-    ("variables", "flags", "colourful"),
-    [
-        ({}, (), False),
-        ({}, ("--color", "always"), True),
-        ({"POOLCLI_COLOR": "always"}, (), True),
-        ({"POOLCLI_COLOR": "always"}, ("--color", "never"), False),
-    ],
-)
-def test_the_summary_in_a_log_has_no_colour_unless_told_otherwise(
-    tmp_path: Path, variables: dict[str, str], flags: tuple[str, ...], colourful: bool
-) -> None:
-    process = start(*HALVE, *flags, "in.png", "out.png", cwd=tmp_path, env=environment(**variables))
-
-    assert (b"\x1b" in finish(process).stderr) is colourful
+    assert shown.returncode == logged.returncode == 0
+    assert "in.png" in text
+    assert ("\x1b" in text) is on_terminal
+    assert (b"\x1b" in logged.stderr) is in_log
 
 
 def test_a_stream_is_summed_up_in_one_line_if_somebody_is_there(
-    tmp_path: Path, terminal: tuple[int, int]
+    run: Run, terminal: Terminal
 ) -> None:
-    ours, theirs = terminal
-    process = start(*HALVE, "in.png", "-", stderr=theirs, stdout=subprocess.PIPE, cwd=tmp_path)
-    done = finish(process)
-
-    assert done.returncode == 0
-    assert said_on(ours).count("\n") == 1
+    assert run(*HALVE, "in.png", "-", stderr=terminal.theirs).returncode == 0
+    assert terminal.all().count("\n") == 1
 
 
-# What is said
+# What is printed
 
 
 def test_a_file_is_summed_up_on_stderr(run: Run) -> None:
     done = run("avg", "-k", "3x4", "--dilation", 1, "in.png", "out.png")
-    said = done.stderr.decode()
+    text = done.stderr.decode()
 
     for part in ("in.png", "out.png", "6×8×3 → 1×2×3", "uint8", "RGB", "3x4", "read", "pool"):
-        assert part in said
-    assert "2 rows" in said
-    assert "2 columns" in said
+        assert part in text
+    assert "2 rows" in text
+    assert "2 columns" in text
     assert done.stdout == b""
 
 
-def test_quiet_says_nothing_of_what_went_well(run: Run) -> None:
-    assert run(*HALVE, "--quiet", "in.png", "out.png").stderr == b""
-
-
-def test_quiet_says_what_went_wrong(fails: Fails) -> None:
-    assert "none.png" in fails(1, *HALVE, "--quiet", "none.png", "out.png")
-
-
-def test_a_stream_says_nothing_in_a_log_but_one_line_when_verbose(run: Run) -> None:
-    assert run(*HALVE, "in.png", "-").stderr == b""
-    assert run(*HALVE, "-v", "in.png", "-").stderr.count(b"\n") == 1
+@pytest.mark.parametrize(
+    ("words", "lines"),
+    [(("-q", "in.png", "out.png"), 0), (("in.png", "-"), 0), (("-v", "in.png", "-"), 1)],
+)
+def test_quiet_runs_print_nothing_and_streams_one_line_when_verbose(
+    run: Run, words: tuple[str, ...], lines: int
+) -> None:
+    assert run(*HALVE, *words).stderr.count(b"\n") == lines
 
 
 @pytest.mark.parametrize(
-    ("flags", "traced"), [((), False), (("-v",), False), (("-v", "-v"), True), (("-vv",), True)]
+    ("flags", "traced"),
+    [(("-q",), False), ((), False), (("-v",), False), (("-v", "-v"), True), (("-vv",), True)],
 )
 def test_a_traceback_is_shown_only_when_asked_for_twice(
     run: Run, tmp_path: Path, flags: tuple[str, ...], traced: bool
@@ -707,34 +526,35 @@ def test_help_is_printed_on_stdout(run: Run, verb: tuple[str, ...], flag: str) -
 
 
 @pytest.mark.parametrize("flag", ["--version", "-V"])
-def test_the_version_is_printed_on_stdout(run: Run, flag: str) -> None:
-    done = run(flag)
+def test_the_version_is_printed_on_stdout_and_help_on_stderr_without_arguments(
+    run: Run, flag: str
+) -> None:
+    version, nothing = run(flag), run()
 
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.decode() == f"poolcli {__version__}\n"
-
-
-def test_no_arguments_show_the_help_on_stderr(run: Run) -> None:
-    done = run()
-
-    assert (done.returncode, done.stdout) == (2, b"")
-    assert done.stderr.startswith(b"Usage: poolcli")
+    assert (version.returncode, version.stderr) == (0, b"")
+    assert version.stdout.decode() == f"poolcli {__version__}\n"
+    assert (nothing.returncode, nothing.stdout) == (2, b"")
+    assert nothing.stderr.startswith(b"Usage: poolcli")
 
 
 # JSON
 
 
-def test_json_says_all_there_is_to_say_of_a_file(run: Run, picture: Path, tmp_path: Path) -> None:
+def test_json_tells_all_of_a_file_and_then_the_totals(
+    run: Run, source: Path, tmp_path: Path
+) -> None:
     done = run(
         *("avg", "--size", "3x2", "--stride", "2x3", "--padding", "1,0,2,1"),
         *("--dilation", "1x2", "--json", "in.png", "out.png"),
     )
-    outcome, summary = objects(done.stdout)
+    outcome, last = objects(done.stdout)
+    octets = source.stat().st_size, (tmp_path / "out.png").stat().st_size
+    totals = last["summary"]
 
     assert done.returncode == 0
     assert list(outcome) == KEYS
-    assert list(summary) == ["summary"]
-    assert outcome | dict.fromkeys(KEYS[14:17]) == {
+    assert all(0 <= outcome[key] < 600 for key in SECONDS)
+    assert outcome | dict.fromkeys(SECONDS) == {
         "input": "in.png",
         "output": "out.png",
         "status": "done",
@@ -749,63 +569,54 @@ def test_json_says_all_there_is_to_say_of_a_file(run: Run, picture: Path, tmp_pa
         "dropped": [0, 0],
         "dtype": "uint8",
         "mode": "RGB",
-        "read_seconds": None,
-        "pool_seconds": None,
-        "write_seconds": None,
-        "input_bytes": picture.stat().st_size,
-        "output_bytes": (tmp_path / "out.png").stat().st_size,
+        **dict.fromkeys(SECONDS),
+        "input_bytes": octets[0],
+        "output_bytes": octets[1],
         "error": None,
     }
-    assert all(0 <= outcome[key] < 60 for key in KEYS[14:17])
+    assert list(last) == ["summary"]
+    assert [totals[key] for key in ("done", "skipped", "failed", "planned")] == [1, 0, 0, 0]
+    assert (totals["pixels_in"], totals["pixels_out"]) == (48, 10)
+    assert (totals["bytes_in"], totals["bytes_out"]) == octets
 
 
 def test_json_resolves_padding_and_counts_what_is_dropped(run: Run) -> None:
-    same = objects(run("max", "-k", 4, "-p", "same", "--json", "in.png", "same.png").stdout)[0]
-    valid = objects(run("max", "-k", 4, "-p", "valid", "--json", "in.png", "valid.png").stdout)[0]
+    (same,) = outcomes(run("max", "-k", 4, "-p", "same", "--json", "in.png", "same.png"))
+    (valid,) = outcomes(run("max", "-k", 4, "-p", "valid", "--json", "in.png", "valid.png"))
 
     assert (same["padding"], same["dropped"]) == ([[1, 1], [0, 0]], [0, 0])
     assert (valid["padding"], valid["dropped"]) == ([[0, 0], [0, 0]], [2, 0])
 
 
-def test_the_summary_comes_last_and_counts(run: Run) -> None:
-    totals = objects(run(*HALVE, "--json", "in.png", "out.png").stdout)[-1]["summary"]
-
-    assert [totals[key] for key in ("done", "skipped", "failed", "planned")] == [1, 0, 0, 0]
-    assert (totals["pixels_in"], totals["pixels_out"]) == (48, 12)
-    assert totals["bytes_in"] > 0 < totals["bytes_out"]
-
-
-def test_json_says_why_a_picture_failed(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "flag", "status"),
+    [
+        ("bad.png", "--json", "failed"),
+        ("in.png", "--skip-existing", "skipped"),
+        ("nan.tif", "--overwrite", "done"),
+    ],
+)
+def test_json_tells_of_any_ending_with_the_same_keys(
+    run: Run, tmp_path: Path, name: str, flag: str, status: str
+) -> None:
     (tmp_path / "bad.png").write_bytes(b"no picture")
-    done = run(*HALVE, "--json", "bad.png", "out.png")
-    outcome, summary = objects(done.stdout)
-
-    assert done.returncode == 1
-    assert list(outcome) == KEYS
-    assert outcome["status"] == "failed"
-    assert set(outcome["error"]) == {"message", "remedy"}
-    assert "no picture" in outcome["error"]["message"]
-    assert summary["summary"]["failed"] == 1
-    assert done.stderr.count(b"\n") == 1
-
-
-def test_json_tells_of_a_skipped_picture(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "out.png").write_bytes(b"old")
-    done = run(*HALVE, "--json", "--skip-existing", "in.png", "out.png")
-    outcome, summary = objects(done.stdout)
-
-    assert done.returncode == 0
-    assert (list(outcome), outcome["status"]) == (KEYS, "skipped")
-    assert summary["summary"]["skipped"] == 1
-    assert (tmp_path / "out.png").read_bytes() == b"old"
-
-
-def test_json_has_no_nan_for_a_picture_of_nan(run: Run, tmp_path: Path) -> None:
     Image.fromarray(np.full((4, 4), np.nan, np.float32)).save(tmp_path / "nan.tif")
-    done = run("avg", "-k", 2, "--json", "nan.tif", "out.tif")
+    if status != "failed":
+        (tmp_path / "out.tif").write_bytes(b"old")
+    done = run(*HALVE, "--json", flag, name, "out.tif")
+    (outcome,) = outcomes(done)
 
-    assert done.returncode == 0
-    assert objects(done.stdout)[0]["dtype"] == "float32"
+    assert done.returncode == (status == "failed")
+    assert (list(outcome), outcome["status"]) == (KEYS, status)
+    assert summary(done)[status] == 1
+    if status == "failed":
+        assert set(outcome["error"]) == {"message", "remedy"}
+        assert "no picture" in outcome["error"]["message"]
+        assert done.stderr.count(b"\n") == 1
+    elif status == "skipped":
+        assert (tmp_path / "out.tif").read_bytes() == b"old"
+    else:
+        assert outcome["dtype"] == "float32"
 
 
 @pytest.mark.parametrize("output", ["-", "/dev/stdout", "/dev/fd/1"])
@@ -813,64 +624,41 @@ def test_json_and_pixels_do_not_share_stdout(fails: Fails, output: str) -> None:
     assert "--json" in fails(2, *HALVE, "--json", "in.png", output)
 
 
-@linux_only
-def test_json_goes_with_pixels_on_another_descriptor(run: Run) -> None:
-    reader, writer = os.pipe()
-    done = run(*HALVE, "--json", "in.png", f"/dev/fd/{writer}", pass_fds=(writer,))
-    os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        received = pipe.read()
-
-    assert [len(objects(done.stdout)), done.returncode] == [2, 0]
-    assert received.startswith(b"\x89PNG")
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("scene.jpg", ("max", "-k", "3x2")),
-        ("logo.png", ("avg", "-k", 5, "-p", "same", "--background", "white")),
-        ("scan.png", ("avg", "-k", 4, "--ceil-mode")),
-        ("depth.png", ("min", "-k", 7, "-s", 9, "-d", 2)),
-        ("palette.png", ("max", "-k", 3, "--format", "webp")),
-    ],
-)
-def test_a_dry_run_says_what_the_run_says(
-    run: Run, tmp_path: Path, name: str, words: tuple[object, ...]
-) -> None:
-    before = listing(tmp_path)
-    planned = run(*words, "--json", "--dry-run", SAMPLES / name, "out.png")
-    after = listing(tmp_path)
-    done = run(*words, "--json", SAMPLES / name, "out.png")
-    foreseen, seen = objects(planned.stdout)[0], objects(done.stdout)[0]
-
-    assert (planned.returncode, done.returncode) == (0, 0)
-    assert before == after
-    assert (foreseen["status"], seen["status"]) == ("planned", "done")
-    assert [foreseen[key] for key in SETTLED] == [seen[key] for key in SETTLED]
-
-
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (0, ("in.png", "out.png")),
-        (0, ("in.png", "-")),
-        (1, ("none.png", "out.png")),
-        (1, ("--size", "99", "in.png", "out.png")),
-        (1, ("clear.png", "out.jpg")),
-        (2, ("in.png", "clear.png")),
-        (2, ("in.png", "out.xyz")),
+        (0, ("max", "-k", "3x2", SAMPLES / "scene.jpg", "out.png")),
+        (0, ("avg", "-k", 5, "-p", "same", "--background", "white", SAMPLES / "logo.png", "o.png")),
+        (0, ("avg", "-k", 4, "--ceil-mode", SAMPLES / "scan.png", "out.png")),
+        (0, ("min", "-k", 7, "-s", 9, "-d", 2, SAMPLES / "depth.png", "out.png")),
+        (0, ("max", "-k", 3, "--format", "webp", SAMPLES / "palette.png", "out")),
+        (1, (*HALVE, "none.png", "out.png")),
+        (1, ("max", "--size", "99", "in.png", "out.png")),
+        (1, (*HALVE, "clear.png", "out.jpg")),
+        (2, (*HALVE, "in.png", "clear.png")),
+        (2, (*HALVE, "in.png", "out.xyz")),
     ],
 )
-def test_a_dry_run_exits_as_the_run_and_writes_nothing(
-    run: Run, tmp_path: Path, code: int, words: tuple[str, ...]
+def test_a_dry_run_tells_what_the_run_tells_exits_as_it_and_writes_nothing(
+    run: Run, tmp_path: Path, code: int, words: tuple[object, ...]
 ) -> None:
-    before = listing(tmp_path)
-    planned = run(*HALVE, "--dry-run", *words)
+    before = snapshot(tmp_path)
+    planned = run(*words, "--json", "--dry-run")
+    after = snapshot(tmp_path)
+    done = run(*words, "--json")
 
-    assert (planned.returncode, planned.stdout) == (code, b"")
-    assert listing(tmp_path) == before
-    assert run(*HALVE, *words).returncode == code
+    assert planned.returncode == done.returncode == code
+    assert before == after
+    if code < 2:
+        (dry,), (real,) = outcomes(planned), outcomes(done)
+        assert (dry["status"], real["status"]) == [("planned", "done"), ("failed", "failed")][code]
+        assert [dry[key] for key in SETTLED] == [real[key] for key in SETTLED]
+
+
+def test_a_dry_run_writes_no_pixels_into_a_pipe(run: Run) -> None:
+    done = run(*HALVE, "--dry-run", "in.png", "-")
+
+    assert (done.returncode, done.stdout) == (0, b"")
 
 
 # Everything that is refused, once
@@ -878,22 +666,21 @@ def test_a_dry_run_exits_as_the_run_and_writes_nothing(
 
 @pytest.mark.parametrize("flags", [(), ("--dry-run",)])
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "part"),
     [
         ("--quality 90", "--quality"),
         ("--save-option progressive=yes", "progressive"),
         ("--save-option compress_level=10", "'10'"),
     ],
 )
-@pytest.mark.usefixtures("picture")
-def test_options_without_use_for_a_stream_are_refused_once_its_format_is_known(
-    fails: Fails, words: str, says: str, flags: tuple[str, ...]
+def test_options_without_effect_on_a_stream_are_refused_once_its_format_is_known(
+    fails: Fails, words: str, part: str, flags: tuple[str, ...]
 ) -> None:
-    assert says in fails(1, *HALVE, *words.split(), *flags, "in.png", "-")
+    assert part in fails(1, *HALVE, *words.split(), *flags, "in.png", "-")
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "part"),
     [
         ("blur in.png out.png", "blur"),
         ("max --frob in.png out.png", "--frob"),
@@ -920,6 +707,7 @@ def test_options_without_use_for_a_stream_are_refused_once_its_format_is_known(
         ("avg -k 2 --divisor-override 0 in.png out.png", "--divisor-override"),
         ("max -k 2 --quality 101 in.png out.jpg", "--quality"),
         ("max -k 2 --quality 90 in.png out.png", "--quality"),
+        ("max -k 2 --quality 90 --format png folder out", "--quality"),
         ("max -k 2 --compress-level 9 in.png out.jpg", "--compress-level"),
         ("max -k 2 --compress-level 10 in.png out.png", "--compress-level"),
         ("max -k 2 --save-option optimize in.png out.png", "'optimize'"),
@@ -929,7 +717,15 @@ def test_options_without_use_for_a_stream_are_refused_once_its_format_is_known(
         ("max -k 2 --save-option compression=best in.png out.tif", "'best'"),
         ("max -k 2 --background nonsense in.png out.png", "'nonsense'"),
         ("max -k 2 --background #ff000080 in.png out.png", "opaque"),
-        ("max -k 2 -f --skip-existing in.png out.png", "--skip-existing"),
+        ("max -k 2 -f --skip-existing in.png out.png", "exclude each other"),
+        ("max -k 2 -j 0 folder out", "--jobs"),
+        ("max -k 2 --timeout 0 folder out", "--timeout"),
+        ("max -k 2 --timeout nan folder out", "--timeout"),
+        ("max -k 2 --timeout inf folder out", "--timeout"),
+        ("max -k 2 --name= in.png folder/", "--name"),
+        ("max -k 2 --name .. in.png folder/", "--name"),
+        ("max -k 2 --name a/b in.png folder/", "--name"),
+        ("max -k 2 --name {stem!r} in.png folder/", "--name"),
         ("max -k 2 in.png", "in.png"),
         ("max -k 2 in.png other.png out.png", "out.png"),
         ("max -k 2 in.png out.xyz", ".xyz"),
@@ -941,16 +737,16 @@ def test_options_without_use_for_a_stream_are_refused_once_its_format_is_known(
     ],
 )
 def test_refused_before_anything_is_read(
-    fails: Fails, picture: Path, tmp_path: Path, words: str, says: str
+    fails: Fails, source: Path, tmp_path: Path, words: str, part: str
 ) -> None:
     (tmp_path / "taken.png").write_bytes(b"old")
-    (tmp_path / "other.png").write_bytes(picture.read_bytes())
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "other.png").write_bytes(source.read_bytes())
+    paint_all(tmp_path / "folder", "a.png")
     (tmp_path / "link.png").symlink_to("leads nowhere")
 
     line = fails(2, *words.split())
 
-    assert says in line
+    assert part in line
     assert "; " in line
 
 
@@ -969,35 +765,12 @@ def test_an_existing_output_is_named_with_the_option_that_replaces_it(
 @pytest.mark.parametrize("flags", [(), ("--overwrite",), ("--skip-existing",)])
 @pytest.mark.parametrize("output", ["in.png", "./in.png", "hard.png", "soft.png"])
 def test_an_output_that_is_the_input_is_refused_always(
-    fails: Fails, picture: Path, tmp_path: Path, output: str, flags: tuple[str, ...]
+    fails: Fails, source: Path, tmp_path: Path, output: str, flags: tuple[str, ...]
 ) -> None:
-    (tmp_path / "hard.png").hardlink_to(picture)
-    (tmp_path / "soft.png").symlink_to(picture)
+    (tmp_path / "hard.png").hardlink_to(source)
+    (tmp_path / "soft.png").symlink_to(source)
 
     assert "input" in fails(2, *HALVE, *flags, "in.png", output)
-
-
-@pytest.mark.parametrize(
-    ("redirection", "paths"),
-    [("<in.png", ("-", "in.png")), ("1<>in.png", ("in.png", "-")), ("<in.png 1<>in.png", ())],
-    ids=["stdin is the output", "stdout is the input", "stdin is stdout"],
-)
-def test_an_output_that_is_the_input_is_refused_behind_a_redirection_too(
-    picture: Path, tmp_path: Path, redirection: str, paths: tuple[str, ...]
-) -> None:
-    before = picture.read_bytes()
-    done = run_redirected(redirection, *HALVE, "--overwrite", *paths, cwd=tmp_path)
-
-    assert done.returncode == 2
-    assert "input" in only_line(done)
-    assert picture.read_bytes() == before
-
-
-def test_a_missing_input_fails(fails: Fails) -> None:
-    line = fails(1, *HALVE, "none.png", "out.png")
-
-    assert line.startswith("poolcli: none.png: ")
-    assert "; " in line
 
 
 CONTENTS: dict[str, Callable[[bytes], bytes]] = {
@@ -1007,70 +780,75 @@ CONTENTS: dict[str, Callable[[bytes], bytes]] = {
     "text": lambda _: b"this is no picture\n",
     "EPS": lambda _: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(pwned) = flush\n",
     "nothing but a signature": lambda _: b"\x89PNG\r\n\x1a\n",
+    "missing": lambda _: b"",
 }
 
 
+@pytest.mark.parametrize("output", ["out.png", "-"])
 @pytest.mark.parametrize("kind", CONTENTS)
-def test_a_file_that_is_no_whole_picture_fails(fails: Fails, tmp_path: Path, kind: str) -> None:
-    content = CONTENTS[kind]((SAMPLES / "logo.png").read_bytes())
-    (tmp_path / "odd.png").write_bytes(content)
+def test_a_file_that_is_no_whole_picture_fails_without_any_output(
+    fails: Fails, tmp_path: Path, kind: str, output: str
+) -> None:
+    if kind != "missing":
+        content = CONTENTS[kind]((SAMPLES / "logo.png").read_bytes())
+        (tmp_path / "odd.png").write_bytes(content)
 
-    line = fails(1, *HALVE, "odd.png", "out.png")
+    line = fails(1, *HALVE, "odd.png", output)
 
     assert line.startswith("poolcli: odd.png: ")
     assert "; " in line
 
 
-def test_a_failure_leaves_an_output_stream_empty(fails: Fails, tmp_path: Path) -> None:
-    (tmp_path / "cut.png").write_bytes((SAMPLES / "logo.png").read_bytes()[:-30])
-
-    assert "cut.png" in fails(1, *HALVE, "cut.png", "-")
-
-
 def test_an_input_is_read_by_its_content_whatever_its_name(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "really.jpg").write_bytes(SAMPLE.read_bytes())
+    (tmp_path / "really.jpg").write_bytes((tmp_path / "in.png").read_bytes())
 
     assert run(*HALVE, "really.jpg", "out.png").returncode == 0
-    assert run(*HALVE, SAMPLE, "-").stdout == (tmp_path / "out.png").read_bytes()
+    assert run(*HALVE, "in.png", "-").stdout == (tmp_path / "out.png").read_bytes()
 
 
-def test_a_window_larger_than_the_picture_fails_and_both_cures_work(
-    run: Run, fails: Fails, tmp_path: Path
+@pytest.mark.parametrize(
+    ("words", "parts", "remedies", "shape"),
+    [
+        (
+            ("max", "--size", 9, "in.png", "out.png"),
+            ("spans 9", "ceil", "same"),
+            [("--ceil-mode",), ("--padding", "same")],
+            (1, 1, 3),
+        ),
+        (
+            (*HALVE, "clear.png", "out.jpg"),
+            ("--background",),
+            [("--background", "white")],
+            (2, 2, 3),
+        ),
+        (
+            (*HALVE, "--max-pixels", 47, "in.png", "out.png"),
+            ("--max-pixels",),
+            [("--max-pixels", 48)],
+            (3, 4, 3),
+        ),
+        (("avg", "-k", 2, SAMPLES / "scan.png", "out.pbm"), (".pgm",), [], ()),
+        ((*HALVE, "in.png", "x" * 260 + ".png"), ("too long",), [], ()),
+    ],
+    ids=["window", "alpha", "pixels", "bitmap", "name"],
+)
+def test_what_cannot_be_done_fails_and_its_remedies_work(
+    run: Run,
+    fails: Fails,
+    tmp_path: Path,
+    words: tuple[object, ...],
+    parts: tuple[str, ...],
+    remedies: list[tuple[object, ...]],
+    shape: tuple[int, ...],
 ) -> None:
-    line = fails(1, "max", "--size", 9, "in.png", "out.png")
-    cures = [("--ceil-mode", "ceil.png"), ("--padding", "same", "same.png")]
-    cured = [run("max", "--size", 9, "-q", "in.png", *cure).returncode for cure in cures]
+    line = fails(1, *words)
+    results = []
+    for remedy in remedies:
+        assert run(*words, "-f", *remedy).returncode == 0
+        results.append(pixels(tmp_path / str(words[-1])))
 
-    assert "spans 9" in line
-    assert "ceil" in line
-    assert "same" in line
-    assert cured == [0, 0]
-    assert pixels(tmp_path / "ceil.png") == pixels(tmp_path / "same.png")
-    assert np.shape(pixels(tmp_path / "same.png")) == (1, 1, 3)
-
-
-def test_alpha_into_jpeg_fails_and_a_background_cures_it(
-    run: Run, fails: Fails, tmp_path: Path
-) -> None:
-    line = fails(1, *HALVE, "clear.png", "out.jpg")
-    cured = run(*HALVE, "--background", "white", "clear.png", "out.jpg")
-
-    assert "--background" in line
-    assert cured.returncode == 0
-    assert np.shape(pixels(tmp_path / "out.jpg")) == (2, 2, 3)
-
-
-def test_a_picture_of_too_many_pixels_fails(run: Run, fails: Fails) -> None:
-    assert "--max-pixels" in fails(1, *HALVE, "--max-pixels", 47, "in.png", "out.png")
-    assert run(*HALVE, "--max-pixels", 48, "in.png", "out.png").returncode == 0
-
-
-def test_an_average_of_black_and_white_does_not_fit_a_bitmap(fails: Fails) -> None:
-    assert ".pgm" in fails(1, "avg", "-k", 2, SAMPLES / "scan.png", "out.pbm")
-
-
-def test_an_output_name_that_is_too_long_fails(fails: Fails) -> None:
-    assert "too long" in fails(1, *HALVE, "in.png", "x" * 260 + ".png")
+    assert all(part in line for part in parts)
+    assert all(one == results[0] and np.shape(one) == shape for one in results)
 
 
 # Permissions, full disks, interruptions
@@ -1085,101 +863,83 @@ AS_ANYBODY = DROP_PRIVILEGES if os.geteuid() == 0 else ""
 
 
 @pytest.mark.parametrize("flags", [(), ("--overwrite",)])
-def test_somebody_without_privileges_can_pool(tmp_path: Path, flags: tuple[str, ...]) -> None:
-    done = run_after(AS_ANYBODY, *HALVE, "-q", *flags, "in.png", "out.png", cwd=tmp_path)
+def test_somebody_without_privileges_can_pool(
+    run: Run, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    done = run(*HALVE, "-q", *flags, "in.png", "out.png", first=AS_ANYBODY)
 
     assert (done.returncode, done.stderr) == (0, b"")
     assert np.shape(pixels(tmp_path / "out.png")) == (3, 4, 3)
 
 
-def test_an_unreadable_input_fails(picture: Path, tmp_path: Path) -> None:
-    picture.chmod(0)
-    before = listing(tmp_path)
-    done = run_after(AS_ANYBODY, *HALVE, "in.png", "out.png", cwd=tmp_path)
-
-    assert done.returncode == 1
-    assert "Permission denied" in only_line(done)
-    assert listing(tmp_path) == before
-
-
-@pytest.mark.parametrize(("flags", "output"), [((), "out.png"), (("--overwrite",), "clear.png")])
-def test_a_folder_that_takes_no_files_fails(
-    tmp_path: Path, flags: tuple[str, ...], output: str
+@pytest.mark.parametrize(
+    ("locked", "mode", "flags", "output"),
+    [
+        ("in.png", 0, (), "out.png"),
+        (".", 0o555, (), "out.png"),
+        (".", 0o555, ("--overwrite",), "clear.png"),
+    ],
+)
+def test_what_may_not_be_read_or_written_fails(
+    fails: Fails, tmp_path: Path, locked: str, mode: int, flags: tuple[str, ...], output: str
 ) -> None:
-    tmp_path.chmod(0o555)
-    before = listing(tmp_path)
-    done = run_after(AS_ANYBODY, *HALVE, *flags, "in.png", output, cwd=tmp_path)
-    tmp_path.chmod(0o755)
+    (tmp_path / locked).chmod(mode)
+    line = fails(1, *HALVE, *flags, "in.png", output, first=AS_ANYBODY)
+    (tmp_path / locked).chmod(0o755)
 
-    assert done.returncode == 1
-    assert "Permission denied" in only_line(done)
-    assert listing(tmp_path) == before
+    assert "Permission denied" in line
 
 
 LIMIT_FILES = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({PIPE_HOLDS},) * 2)"
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".bmp"])
-def test_a_full_disk_leaves_nothing_behind(noise: Path, tmp_path: Path, suffix: str) -> None:
-    before = listing(tmp_path)
-    done = run_after(LIMIT_FILES, "max", "-k", 1, noise, tmp_path / f"out{suffix}")
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        *(("out.png", ()), ("out.jpg", ()), ("out.tif", ()), ("out.bmp", ())),
+        ("old.png", ("--overwrite",)),
+    ],
+)
+def test_a_file_that_may_not_grow_further_leaves_nothing_behind(
+    fails: Fails, noise: Path, tmp_path: Path, name: str, flags: tuple[str, ...]
+) -> None:
+    (tmp_path / "old.png").write_bytes(b"old")
+    line = fails(1, "max", "-k", 1, *flags, noise, name, first=LIMIT_FILES)
 
-    assert done.returncode == 1
-    assert os.strerror(errno.EFBIG) in only_line(done)
-    assert listing(tmp_path) == before
-
-
-def test_a_full_disk_leaves_the_old_file_as_it_was(noise: Path, tmp_path: Path) -> None:
-    (tmp_path / "out.png").write_bytes(b"old")
-    before = listing(tmp_path)
-    done = run_after(LIMIT_FILES, "max", "-k", 1, "--overwrite", noise, tmp_path / "out.png")
-
-    assert done.returncode == 1
-    assert only_line(done)
-    assert listing(tmp_path) == before
-
-
-HEAR_SIGNALS = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    assert os.strerror(errno.EFBIG) in line
 
 
 @pytest.fixture
-def reading(noise: Path, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+def reading(noise: Path, tmp_path: Path) -> Iterator[Process]:
     """A poolcli that has read a part of a picture from its pipe and waits for the rest."""
-    process = start(
-        *("max", "-k", 50, "--quiet", "-", "out.png"),
-        first=HEAR_SIGNALS,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        cwd=tmp_path,
-    )
-    assert process.stdin is not None
-    process.stdin.write(noise.read_bytes()[: 4 * PIPE_HOLDS])  # more than the pipe holds alone
-    process.stdin.flush()
-    yield process
-    process.kill()
-    process.communicate()
+    words = ("max", "-k", 50, "--quiet", "-", "out.png")
+    with started(*words, cwd=tmp_path, stdin=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        process.stdin.write(noise.read_bytes()[: 4 * PIPE_HOLDS])  # more than the pipe holds alone
+        process.stdin.flush()
+        yield process
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_a_run_in_one_line(
-    reading: subprocess.Popen[bytes], tmp_path: Path, number: signal.Signals, code: int
+    reading: Process, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    before = listing(tmp_path)
+    before = snapshot(tmp_path)
     reading.send_signal(number)
     done = finish(reading)
 
     assert done.returncode == code
     assert only_line(done)
-    assert listing(tmp_path) == before
+    assert snapshot(tmp_path) == before
 
 
 SIGNAL_AT_IMPORT = """
 import os, sys
-class Bell:
+class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == {module!r}:
             os.kill(os.getpid(), {number})
-sys.meta_path.insert(0, Bell())
+sys.meta_path.insert(0, Finder())
 """
 
 
@@ -1188,93 +948,71 @@ sys.meta_path.insert(0, Bell())
 def test_a_signal_during_the_start_ends_it_without_a_traceback(
     tmp_path: Path, module: str, number: signal.Signals, code: int
 ) -> None:
-    before = listing(tmp_path)
-    bell = SIGNAL_AT_IMPORT.format(module=module, number=int(number))
-    done = run_after(f"{HEAR_SIGNALS}\n{bell}", *HALVE, "in.png", "out.png", cwd=tmp_path)
+    before = snapshot(tmp_path)
+    finder = SIGNAL_AT_IMPORT.format(module=module, number=int(number))
+    done = run_after(f"{TAKE_SIGNALS}\n{finder}", *HALVE, "in.png", "out.png", cwd=tmp_path)
 
     assert b"Traceback" not in done.stderr
     assert done.returncode in (code, -number)
-    assert listing(tmp_path) == before
+    assert snapshot(tmp_path) == before
 
 
 def test_a_file_that_appears_during_the_run_stays(
-    reading: subprocess.Popen[bytes], noise: Path, tmp_path: Path
+    reading: Process, noise: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "out.png").write_bytes(b"somebody else's")
-    before = listing(tmp_path)
+    before = snapshot(tmp_path)
     done = finish(reading, noise.read_bytes()[4 * PIPE_HOLDS :])
 
     assert done.returncode == 1
     assert "--overwrite" in only_line(done)
-    assert listing(tmp_path) == before
+    assert snapshot(tmp_path) == before
 
 
-def test_a_signal_ends_a_run_that_waits_for_the_reader_of_a_fifo(
-    picture: Path, tmp_path: Path
-) -> None:
+def test_a_signal_ends_a_run_that_waits_for_the_reader_of_a_fifo(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.png")
-    ours, theirs = os.pipe()
-    process = start(*HALVE, f"/dev/fd/{ours}", "fifo.png", cwd=tmp_path, pass_fds=(ours,))
-    os.close(ours)
-    os.write(theirs, picture.read_bytes())
-    os.close(theirs)
-    time.sleep(1)  # nothing shows from outside that it waits
-    process.terminate()
-    done = finish(process)
+    with started(*HALVE, "in.png", "fifo.png", cwd=tmp_path) as process:
+        until(lambda: waits_for_a_reader(process))
+        process.terminate()
+        done = finish(process)
 
     assert done.returncode == 143
     assert only_line(done)
 
 
+def waits_for_a_reader(process: Process) -> bool:
+    """Return whether a process sleeps in the kernel's `open` of a FIFO, where that can be told."""
+    waiting = Path(f"/proc/{process.pid}/wchan").read_text()
+    return asleep(process) and ("fifo" in waiting or "wait" in waiting or waiting == "0")
+
+
 # Names from outside
 
-NAMES = {
-    "a newline": b"new\nline.png",
-    "escape codes": b"\x1b[31mred\x07.png",
-    "C1 controls": "\x9b31m.png".encode(),
-    "bidi": "\u202egnp.exe\u2066.png".encode(),
-    "line separators": "a\u2028b\u2029c.png".encode(),
-    "markup": b"[bold][/foo].png",
-    "a dash": b"-rf.png",
-    "bytes that are not UTF-8": b"caf\xe9\xff.png",
-    "other scripts": "é漢字😀.png".encode(),
-    "format codes": b"%s{0}\\n.png",
-    "spaces": b"  a b\t.png",
-}
 
-
-@pytest.mark.parametrize("kind", NAMES)
+@pytest.mark.parametrize("kind", ODD_NAMES)
 def test_odd_names_work_and_are_shown_escaped(
-    run: Run, picture: Path, tmp_path: Path, kind: str
+    run: Run, source: Path, tmp_path: Path, kind: str
 ) -> None:
-    source, target = NAMES[kind], b"-" + NAMES[kind]
-    for name in (source, target):
-        Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).parent.mkdir(exist_ok=True)
-    picture.rename(os.fsdecode(os.fsencode(tmp_path) + b"/" + source))
+    given, wanted = ODD_NAMES[kind], b"-" + ODD_NAMES[kind]
+    source.rename(tmp_path / os.fsdecode(given))
 
-    done = run(*HALVE, "--json", "--", source, target)
-    outcome = objects(done.stdout)[0]
+    done = run(*HALVE, "--json", "--", given, wanted)
+    (outcome,) = outcomes(done)
 
     assert done.returncode == 0
-    assert os.path.isfile(os.fsencode(tmp_path) + b"/" + target)
-    assert (os.fsencode(outcome["input"]), os.fsencode(outcome["output"])) == (source, target)
+    assert (tmp_path / os.fsdecode(wanted)).is_file()
+    assert (os.fsencode(outcome["input"]), os.fsencode(outcome["output"])) == (given, wanted)
     assert has_only_printable_lines(done.stderr.decode())
 
 
-@pytest.mark.parametrize("kind", NAMES)
-def test_odd_names_are_escaped_where_they_are_refused(fails: Fails, kind: str) -> None:
-    line = fails(2, *HALVE, "--", b"in.png", NAMES[kind] + b".xyz")
+@pytest.mark.parametrize("kind", ODD_NAMES)
+def test_odd_names_are_escaped_where_they_are_refused_or_fail(fails: Fails, kind: str) -> None:
+    refused = fails(2, *HALVE, "--", b"in.png", ODD_NAMES[kind] + b".xyz")
+    failed = fails(1, *HALVE, "--", ODD_NAMES[kind], b"out.png")
 
-    assert has_only_printable_lines(line)
-    assert ".png.xyz" in line
-
-
-@pytest.mark.parametrize("kind", ["escape codes", "markup", "bytes that are not UTF-8"])
-def test_odd_names_are_escaped_where_they_fail(fails: Fails, kind: str) -> None:
-    line = fails(1, *HALVE, "--", NAMES[kind], b"out.png")
-
-    assert has_only_printable_lines(line)
-    assert ".png: " in line
+    assert has_only_printable_lines(refused + failed)
+    assert ".png.xyz" in refused
+    assert ".png: " in failed
 
 
 @pytest.mark.parametrize("option", ["--size", "--padding", "--save-option", "--background"])
@@ -1290,10 +1028,10 @@ def test_odd_values_of_options_are_escaped_in_errors(fails: Fails, option: str) 
 
 
 def test_preserve_takes_the_time_and_mode_bits_of_the_input(
-    run: Run, picture: Path, tmp_path: Path
+    run: Run, source: Path, tmp_path: Path
 ) -> None:
-    picture.chmod(0o640)
-    os.utime(picture, ns=(10**18, 10**18 + 1))
+    source.chmod(0o640)
+    os.utime(source, ns=(10**18, 10**18 + 1))
     run(*HALVE, "-q", "--preserve", "in.png", "out.png")
     kept = (tmp_path / "out.png").stat()
 
@@ -1301,17 +1039,19 @@ def test_preserve_takes_the_time_and_mode_bits_of_the_input(
 
 
 @pytest.mark.parametrize("output", ["-", "out.png"])
-def test_preserve_with_a_pipe_has_nothing_to_take_and_says_or_ignores_it(
-    run: Run, picture: Path, output: str
+def test_preserve_with_a_pipe_has_nothing_to_take_and_is_refused_or_ignored(
+    run: Run, source: Path, output: str
 ) -> None:
-    done = run(*HALVE, "--preserve", "-", output, input=picture.read_bytes())
+    done = run(*HALVE, "--preserve", "-", output, input=source.read_bytes())
 
     assert done.returncode == 0 or (done.returncode == 2 and "--preserve" in only_line(done))
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])
-def test_a_new_file_has_the_permissions_of_any_new_file(tmp_path: Path, umask: int) -> None:
-    run_after(f"import os; os.umask({umask})", *HALVE, "in.png", "out.png", cwd=tmp_path)
+def test_a_new_file_has_the_permissions_of_any_new_file(
+    run: Run, tmp_path: Path, umask: int
+) -> None:
+    run(*HALVE, "in.png", "out.png", first=f"import os; os.umask({umask})")
 
     assert stat.S_IMODE((tmp_path / "out.png").stat().st_mode) == 0o666 & ~umask
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import io
-import unicodedata
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from poolcli import console
 from poolcli.console import display_name
 from poolcli.report import Outcome
+from tests.support.output import has_only_printable_lines
 
 NAMES = st.text(st.characters(exclude_categories=()) | st.sampled_from("[/]\x1b\n\u202e\udcff"))
 DONE = Outcome(
@@ -64,27 +65,19 @@ def test_what_prints_stays_as_it_is(text: str) -> None:
 @given(NAMES)
 @example("\x1b]0;title\x07")
 @example("\ud83d\ude00")
-def test_nothing_that_acts_on_a_terminal_is_ever_shown(text: str) -> None:
-    shown = display_name(text)
-
-    assert not [one for one in shown if unicodedata.category(one).startswith(("C", "Zl", "Zp"))]
-    shown.encode()
-
-
-@given(NAMES)
-def test_showing_twice_is_showing_once(text: str) -> None:
-    assert display_name(display_name(text)) == display_name(text)
-
-
-@given(NAMES)
-def test_an_error_is_one_line_whatever_it_quotes(name: str) -> None:
+def test_nothing_that_acts_on_a_terminal_is_ever_shown(name: str) -> None:
+    shown = display_name(name)
     with pytest.MonkeyPatch.context() as patch:
-        said = io.StringIO()
-        patch.setattr("sys.stderr", said)
+        stderr = io.StringIO()
+        patch.setattr("sys.stderr", stderr)
         console.error("it is broken", "mend it", name)
 
-    assert said.getvalue().endswith("it is broken; mend it\n")
-    assert len(said.getvalue().splitlines()) == 1
+    assert has_only_printable_lines(shown)
+    assert "\n" not in shown
+    assert display_name(shown) == shown
+    shown.encode()
+    assert stderr.getvalue().endswith("it is broken; mend it\n")
+    assert len(stderr.getvalue().splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -95,7 +88,7 @@ def test_an_error_is_one_line_whatever_it_quotes(name: str) -> None:
         (("broken", "mend it"), "poolcli: broken; mend it\n"),
     ],
 )
-def test_an_error_says_where_what_and_what_to_do(
+def test_an_error_is_where_what_and_what_to_do(
     capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], expected: str
 ) -> None:
     console.error(*arguments)
@@ -108,62 +101,57 @@ class Broken(io.StringIO):
         raise OSError(28, "No space left on device")
 
 
+def tell(outcome: Outcome, *, quiet: bool = False, verbose: int = 0, stream: bool = False) -> None:
+    """Let a console tell of the only picture of a run."""
+    speaker = console.Console(quiet=quiet, verbose=verbose, color="never", progress=False)
+    speaker.outcome(outcome, to_stream=stream)
+
+
 @pytest.mark.parametrize("stream", [None, Broken()], ids=["none", "full"])
 @pytest.mark.parametrize("status", ["done", "failed", "skipped"])
-def test_nothing_is_said_where_nobody_can_listen(
+def test_nothing_is_printed_where_nothing_can_be(
     monkeypatch: pytest.MonkeyPatch, stream: Any, status: Any
 ) -> None:
     monkeypatch.setattr("sys.stderr", stream)
-    outcome = Outcome("in.png", "out.png", status, error="it is broken")
-    spoken = console.Console(quiet=False, verbose=2, color="auto", progress=False)
 
-    assert spoken.outcome(outcome, to_stream=False) is None  # type: ignore[func-returns-value]
+    tell(Outcome("in.png", "out.png", status, error="it is broken"), verbose=2)
 
 
 def test_a_summary_shows_names_and_numbers_and_parses_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    DONE.input = "[bold]:smile:[/foo]\x1b[31m.png"
-    console.Console(quiet=False, verbose=0, color="never", progress=False).outcome(
-        DONE, to_stream=False
-    )
-    out, said = capsys.readouterr()
+    tell(replace(DONE, input="[bold]:smile:[/foo]\x1b[31m.png"))
+    out, text = capsys.readouterr()
 
     assert out == ""
     for part in (r"[bold]:smile:[/foo]\x1b[31m.png", "6×8×3 → 3×2×3", "uint8", "RGB", "3x2"):
-        assert part in said
-    assert "1 row " in said
-    assert "2 columns " in said
+        assert part in text
+    assert "1 row " in text
+    assert "2 columns " in text
 
 
 @pytest.mark.parametrize(("verbose", "remarks"), [(0, ["warned"]), (1, ["warned", "noted"])])
-def test_warnings_are_said_always_and_notes_on_demand(
+def test_warnings_are_printed_always_and_notes_on_demand(
     capsys: pytest.CaptureFixture[str], verbose: int, remarks: list[str]
 ) -> None:
     outcome = Outcome("in.png", "-", "done", warnings=["warned"], notes=["noted"])
-    console.Console(quiet=False, verbose=verbose, color="never", progress=False).outcome(
-        outcome, to_stream=True
+    tell(outcome, verbose=verbose, stream=True)
+    text = capsys.readouterr().err
+
+    assert [one for one in ("warned", "noted") if one in text] == remarks
+    assert text.startswith("poolcli: in.png: warning: warned\n")
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [("done", ""), ("skipped", ""), ("failed", "poolcli: stdin: it is broken; mend it\n")],
+)
+def test_quiet_prints_only_failures(
+    capsys: pytest.CaptureFixture[str], status: Any, expected: str
+) -> None:
+    failure: dict[str, Any] = (
+        {"error": "it is broken", "remedy": "mend it"} if status == "failed" else {}
     )
-    said = capsys.readouterr().err
+    tell(Outcome("-", "out.png", status, warnings=["warned"], **failure), quiet=True)
 
-    assert [one for one in ("warned", "noted") if one in said] == remarks
-    assert said.startswith("poolcli: in.png: warning: warned\n")
-
-
-@pytest.mark.parametrize("status", ["done", "skipped"])
-def test_quiet_keeps_warnings_to_itself(capsys: pytest.CaptureFixture[str], status: Any) -> None:
-    outcome = Outcome("in.png", "out.png", status, warnings=["warned"])
-    console.Console(quiet=True, verbose=0, color="never", progress=False).outcome(
-        outcome, to_stream=False
-    )
-
-    assert capsys.readouterr() == ("", "")
-
-
-def test_a_failure_is_said_even_quietly(capsys: pytest.CaptureFixture[str]) -> None:
-    outcome = Outcome("-", "out.png", error="it is broken", remedy="mend it")
-    console.Console(quiet=True, verbose=0, color="never", progress=False).outcome(
-        outcome, to_stream=False
-    )
-
-    assert capsys.readouterr().err == "poolcli: stdin: it is broken; mend it\n"
+    assert capsys.readouterr() == ("", expected)

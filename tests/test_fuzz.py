@@ -17,15 +17,13 @@ import imagecodecs
 import pytest
 import tifffile
 
-from tests.batch_support import Done, linux_only, sabotage
-from tests.conftest import Run
-from tests.pictures import identified, noise
+from poolcli.formats import by_content
+from tests.pictures import noise
+from tests.support.processes import Done, Run, linux_only, sabotage
 
 pytestmark = linux_only
 
 SEED: Final = 1
-CASES: Final = 5000
-PATIENCE: Final = 300
 ROOT: Final = Path(__file__).parent.parent
 fuzz: Any = import_module("benchmarks.fuzz")
 
@@ -37,31 +35,30 @@ def hunt(*words: object, variables: Mapping[str, str] = {}) -> tuple[Done, list[
         capture_output=True,
         check=False,
         env={**os.environ, **variables},
-        timeout=PATIENCE,
     )
     lines = done.stdout.decode().splitlines()
     return done, [json.loads(line) for line in lines if line.startswith("{")]
 
 
-def test_damaged_files_end_in_a_picture_or_in_one_line() -> None:
-    done, (totals,) = hunt("--cases", CASES, "--seed", SEED)
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        ("--cases", 300),
+        ("--calls", 200),
+        pytest.param("--cases", 5000, marks=pytest.mark.slow),
+        pytest.param("--calls", 4000, marks=pytest.mark.slow),
+    ],
+)
+def test_damaged_files_and_random_calls_end_as_they_should(kind: str, number: int) -> None:
+    done, (totals,) = hunt(kind, number, "--seed", SEED)
 
     assert done.returncode == 0, done.stdout.decode()
-    assert totals["done"] == CASES
-    assert totals["reached"] >= 0.3 * CASES
-
-
-@pytest.mark.parametrize("calls", [200, pytest.param(4000, marks=pytest.mark.slow)])
-def test_random_calls_give_what_the_nested_loop_gives_or_are_refused(calls: int) -> None:
-    done, (totals,) = hunt("--calls", calls, "--seed", SEED)
-
-    assert done.returncode == 0, done.stdout.decode()
-    assert totals["done"] == calls
-    assert totals["reached"] >= 0.3 * calls
+    assert totals["done"] == number
+    assert totals["reached"] >= 0.3 * number
 
 
 def test_the_fuzz_begins_with_whole_pictures_of_every_format() -> None:
-    formats = {identified(octets).format for octets in fuzz.samples().values()}
+    formats = {by_content(octets).name for octets in fuzz.samples().values()}
 
     assert formats == {
         *("png", "jpeg", "webp", "tiff", "gif", "bmp", "pnm", "pfm", "avif", "npy"),
@@ -100,10 +97,10 @@ os.pwrite = pwrite
 def test_a_case_that_kills_the_process_is_told_with_its_number(tmp_path: Path) -> None:
     variables = sabotage(tmp_path, DEADLY)
     done, (totals,) = hunt("--cases", 9, "--seed", SEED, variables=variables)
-    said = done.stdout.decode()
+    failure = f"FAILED files --seed {SEED} --only 3\n  the process died: signal 11"
 
     assert done.returncode == 1
-    assert f"FAILED files --seed {SEED} --only 3\n  the process died: signal 11" in said
+    assert failure in done.stdout.decode()
     assert (totals["done"], totals["failures"]) == (9, 1)
 
 

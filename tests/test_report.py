@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import json
 import os
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 
 from poolcli import report
 from poolcli.report import Outcome, Report, Status
+from tests.support.output import objects
 
 DONE = Outcome(
     "in.png",
@@ -39,15 +39,11 @@ def reported(*outcomes: Outcome) -> Report:
     return made
 
 
-def strictly(text: str) -> dict[str, Any]:
-    """One line of ASCII with one JSON object without NaN."""
-    assert text.isascii()
+def only(text: str) -> dict[str, Any]:
+    """The one JSON object in a line."""
     assert "\n" not in text
-    return dict(json.loads(text, parse_constant=refuse))
-
-
-def refuse(constant: str) -> NoReturn:
-    raise AssertionError(f"{constant} is not JSON")
+    (line,) = objects(text)
+    return line
 
 
 @pytest.mark.parametrize(
@@ -74,45 +70,38 @@ def test_the_exit_codes_are_the_documented_ones() -> None:
     assert codes == {0, 1, 2, 3, 70, 130, 141, 143}
 
 
-def test_totals_count_what_was_done_and_what_was_not() -> None:
+def test_totals_count_all_and_add_what_was_done_alone() -> None:
     made = reported(DONE, DONE, PLANNED, SKIPPED, FAILED, FAULT)
 
     assert (made.done, made.planned, made.skipped, made.failed) == (2, 1, 1, 2)
-
-
-def test_totals_add_the_pixels_and_bytes_of_what_was_done_alone() -> None:
-    made = reported(DONE, DONE, PLANNED, SKIPPED, FAILED)
-
     assert (made.pixels_in, made.pixels_out) == (48 + 48 + 35, 12 + 12 + 6)
     assert (made.bytes_in, made.bytes_out) == (200, 60)
 
 
 def test_an_outcome_in_json_has_the_documented_keys_in_order() -> None:
     for outcome in (DONE, PLANNED, SKIPPED, FAILED, FAULT):
-        assert list(strictly(outcome.as_json())) == DOCUMENTED.split()
+        assert list(only(outcome.as_json())) == DOCUMENTED.split()
 
 
 def test_what_is_unknown_is_null() -> None:
-    line = strictly(Outcome("in.png", "out.png").as_json())
+    line = only(Outcome("in.png", "out.png").as_json())
 
-    assert (line.pop("input"), line.pop("output"), line.pop("status")) == (
-        *("in.png", "out.png", "failed"),
-    )
-    assert set(line.values()) == {None}
+    assert {key for key, value in line.items() if value is not None} == {
+        "input",
+        "output",
+        "status",
+    }
+    assert line["status"] == "failed"
 
 
-def test_an_error_is_a_message_and_a_remedy() -> None:
+def test_values_come_as_json_has_them() -> None:
+    outcome = Outcome("in.png", "out.png", size=(2, 3), padding=((0, 1), (2, 3)), dropped=(4, 5))
+    line = only(outcome.as_json())
     helped = Outcome("in.png", "out.png", error="it is broken", remedy="mend it")
 
-    assert strictly(helped.as_json())["error"] == {"message": "it is broken", "remedy": "mend it"}
-    assert strictly(FAILED.as_json())["error"] == {"message": "it is broken", "remedy": None}
-
-
-def test_sizes_are_height_and_width() -> None:
-    outcome = Outcome("in.png", "out.png", size=(2, 3), padding=((0, 1), (2, 3)), dropped=(4, 5))
-    line = strictly(outcome.as_json())
-
     assert (line["size"], line["padding"], line["dropped"]) == ([2, 3], [[0, 1], [2, 3]], [4, 5])
+    assert only(helped.as_json())["error"] == {"message": "it is broken", "remedy": "mend it"}
+    assert only(FAILED.as_json())["error"] == {"message": "it is broken", "remedy": None}
 
 
 @pytest.mark.parametrize("time", [float("nan"), float("inf")])
@@ -124,7 +113,7 @@ def test_a_time_that_is_no_number_is_never_printed(time: float) -> None:
 @given(name=st.binary(min_size=1).map(os.fsdecode), text=st.text())
 def test_names_of_any_bytes_come_back_from_json(name: str, text: str) -> None:
     outcome = Outcome(name, name[::-1], error=text)
-    line = strictly(outcome.as_json())
+    line = only(outcome.as_json())
 
     assert os.fsencode(line["input"]) == os.fsencode(name)
     assert line["error"]["message"] == text
@@ -133,11 +122,11 @@ def test_names_of_any_bytes_come_back_from_json(name: str, text: str) -> None:
 @given(st.lists(st.sampled_from([DONE, PLANNED, SKIPPED, FAILED, FAULT])))
 def test_the_summary_counts_every_outcome_once(outcomes: list[Outcome]) -> None:
     made = reported(*outcomes)
-    summary = strictly(made.as_json())["summary"]
+    summary = only(made.as_json())["summary"]
     kinds: tuple[Status, ...] = ("done", "skipped", "failed", "planned")
 
     assert [summary[kind] for kind in kinds] == [
         sum(outcome.status == kind for outcome in outcomes) for kind in kinds
     ]
     assert summary["exit_code"] == made.exit_code
-    assert 0 <= summary["elapsed_seconds"] < 60
+    assert summary["elapsed_seconds"] >= 0

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+import re
 import signal
 import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -21,28 +24,22 @@ import pytest
 import tifffile
 from PIL import Image
 
-from tests.batch_support import (
+from tests.pictures import chunk, noise, png, saved
+from tests.support.output import has_only_printable_lines, statuses
+from tests.support.processes import (
+    FORCE,
     HALVE,
     Done,
-    contents,
-    environment,
-    finish,
-    has_only_printable_lines,
+    Run,
+    either_executor,
     linux_only,
-    paint,
-    paint_all,
     run_after,
-    started,
-    statuses,
+    run_redirected,
 )
-from tests.conftest import Run
-from tests.pictures import chunk, noise, png, saved
-from tests.terminal_support import HIDE_CURSOR, STEERING, Terminal
+from tests.support.terminal import CONTROLS, HIDE_CURSOR, Terminal
+from tests.support.trees import contents, paint, paint_all
 
 pytestmark = linux_only
-
-FORCE: Final = ("-j", 2, "--timeout", 60)
-"""What makes a small batch use workers."""
 
 
 # A pipe without end
@@ -57,11 +54,11 @@ def test_a_pipe_without_end_that_begins_like_no_picture_is_not_read_on(run: Run)
     assert done.stderr.startswith(b"poolcli: stdin: it is no picture of a known format; give PNG, ")
 
 
-# The noise of C libraries
+# What C libraries print
 
 
 def fax(seed: int) -> bytes:
-    """A damaged fax that is decoded all the same, while libtiff complains on descriptor 2."""
+    """Return a damaged fax that is decoded all the same, while libtiff prints on descriptor 2."""
     octets = bytearray(
         saved(Image.fromarray(noise("1", (64, 64), seed)), "TIFF", compression="group4")
     )
@@ -92,23 +89,21 @@ def test_pillow_left_to_itself_lets_libtiff_print(faxes: Path) -> None:
     assert COMPLAINT.encode() in done.stderr
 
 
-def test_what_a_library_prints_becomes_one_warning(run: Run, faxes: Path) -> None:
-    done = run(*HALVE, faxes / "fax0.tif", "out.png")
-    first, *others = done.stderr.decode().splitlines()
+@pytest.mark.parametrize(
+    ("flag", "parts"),
+    [("", (WARNING,)), ("-v", (WARNING, f"its decoder printed: {COMPLAINT}")), ("-q", ())],
+)
+def test_what_a_library_prints_becomes_one_warning(
+    run: Run, faxes: Path, flag: str, parts: tuple[str, ...]
+) -> None:
+    done = run(*HALVE, *flag.split(), faxes / "fax0.tif", "out.png")
+    text = done.stderr.decode()
 
     assert done.returncode == 0
-    assert first == f"poolcli: {faxes / 'fax0.tif'}: warning: {WARNING}"
-    assert COMPLAINT not in "".join(others)
-
-
-def test_what_a_library_printed_first_is_told_on_demand(run: Run, faxes: Path) -> None:
-    done = run(*HALVE, "-v", faxes / "fax0.tif", "out.png")
-    assert f"its decoder printed: {COMPLAINT}" in done.stderr.decode()
-
-
-def test_a_quiet_run_is_quiet_whatever_a_library_prints(run: Run, faxes: Path) -> None:
-    done = run(*HALVE, "-q", faxes / "fax0.tif", "out.png")
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert all(part in text for part in parts)
+    assert text.startswith(f"poolcli: {faxes / 'fax0.tif'}: warning: {WARNING}\n" if parts else "")
+    assert text.count(COMPLAINT) == len(parts[1:])
+    assert bool(text) is bool(parts)
 
 
 @pytest.mark.parametrize("packed", ["tiff_lzw", "tiff_adobe_deflate", "jpeg"])
@@ -136,59 +131,59 @@ def test_what_libraries_log_is_not_printed(run: Run, tmp_path: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("crowd", [("-j", 1), FORCE], ids=["in this process", "by workers"])
-def test_a_batch_counts_what_libraries_complain_of(
-    run: Run, faxes: Path, crowd: tuple[object, ...]
-) -> None:
-    done = run(*HALVE, *crowd, faxes, "out")
-    said = done.stderr.decode()
+PRINTS_A_MEGABYTE: Final = """
+import os
+import poolcli.colour
+def printing(*words, real=poolcli.colour.pooled_bands):
+    os.write(2, b"noise\\n" * 200_000)
+    return real(*words)
+poolcli.colour.pooled_bands = printing
+"""
+
+
+def test_a_library_may_print_more_than_a_pipe_holds(run: Run, tmp_path: Path) -> None:
+    paint(tmp_path / "in.png")
+    done = run(*HALVE, "-v", "in.png", "out.png", first=PRINTS_A_MEGABYTE)
 
     assert done.returncode == 0
-    assert COMPLAINT not in said
-    assert f"4×         {WARNING}" in said
+    assert done.stderr.count(b"noise") == 1
 
 
-@pytest.mark.parametrize("crowd", [("-j", 1), FORCE], ids=["in this process", "by workers"])
-def test_the_progress_display_shows_no_noise(
-    faxes: Path, tmp_path: Path, crowd: tuple[object, ...]
+@either_executor
+def test_a_batch_counts_what_libraries_complain_of(
+    run: Run, faxes: Path, terminal: Terminal, flags: tuple[object, ...]
 ) -> None:
-    terminal = Terminal()
-    words = (*HALVE, *crowd, faxes, "out")
-    with started(*words, cwd=tmp_path, stderr=terminal.theirs) as process:
-        assert finish(process).returncode == 0
-    said = terminal.all()
-    os.close(terminal.ours)
+    logged = run(*HALVE, *flags, faxes, "log")
+    shown = run(*HALVE, *flags, faxes, "terminal", stderr=terminal.theirs)
+    text, log = terminal.all(), logged.stderr.decode()
 
-    assert HIDE_CURSOR in said
-    assert COMPLAINT not in said
-    assert has_only_printable_lines(STEERING.sub("", said))
+    assert (logged.returncode, shown.returncode) == (0, 0)
+    assert f"4×         {WARNING}" in log
+    assert HIDE_CURSOR in text
+    assert COMPLAINT not in log + text
+    assert has_only_printable_lines(CONTROLS.sub("", text))
 
 
-@pytest.mark.parametrize("crowd", [("-j", 1), FORCE], ids=["in this process", "by workers"])
-def test_without_standard_error_the_noise_lands_in_no_file_and_no_pipe(
-    run: Run, faxes: Path, tmp_path: Path, crowd: tuple[object, ...]
+@either_executor
+def test_without_standard_error_what_libraries_print_lands_in_no_file_and_no_pipe(
+    run: Run, faxes: Path, tmp_path: Path, flags: tuple[object, ...]
 ) -> None:
     run(*HALVE, faxes, "expected")
-    words = [sys.executable, "-m", "poolcli", *HALVE, *crowd, "--json", faxes, "out"]
-    done = subprocess.run(
-        ["/bin/sh", "-c", 'exec "$@" 2>&-', "sh", *map(str, words)],
-        cwd=tmp_path,
-        env=environment({}),
-        stdout=subprocess.PIPE,
-        check=False,
-        timeout=60,
-    )
+    done = run_redirected("2>&-", *HALVE, *flags, "--json", faxes, "out", cwd=tmp_path)
+
     assert done.returncode == 0
-    assert set(statuses(Done([], 0, done.stdout)).values()) == {"done"}
+    assert set(statuses(done).values()) == {"done"}
     assert contents(tmp_path / "out") == contents(tmp_path / "expected")
 
 
-def test_a_picture_on_standard_error_holds_no_noise(run: Run, faxes: Path, tmp_path: Path) -> None:
+def test_a_picture_on_standard_error_holds_no_text(run: Run, faxes: Path, tmp_path: Path) -> None:
     run(*HALVE, faxes / "fax0.tif", "expected.tif")
     done = run(*HALVE, "-q", faxes / "fax0.tif", "/dev/stderr")
+    closed = run_redirected("2>&-", *HALVE, "in/a.png", "/dev/fd/2", cwd=tmp_path)
 
     assert done.returncode == 0
     assert done.stderr == (tmp_path / "expected.tif").read_bytes()
+    assert closed.returncode in (1, 2)
 
 
 # Faults and signals at every step of the write path
@@ -223,7 +218,7 @@ if not LINKS:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
     real["link"] = refuse
 os.sync = int
-said = os.dup(1)
+printed = os.dup(1)
 for most in itertools.count(1):
     folder = f"run-{most:03}"
     shutil.copytree("before", folder)
@@ -236,31 +231,28 @@ for most in itertools.count(1):
         finally:
             os._exit(99 if calls < limit else sys.exception().code)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    os.write(said, b"%d\\n" % code)
+    os.write(printed, b"%d\\n" % code)
     if code == 99:
         break
 """
 NEVER_REACHED: Final = 99
-LINKS: Final = {"with hard links": True, "without hard links": False}
 
 
-def steps(tmp_path: Path, fault: int, links: bool, *words: object) -> list[tuple[int, Path]]:
-    """The exit code and folder of one run for each call, at which a fault or signal comes."""
-    first = f"FAULT, LINKS = {fault}, {links}\n{STEPS}"
-    done = run_after(first, *words, cwd=tmp_path)
+def steps(
+    run: Run, tmp_path: Path, fault: int, links: bool, *words: object
+) -> list[tuple[int, Path]]:
+    """Let a fault or signal come at each call in turn; return exit code and folder of each run."""
+    done = run(*words, first=f"FAULT, LINKS = {fault}, {links}\n{STEPS}")
     codes = [int(line) for line in done.stdout.split()]
     assert codes.pop() == NEVER_REACHED, done.stderr
     folders = [tmp_path / f"run-{number:03}" for number in range(1, len(codes) + 1)]
     return list(zip(codes, folders, strict=True))
 
 
-FILE_OR_FOLDER: Final = {"a file": "out.png", "a folder": "deep/er/in.png"}
-
-
-def before_and_after(tmp_path: Path, place: str, old: bool) -> list[dict[str, bytes]]:
-    """What a folder called before holds, with an old output if there is one, and held once done."""
+def before_and_after(run: Run, tmp_path: Path, place: str, old: bool) -> list[dict[str, bytes]]:
+    """Fill a folder called before; return what it holds, and what it shall hold once done."""
     paint(tmp_path / "before/in.png", 16)
-    run_after("", *HALVE, "-q", "before/in.png", "new.png", cwd=tmp_path)
+    run(*HALVE, "-q", "before/in.png", "new.png")
     if old:
         paint(tmp_path / "before" / place)
     before = contents(tmp_path / "before")
@@ -271,16 +263,25 @@ def places(folder: Path) -> set[str]:
     return {str(one.relative_to(folder)) for one in folder.rglob("*")}
 
 
-@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, errno.EACCES], ids=os.strerror)
-@pytest.mark.parametrize("links", LINKS.values(), ids=LINKS)
-@pytest.mark.parametrize("flag", ["--skip-existing", "--overwrite"])
-@pytest.mark.parametrize("place", FILE_OR_FOLDER.values(), ids=FILE_OR_FOLDER)
+def at_any_step(*faults: int) -> pytest.MarkDecorator:
+    """Give faults, ways to write and places to test; most of them are slow together."""
+    cases = []
+    for fault, links, flag, place in itertools.product(
+        faults, (True, False), ("--skip-existing", "--overwrite"), ("out.png", "deep/er/in.png")
+    ):
+        is_quick = fault == faults[0] and (flag, place) == ("--overwrite", "out.png")
+        marks = () if is_quick else pytest.mark.slow
+        cases.append(pytest.param(fault, links, flag, place, marks=marks))
+    return pytest.mark.parametrize(("fault", "links", "flag", "place"), cases)
+
+
+@at_any_step(errno.ENOSPC, errno.EIO, errno.EACCES)
 def test_a_fault_at_any_step_leaves_the_old_as_it_was_and_nothing_else(
-    tmp_path: Path, fault: int, links: bool, flag: str, place: str
+    run: Run, tmp_path: Path, fault: int, links: bool, flag: str, place: str
 ) -> None:
-    before, after = before_and_after(tmp_path, place, flag == "--overwrite")
+    before, after = before_and_after(run, tmp_path, place, flag == "--overwrite")
     output = place.removesuffix("in.png")
-    runs = steps(tmp_path, fault, links, *HALVE, "-q", flag, "in.png", output)
+    runs = steps(run, tmp_path, fault, links, *HALVE, "-q", flag, "in.png", output)
 
     assert [code for code, _ in runs].count(1) >= 4
     for code, folder in runs:
@@ -290,46 +291,49 @@ def test_a_fault_at_any_step_leaves_the_old_as_it_was_and_nothing_else(
             assert places(folder) == places(tmp_path / "before")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
-@pytest.mark.parametrize("links", LINKS.values(), ids=LINKS)
-@pytest.mark.parametrize("flag", ["--skip-existing", "--overwrite"])
-@pytest.mark.parametrize("place", FILE_OR_FOLDER.values(), ids=FILE_OR_FOLDER)
+@at_any_step(-signal.SIGTERM, -signal.SIGINT)
 def test_a_signal_at_any_step_leaves_old_or_new_and_nothing_else(
-    tmp_path: Path, number: signal.Signals, links: bool, flag: str, place: str
+    run: Run, tmp_path: Path, fault: int, links: bool, flag: str, place: str
 ) -> None:
-    old_and_new = before_and_after(tmp_path, place, flag == "--overwrite")
+    old_and_new = before_and_after(run, tmp_path, place, flag == "--overwrite")
     output = place.removesuffix("in.png")
-    runs = steps(tmp_path, -number, links, *HALVE, "-q", flag, "in.png", output)
+    runs = steps(run, tmp_path, fault, links, *HALVE, "-q", flag, "in.png", output)
 
     assert len(runs) > 4
     for code, folder in runs:
-        assert code == 128 + number
+        assert code == 128 - fault
         assert contents(folder) in old_and_new
         if contents(folder) == old_and_new[0]:
             assert places(folder) == places(tmp_path / "before")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("flag", ["--skip-existing", "--overwrite"])
+def test_a_kill_at_any_step_leaves_nothing_half_and_nothing_that_hinders(
+    run: Run, tmp_path: Path, flag: str
+) -> None:
+    pictures = ("a.png", "sub/b.png")
+    paint_all(tmp_path / "before/in", *pictures, side=16)
+    run(*HALVE, "-q", "before/in", "expected")
+    expected, old = contents(tmp_path / "expected"), {}
+    if flag == "--overwrite":
+        old = contents(paint_all(tmp_path / "before/out", *pictures, side=2))
+    words = (*HALVE, "-q", flag, "in", "out")
+    runs = steps(run, tmp_path, -signal.SIGKILL, True, *words)
+
+    assert len(runs) > 10
+    for code, folder in runs:
+        left = contents(folder / "out")
+        assert code == -signal.SIGKILL
+        assert left.keys() >= old.keys()
+        for place, octets in left.items():
+            if not re.search(r"\.poolcli-[0-9a-f]{8}\.tmp$", place):
+                assert octets in (expected[place], old.get(place))
+        assert run(*words, cwd=folder).returncode == 0
+        assert contents(folder / "out") == expected
+
+
 # Disks that are really full
-
-
-@pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Mounts a small file system in memory: ``disk(size=65536)``."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-
-    def mount(**limits: int) -> Path:
-        options = ",".join(f"{name}={value}" for name, value in limits.items())
-        words = ["mount", "-t", "tmpfs", "-o", options, "poolcli-tests", str(folder)]
-        done = subprocess.run(words, check=False, capture_output=True)
-        if done.returncode:
-            pytest.skip(f"no file system may be mounted here: {done.stderr.decode().strip()}")
-        return folder
-
-    yield mount
-    if folder.is_mount():
-        unmounting = ["umount", "--lazy", str(folder)]
-        subprocess.run(unmounting, check=True)
 
 
 @pytest.mark.parametrize("name", ["out.bmp", "out.png", "out.tif", "out.npy", "out.webp"])
@@ -397,7 +401,7 @@ def large_frame() -> bytes:
     return bytes(octets)
 
 
-def sparse(path: Path, *shape: int) -> None:
+def sparse(path: Path, shape: tuple[int, ...]) -> None:
     """An array of zeros that takes no room on disk."""
     with path.open("wb") as stream:
         head = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -445,23 +449,33 @@ def picture_in_tiff() -> bytes:
     return packed_tiff(large, 10, 10, 3, compression="png", rowsperstrip=10)
 
 
-BOMBS: Final[dict[str, Callable[[], bytes]]] = {
-    "PNG.png": bits,
-    "zTXt.png": lambda: texts(b"zTXt", b"Comment\0\0", 1, 200 * MIB),
-    "iTXt.png": lambda: texts(b"iTXt", b"Comment\0\1\0\0\0", 1, 200 * MIB),
-    "iCCP.png": lambda: texts(b"iCCP", b"profile\0\0", 1, 200 * MIB),
-    "many texts.png": lambda: texts(b"zTXt", b"Comment\0\0", 300, 900_000),
-    "TIFF.tif": lambda: saved(Image.new("L", (9000, 9000)), "TIFF", compression="tiff_deflate"),
-    "channels.tif": many_channels,
-    "tile.tif": lambda: large_tile(np.uint8),
-    "deep tile.tif": lambda: large_tile(np.uint16),
-    "PNG in TIFF.tif": picture_in_tiff,
-    "GIF.gif": lambda: saved(Image.new("P", (8000, 8000)), "GIF"),
-    "frame.gif": large_frame,
-    "WebP.webp": lambda: saved(
-        Image.new("RGB", (8000, 8000)), "WEBP", lossless=True, method=0, quality=0
-    ),
-    "AVIF.avif": lambda: saved(Image.new("RGB", (4000, 3000)), "AVIF", speed=10),
+def of(make: Callable[..., bytes], *words: Any, **options: Any) -> Callable[[Path], object]:
+    """Give what writes a file, whose bytes are made only then."""
+    return lambda path: path.write_bytes(make(*words, **options))
+
+
+def blank(mode: str, side: int, title: str, **options: Any) -> bytes:
+    """A square of one colour, as Pillow saves it."""
+    return saved(Image.new(mode, (side, side)), title, **options)
+
+
+BOMBS: Final[dict[str, Callable[[Path], object]]] = {
+    "PNG.png": of(bits),
+    "zTXt.png": of(texts, b"zTXt", b"Comment\0\0", 1, 100 * MIB),
+    "iTXt.png": of(texts, b"iTXt", b"Comment\0\1\0\0\0", 1, 100 * MIB),
+    "iCCP.png": of(texts, b"iCCP", b"profile\0\0", 1, 100 * MIB),
+    "many texts.png": of(texts, b"zTXt", b"Comment\0\0", 300, 900_000),
+    "TIFF.tif": of(blank, "L", 8000, "TIFF", compression="tiff_deflate"),
+    "channels.tif": of(many_channels),
+    "tile.tif": of(large_tile, np.uint8),
+    "deep tile.tif": of(large_tile, np.uint16),
+    "PNG in TIFF.tif": of(picture_in_tiff),
+    "GIF.gif": of(blank, "P", 8000, "GIF"),
+    "frame.gif": of(large_frame),
+    "WebP.webp": of(blank, "RGB", 6000, "WEBP", lossless=True, method=0, quality=0),
+    "AVIF.avif": of(blank, "RGB", 3500, "AVIF", speed=10),
+    "square.npy": partial(sparse, shape=(100_000, 100_000)),
+    "channels.npy": partial(sparse, shape=(1000, 1000, 2000)),
 }
 ROOM: Final = 24 * MIB
 """What a refusal may take beyond a run on a tiny picture."""
@@ -476,85 +490,63 @@ atexit.register(tell)
 """
 
 
-def peak(cwd: Path, *words: object) -> tuple[int, int, bytes]:
-    """The exit code, the most memory in bytes, and the standard error of a run."""
-    done = run_after(TELL_PEAK, *words, cwd=cwd)
-    return done.returncode, int((cwd / "peak").read_text()) * 1024, done.stderr
+Peak = Callable[..., tuple[Done, int]]
 
 
-@pytest.fixture(scope="module")
-def usual_peak(tmp_path_factory: pytest.TempPathFactory) -> int:
-    """The memory of a run on a tiny picture."""
-    folder = tmp_path_factory.mktemp("usual")
-    paint(folder / "in.tif")
-    code, memory, _ = peak(folder, *HALVE, "-q", "in.tif", "out.tif")
-    assert code == 0
-    return memory
+@pytest.fixture
+def peak(run: Run, tmp_path: Path) -> Peak:
+    """Run poolcli, and tell how many bytes more it takes than on a tiny picture."""
 
+    def measured(*words: object) -> tuple[Done, int]:
+        done = run(*HALVE, "-q", *words, first=TELL_PEAK)
+        return done, int((tmp_path / "peak").read_text()) * 1024
 
-def assert_refused_lightly(folder: Path, name: str, usual: int) -> bytes:
-    words = (*HALVE, "-q", "--max-pixels", 1_000_000, name, "out.npy")
-    code, memory, said = peak(folder, *words)
+    paint(tmp_path / "tiny.tif")
+    tiny, usual = measured("tiny.tif", "tiny.npy")
+    assert tiny.returncode == 0
 
-    assert code == 1
-    assert len(said.splitlines()) == 1
-    assert memory < usual + ROOM
-    assert not (folder / "out.npy").exists()
-    return said
+    def peak(*words: object) -> tuple[Done, int]:
+        done, most = measured(*words)
+        return done, most - usual
+
+    return peak
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_refused_before_it_takes_memory(
-    tmp_path: Path, usual_peak: int, name: str
-) -> None:
-    (tmp_path / name).write_bytes(BOMBS[name]())
-    assert_refused_lightly(tmp_path, name, usual_peak)
+def test_a_bomb_is_refused_before_it_takes_memory(tmp_path: Path, peak: Peak, name: str) -> None:
+    BOMBS[name](tmp_path / name)
+    done, memory = peak("--max-pixels", 1_000_000, name, "out.npy")
 
-
-@pytest.mark.parametrize("shape", [(100_000, 100_000), (1000, 1000, 2000)])
-def test_an_array_that_takes_no_room_on_disk_is_refused_before_it_takes_memory(
-    tmp_path: Path, usual_peak: int, shape: tuple[int, ...]
-) -> None:
-    sparse(tmp_path / "in.npy", *shape)
-    said = assert_refused_lightly(tmp_path, "in.npy", usual_peak)
-    assert b"--max-pixels" in said
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert memory < ROOM
+    assert b"--max-pixels" in done.stderr or not name.endswith(".npy")
+    assert not (tmp_path / "out.npy").exists()
 
 
 BYTES_A_PIXEL: Final = 40
 """Ours, Pillow's and an encoder's copies of up to four 8-bit channels, and some."""
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "gif", "bmp", "npy"])
-def test_memory_is_bounded_by_the_pixels_that_are_allowed(
-    tmp_path: Path, usual_peak: int, suffix: str
-) -> None:
+def large(suffix: str) -> bytes:
+    """A picture of 4 million pixels."""
     pixels = np.tile(noise("RGB", (200, 200)), (10, 10, 1))
     if suffix == "npy":
-        np.save(tmp_path / "in.npy", pixels)
-    else:
-        Image.fromarray(pixels).save(tmp_path / f"in.{suffix}")
-    words = ("avg", "-k", 2, "-q", "--max-pixels", 4_000_000, f"in.{suffix}", f"out.{suffix}")
-    code, memory, _ = peak(tmp_path, *words)
-
-    assert code == 0
-    assert memory < usual_peak + ROOM + BYTES_A_PIXEL * 4_000_000
+        buffer = BytesIO()
+        np.save(buffer, pixels)
+        return buffer.getvalue()
+    return saved(Image.fromarray(pixels), Image.registered_extensions()[f".{suffix}"])
 
 
-@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
-def test_memory_does_not_grow_with_the_frames_of_an_animation(
-    tmp_path: Path, usual_peak: int, suffix: str
-) -> None:
-    frames = [Image.new("RGB", (1000, 1000), (number, 0, 0)) for number in range(60)]
+def long_animation(suffix: str) -> bytes:
+    """60 frames of a million pixels."""
+    first, *others = (Image.new("RGB", (1000, 1000), (number, 0, 0)) for number in range(60))
     options: dict[str, Any] = {"lossless": True, "method": 0} if suffix == "webp" else {}
-    frames[0].save(tmp_path / f"in.{suffix}", save_all=True, append_images=frames[1:], **options)
-    words = (*HALVE, "-q", "--max-pixels", 1_000_000, f"in.{suffix}", f"out.{suffix}")
-    code, memory, _ = peak(tmp_path, *words)
-
-    assert code == 0
-    assert memory < usual_peak + ROOM + BYTES_A_PIXEL * 1_000_000 < usual_peak + 60 * 3_000_000
+    title = Image.registered_extensions()[f".{suffix}"]
+    return saved(first, title, save_all=True, append_images=others, **options)
 
 
-def film_of_glass() -> bytes:
+def translucent_animation() -> bytes:
     """An animated PNG whose frames are half-transparent, one over the other."""
     first, *others = (Image.fromarray(noise("RGBA", (1000, 1000), seed)) for seed in range(3))
     return saved(first, "PNG", save_all=True, append_images=others, blend=1, compress_level=1)
@@ -566,17 +558,30 @@ def plain_pixmap() -> bytes:
     return b"P3 1000 1000 1000 " + words
 
 
-@pytest.mark.parametrize(("suffix", "paint_it"), [("png", film_of_glass), ("ppm", plain_pixmap)])
-def test_memory_is_bounded_where_pixels_are_reckoned_with(
-    tmp_path: Path, usual_peak: int, suffix: str, paint_it: Callable[[], bytes]
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("suffix", "make", "millions"),
+    [
+        *(
+            (one, partial(large, one), 4)
+            for one in ["png", "jpg", "webp", "tif", "gif", "bmp", "npy"]
+        ),
+        *((one, partial(long_animation, one), 1) for one in ("png", "webp", "tif")),
+        ("png", translucent_animation, 1),
+        ("ppm", plain_pixmap, 1),
+    ],
+)
+def test_memory_is_bounded_by_the_pixels_that_are_allowed(
+    tmp_path: Path, peak: Peak, suffix: str, make: Callable[[], bytes], millions: int
 ) -> None:
-    octets = paint_it()
+    octets = make()
     (tmp_path / f"in.{suffix}").write_bytes(octets)
-    words = (*HALVE, "-q", "--max-pixels", 1_000_000, f"in.{suffix}", f"out.{suffix}")
-    code, memory, _ = peak(tmp_path, *words)
+    words = ("--max-pixels", millions * 1_000_000, f"in.{suffix}", f"out.{suffix}")
+    done, memory = peak(*words)
 
-    assert code == 0
-    assert memory < usual_peak + ROOM + BYTES_A_PIXEL * 1_000_000 + len(octets)
+    in_memory = len(octets) if suffix == "ppm" else 0
+    assert done.returncode == 0
+    assert memory < ROOM + BYTES_A_PIXEL * millions * 1_000_000 + in_memory
 
 
 # Ghostscript
@@ -593,19 +598,19 @@ POSTSCRIPT: Final = {
 
 
 @pytest.mark.parametrize("octets", POSTSCRIPT.values(), ids=POSTSCRIPT)
-def test_no_program_is_run_for_a_strangers_file(tmp_path: Path, octets: bytes) -> None:
+def test_no_program_is_run_for_a_strangers_file(run: Run, tmp_path: Path, octets: bytes) -> None:
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in ("gs", "gswin64c", "djpeg", "cjpeg", "convert", "ppmtogif", "open", "xdg-open"):
         (programs / name).write_text(f"#!/bin/sh\ntouch '{tmp_path}/ran'\n")
         (programs / name).chmod(0o755)
     suffixes = ("eps", "ps", "pdf", "png", "jpg", "tif", "gif", "webp", "ppm", "avif", "npy")
-    for suffix in suffixes:
-        (tmp_path / f"in.{suffix}").write_bytes(octets)
     named = [f"in.{suffix}" for suffix in suffixes]
+    for name in named:
+        (tmp_path / name).write_bytes(octets)
     path = os.pathsep.join((str(programs), os.environ["PATH"]))
     words = (*HALVE, "-q", "--format", "png", "--name", "{stem}-{ext}", "--json", *named, "out")
-    done = run_after("", *words, cwd=tmp_path, variables={"PATH": path})
+    done = run(*words, environment={"PATH": path})
 
     assert done.returncode == 1
     assert statuses(done) == dict.fromkeys(named, "failed")
@@ -640,23 +645,31 @@ os.replace, os.unlink = refusing(os.replace), refusing(os.unlink)
 """
 
 
-@pytest.mark.parametrize("flags", [(), ("--overwrite",), ("--preserve",), ("--skip-existing",)])
-@pytest.mark.parametrize("inputs", [["in/a.png", "out/a.png"], ["in", "out"]], ids=len)
+@pytest.mark.parametrize(
+    ("flag", "paths"),
+    [
+        ("-q", ("in/a.png", "out/a.png")),
+        ("--overwrite", ("in/a.png", "out/a.png")),
+        ("--preserve", ("in", "out")),
+        ("--overwrite", ("in", "out")),
+        ("--skip-existing", ("in", "out")),
+    ],
+)
 @pytest.mark.parametrize("more", ["", NO_MOVES_OF_OPEN_FILES], ids=["poor", "like Windows"])
 def test_a_poor_system_still_writes(
-    tmp_path: Path, flags: tuple[str, ...], inputs: list[str], more: str
+    run: Run, tmp_path: Path, flag: str, paths: tuple[str, str], more: str
 ) -> None:
     paint_all(tmp_path / "in", "a.png", "sub/b.tif")
     (tmp_path / "out").mkdir()
-    if "--overwrite" in flags:
+    if flag == "--overwrite":
         (tmp_path / "out/a.png").write_bytes(b"old")
-    run_after("", *HALVE, "in", "expected", cwd=tmp_path)
-    done = run_after(POOR + more, *HALVE, *flags, "-q", *inputs, cwd=tmp_path)
+    run(*HALVE, "in", "expected")
+    done = run_after(POOR + more, *HALVE, flag, "-q", *paths, cwd=tmp_path)
 
     assert (done.returncode, done.stderr) == (0, b"")
-    written = contents(tmp_path / "out")
-    assert written == {place: contents(tmp_path / "expected")[place] for place in written}
-    assert len(written) == (2 if inputs == ["in", "out"] else 1)
+    written, expected = contents(tmp_path / "out"), contents(tmp_path / "expected")
+    assert written == {place: expected[place] for place in written}
+    assert len(written) == (2 if paths == ("in", "out") else 1)
 
 
 def test_workers_work_on_a_poor_system(tmp_path: Path) -> None:
@@ -667,17 +680,18 @@ def test_workers_work_on_a_poor_system(tmp_path: Path) -> None:
     assert statuses(done) == {"a.png": "done", "b.png": "failed", "c.png": "done"}
 
 
+FILE_APPEARS: Final = """
+import poolcli.colour
+def slow(*words, real=poolcli.colour.pooled_bands):
+    open("out.png", "wb").write(b"somebody else's")
+    return real(*words)
+poolcli.colour.pooled_bands = slow
+"""
+
+
 def test_an_existing_file_is_not_clobbered_on_a_poor_system(tmp_path: Path) -> None:
     paint(tmp_path / "in.png")
-    appears = """
-import poolcli.run
-begin = poolcli.run.open_writer
-def slow(*words):
-    open("out.png", "wb").write(b"somebody else's")
-    return begin(*words)
-poolcli.run.open_writer = slow
-"""
-    done = run_after(POOR + appears, *HALVE, "-q", "in.png", "out.png", cwd=tmp_path)
+    done = run_after(POOR + FILE_APPEARS, *HALVE, "-q", "in.png", "out.png", cwd=tmp_path)
 
     assert done.returncode == 1
     assert (tmp_path / "out.png").read_bytes() == b"somebody else's"
@@ -687,10 +701,11 @@ poolcli.run.open_writer = slow
 # Load
 
 
+@pytest.mark.slow
 def test_the_load_benchmark_keeps_its_bounds_on_a_small_scale() -> None:
     script = Path(__file__).parent.parent / "benchmarks/load.py"
     done = subprocess.run(
-        [sys.executable, script, "--scale", "0.002"], capture_output=True, check=False, timeout=120
+        [sys.executable, script, "--scale", "0.002"], capture_output=True, check=False
     )
     assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
     assert done.stdout.decode().count("| yes |") >= 9
