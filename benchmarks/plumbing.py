@@ -31,7 +31,8 @@ from poolcli.formats.contract import Limits
 from poolcli.formats.saving import Saving
 from poolcli.methods import make
 from poolcli.plan import Job
-from poolcli.storage import Source, Target
+from poolcli.storage import place_of
+from poolcli.storage.local import LocalFile
 
 WIDTH, HEIGHT = 4000, 3000
 LARGE: Final = (8000, 6000)
@@ -55,8 +56,8 @@ def between(path: Path, method: str) -> float:
         save(image, *words, **options)
 
     name = {".png": "png", ".jpg": "jpeg"}[path.suffix]
-    target = Target(str(path.with_name(f"out{path.suffix}")), is_stream=False, in_folder=True)
-    job = Job(Source(str(path)), target, by_name(name))
+    target = LocalFile(str(path.with_name(f"out{path.suffix}")), in_folder=True)
+    job = Job(place_of(str(path)), target, by_name(name))
     parts = make(method), Window.of(2), Pixels(), Saving(), Limits(10**9)
     work = run.Work(*parts, overwrite=True)
     with (

@@ -49,12 +49,13 @@ def pool(row: methods.Row, **typed: Any) -> int:
     Raises:
         PoolError: a choice or the plan is refused; nothing was written.
     """
-    from poolcli import executors, process, storage
+    from poolcli import executors, process
     from poolcli.console import Console
     from poolcli.errors import PoolError
     from poolcli.options.requests import request_of
     from poolcli.plan import NothingMatchedError, PlanError, Refusal, make_plan
     from poolcli.report import EXIT_NOTHING, EXIT_USAGE
+    from poolcli.storage import streams
 
     process.enter()
     request = request_of(row, typed)
@@ -64,7 +65,7 @@ def pool(row: methods.Row, **typed: Any) -> int:
         verbose=voice.verbose,
         color=voice.color,
         # On a terminal JSON Lines would be mixed with the bar.
-        progress=voice.progress and not (voice.as_json and storage.stdout_is_terminal()),
+        progress=voice.progress and not (voice.as_json and streams.stdout_is_terminal()),
     )
     try:
         plan = make_plan(request.paths, request.policy)
@@ -105,8 +106,8 @@ def _carry_out(
     interrupts: _Interrupts,
 ) -> int:
     """Do the plan and report on it as it goes; return the exit code."""
-    from poolcli import storage
     from poolcli.report import EXIT_INTERRUPTED, Report
+    from poolcli.storage import streams
 
     report, alone, as_json = Report(left=len(plan)), len(plan) == 1, request.voice.as_json
     octets = sum(job.bytes for job in plan if not job.is_settled)
@@ -115,7 +116,7 @@ def _carry_out(
         for outcome in outcomes:
             report.add(outcome)
             if as_json:
-                storage.print_line(outcome.as_json())
+                streams.print_line(outcome.as_json())
             if alone:
                 console.outcome(outcome, to_stream=plan[0].target.is_stream)
             else:
@@ -129,7 +130,7 @@ def _carry_out(
     if not alone:
         console.summary(report)
     if as_json:
-        storage.print_line(report.as_json())
+        streams.print_line(report.as_json())
     return report.exit_code
 
 
@@ -204,9 +205,6 @@ def _invoke() -> int:
         group.main(prog_name="poolcli")
     with group.make_context("poolcli", sys.argv[1:]) as context:
         code = group.invoke(context)
-    from poolcli import storage
-
-    storage.flush()
     return code if isinstance(code, int) else 0
 
 
@@ -214,8 +212,9 @@ def _end(fault: BaseException) -> int:
     """Say in one line why the program ends, and return its exit code; nothing interrupts it."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    from poolcli import console, report, storage
+    from poolcli import console, report
     from poolcli.errors import PoolError
+    from poolcli.storage import streams
 
     match fault:
         case click.exceptions.NoArgsIsHelpError():
@@ -236,11 +235,11 @@ def _end(fault: BaseException) -> int:
             console.error("terminated", "nothing half-written was left")
             return report.EXIT_TERMINATED
         case BrokenPipeError():
-            storage.silence_stdout()
+            streams.silence_stdout()
             return report.EXIT_READER_GONE
         case OSError():
             console.error(f"standard output can't be written: {fault.strerror}")
-            storage.silence_stdout()
+            streams.silence_stdout()
             return report.EXIT_FAILED
     console.error(f"poolcli failed: {type(fault).__name__}: {fault}", "please report it")
     if sys.argv.count("-v") > 1 or "-vv" in sys.argv:

@@ -172,7 +172,7 @@ def _fail(outcome: Outcome, message: str, remedy: str) -> None:
 def _run(job: Job, work: Work, outcome: Outcome) -> None:
     """Read, pool, write and commit; the outcome is filled in on the way."""
     clock = _Clock()
-    outcome.input_bytes = job.source.size()
+    outcome.input_bytes = job.source.look().size
     process.printed()  # what earlier pictures left
     with clock("read"):
         stream = job.source.open(check_start)
@@ -195,7 +195,7 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
             like=job.source if work.preserve else None,
             again=job.again,
         ) as output:
-            writer = open_writer(output.file, target, work.saving, outcome.taken)
+            writer = open_writer(output, target, work.saving, outcome.taken)
             try:
                 _pool_frames(reader, writer, target, work, outcome, clock)
             except BaseException:

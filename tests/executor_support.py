@@ -14,15 +14,14 @@ from typing import Any, Final, NoReturn
 
 from poolcli.formats import by_name
 from poolcli.plan import Job
-from poolcli.storage import Source, Target
+from poolcli.storage import place_of
+from poolcli.storage.local import LocalFile
 
 
 def job(source: Path, target: Path, **changes: Any) -> Job:
     """Return a job from a file to a PNG in a folder."""
     settings: dict[str, Any] = {"format": by_name("png")} | changes
-    return Job(
-        Source(str(source)), Target(str(target), is_stream=False, in_folder=True), **settings
-    )
+    return Job(place_of(str(source)), LocalFile(str(target), in_folder=True), **settings)
 
 
 class AwkwardError(Exception):
@@ -41,7 +40,7 @@ ERRORS: Final[dict[str, Exception]] = {
 }
 
 
-class RaisingSource(Source):
+class RaisingSource(LocalFile):
     """A source that raises the error that its path names when it is opened."""
 
     __slots__ = ()

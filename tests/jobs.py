@@ -18,7 +18,7 @@ from poolcli.picture import Picture
 from poolcli.plan import Job
 from poolcli.report import Outcome
 from poolcli.run import Work, run_job
-from poolcli.storage import Source, Target
+from poolcli.storage import place_of
 from tests.pictures import LIMIT
 
 WINDOW = ("stride", "padding", "dilation", "ceil_mode")
@@ -57,7 +57,7 @@ def pool(
 
 
 def job(source: Path | str, target: Path | str, name: str) -> Job:
-    return Job(Source(str(source)), Target.at(str(target)), by_name(name))
+    return Job(place_of(str(source)), place_of(str(target)), by_name(name))
 
 
 def run(source: Path | str, target: Path | str, name: str, how: Work | None = None) -> Outcome:

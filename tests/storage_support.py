@@ -8,106 +8,108 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, ClassVar, NamedTuple
+
+import pytest
 
 from poolcli.errors import PoolError
-from poolcli.storage import LOCAL, STREAMS, Source, Target
-from poolcli.storage.contract import (
-    CheckStart,
-    Entry,
-    Identity,
-    Output,
-    Status,
-    Storage,
-    WriteOptions,
-)
+from poolcli.storage import SCHEMES, CheckStart, Output, Place, Status, place_of
 
 
-class MemoryStorage(Storage):
+class Memory(Place):
     """Files by their paths; whatever precedes a slash in one of them is a folder."""
 
-    def __init__(self, *paths: str) -> None:
-        self.files = dict.fromkeys(paths, b"")
-        self.folds = False
+    __slots__ = ()
+    files: ClassVar[dict[str, bytes]] = {}
+    folds: ClassVar[bool] = False
 
-    def open(self, path: str, check_start: CheckStart | None = None) -> BinaryIO:  # noqa: ARG002
-        if path not in self.files:
+    def open(self, check_start: CheckStart | None = None) -> BinaryIO:  # noqa: ARG002
+        if self.path not in self.files:
             raise PoolError("there is no such object", "check its name")
-        return BytesIO(self.files[path])
+        return BytesIO(self.files[self.path])
 
-    def look(self, path: str) -> Status:
-        identity = ("memory", path.rstrip("/"))
-        if path in self.files:
-            return Status("file", len(self.files[path]), identity)
-        if any(one.startswith(f"{path.rstrip('/')}/") for one in self.files):
+    def look(self) -> Status:
+        identity = ("memory", self.path.rstrip("/"))
+        if self.path in self.files:
+            return Status("file", len(self.files[self.path]), identity)
+        if any(one.startswith(f"{self.path.rstrip('/')}/") for one in self.files):
             return Status("folder", identity=identity)
         return Status("missing", problem="there is no such object")
 
-    def existing(self, path: str, below: str = "") -> Status:  # noqa: ARG002
-        return self.look(path)
+    def existing(self) -> Status:
+        return self.look()
 
-    def walk(self, folder: str, without: Identity | None = None) -> Iterator[Entry]:
-        prefix = f"{folder.rstrip('/')}/"
+    def walk(self) -> Iterator[tuple[str, Status | None]]:
+        prefix = f"{self.path.rstrip('/')}/"
         inside = (one.removeprefix(prefix) for one in self.files if one.startswith(prefix))
         for name in sorted({one.partition("/")[0] for one in inside}):
-            status = self.look(prefix + name)
-            if status.identity != without:
-                yield Entry(name, prefix + name, status.kind, status)
+            yield name, Memory(prefix + name).look()
 
-    def folds_names(self, folder: str) -> bool:  # noqa: ARG002
+    def folds_names(self) -> bool:
         return self.folds
 
-    def create(self, path: str, options: WriteOptions) -> Output:
-        return MemoryOutput(self.files, path, options)
+    def create(
+        self,
+        *,
+        overwrite: bool = False,
+        like: Place | None = None,  # noqa: ARG002
+        again: bool = False,
+    ) -> Output:
+        return MemoryOutput(self, overwrite, again)
 
 
 class MemoryOutput(Output):
-    def __init__(self, files: dict[str, bytes], path: str, options: WriteOptions) -> None:
+    def __init__(self, place: Memory, overwrite: bool, again: bool) -> None:
         super().__init__()
-        self.files, self.path, self.options = files, path, options
+        self.place, self.overwrite, self.again = place, overwrite, again
 
-    def _store(self, content: bytes) -> None:
-        same = self.options.again and self.files.get(self.path) == content
-        if self.path in self.files and not (self.options.overwrite or same):
+    def commit(self) -> int:
+        path, files, content = self.place.path, self.place.files, self.getvalue()
+        same = self.again and files.get(path) == content
+        if path in files and not (self.overwrite or same):
             raise PoolError("it exists already", "use --overwrite to replace it")
-        self.files[self.path] = content
+        files[path] = content
+        return len(content)
 
 
-class Place(NamedTuple):
-    """A path in a storage, and a way to its bytes that isn't the storage's own."""
+def use_memory(patch: pytest.MonkeyPatch, *paths: str, folds: bool = False) -> dict[str, bytes]:
+    """Let URLs of memory lead to files in memory, at first empty ones; return them by path."""
+    files = dict.fromkeys(paths, b"")
+    patch.setitem(SCHEMES, "memory", Memory)
+    patch.setattr(Memory, "files", files)
+    patch.setattr(Memory, "folds", folds)
+    return files
 
-    storage: Storage
-    target: Target
-    source: Source
+
+class PlaceUnderTest(NamedTuple):
+    """A place, and a way to its bytes that isn't its own."""
+
+    target: Place
+    source: Place
     put: Callable[[bytes], object]
     stored: Callable[[], bytes]
 
 
-def place_of_files(folder: Path) -> Place:
+def file_in(folder: Path) -> PlaceUnderTest:
     """A free name in an empty folder; all of its files count, so that temporaries would show."""
     path = folder / "out.png"
-    return Place(
-        LOCAL,
-        Target.at(str(path)),
-        Source(str(path)),
+    return PlaceUnderTest(
+        place_of(str(path)),
+        place_of(str(path)),
         path.write_bytes,
         lambda: b"".join(one.read_bytes() for one in folder.iterdir()),
     )
 
 
-def place_in_memory(memory: MemoryStorage) -> Place:
-    path = "memory://folder/out.png"
-    return Place(
-        memory,
-        Target.at(path),
-        Source(path),
-        partial(memory.files.__setitem__, path),
-        lambda: b"".join(memory.files.values()),
+def place_in_memory(files: dict[str, bytes]) -> PlaceUnderTest:
+    place = place_of("memory://folder/out.png")
+    return PlaceUnderTest(
+        place, place, partial(files.__setitem__, place.path), lambda: b"".join(files.values())
     )
 
 
 @contextmanager
-def pipe() -> Iterator[Place]:
+def pipe() -> Iterator[PlaceUnderTest]:
     """Both ends of a pipe, named by their descriptors."""
     reads, writes = os.pipe()
     os.set_blocking(reads, False)
@@ -121,8 +123,7 @@ def pipe() -> Iterator[Place]:
             return os.read(reads, 1 << 16)
         return b""
 
-    target, source = Target.at(f"/dev/fd/{writes}"), Source(f"/dev/fd/{reads}")
-    yield Place(STREAMS, target, source, put, stored)
+    yield PlaceUnderTest(place_of(f"/dev/fd/{writes}"), place_of(f"/dev/fd/{reads}"), put, stored)
     for end in (reads, writes):
         with suppress(OSError):
             os.close(end)

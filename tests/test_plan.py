@@ -19,13 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poolcli import plan as jobs
-from poolcli import storage
+from poolcli.errors import PoolError
 from poolcli.formats.saving import Saving
 from poolcli.options.types import rename
 from poolcli.plan import Job, NothingMatchedError, PlanError, Policy, Refusal
-from poolcli.storage import Target
+from poolcli.storage import DASH
+from poolcli.storage.local import LocalFile
 from tests.batch_support import grow, linux_only, new_folder, snapshot
-from tests.storage_support import MemoryStorage
+from tests.storage_support import use_memory
 
 # Tools
 
@@ -35,18 +36,6 @@ def top() -> Iterator[Path]:
     """The empty working folder in which every test plans."""
     with new_folder() as folder:
         yield folder
-
-
-@pytest.fixture
-def memory(monkeypatch: pytest.MonkeyPatch) -> Callable[..., MemoryStorage]:
-    """Make a storage in memory, with the files that are given."""
-
-    def make(*paths: str) -> MemoryStorage:
-        made = MemoryStorage(*paths)
-        monkeypatch.setitem(storage.SCHEMES, "memory", made)
-        return made
-
-    return make
 
 
 def plan(*paths: str, **policy: Any) -> list[Job]:
@@ -63,21 +52,23 @@ def sources(*paths: str, **policy: Any) -> list[str]:
     return [job.source.path for job in plan(*paths, **policy)]
 
 
-def refusals(*paths: str, **policy: Any) -> tuple[Refusal, ...]:
-    """Why a plan is refused."""
-    with pytest.raises(PlanError) as caught:
-        plan(*paths, **policy)
-    return caught.value.refusals
-
-
 def outcome_of_planning(*paths: str, **policy: Any) -> list[Job] | tuple[Refusal, ...]:
     """The jobs of a plan, none if nothing matched, or why it is refused."""
     try:
         return plan(*paths, **policy)
     except PlanError as refused:
-        return refused.refusals
+        return tuple(refused.refusals)
     except NothingMatchedError:
         return []
+    except PoolError as refused:
+        return (Refusal(refused.message, refused.remedy, []),)
+
+
+def refusals(*paths: str, **policy: Any) -> tuple[Refusal, ...]:
+    """Why a plan is refused."""
+    found = outcome_of_planning(*paths, **policy)
+    assert isinstance(found, tuple)
+    return found
 
 
 def named(template: str) -> Callable[[str], str]:
@@ -372,7 +363,7 @@ def test_a_list_may_name_a_file_called_dash() -> None:
     here("-")
 
     (job,) = plan("out", files_from=listed("-"), format="png")
-    assert not job.source.is_stdin
+    assert job.source.path != DASH
     assert os.path.samefile(job.source.path, "-")
 
 
@@ -573,10 +564,10 @@ def test_an_input_that_is_named_twice_is_not_written_twice(paths: tuple[str, ...
 )
 @pytest.mark.parametrize("folds", [True, False])
 def test_names_that_fold_together_clash_only_where_the_storage_folds(
-    memory: Callable[..., MemoryStorage], one: str, other: str, folds: bool
+    monkeypatch: pytest.MonkeyPatch, one: str, other: str, folds: bool
 ) -> None:
     paths = (f"memory://in/{one}", f"memory://in/sub/{other}")
-    memory(*paths).folds = folds
+    use_memory(monkeypatch, *paths, folds=folds)
     if folds:
         assert refusals(*paths, "memory://out")[0].names == [" and ".join(paths)]
     else:
@@ -829,16 +820,16 @@ def test_targets_of_a_folder_are_not_streams_whatever_they_are_called() -> None:
     here("in/a.png", "in/sub/b.png")
 
     assert {job.target for job in plan("in", "out")} == {
-        Target("out/a.png", is_stream=False, in_folder=True),
-        Target("out/sub/b.png", is_stream=False, in_folder=True),
+        LocalFile("out/a.png", in_folder=True),
+        LocalFile("out/sub/b.png", in_folder=True),
     }
 
 
 def test_a_plan_asks_nothing_but_the_storages_of_its_paths(
-    memory: Callable[..., MemoryStorage],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     files = ("in/a.png", "in/notes.txt", "in/sub/b.jpg", "in/small/a.png", "other/c.png")
-    memory(*(f"memory://{one}" for one in files)).files["memory://in/a.png"] = b"12345"
+    use_memory(monkeypatch, *(f"memory://{one}" for one in files))["memory://in/a.png"] = b"12345"
     here("local/d.png")
     inputs = ("memory://in", "memory://other/c.png", "local", "memory://none.png")
     jobs_ = plan(*inputs, "memory://in/small", skip_existing=True)

@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from poolcli import colour, storage
+from poolcli import colour
 from poolcli import run as runner
 from poolcli.errors import PoolError
 from poolcli.formats import Format, by_name
@@ -26,11 +26,12 @@ from poolcli.picture import Metadata
 from poolcli.plan import Job
 from poolcli.report import Outcome
 from poolcli.run import Work
-from poolcli.storage import Source, Target
+from poolcli.storage import place_of
+from poolcli.storage.local import LocalFile
 from tests import jobs
 from tests.jobs import work
 from tests.pictures import encoded, noise, noisy, opened, picture, read_back, written
-from tests.storage_support import MemoryStorage
+from tests.storage_support import use_memory
 
 
 @pytest.fixture
@@ -158,7 +159,7 @@ def test_an_input_that_cannot_be_read_on_is_not_said_to_be_an_output(
                 raise OSError(errno.EIO, "Input/output error")
             return super().read(size)
 
-    monkeypatch.setattr(Source, "open", lambda *_: Breaking(octets))
+    monkeypatch.setattr(LocalFile, "open", lambda *_: Breaking(octets))
     outcome = run(folder, work())
     assert outcome.status == "failed"
     assert re.match(r"it can't be (read|decoded).*Input/output error", str(outcome.error))
@@ -276,16 +277,15 @@ def test_the_decoded_picture_is_gone_while_the_result_is_encoded(
 def test_a_job_asks_nothing_but_the_storages_of_its_paths(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memory = MemoryStorage()
-    monkeypatch.setitem(storage.SCHEMES, "memory", memory)
-    memory.files["memory://in.png"] = (folder / "in.png").read_bytes()
+    memory = use_memory(monkeypatch)
+    memory["memory://in.png"] = (folder / "in.png").read_bytes()
     run(folder, work())
-    job = Job(Source("memory://in.png"), Target.at("memory://out.png"), by_name("png"))
+    job = Job(place_of("memory://in.png"), place_of("memory://out.png"), by_name("png"))
     outcome = runner.run_job(job, work(preserve=True))
 
     assert outcome.error is None
-    assert outcome.input_bytes == len(memory.files["memory://in.png"])
-    assert memory.files["memory://out.png"] == (folder / "out.png").read_bytes()
+    assert outcome.input_bytes == len(memory["memory://in.png"])
+    assert memory["memory://out.png"] == (folder / "out.png").read_bytes()
 
 
 # Frames, depth and metadata on their way
@@ -356,7 +356,7 @@ def test_samples_are_rounded_to_8_bits_where_that_is_allowed_and_told(tmp_path: 
 
 def test_an_input_without_a_named_target_format_keeps_its_own(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(encoded(noisy("RGB"), "webp"))
-    job = Job(Source(str(tmp_path / "in")), Target.at(str(tmp_path / "out")), None)
+    job = Job(place_of(str(tmp_path / "in")), place_of(str(tmp_path / "out")), None)
     outcome = runner.run_job(job, work())
     assert outcome.status == "done"
     assert (tmp_path / "out").read_bytes()[8:12] == b"WEBP"
@@ -381,7 +381,7 @@ def test_metadata_and_what_is_lost_of_it_are_told(tmp_path: Path) -> None:
     "settled", [{"skip": True}, {"refusal": "it can't be", "remedy": "leave it"}], ids=str
 )
 def test_a_job_that_is_settled_opens_nothing(settled: dict[str, Any], tmp_path: Path) -> None:
-    source, target = Source(str(tmp_path / "none")), Target.at(str(tmp_path / "out"))
+    source, target = place_of(str(tmp_path / "none")), place_of(str(tmp_path / "out"))
     outcome = runner.run_job(Job(source, target, by_name("png"), **settled), work())
     assert outcome.status == ("skipped" if "skip" in settled else "failed")
     assert (outcome.error, outcome.remedy) == (settled.get("refusal"), settled.get("remedy"))
@@ -389,7 +389,7 @@ def test_a_job_that_is_settled_opens_nothing(settled: dict[str, Any], tmp_path: 
 
 
 def test_a_job_that_is_given_up_knows_what_was_asked() -> None:
-    job = Job(Source("in.png"), Target.at("out.png"), by_name("png"), bytes=123)
+    job = Job(place_of("in.png"), place_of("out.png"), by_name("png"), bytes=123)
     outcome = runner.given_up(job, work("min", 3, stride=2), "it took too long", "raise --timeout")
     assert (outcome.status, outcome.error) == ("failed", "it took too long")
     assert (outcome.remedy, outcome.input_bytes) == ("raise --timeout", 123)

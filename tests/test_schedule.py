@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from poolcli.executors.schedule import MOST_FAILED_STARTS, Failure, Schedule, too_slow
 from poolcli.plan import Job
-from poolcli.storage import Source, Target
+from poolcli.storage import place_of
+from poolcli.storage.local import LocalFile
 
 
 def jobs(number: int) -> list[Job]:
-    return [Job(Source(str(one)), Target(str(one), is_stream=False), None) for one in range(number)]
+    return [Job(place_of(str(one)), LocalFile(str(one)), None) for one in range(number)]
 
 
 @given(

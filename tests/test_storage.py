@@ -18,10 +18,11 @@ from typing import Any, Final
 
 import pytest
 
-from poolcli import storage
 from poolcli.errors import PoolError
-from poolcli.storage import LOCAL, STREAMS, Source, Target, look, storage_of
-from tests.storage_support import MemoryStorage, Place, pipe, place_in_memory, place_of_files
+from poolcli.storage import Place, place_at, place_of
+from poolcli.storage.local import LocalFile
+from poolcli.storage.streams import Stream, is_stdout
+from tests.storage_support import Memory, PlaceUnderTest, file_in, pipe, place_in_memory, use_memory
 
 OLD, NEW = b"old bytes, old bytes", b"the new bytes" * 1000
 LONGEST_NAME = "n" * 251 + ".png"
@@ -38,15 +39,18 @@ FILES = ["local files", "memory"]
 
 
 @pytest.fixture(params=[*FILES, "pipes"])
-def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: Patch) -> Iterator[Place]:
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: Patch
+) -> Iterator[PlaceUnderTest]:
     """A free place in every storage."""
     if request.param == "pipes":
         with pipe() as one:
             yield one
         return
-    memory = MemoryStorage()
-    monkeypatch.setitem(storage.SCHEMES, "memory", memory)
-    yield place_of_files(tmp_path) if request.param == "local files" else place_in_memory(memory)
+    if request.param == "local files":
+        yield file_in(tmp_path)
+    else:
+        yield place_in_memory(use_memory(monkeypatch))
 
 
 in_files = pytest.mark.parametrize("place", FILES, indirect=True)
@@ -76,15 +80,15 @@ def old(path: Path) -> Path:
     return path
 
 
-def write(to: Target | Path, content: bytes = NEW, **choices: Any) -> int:
+def write(to: Place | Path, content: bytes = NEW, **choices: Any) -> int:
     """Write a result as the program does."""
-    with (to if isinstance(to, Target) else Target.at(str(to))).create(**choices) as output:
+    with (to if isinstance(to, Place) else place_at(str(to))).create(**choices) as output:
         output.write(content)
         return output.commit()
 
 
-def in_batch(path: Path) -> Target:
-    return Target(str(path), is_stream=False, in_folder=True)
+def in_batch(path: Path) -> Place:
+    return LocalFile(str(path), in_folder=True)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -134,7 +138,7 @@ def umask(bits: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("content", [NEW, b""], ids=len)
 def test_a_result_is_stored_whole_when_it_is_committed_and_not_before(
-    place: Place, content: bytes
+    place: PlaceUnderTest, content: bytes
 ) -> None:
     with place.target.create() as output:
         assert output.write(content[:5]) == len(content[:5])
@@ -145,14 +149,14 @@ def test_a_result_is_stored_whole_when_it_is_committed_and_not_before(
     assert place.stored() == content
 
 
-def test_an_encoder_may_seek_tell_and_read_back(place: Place) -> None:
+def test_an_encoder_may_seek_tell_and_read_back(place: PlaceUnderTest) -> None:
     with place.target.create() as output:
-        output.file.write(b"size? pixels")
-        assert output.file.tell() == 12
-        output.file.seek(0)
-        assert output.file.read(5) == b"size?"
-        output.file.seek(0)
-        output.file.write(b"12345")
+        output.write(b"size? pixels")
+        assert output.tell() == 12
+        output.seek(0)
+        assert output.read(5) == b"size?"
+        output.seek(0)
+        output.write(b"12345")
         output.commit()
 
     assert place.stored() == b"12345 pixels"
@@ -160,18 +164,18 @@ def test_an_encoder_may_seek_tell_and_read_back(place: Place) -> None:
 
 @pytest.mark.parametrize("fault", [None, ZeroDivisionError(), KeyboardInterrupt()], ids=repr)
 def test_a_result_that_is_not_committed_leaves_nothing(
-    place: Place, fault: BaseException | None
+    place: PlaceUnderTest, fault: BaseException | None
 ) -> None:
     with suppress(ZeroDivisionError, KeyboardInterrupt), place.target.create() as output:
         output.write(NEW)
         if fault is not None:
             raise fault
-        output.discard()
+        output.close()
 
     assert place.stored() == b""
 
 
-def test_short_and_blocked_writes_are_continued(place: Place, monkeypatch: Patch) -> None:
+def test_short_and_blocked_writes_are_continued(place: PlaceUnderTest, monkeypatch: Patch) -> None:
     real, turns = os.write, iter(range(10**6))
 
     def write_little(descriptor: int, data: memoryview) -> int:
@@ -186,7 +190,7 @@ def test_short_and_blocked_writes_are_continued(place: Place, monkeypatch: Patch
 
 
 @in_files
-def test_an_existing_file_is_replaced_only_on_demand(place: Place) -> None:
+def test_an_existing_file_is_replaced_only_on_demand(place: PlaceUnderTest) -> None:
     place.put(OLD)
     with pytest.raises(PoolError, match="exists") as caught:
         write(place.target)
@@ -198,7 +202,7 @@ def test_an_existing_file_is_replaced_only_on_demand(place: Place) -> None:
 
 
 @in_files
-def test_a_file_that_appears_meanwhile_stays(place: Place) -> None:
+def test_a_file_that_appears_meanwhile_stays(place: PlaceUnderTest) -> None:
     with place.target.create() as output:
         place.put(OLD)
         with pytest.raises(PoolError, match="exists"):
@@ -208,7 +212,7 @@ def test_a_file_that_appears_meanwhile_stays(place: Place) -> None:
 
 
 @in_files
-def test_another_try_finds_the_very_same_bytes_stored_already(place: Place) -> None:
+def test_another_try_finds_the_very_same_bytes_stored_already(place: PlaceUnderTest) -> None:
     place.put(NEW)
 
     assert write(place.target, again=True) == len(NEW)
@@ -221,7 +225,7 @@ def test_another_try_finds_the_very_same_bytes_stored_already(place: Place) -> N
 
 
 def test_what_is_read_can_seek_and_is_checked_at_its_start_if_its_end_is_waited_for(
-    place: Place,
+    place: PlaceUnderTest,
 ) -> None:
     place.put(OLD)
     starts: list[bytes] = []
@@ -230,7 +234,7 @@ def test_what_is_read_can_seek_and_is_checked_at_its_start_if_its_end_is_waited_
         assert stream.read() == OLD[4:]
         assert stream.seek(0) == 0
 
-    assert starts == ([OLD] if place.storage is STREAMS else [])
+    assert starts == ([OLD] if place.target.is_stream else [])
 
 
 def test_a_check_of_the_start_refuses_a_pipe_that_has_no_end() -> None:
@@ -240,51 +244,57 @@ def test_a_check_of_the_start_refuses_a_pipe_that_has_no_end() -> None:
             place.source.open(raising(PoolError("no picture", "name one")))
 
 
-def test_only_files_have_a_size_and_an_identity(place: Place) -> None:
+def test_only_files_have_a_size_and_an_identity(place: PlaceUnderTest) -> None:
     place.put(OLD)
-    status, is_file = look(place.source.path), place.storage is not STREAMS
+    status, is_file = place.source.look(), not place.target.is_stream
 
     assert status.kind == ("file" if is_file else "stream")
-    assert place.source.size() == status.size == (len(OLD) if is_file else None)
+    assert status.size == (len(OLD) if is_file else None)
     assert (status.identity is not None) == is_file
     assert place.target.existing().identity == status.identity
     assert status.problem == ""
 
 
-def test_what_is_missing_says_why_and_fails_with_a_remedy(place: Place) -> None:
-    source = Source("/dev/fd/999") if place.storage is STREAMS else place.source
-    status = look(source.path)
+def test_what_is_missing_says_why_and_fails_with_a_remedy(place: PlaceUnderTest) -> None:
+    source = place_of("/dev/fd/999") if place.target.is_stream else place.source
+    status = source.look()
 
     assert (status.kind, status.size, status.identity) == ("missing", None, None)
     assert "no such" in status.problem.lower()
-    assert Target.at(source.path).existing().kind == "missing"
-    for path, reason in ((source.path, "[Nn]o such"), (os.curdir, "folder")):
+    assert source.existing().kind == "missing"
+    for one, reason in ((source, "[Nn]o such"), (place_of(os.curdir), "folder")):
         with pytest.raises(PoolError, match=reason) as caught:
-            Source(path).open()
+            one.open()
         assert caught.value.remedy
 
 
 @in_files
-def test_a_folder_is_walked_name_by_name_in_order(place: Place, tmp_path: Path) -> None:
+def test_a_folder_is_walked_name_by_name_in_order(place: PlaceUnderTest, tmp_path: Path) -> None:
     folder = os.path.dirname(place.target.path)
-    for name in ("b.png", "a/below.png", "B.png", "a.png", ".c", "left/out.png"):
+    for name in ("b.png", "a/below.png", "B.png", "a.png", ".c"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        write(Target.at(f"{folder}/{name}"))
-    entries = list(place.storage.walk(folder, without=look(f"{folder}/left").identity))
+        write(place_of(f"{folder}/{name}"))
+    told = dict(place_of(folder).walk())
+    found = {name: place_of(f"{folder}/{name}").look() for name in told}
 
-    assert [(one.name, one.kind) for one in entries] == [
-        *((".c", "file"), ("B.png", "file"), ("a", "folder"), ("a.png", "file"), ("b.png", "file"))
-    ]
-    assert [one.path for one in entries] == [f"{folder}/{one.name}" for one in entries]
-    assert all(one.status in (None, look(one.path)) for one in entries)
-    assert look(folder).kind == "folder"
+    assert list(told) == [".c", "B.png", "a", "a.png", "b.png"]
+    assert told["a"] == found["a"]
+    assert [one.kind for one in found.values()] == ["file", "file", "folder", "file", "file"]
+    assert all(told[name] in (None, found[name]) for name in told)
+    assert place_of(folder).look().kind == "folder"
 
 
-def test_sources_and_targets_can_be_pickled(place: Place) -> None:
-    for end in (place.source, place.target):
-        assert pickle.loads(pickle.dumps(end)) == end  # noqa: S301  # our own
-        assert storage_of(end.path) is place.storage
-    assert place.target.storage is place.storage
+def test_what_is_no_folder_can_not_be_walked(place: PlaceUnderTest) -> None:
+    if not isinstance(place.source, Memory):
+        with pytest.raises(PoolError, match="folder can't be read") as caught:
+            list(place.source.walk())
+        assert caught.value.remedy
+
+
+def test_places_can_be_pickled(place: PlaceUnderTest) -> None:
+    for end in (place.source, place.target._replace(in_folder=True)):
+        again = pickle.loads(pickle.dumps(end))  # noqa: S301  # our own
+        assert (again, type(again)) == (end, type(end))
 
 
 # Local files: faults
@@ -335,10 +345,9 @@ NO_STREAMS: Final = ("out.png", "./-", "fd/1", "dev/stdout", "-.png", "c://x", "
 @pytest.mark.parametrize("name", [*STDOUT, *OTHER_STREAMS, *NO_STREAMS])
 def test_streams_are_known_by_name(name: str, tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.chdir(tmp_path)
-    target = Target.at(name)
 
-    assert storage_of(name) is (LOCAL if name in NO_STREAMS else STREAMS)
-    assert (target.is_stdout, target.is_stream) == (name in STDOUT, name not in NO_STREAMS)
+    assert type(place_at(name)) is (LocalFile if name in NO_STREAMS else Stream)
+    assert (is_stdout(name), place_at(name).is_stream) == (name in STDOUT, name not in NO_STREAMS)
 
 
 def test_a_fifo_is_read_to_its_end_and_written_in_place_but_replaced_in_a_batch(
@@ -346,8 +355,10 @@ def test_a_fifo_is_read_to_its_end_and_written_in_place_but_replaced_in_a_batch(
 ) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    assert storage_of(str(fifo)) is STREAMS
-    for content, read in ((OLD, Source(str(fifo)).open), (NEW, lambda: fifo.open("rb"))):
+    for content, read in (
+        *((OLD, place_at(str(fifo)).open), (OLD, place_of(str(fifo)).open)),
+        (NEW, lambda: fifo.open("rb")),
+    ):
         writer = threading.Thread(target=write, args=(fifo, content), daemon=True)
         writer.start()
         with read() as stream:
@@ -362,10 +373,10 @@ def test_a_fifo_is_read_to_its_end_and_written_in_place_but_replaced_in_a_batch(
 @linux_only
 def test_a_file_behind_a_descriptor_is_written_where_it_stands(old: Path) -> None:
     with old.open("ab") as log:
-        target = Target.at(f"/dev/fd/{log.fileno()}")
+        target = place_of(f"/dev/fd/{log.fileno()}")
         write(target)
 
-        assert target.existing().identity == look(str(old)).identity
+        assert target.existing().identity == place_of(str(old)).look().identity
     assert contents(old.parent) == {old.name: OLD + NEW}
 
 
@@ -377,23 +388,26 @@ def test_one_file_has_one_identity_under_all_of_its_names(old: Path, tmp_path: P
     (tmp_path / "soft").symlink_to(old)
     (tmp_path / "copy").write_bytes(OLD)
     (tmp_path / "broken").symlink_to("nowhere")
-    names = [str(tmp_path / one) for one in ("hard", "soft", "copy", "none", "broken")]
+    names = ("hard", "soft", "copy", "none", "broken")
+    places = [LocalFile(str(tmp_path / one)) for one in names]
 
-    for ask in (LOCAL.look, LOCAL.existing):
-        same = [ask(one).identity == look(str(old)).identity for one in names]
+    for ask in (LocalFile.look, LocalFile.existing):
+        same = [ask(one).identity == ask(LocalFile(str(old))).identity for one in places]
         assert same == [True, True, False, False, False]
-    assert [LOCAL.existing(one).kind for one in names] == [
-        *("file", "link", "file", "missing", "link")
-    ]
+    assert [one.existing().kind for one in places] == [*("file", "link", "file", "missing", "link")]
 
 
-def test_a_walk_tells_links_and_other_kinds_apart(tmp_path: Path) -> None:
+def test_a_walk_tells_folders_from_the_rest(tmp_path: Path) -> None:
     (tmp_path / "broken").symlink_to("nowhere")
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("folder")
     os.mkfifo(tmp_path / "pipe")
+    told = dict(LocalFile(str(tmp_path)).walk())
 
-    assert [one.kind for one in LOCAL.walk(str(tmp_path))] == ["link", "folder", "link", "stream"]
+    assert [name for name, status in told.items() if status] == ["folder"]
+    assert [LocalFile(str(tmp_path / name)).look().kind for name in told] == [
+        *("missing", "folder", "folder", "stream")
+    ]
 
 
 @linux_only
@@ -402,7 +416,7 @@ def test_this_file_system_is_asked_and_does_not_fold(output: str, tmp_path: Path
     (tmp_path / "in").mkdir()
     (tmp_path / "123").mkdir()
 
-    assert LOCAL.folds_names(str(tmp_path / output)) is False
+    assert LocalFile(str(tmp_path / output)).folds_names() is False
     assert sorted(os.listdir(tmp_path)) == ["123", "in"]
 
 
@@ -497,7 +511,7 @@ def test_mode_bits_are_kept_but_no_rights_of_the_owner_are_lent_and_nobody_reads
         "write", lambda: hidden.extend(map(mode_bits, old.parent.glob(temporaries))), monkeypatch
     )
     with umask(0o022):
-        write(path, overwrite=True, like=Source(str(old)) if preserves else None)
+        write(path, overwrite=True, like=place_of(str(old)) if preserves else None)
 
     assert hidden == [0o600], file_system
     assert mode_bits(path) == bits & 0o777
@@ -519,7 +533,7 @@ def test_preserving_takes_the_times(file_system: str, path: Path, overwrite: boo
     os.utime(model, ns=(5 * 10**17, 10**18 + 123))
     if overwrite:
         path.write_bytes(OLD)
-    write(path, overwrite=overwrite, like=Source(str(model)))
+    write(path, overwrite=overwrite, like=place_of(str(model)))
 
     assert path.stat().st_mtime_ns == 10**18 + 123, file_system
 
@@ -570,7 +584,7 @@ def test_a_file_alone_and_its_name_are_synced_and_a_batch_at_its_end(
 
     monkeypatch.setattr(os, "fsync", note)
     monkeypatch.setattr(os, "sync", lambda: synced.append("all"))
-    target = Target.at(str(path)) if alone else in_batch(path)
+    target = place_of(str(path)) if alone else in_batch(path)
     write(target)
     assert synced == ([stat.S_IFREG, stat.S_IFDIR] if alone else [])
 
@@ -586,9 +600,9 @@ def test_a_run_that_is_killed_leaves_whole_files_and_the_next_one_tidies_up(
     new, overwrite = old.with_name("new.png"), call == "replace"
     killed = f"""
 import os, signal
-from poolcli.storage import Target
+from poolcli.storage import place_of
 os.{call} = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
-with Target.at({str(old if overwrite else new)!r}).create(overwrite={overwrite}) as output:
+with place_of({str(old if overwrite else new)!r}).create(overwrite={overwrite}) as output:
     output.write({NEW!r})
     output.commit()
 """
@@ -597,7 +611,7 @@ with Target.at({str(old if overwrite else new)!r}).create(overwrite={overwrite})
 
     assert done.returncode == -signal.SIGKILL
     assert len(contents(old.parent)) == 2 + len(complete)
-    Target.at(str(old)).tidy()
+    place_of(str(old)).tidy()
     assert contents(old.parent) == {old.name: OLD} | complete
 
 
@@ -612,7 +626,7 @@ def test_temporaries_of_dead_runs_are_removed_and_of_living_ones_left(
     living = path.with_name(".poolcli-4567cdef.tmp")
     with living.open("wb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        write(path) if writes else Target.at(str(path)).tidy(once=True)
+        write(path) if writes else place_of(str(path)).tidy(once=True)
 
     assert sorted(contents(path.parent)) == [living.name, *([path.name] if writes else [])]
 
@@ -624,7 +638,7 @@ def test_our_own_temporary_is_not_removed_by_others_while_it_is_written(
     seen: list[int] = []
 
     def tidy() -> None:
-        Target.at(str(path)).tidy()
+        place_of(str(path)).tidy()
         seen.append(len(list(path.parent.glob(".poolcli-*.tmp"))))
 
     for call in ("write", "replace" if overwrite else "link"):

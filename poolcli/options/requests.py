@@ -15,6 +15,7 @@ from poolcli.errors import PoolError
 from poolcli.formats.saving import Saving
 from poolcli.options.types import rename
 from poolcli.plan import Job, Policy
+from poolcli.storage import DASH
 
 if TYPE_CHECKING:
     from poolcli.run import Work
@@ -62,7 +63,7 @@ class Pace(NamedTuple):
             PoolError: a timeout is asked of a stream, and not by the environment.
         """
         if self.timeout is None or not any(
-            job.target.is_stream or job.source.is_stdin for job in plan
+            job.target.is_stream or job.source.path == DASH for job in plan
         ):
             return self.timeout
         if self.timeout_is_default:
@@ -93,7 +94,9 @@ class Request(NamedTuple):
         Raises:
             PoolError: both would be written there.
         """
-        if self.voice.as_json and any(job.target.is_stdout for job in plan):
+        from poolcli.storage.streams import is_stdout
+
+        if self.voice.as_json and any(is_stdout(job.target.path) for job in plan):
             raise PoolError(
                 "--json and a picture can't share standard output", "name an output file"
             )

@@ -8,16 +8,8 @@ from poolcli.errors import PoolError
 from poolcli.formats import Format, all_suffixes, by_name, by_suffix
 from poolcli.formats.saving import Saving
 from poolcli.plan.batch import Batch
-from poolcli.plan.records import (
-    Job,
-    NothingMatchedError,
-    PlanError,
-    Policy,
-    Refusal,
-    check,
-    refuse,
-)
-from poolcli.storage import DASH, Source, Target, look
+from poolcli.plan.records import Job, NothingMatchedError, PlanError, Policy, Refusal
+from poolcli.storage import DASH, Place, place_at, place_of
 
 __all__ = ["Job", "NothingMatchedError", "PlanError", "Policy", "Refusal", "make_plan"]
 
@@ -26,24 +18,26 @@ def make_plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
     """Return the jobs that paths on a command line mean, sorted; the last path is the output.
 
     Raises:
-        PlanError: they mean nothing, or something that is refused.
+        PoolError: they mean nothing, or something that is refused.
+        PlanError: it is refused for reasons that concern several names.
         NothingMatchedError: folders or lists hold no picture.
     """
     # Without paths a pipe or a file on standard input is meant, but not a terminal.
-    if not paths and policy.files_from is None and look(DASH).kind == "stream":
+    if not paths and policy.files_from is None and place_of(DASH).look().kind == "stream":
         paths = (DASH, DASH)
     _check_number(paths, policy)
     if "" in paths:
-        raise refuse("a path is empty", "name a file, or - for a pipe")
+        raise PoolError("a path is empty", "name a file, or - for a pipe")
     *inputs, output = paths
-    target = Target.at(output)
+    target = place_at(output)
     if target.is_stream or not _is_folder(inputs, target, policy):
         jobs, refusals = _single(inputs, target, policy)
     else:
         jobs, refusals = Batch(output, policy).jobs(inputs)
-    refusals += _saving_refusals(jobs, policy.saving)
+    if policy.saving != Saving():
+        refusals += _saving_refusals(jobs, policy.saving)
     if refusals:
-        raise PlanError(*refusals)
+        raise PlanError(refusals)
     if not jobs:
         raise NothingMatchedError(
             "no picture was found", "check the names, --include and --exclude"
@@ -55,81 +49,79 @@ def _check_number(paths: tuple[str, ...], policy: Policy) -> None:
     """Refuse too few paths, too many beside a list, and a list's options without one."""
     if policy.files_from is not None:
         if len(paths) != 1:
-            raise refuse("with --files-from the only path is OUTPUT", "put the inputs in the list")
+            raise PoolError("with --files-from the only path is OUTPUT", "put inputs in the list")
     elif policy.null or policy.relative_to is not None:
         option = "--null" if policy.null else "--relative-to"
-        raise refuse(f"{option} needs a list of files", "name one with --files-from")
+        raise PoolError(f"{option} needs a list of files", "name one with --files-from")
     elif not paths:
-        raise refuse("no picture is named", "name an INPUT and an OUTPUT, or pipe one in")
+        raise PoolError("no picture is named", "name an INPUT and an OUTPUT, or pipe one in")
     elif len(paths) == 1:
-        raise refuse(f"{paths[0]} is the only path", "name the output too, or - for a pipe")
+        raise PoolError(f"{paths[0]} is the only path", "name the output too, or - for a pipe")
 
 
-def _is_folder(inputs: list[str], target: Target, policy: Policy) -> bool:
+def _is_folder(inputs: list[str], target: Place, policy: Policy) -> bool:
     """Return whether OUTPUT is a folder: it exists as one, ends in a slash, or has to be one."""
     output = target.path
-    if output.endswith(os.sep) or look(output).kind == "folder":
+    if output.endswith(os.sep) or target.look().kind == "folder":
         return True
     is_single = len(inputs) < 2 and policy.files_from is None
-    if is_single and not any(look(path).kind == "folder" for path in inputs):
+    if is_single and not any(place_of(path).look().kind == "folder" for path in inputs):
         return False
     if target.existing().kind != "missing":
-        raise refuse(f"{output} is a file", "name a folder for several pictures")
+        raise PoolError(f"{output} is a file", "name a folder for several pictures")
     if by_suffix(os.path.splitext(output)[1]) is not None:
-        raise refuse(f"{output} looks like a picture", f"end it in {os.sep} to mean a folder")
+        raise PoolError(f"{output} looks like a picture", f"end it in {os.sep} to mean a folder")
     return True
 
 
-def _single(inputs: list[str], target: Target, policy: Policy) -> tuple[list[Job], list[Refusal]]:
+def _single(inputs: list[str], target: Place, policy: Policy) -> tuple[list[Job], list[Refusal]]:
     """Return the job of one input, and of one output that is a stream or a file."""
-    if len(inputs) != 1 or look(inputs[0]).kind == "folder":
-        raise refuse(f"{target.path} takes one picture", "name a folder for several")
+    if len(inputs) != 1 or place_of(inputs[0]).look().kind == "folder":
+        raise PoolError(f"{target.path} takes one picture", "name a folder for several")
     if policy.rename is not None:
-        raise refuse("--name needs a folder as OUTPUT", f"end it in {os.sep}, or leave --name out")
-    source = Source(inputs[0])
-    check(source)
-    if target.is_stream:
-        check(target)
+        raise PoolError(
+            "--name needs a folder as OUTPUT", f"end it in {os.sep}, or leave --name out"
+        )
+    source = place_at(inputs[0])
+    if source.is_stream:
+        source.check_readable()
+    target.check_writable()
     # Names don't tell: a link may lead to the input, and so may a redirected standard output.
-    status, existing = look(source.path), target.existing()
+    status, existing = source.look(), target.existing()
     if status.identity is not None and status.identity == existing.identity:
-        raise refuse(f"{target.path} is the input itself", "choose another name for the output")
-    if target.is_stream:
-        return [Job(source, target, by_name(policy.format) if policy.format else None)], []
-    form = _format_of(target, policy)
-    check(target)
-    exists = existing.kind != "missing"
-    refusals = []
-    if exists and not (policy.overwrite or policy.skip_existing):
-        remedy = "use --overwrite or --skip-existing"
-        refusals.append(Refusal(f"{target.path} exists already", remedy, []))
+        raise PoolError(f"{target.path} is the input itself", "choose another name for the output")
+    exists = existing.kind != "missing" and not target.is_stream
     skip = exists and policy.skip_existing
-    return [Job(source, target, form, status.size or 0, skip=skip)], refusals
+    job = Job(source, target, _format_of(target, policy), status.size or 0, skip=skip)
+    if not exists or policy.overwrite or policy.skip_existing:
+        return [job], []
+    remedy = "use --overwrite or --skip-existing"
+    return [job], [Refusal(f"{target.path} exists already", remedy, [])]
 
 
-def _format_of(target: Target, policy: Policy) -> Format:
-    """Return the format in which an output file is written.
+def _format_of(target: Place, policy: Policy) -> Format | None:
+    """Return the format in which an output is written; None for a stream of the input's format.
 
     Raises:
-        PlanError: neither its suffix nor an option names one, or it can only be read.
+        PoolError: neither the suffix of a file nor an option names one.
     """
     suffix = os.path.splitext(target.path)[1]
-    form = by_name(policy.format) if policy.format else by_suffix(suffix)
+    if policy.format or target.is_stream:
+        return by_name(policy.format) if policy.format else None
+    form = by_suffix(suffix)
     if form is None:
-        raise refuse(
+        raise PoolError(
             f"{target.path}: {f'the suffix {suffix} names no format' if suffix else 'no suffix'}",
             f"end it in one of {all_suffixes()}, or give --format",
         )
-    if fault := form.refusal():
-        raise refuse(f"{target.path}: {fault.message}", f"end it in one of {all_suffixes()}")
     return form
 
 
 def _saving_refusals(jobs: list[Job], saving: Saving) -> list[Refusal]:
     """Refuse options that fit no output's format, and values that a format doesn't know."""
     written = {job.format.name: job.format for job in jobs if job.format is not None}
-    if not written or any(job.format is None and not job.refusal for job in jobs):
-        return []
+    if not written:
+        return []  # the own format of a picture is known, and checked, when it is opened
     misfits = set.intersection(*(set(saving.misfits(form)) for form in written.values()))
     names = ", ".join(sorted(written))
     refusals = [

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
 from poolcli.formats.saving import Saving
-from poolcli.storage import Source, Target
-from poolcli.storage.contract import Status
+from poolcli.storage import Place
 
 
 class Job(NamedTuple):
@@ -26,8 +25,8 @@ class Job(NamedTuple):
         again: whether a worker died while it worked on it, and may have written it already.
     """
 
-    source: Source
-    target: Target
+    source: Place
+    target: Place
     format: Format | None
     bytes: int = 0
     skip: bool = False
@@ -56,13 +55,13 @@ class Refusal(NamedTuple):
 
 
 class PlanError(PoolError):
-    """A plan that is refused; nothing was written.
+    """A plan that is refused for several reasons; nothing was written.
 
     Attributes:
         refusals: every reason, each with all of its names.
     """
 
-    def __init__(self, *refusals: Refusal) -> None:
+    def __init__(self, refusals: list[Refusal]) -> None:
         """Keep all reasons; the message is that of the first."""
         super().__init__(refusals[0].reason, refusals[0].remedy)
         self.refusals = refusals
@@ -100,34 +99,3 @@ class Policy(NamedTuple):
     relative_to: str | None = None
     rename: Callable[[str], str] | None = None
     saving: Saving = Saving()
-
-
-class Found(NamedTuple):
-    """An input that was named, listed or found by walking.
-
-    Attributes:
-        path: where it is read.
-        place: where its result belongs, as a path below the output folder.
-        status: what its storage says of it.
-    """
-
-    path: str
-    place: str
-    status: Status
-
-
-def refuse(reason: str, remedy: str, names: Iterable[str] = ()) -> PlanError:
-    """Return the error of a plan that is refused for one reason."""
-    return PlanError(Refusal(reason, remedy, list(names)))
-
-
-def check(end: Source | Target) -> None:
-    """Refuse a source or target that is known to be unusable, such as a terminal.
-
-    Raises:
-        PlanError: it is one.
-    """
-    try:
-        end.check()
-    except PoolError as refusal:
-        raise refuse(refusal.message, refusal.remedy) from None

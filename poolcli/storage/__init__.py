@@ -1,43 +1,75 @@
-"""Where pictures come from and go to: streams and files, behind one contract."""
+"""Where pictures come from and go to: files, streams and other storages, behind one contract."""
 
 from __future__ import annotations
 
 import os
-from typing import BinaryIO, Final, NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator
+from io import BytesIO
+from typing import BinaryIO, ClassVar, Final, Literal, NamedTuple, TypeAlias
 
-from poolcli.storage.contract import CheckStart, Output, Status, Storage, WriteOptions
-from poolcli.storage.local import LocalStorage
-from poolcli.storage.streams import (
-    DASH,
-    STDOUT_FD,
-    StreamStorage,
-    descriptor_of,
-    flush,
-    print_line,
-    silence_stdout,
-    stdout_is_terminal,
-)
+from poolcli.errors import PoolError
 
-LOCAL: Final = LocalStorage()
-STREAMS: Final = StreamStorage()
-SCHEMES: Final[dict[str, Storage]] = {}
-"""The storage of each scheme of a URL, without "://"; other schemes are parts of local names."""
+DASH: Final = "-"
+CheckStart: TypeAlias = Callable[[bytes], None]
+Kind: TypeAlias = Literal["file", "folder", "link", "stream", "device", "missing"]
 
 
-class Source(NamedTuple):
-    """Where one picture is read.
+class Status(NamedTuple):
+    """What stands at a place.
 
     Attributes:
-        path: the path as given, or "-" for standard input.
+        kind: what it is; "missing" also where it can't be told.
+        size: the bytes of a file.
+        identity: which file or folder it is, equal under all of its names; None for streams and
+            where nothing is.
+        problem: why it can't be read, as far as that is known without opening it.
+        attributes: the times and mode bits of a file, which others may take over.
     """
 
+    kind: Kind
+    size: int | None = None
+    identity: Hashable | None = None
+    problem: str = ""
+    attributes: os.stat_result | None = None
+
+
+class Output(BytesIO, ABC):
+    """A file that is made complete first, and then stored by `commit` or not at all.
+
+    Encoders write it; they may seek and read back. Closing it, as at the end of its `with` block,
+    discards what wasn't committed.
+    """
+
+    @abstractmethod
+    def commit(self) -> int:
+        """Store the file, all of it or nothing; return its number of bytes.
+
+        Raises:
+            PoolError: its name is taken.
+            OSError: it can't be written; what stood under its name before still does.
+        """
+
+
+class _Fields(NamedTuple):
     path: str
+    in_folder: bool = False
 
-    @property
-    def is_stdin(self) -> bool:
-        """Whether it is standard input."""
-        return self.path == DASH
 
+class Place(_Fields, ABC):
+    """A path and the storage that it leads to: a class of places for each.
+
+    Attributes:
+        path: the whole path as it was typed, with its scheme if any.
+        in_folder: whether it is written as one of a batch: its folder is made with the first file
+            in it, and `sync` makes all durable together; other files are synced at once.
+        is_stream: whether it is written in place, and never replaced.
+    """
+
+    __slots__ = ()
+    is_stream: ClassVar[bool] = False
+
+    @abstractmethod
     def open(self, check_start: CheckStart | None = None) -> BinaryIO:
         """Open a stream that can seek; what can't is read whole into memory.
 
@@ -48,134 +80,98 @@ class Source(NamedTuple):
         Raises:
             PoolError: it can't be read.
         """
-        return storage_of(self.path).open(self.path, check_start)
 
-    def check(self) -> None:
-        """Refuse to read from a terminal, or from a standard input that is closed.
+    @abstractmethod
+    def look(self) -> Status:
+        """Return what can be read there; links are followed."""
+
+    @abstractmethod
+    def existing(self) -> Status:
+        """Return what a new file would replace; a link's identity is that of what it leads to."""
+
+    @abstractmethod
+    def create(
+        self, *, overwrite: bool = False, like: Place | None = None, again: bool = False
+    ) -> Output:
+        """Begin a result.
+
+        Args:
+            overwrite: whether a file of its name may be replaced.
+            like: whose times and mode bits are taken over, if it has any.
+            again: whether an earlier try may have stored the very same bytes already; if so, they
+                are left as they are.
+        """
+
+    # A storage need not define what follows.
+
+    def walk(self) -> Iterator[tuple[str, Status | None]]:
+        """Yield what is in a folder, sorted by name: names, and what the listing tells of each.
+
+        That is the status of folders, but not of links to them; None if `look` would have to ask.
 
         Raises:
-            PoolError: it is one of them.
+            PoolError: the folder can't be read.
         """
-        storage_of(self.path).check_readable(self.path)
+        raise PoolError("a folder can't be read through it", "name the folder itself")
 
-    def size(self) -> int | None:
-        """Return the bytes of a file, None of a stream."""
-        return look(self.path).size
+    def absolute(self) -> str:
+        """Return the path as it is in any working folder."""
+        return self.path
 
+    def folds_names(self) -> bool:
+        """Return whether names in a folder that differ only in case are one file.
 
-class Target(NamedTuple):
-    """Where one picture is written.
+        Nothing is written to find out, and the folder need not exist yet.
+        """
+        return False
 
-    Attributes:
-        path: the path as given, or "-" for standard output.
-        is_stream: whether bytes go through a descriptor or device, which is never replaced.
-        in_folder: whether it belongs to a batch: its folder is made with the first file in it,
-            and `sync` makes the batch durable.
-    """
+    def check_readable(self) -> None:
+        """Refuse what can't be read, as far as that must be known before the first picture.
 
-    path: str
-    is_stream: bool
-    in_folder: bool = False
+        Raises:
+            PoolError: it is a terminal, or a stream that is closed.
+        """
 
-    @classmethod
-    def at(cls, path: str) -> Target:
-        """Decide once whether a path is a stream."""
-        return cls(path, is_stream=storage_of(path) is STREAMS)
-
-    @property
-    def is_stdout(self) -> bool:
-        """Whether it is standard output, under any of its names."""
-        return descriptor_of(self.path) == STDOUT_FD
-
-    @property
-    def storage(self) -> Storage:
-        """Where it is stored: in a batch even what is named like a FIFO is a file."""
-        return STREAMS if self.is_stream else _storage_by_name(self.path)
-
-    def check(self) -> None:
-        """Refuse what can't take a picture, as far as that is known without writing.
+    def check_writable(self) -> None:
+        """Refuse what takes no picture, as far as that is known without writing.
 
         Raises:
             PoolError: it is a terminal, a stream that is closed, or in a folder that isn't there.
         """
-        self.storage.check_writable(self.path)
-
-    def existing(self) -> Status:
-        """Return what stands there already."""
-        return self.storage.existing(self.path)
-
-    def create(
-        self, *, overwrite: bool = False, like: Source | None = None, again: bool = False
-    ) -> Output:
-        """Begin the result, which `commit` stores complete.
-
-        Args:
-            overwrite: whether a file of that name may be replaced.
-            like: whose times and mode bits are taken over.
-            again: whether an earlier try may have stored the very same bytes already.
-        """
-        model = look(like.path) if like is not None else None
-        if model is not None and model.permissions is None:
-            model = None  # a pipe has nothing to take over
-        options = WriteOptions(overwrite, model, again, self.in_folder)
-        return self.storage.create(self.path, options)
 
     def sync(self) -> None:
         """Make durable what the batch to which it belongs has written."""
-        self.storage.sync()
 
     def tidy(self, *, once: bool = False) -> None:
-        """Remove what a writer that was killed has left beside the file.
+        """Remove what writers that were killed have left beside the file.
 
         Args:
             once: whether to do nothing where this process has done so before.
         """
-        self.storage.tidy(self.path, once=once)
 
 
-def storage_of(path: str) -> Storage:
-    """Return the storage that reads and writes a path: streams for FIFOs and devices too."""
-    storage = _storage_by_name(path)
-    return STREAMS if storage.look(path).kind in ("stream", "device") else storage
+SCHEMES: Final[dict[str, type[Place]]] = {}
+"""The places of each scheme of a URL, without "://"; other schemes are parts of local names."""
 
 
-def look(path: str) -> Status:
-    """Return what can be read at a path, asked once."""
-    return _storage_by_name(path).look(path)
+def place_of(path: str) -> Place:
+    """Return the place that a path names without being looked at: a FIFO is a local file."""
+    from poolcli.storage.local import LocalFile  # which builds on this module
 
+    if path == DASH or "/dev/" in path or "/proc/" in path:
+        from poolcli.storage.streams import Stream, descriptor_of  # few runs need them
 
-def absolute(path: str) -> str:
-    """Return a path that doesn't depend on the working folder."""
-    return os.path.abspath(path) if _storage_by_name(path) in (LOCAL, STREAMS) else path
-
-
-def folded(name: str) -> str:
-    """Return a name as a file system knows it that ignores case and normal form."""
-    if name.isascii():
-        return name.lower()
-    import unicodedata  # few names need it
-
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
-def _storage_by_name(path: str) -> Storage:
-    """Return the storage that a path names without being looked at: a FIFO is a local name."""
-    if descriptor_of(path) is not None:
-        return STREAMS
+        if descriptor_of(path) is not None:
+            return Stream(path)
     scheme, mark, _ = path.partition("://")
-    return SCHEMES.get(scheme, LOCAL) if mark else LOCAL
+    return SCHEMES.get(scheme, LocalFile)(path) if mark else LocalFile(path)
 
 
-__all__ = [
-    "DASH",
-    "Source",
-    "Target",
-    "absolute",
-    "flush",
-    "folded",
-    "look",
-    "print_line",
-    "silence_stdout",
-    "stdout_is_terminal",
-    "storage_of",
-]
+def place_at(path: str) -> Place:
+    """Return the place that a path names: a stream if a FIFO or device stands there."""
+    place = place_of(path)
+    if place.look().kind in ("stream", "device"):
+        from poolcli.storage.streams import Stream
+
+        return Stream(path)
+    return place

@@ -5,73 +5,88 @@ from __future__ import annotations
 import errno
 import os
 import re
+import select
 import signal
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from functools import cache
-from io import FileIO
+from contextlib import suppress
+from functools import cache, partial
 from operator import attrgetter
-from typing import Final
+from typing import BinaryIO, Final
 
 from poolcli.errors import PoolError
-from poolcli.storage.contract import Entry, Identity, Kind, Output, Status, Storage, WriteOptions
-from poolcli.storage.streams import (
-    CHECK_NAME,
-    PERMISSIONS,
-    open_seekable,
-    status_at,
-    status_of,
-    write_all,
-)
+from poolcli.storage import CheckStart, Kind, Output, Place, Status
 
 try:
     import fcntl
-except ImportError:  # Windows has no advisory locks: stale temporaries stay there
+except ImportError:  # Windows has no such locks: stale temporaries stay there
     fcntl = None  # type: ignore[assignment]
 
+CHECK_NAME: Final = "check the name and its permissions"
 TEMPORARY: Final = re.compile(r"\.poolcli-[0-9a-f]{8}\.tmp")
 TRIES: Final = 5
-"""How often a folder is made again that other workers have removed: each had failed in it."""
+"""How often a file is written whose folder, or hidden name, another process has removed."""
+
+NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What file systems answer that know no hard links."""
+
+PERMISSIONS: Final = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
+"""The mode bits that are taken over: not those that lend a program its owner's rights."""
+
+KINDS: Final[dict[int, Kind]] = {
+    stat.S_IFREG: "file",
+    stat.S_IFDIR: "folder",
+    stat.S_IFLNK: "link",
+    stat.S_IFCHR: "device",
+}
 
 
-class LocalStorage(Storage):
-    """The storage of files and folders that the operating system knows by their names."""
+class LocalFile(Place):
+    """A file or folder that the operating system knows by its name, or a FIFO that is read."""
 
-    open = staticmethod(open_seekable)
+    __slots__ = ()
 
-    def look(self, path: str) -> Status:
-        """Return what a path leads to, FIFOs and devices included."""
-        return status_at(path)
-
-    def existing(self, path: str, below: str = "") -> Status:  # noqa: ARG002  # the contract's
-        """Return what stands under a name, asked of the file system."""
+    def open(self, check_start: CheckStart | None = None) -> BinaryIO:
+        """Open a file, or read a FIFO or device to its end."""
         try:
-            found = os.lstat(path)
-        except (OSError, ValueError):
-            return Status("missing")
-        if stat.S_ISLNK(found.st_mode):
-            return Status("link", identity=self.look(path).identity)
-        return status_of(found)
+            stream = open(self.path, "rb")  # noqa: SIM115  # the caller closes it
+            if stream.seekable():
+                return stream
+            from poolcli.storage.streams import read_whole
 
-    def walk(self, folder: str, without: Identity | None = None) -> Iterator[Entry]:
-        """Yield a folder's entries, of which its listing alone tells the kinds."""
+            with stream:
+                return read_whole(stream.fileno(), check_start)
+        except OSError as fault:
+            raise unreadable(fault) from None
+
+    def look(self) -> Status:
+        """Return what a path leads to."""
+        return status_of(self.path)
+
+    def existing(self) -> Status:
+        """Return what stands under a name; that of a link is one too where it leads nowhere."""
+        status = status_of(self.path, follow_links=False)
+        return self.look()._replace(kind="link") if status.kind == "link" else status
+
+    def walk(self) -> Iterator[tuple[str, Status | None]]:
+        """Yield a folder's entries: its listing alone tells folders from the rest."""
         try:
-            with os.scandir(folder) as entries:
+            with os.scandir(self.path) as entries:
                 found = sorted(entries, key=attrgetter("name"))
         except OSError as fault:
             reason = f"the folder can't be read: {fault.strerror}"
             raise PoolError(reason, CHECK_NAME) from None
         for entry in found:
-            kind = _kind_of(entry)
-            # The file system is asked only if the inode fits, which may be one of another device.
-            may_be_left_out = kind == "folder" and without and entry.inode() == without[1]
-            if not (may_be_left_out and self.look(entry.path).identity == without):
-                yield Entry(entry.name, entry.path, kind)
+            is_folder = entry.is_dir(follow_symlinks=False)
+            yield entry.name, status_of(entry.path) if is_folder else None
 
-    def folds_names(self, folder: str) -> bool:
+    def absolute(self) -> str:
+        """Return the path from the root."""
+        return os.path.abspath(self.path)
+
+    def folds_names(self) -> bool:
         """Ask the nearest folder that exists by its own name in the other case."""
-        path = os.path.abspath(folder)
+        path = self.absolute()
         while os.path.dirname(path) != path:
             above, name = os.path.split(path)
             swapped = os.path.join(above, name.swapcase())
@@ -80,207 +95,163 @@ class LocalStorage(Storage):
             path = above
         return False
 
-    def check_writable(self, path: str) -> None:
+    def check_writable(self) -> None:
         """Refuse a name in a folder that isn't there."""
-        folder = os.path.dirname(path) or os.curdir
+        folder = os.path.dirname(self.path) or os.curdir
         if not os.path.isdir(folder):
             import shlex  # few runs need it
 
             raise PoolError(
-                f"{path}: there is no folder {folder}", f"make it: mkdir -p {shlex.quote(folder)}"
+                f"{self.path}: there is no folder {folder}",
+                f"make it: mkdir -p {shlex.quote(folder)}",
             )
 
-    def create(self, path: str, options: WriteOptions) -> Output:
+    def create(
+        self, *, overwrite: bool = False, like: Place | None = None, again: bool = False
+    ) -> Output:
         """Begin a file that gets its name when it is complete."""
-        return LocalOutput(path, options)
+        return LocalOutput(self, overwrite, like, again)
 
     def sync(self) -> None:
         """Write everything that the system holds back to its disks."""
         if hasattr(os, "sync"):
             os.sync()
 
-    def tidy(self, path: str, *, once: bool = False) -> None:
+    def tidy(self, *, once: bool = False) -> None:
         """Remove stale temporaries from the folder of a file."""
-        remove = _remove_stale_temporaries_once if once else remove_stale_temporaries
-        remove(os.path.dirname(path) or os.curdir)
+        remove = _remove_stale_once if once else _remove_stale
+        remove(os.path.dirname(self.path) or os.curdir)
 
 
 class LocalOutput(Output):
     """A file that is written under a hidden name, and gets its own only when it is complete."""
 
-    def __init__(self, path: str, options: WriteOptions) -> None:
-        """Keep the name and the options."""
+    def __init__(self, place: LocalFile, overwrite: bool, like: Place | None, again: bool) -> None:
+        """Keep what was chosen."""
         super().__init__()
-        self.path, self.options = path, options
-        self.folder = os.path.dirname(path) or os.curdir
+        self.path, self.in_folder = place
+        self.overwrite, self.again = overwrite, again
+        self.like = like.look().attributes if like else None
+        self.folder = os.path.dirname(self.path) or os.curdir
 
-    def _store(self, content: bytes) -> None:
+    def commit(self) -> int:
         """Write the file; after a failure neither a part of it nor a new folder is left."""
-        if self.options.again and _holds(self.path, content):
-            return
-        for tries_left in reversed(range(TRIES if self.options.in_folder else 1)):
-            made: list[str] = []
+        content = self.getvalue()  # BytesIO shares its bytes: this copies nothing
+        if self.again and _holds(self.path, content):
+            return len(content)
+        for tries_left in reversed(range(TRIES)):
+            missing = list(_missing_folders(self.folder)) if self.in_folder else []
             try:
-                if self.options.in_folder:
-                    _make_folders(self.folder, made)
+                for one in reversed(missing):
+                    with suppress(FileExistsError):  # another worker was faster
+                        os.mkdir(one)
                 self._write(content)
+                break
             except BaseException as fault:
-                _remove_folders(made)
+                for one in missing:
+                    with suppress(OSError):  # others may have written there
+                        os.rmdir(one)
                 # A worker that fails removes the folders it made, perhaps before we write there.
-                if not (tries_left and isinstance(fault, FileNotFoundError)):
+                if not (tries_left and isinstance(fault, FileNotFoundError | FileExistsError)):
                     raise
-            else:
-                return
+        return len(content)
 
     def _write(self, content: bytes) -> None:
         """Write, copy attributes, sync and name a file, in that order."""
-        _remove_stale_temporaries_once(self.folder)
-        old = _stat(self.path) if self.options.overwrite else None
-        model = self.options.like or old
-        with _hidden_file(self.folder, private=model is not None) as (file, hidden):
-            descriptor = file.fileno()
-            write_all(descriptor, content)
-            if model is not None and hasattr(os, "fchmod"):
-                _copy_attributes(descriptor, model)
-            if self.options.in_folder:
-                # Some network file systems tell only when a file is closed that they are full.
-                os.close(os.dup(descriptor))
-            else:
-                os.fsync(descriptor)
-            if fcntl is None:  # nor are there locks to hold: Windows renames no file that is open
-                file.close()
-            if self.options.overwrite:
-                os.replace(hidden, self.path)
-            else:
-                _name_exclusively(hidden, self.path)
-        if not self.options.in_folder:
+        _remove_stale_once(self.folder)
+        old = status_of(self.path).attributes if self.overwrite else None
+        model = self.like or old
+        # Until it has the mode bits of another file, it is its owner's alone.
+        create = partial(os.open, mode=0o600 if model else 0o666)
+        hidden = os.path.join(self.folder, f".poolcli-{os.urandom(4).hex()}.tmp")
+        try:
+            with open(hidden, "xb", buffering=0, opener=create) as file:
+                descriptor = file.fileno()
+                if fcntl is not None:
+                    with suppress(OSError):  # a file system without locks
+                        fcntl.flock(descriptor, fcntl.LOCK_EX)  # so that nobody takes it for stale
+                write_all(descriptor, content)
+                if model and fcntl is not None:
+                    _copy_attributes(descriptor, model, owner=self.like is None)
+                if self.in_folder:
+                    # Some network file systems tell only at a close that they are full.
+                    os.close(os.dup(descriptor))
+                else:
+                    os.fsync(descriptor)
+                if fcntl is None:  # Windows renames no file that is open
+                    file.close()
+                if self.overwrite:
+                    os.replace(hidden, self.path)
+                else:
+                    _name_exclusively(hidden, self.path)
+        finally:
+            with suppress(FileNotFoundError):  # it was renamed
+                os.unlink(hidden)
+        if not self.in_folder:
             _sync_folder(self.folder)
 
 
-def _copy_attributes(descriptor: int, model: Status | os.stat_result) -> None:
-    """Copy the mode bits and times of an input, or the owner and mode bits of a replaced file."""
-    if isinstance(model, Status):
-        if model.permissions is not None:
-            os.fchmod(descriptor, model.permissions)
-        accessed, modified = model.accessed_ns, model.modified_ns
-        if accessed is not None and modified is not None and os.utime in os.supports_fd:
-            os.utime(descriptor, ns=(accessed, modified))
+def status_of(where: str | int, *, follow_links: bool = True) -> Status:
+    """Return what the operating system finds at a path, or behind a descriptor."""
+    try:
+        found = os.stat(where, follow_symlinks=follow_links)
+    except (OSError, ValueError) as fault:
+        return Status("missing", problem=unreadable(fault).message)
+    kind, identity = KINDS.get(stat.S_IFMT(found.st_mode), "stream"), (found.st_dev, found.st_ino)
+    if kind == "file":
+        return Status(kind, found.st_size, identity, attributes=found)
+    # Pipes and devices get no identity: to read from one and write to it is no mistake.
+    return Status(kind, identity=identity if kind == "folder" else None)
+
+
+def unreadable(fault: OSError | ValueError) -> PoolError:
+    """Return the error that says why a path can't be read."""
+    if isinstance(fault, IsADirectoryError):
+        return PoolError("it is a folder", "name a picture")
+    reason = fault.strerror if isinstance(fault, OSError) else fault
+    return PoolError(f"it can't be read: {reason}", CHECK_NAME)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write every byte, however few each call takes."""
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[os.write(descriptor, rest) :]
+        except BlockingIOError:
+            select.select([], [descriptor], [])
+
+
+def _missing_folders(folder: str) -> Iterator[str]:
+    """Yield a folder and those above it that don't exist, the deepest first."""
+    while folder and not os.path.isdir(folder):
+        yield folder
+        folder = os.path.dirname(folder)
+
+
+def _copy_attributes(descriptor: int, model: os.stat_result, *, owner: bool) -> None:
+    """Copy the mode bits, and with them either the owner or the times."""
+    if owner:
+        with suppress(OSError):  # only root may give files away
+            os.fchown(descriptor, model.st_uid, model.st_gid)
     else:
-        if hasattr(os, "fchown"):
-            with suppress(OSError):  # only root may give files away
-                os.fchown(descriptor, model.st_uid, model.st_gid)
-        os.fchmod(descriptor, model.st_mode & PERMISSIONS)
+        os.utime(descriptor, ns=(model.st_atime_ns, model.st_mtime_ns))
+    os.fchmod(descriptor, model.st_mode & PERMISSIONS)
 
 
-def remove_stale_temporaries(folder: str) -> None:
+def _remove_stale(folder: str) -> None:
     """Remove the temporaries of dead runs: those whose lock is free."""
     if fcntl is None:
         return
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                _remove_unlocked(entry.path)
+                with suppress(OSError), open(entry.path, "r+b", 0) as file:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.unlink(entry.path)
 
 
-@cache
-def _remove_stale_temporaries_once(folder: str) -> None:
-    """Remove stale temporaries the first time that this process writes into a folder."""
-    remove_stale_temporaries(folder)
-
-
-def _kind_of(entry: os.DirEntry[str]) -> Kind:
-    """Return the kind of a folder's entry, for which most file systems need not be asked again."""
-    if entry.is_file(follow_symlinks=False):
-        return "file"
-    if entry.is_dir(follow_symlinks=False):
-        return "folder"
-    return "link" if entry.is_symlink() else "stream"
-
-
-def _make_folders(folder: str, made: list[str]) -> None:
-    """Make a folder and those above it, and note each one that is new."""
-    missing = []
-    while folder and not os.path.isdir(folder):
-        missing.append(folder)
-        folder = os.path.dirname(folder)
-    for one in reversed(missing):
-        made.append(one)  # before it is made: a signal may come in between
-        try:
-            os.mkdir(one)
-        except FileExistsError:  # another worker was faster
-            made.pop()
-
-
-def _remove_folders(made: list[str]) -> None:
-    """Remove new folders that stayed empty, the deepest first."""
-    for folder in reversed(made):
-        with suppress(OSError):
-            os.rmdir(folder)
-
-
-@contextmanager
-def _hidden_file(folder: str, *, private: bool) -> Iterator[tuple[FileIO, str]]:
-    """Yield a new file and its hidden name, which it has no longer than the block runs.
-
-    A private one is its owner's alone until it gets the mode bits of another file.
-    """
-    descriptor, name = _create_locked(folder, 0o600 if private else 0o666)
-    file = FileIO(descriptor, "w")
-    try:
-        yield file, name
-    finally:
-        if fcntl is None:
-            file.close()
-        with suppress(FileNotFoundError):  # it was renamed
-            os.unlink(name)
-        file.close()
-
-
-def _create_locked(folder: str, mode: int) -> tuple[int, str]:
-    """Create a file that is locked for as long as it is open, so that nobody takes it for stale."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    while True:
-        name = os.path.join(folder, f".poolcli-{os.urandom(4).hex()}.tmp")
-        try:
-            descriptor = os.open(name, flags, mode)
-            if _locked(descriptor, name):
-                return descriptor, name
-        except FileExistsError:
-            continue
-        except BaseException:  # a signal, and nobody else knows the name yet
-            with suppress(OSError):
-                os.unlink(name)
-            raise
-        os.close(descriptor)
-
-
-def _locked(descriptor: int, name: str) -> bool:
-    """Lock a new file, unless another run has removed it before."""
-    if fcntl is None:
-        return True
-    with suppress(OSError):  # a file system without locks
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-    return _still_named(descriptor, name)
-
-
-def _remove_unlocked(name: str) -> None:
-    """Remove a temporary that no living run holds."""
-    with suppress(OSError):
-        descriptor = os.open(name, os.O_WRONLY | os.O_NOFOLLOW)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _still_named(descriptor, name):
-                os.unlink(name)
-        finally:
-            os.close(descriptor)
-
-
-def _still_named(descriptor: int, name: str) -> bool:
-    """Return whether a name still leads to an open file."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.lstat(name))
-    except OSError:
-        return False
+_remove_stale_once = cache(_remove_stale)
 
 
 def _name_exclusively(hidden: str, path: str) -> None:
@@ -289,43 +260,29 @@ def _name_exclusively(hidden: str, path: str) -> None:
     Raises:
         PoolError: the name is taken.
     """
+    give = os.rename if os.name == "nt" else os.link  # neither replaces anything there
     try:
-        if _linked(hidden, path):
-            return
-        with _signals_delayed():  # without hard links: reserve the name, replace the reservation
-            reserved = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-            try:
-                os.close(reserved)
-                os.replace(hidden, path)
-            except BaseException:
-                os.unlink(path)
+        try:
+            give(hidden, path)
+        except OSError as fault:
+            if fault.errno not in NO_LINKS:
                 raise
+            _reserve_and_rename(hidden, path)
     except FileExistsError:
         raise PoolError("it exists already", "use --overwrite to replace it") from None
 
 
-def _linked(name: str, path: str) -> bool:
-    """Give a file one more name; return False where the file system knows no hard links."""
-    if not hasattr(os, "link"):
-        return False
-    try:
-        os.link(name, path)
-    except OSError as fault:
-        if fault.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
-            return False
-        raise
-    return True
-
-
-@contextmanager
-def _signals_delayed() -> Iterator[None]:
-    """Delay the signals that end a run until the block is through."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
+def _reserve_and_rename(hidden: str, path: str) -> None:
+    """Reserve a name by an empty file, and replace that."""
+    # Signals have to wait, or the empty file might stay.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
-        yield
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+        try:
+            os.replace(hidden, path)
+        except BaseException:
+            os.unlink(path)
+            raise
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -335,13 +292,6 @@ def _holds(path: str, content: bytes) -> bool:
     with suppress(OSError), open(path, "rb") as stream:
         return stream.read() == content
     return False
-
-
-def _stat(path: str) -> os.stat_result | None:
-    """Return the status of a file that may not exist."""
-    with suppress(OSError):
-        return os.stat(path)
-    return None
 
 
 def _sync_folder(folder: str) -> None:
