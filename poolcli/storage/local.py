@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import select
 import signal
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from operator import attrgetter
 from typing import BinaryIO, Final
@@ -26,9 +25,6 @@ CHECK_NAME: Final = "check the name and its permissions"
 TEMPORARY: Final = re.compile(r"\.poolcli-[0-9a-f]{8}\.tmp")
 TRIES: Final = 5
 """How often a file is written whose folder, or hidden name, another process has removed."""
-
-NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-"""What file systems answer that know no hard links."""
 
 PERMISSIONS: Final = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 """The mode bits that are taken over: not those that lend a program its owner's rights."""
@@ -260,29 +256,31 @@ def _name_exclusively(hidden: str, path: str) -> None:
     Raises:
         PoolError: the name is taken.
     """
-    give = os.rename if os.name == "nt" else os.link  # neither replaces anything there
+    with suppress(OSError, AttributeError):  # no hard links; or the name is taken, as will show
+        os.link(hidden, path)
+        return
     try:
-        try:
-            give(hidden, path)
-        except OSError as fault:
-            if fault.errno not in NO_LINKS:
+        with _signals_delayed():  # or the file that reserves the name might stay
+            reserved = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            try:
+                os.close(reserved)
+                os.replace(hidden, path)
+            except BaseException:
+                os.unlink(path)
                 raise
-            _reserve_and_rename(hidden, path)
     except FileExistsError:
         raise PoolError("it exists already", "use --overwrite to replace it") from None
 
 
-def _reserve_and_rename(hidden: str, path: str) -> None:
-    """Reserve a name by an empty file, and replace that."""
-    # Signals have to wait, or the empty file might stay.
+@contextmanager
+def _signals_delayed() -> Iterator[None]:
+    """Delay the signals that end a run until the block is through, but on Windows."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-        try:
-            os.replace(hidden, path)
-        except BaseException:
-            os.unlink(path)
-            raise
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
