@@ -85,14 +85,14 @@ def _single(inputs: list[str], target: Place, policy: Policy) -> tuple[list[Job]
     source = place_at(inputs[0])
     if source.is_stream:
         source.check_readable()
-    target.check_writable()
     # Names don't tell: a link may lead to the input, and so may a redirected standard output.
     status, existing = source.look(), target.existing()
     if status.identity is not None and status.identity == existing.identity:
         raise PoolError(f"{target.path} is the input itself", "choose another name for the output")
+    form = _format_of(target, policy)
+    target.check_writable()
     exists = existing.kind != "missing" and not target.is_stream
-    skip = exists and policy.skip_existing
-    job = Job(source, target, _format_of(target, policy), status.size or 0, skip=skip)
+    job = Job(source, target, form, status.size or 0, skip=exists and policy.skip_existing)
     if not exists or policy.overwrite or policy.skip_existing:
         return [job], []
     remedy = "use --overwrite or --skip-existing"

@@ -78,6 +78,8 @@ class Batch:
         stem, suffix = os.path.splitext(base)
         own = by_suffix(suffix)
         form = self.format or own
+        if status.kind == "device":
+            place_at(source.path).check_readable()
         refusal = status.problem
         remedy = refusal and "check the name and its permissions"
         if status.kind == "folder":
@@ -85,8 +87,6 @@ class Batch:
         elif form is None and not refusal:
             refusal = f"the suffix {suffix} names no format" if suffix else "it has no suffix"
             remedy = "name a picture, or give --format"
-        elif status.kind == "device":
-            place_at(source.path).check_readable()
         kept = suffix if form is None or own is form else form.suffixes[0]
         if self.policy.rename is not None:
             stem = self.policy.rename(source.path)
@@ -183,7 +183,7 @@ class Batch:
         output = os.path.join(self.output.absolute(), "")
         # As in a walk, OUTPUT's folder is left out only where it lies below the inputs.
         prunes = output.startswith(base) and output != base
-        for path in _read_list(files_from, self.policy.null):
+        for path in dict.fromkeys(_read_list(files_from, self.policy.null)):
             # In a list a dash is the name of a file.
             source = place_of(os.path.join(os.curdir, path) if path == DASH else path)
             full = source.absolute()
