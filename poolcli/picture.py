@@ -105,6 +105,8 @@ class FrameInfo(NamedTuple):
         duration: how long the frame of an animation is shown, in milliseconds.
         encoding: how the source file is encoded.
         notes: what was done to the pixels on their way from the file, in words.
+        unread_colour: why what its colours mean can't be carried over, in words; empty where it
+            can.
     """
 
     shape: tuple[int, ...]
@@ -117,6 +119,7 @@ class FrameInfo(NamedTuple):
     duration: Fraction = Fraction(0)
     encoding: Encoding = Encoding()
     notes: tuple[str, ...] = ()
+    unread_colour: str = ""
 
 
 def info_in_mode(size: Pair, mode: str, stored: Stored, **more: Any) -> FrameInfo:

@@ -20,6 +20,7 @@ from poolcli.formats.contract import (
     Limits,
     Reader,
     Writer,
+    check_colour,
     check_depth,
     open_reader,
     open_writer,
@@ -179,6 +180,8 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
         with clock("read"):
             reader = open_reader(stream, work.limits)
             target = job.format or by_name(reader.format)
+            if fault := target.refusal():
+                raise fault
             if job.format is None:
                 work.saving.check(target)
             _check_headers(reader, target, work, outcome)
@@ -270,6 +273,7 @@ def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome)
     for number, frame in enumerate(_chosen(reader, work.frame)):
         info = frame.info
         work.limits.check(*info.shape)
+        check_colour(info, strip=work.saving.strip)
         pooled = _result(info, target, work)
         extras.require(target, pooled.info.mode)
         target.check_extent(*pooled.info.shape[:2])

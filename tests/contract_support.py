@@ -289,9 +289,3 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
     assert outcome.remedy
     for word in words:
         assert word in error
-
-
-def adapted(row: Format, request: pytest.FixtureRequest) -> None:
-    """Let a test fail that the adapter of the old codec can't keep to."""
-    if row.module == "legacy":
-        request.node.add_marker(pytest.mark.xfail(reason="the old codec can't", strict=False))

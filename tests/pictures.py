@@ -186,6 +186,8 @@ def read_back(octets: bytes, name: str, stored: str) -> NDArray[Any]:
         return read_tiff(octets)
     if name == "png" and stored in ("LA;16", "RGB;16", "RGBA;16"):
         return np.asarray(imagecodecs.png_decode(octets))
+    if name == "jxl":
+        return np.asarray(imagecodecs.jpegxl_decode(octets)).astype(dtype_of(stored))
     if name in ("pnm", "pgm", "ppm") and stored != "1":
         return read_pnm(octets)[1]
     if name == "gif":

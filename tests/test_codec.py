@@ -104,30 +104,6 @@ def test_what_is_written_without_loss_is_read_again_in_the_mode_of_the_table(
     np.testing.assert_array_equal(again.array, widened(noise(mode), mode, stored))
 
 
-@pytest.mark.parametrize(
-    ("name", "mode", "magic"),
-    [
-        ("pnm", "1", b"P4"),
-        ("pnm", "L", b"P5"),
-        ("pnm", "RGB", b"P6"),
-        ("pnm", "I;16", b"P5"),
-        ("pbm", "1", b"P4"),
-        ("pgm", "1", b"P5"),
-        ("pgm", "L", b"P5"),
-        ("ppm", "1", b"P6"),
-        ("ppm", "L", b"P6"),
-        ("ppm", "RGB", b"P6"),
-        ("pfm", "F", b"Pf"),
-        ("pnm", "L;M", b"P5"),
-        ("pgm", "L;M", b"P5"),
-        ("pnm", "RGB;M", b"P6"),
-        ("ppm", "RGB;16", b"P6"),
-    ],
-)
-def test_a_netpbm_suffix_says_what_is_inside(name: str, mode: str, magic: bytes) -> None:
-    assert encoded(noisy(mode), name)[:2] == magic
-
-
 @pairs(REFUSED)
 def test_every_pair_outside_the_table_is_refused_with_a_remedy(name: str, mode: str) -> None:
     with pytest.raises(PoolError, match=f"{name.upper()} can't hold") as refusal:
@@ -135,119 +111,10 @@ def test_every_pair_outside_the_table_is_refused_with_a_remedy(name: str, mode: 
     assert refusal.value.remedy
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "RGB"])
-@pytest.mark.parametrize("name", LOSSY)
-def test_a_lossy_format_comes_back_near(name: str, mode: str) -> None:
-    smooth = ramp(40, 50)
-    array = {"1": smooth[..., 0] > 100, "L": smooth[..., 0], "RGB": smooth}[mode]
-    stored = by_name(name).modes[mode]
-    image = opened(encoded(Picture(array, mode), name))
-    error = np.abs(np.asarray(image).astype(int) - widened(array, mode, stored))
-    assert image.mode == stored
-    assert error.mean() < 3
-
-
-@pytest.mark.parametrize("mode", ["LA", "RGBA"])
-def test_avif_keeps_alpha_near(mode: str) -> None:
-    alpha = np.linspace(0, 255, 50).astype(np.uint8)
-    colour = ramp(40, 50)[..., :1] if mode == "LA" else ramp(40, 50)
-    array = np.dstack((colour, np.tile(alpha, (40, 1))))
-    image = opened(encoded(Picture(array, mode), "avif"))
-    assert image.mode == "RGBA"
-    assert np.abs(np.asarray(image)[..., 3].astype(int) - array[..., -1]).mean() < 3
-
-
 # WebP
 
 
-def test_webp_of_a_lossless_source_keeps_colours_that_cannot_be_seen() -> None:
-    array = noise("RGBA")
-    array[..., 3] = np.arange(35).reshape(5, 7) % 3
-    octets = encoded(Picture(array, "RGBA"), "webp")
-    assert octets[12:16] == b"VP8L"
-    np.testing.assert_array_equal(pixels_of(octets), array)
-
-
-@pytest.mark.parametrize(
-    ("lossy", "saving", "kind"),
-    [
-        (False, Saving(), b"VP8L"),
-        (True, Saving(), b"VP8 "),
-        (False, Saving(quality=70), b"VP8 "),
-        (True, Saving(quality=70), b"VP8 "),
-        (True, Saving(options=(("lossless", "yes"),)), b"VP8L"),
-        (False, Saving(options=(("lossless", "no"),)), b"VP8 "),
-    ],
-)
-def test_webp_is_lossless_unless_the_source_or_the_user_says_otherwise(
-    lossy: bool, saving: Saving, kind: bytes
-) -> None:
-    assert (
-        encoded(Picture(ramp(9, 9), "RGB", source=Storage(lossy=lossy)), "webp", saving)[12:16]
-        == kind
-    )
-
-
-@pytest.mark.parametrize(
-    ("pillow", "arguments", "lossy"),
-    [
-        ("PNG", {}, False),
-        ("TIFF", {}, False),
-        ("GIF", {}, False),
-        ("JPEG", {}, True),
-        ("AVIF", {}, True),
-        ("WEBP", {"lossless": True}, False),
-        ("WEBP", {"lossless": False}, True),
-        ("WEBP", {"lossless": True, "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0VP8 "}, False),
-    ],
-)
-def test_a_source_is_lossy_if_its_format_had_lost_something(
-    pillow: str, arguments: dict[str, Any], lossy: bool
-) -> None:
-    header = identified(saved(Image.fromarray(noise("RGB")), pillow, **arguments))
-    assert header.source.lossy == codec.decode(header).source.lossy == lossy
-
-
 # JPEG from JPEG
-
-
-def jpeg(subsampling: int, mode: str = "RGB", **arguments: Any) -> bytes:
-    image = Image.fromarray(ramp(40, 50)).convert(mode)
-    more = {} if mode == "L" else {"subsampling": subsampling}
-    return saved(image, "JPEG", quality=37, **more, **arguments)
-
-
-def jpeg_facts(octets: bytes) -> tuple[Any, int]:
-    image = opened(octets)
-    assert isinstance(image, JpegImagePlugin.JpegImageFile)
-    return image.quantization, JpegImagePlugin.get_sampling(image)
-
-
-@pytest.mark.parametrize("mode", ["L", "RGB"])
-@pytest.mark.parametrize("subsampling", [0, 1, 2])
-def test_a_jpeg_keeps_its_tables_and_subsampling(mode: str, subsampling: int) -> None:
-    source = jpeg(subsampling, mode)
-    assert jpeg_facts(encoded(decoded(source), "jpeg")) == jpeg_facts(source)
-
-
-@pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_a_quality_replaces_the_tables_of_a_jpeg(mode: str) -> None:
-    picture = decoded(jpeg(0, mode))
-    asked = jpeg_facts(encoded(picture, "jpeg", Saving(quality=80)))
-    plain = saved(Image.fromarray(ramp(40, 50)).convert(mode), "JPEG", quality=80)
-    assert asked == jpeg_facts(plain)
-
-
-def test_a_subsampling_that_is_asked_for_leaves_the_tables_alone() -> None:
-    source = jpeg(0)
-    saving = Saving(options=(("subsampling", "4:2:0"),))
-    assert jpeg_facts(encoded(decoded(source), "jpeg", saving)) == (jpeg_facts(source)[0], 2)
-
-
-def test_the_tables_of_a_jpeg_are_nothing_to_other_formats() -> None:
-    picture = decoded(jpeg(2))
-    for name in ("png", "webp", "tiff", "avif"):
-        assert opened(encoded(picture, name)).size == (50, 40)
 
 
 # Save options
@@ -364,26 +231,11 @@ def test_a_picture_is_turned_upright(pillow: str, arguments: dict[str, Any], tur
 
 
 @ANY_TURN
-@pytest.mark.parametrize("pillow", ["JPEG", "AVIF"])
-def test_a_lossy_picture_is_turned_upright(pillow: str, turn: int) -> None:
-    octets = stored_with(turn, pillow, ramp(24, 40))
-    assert_upright(octets, UPRIGHT[turn](pixels_of(octets)))
-
-
-@ANY_TURN
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "RGBA", "I;16"])
 def test_a_picture_of_any_mode_is_turned_upright(mode: str, turn: int) -> None:
     array = noise(mode, (3, 5))
     for pillow in ("PNG", "TIFF"):
         assert_upright(stored_with(turn, pillow, array), UPRIGHT[turn](array))
-
-
-@ANY_TURN
-def test_the_orientation_of_xmp_counts_too(turn: int) -> None:
-    xmp = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><a tiff:Orientation="{turn}"/></x:xmpmeta>'
-    array = noise("L", (3, 5))
-    octets = saved(Image.fromarray(array).convert("RGB"), "WEBP", lossless=True, xmp=xmp)
-    assert_upright(octets, UPRIGHT[turn](widened(array, "L", "RGB")))
 
 
 @pytest.mark.parametrize("turn", [0, 9, 65535])
@@ -589,16 +441,6 @@ def test_a_header_is_read_without_its_pixels(octets: bytes, watched: Watched) ->
     header = identified(octets, 30 * 40)
     assert header.shape[:2] == (30, 40)
     assert watched.decoded == 0
-
-
-def test_the_second_picture_of_a_camera_does_not_count() -> None:
-    first, second = Image.fromarray(ramp(24, 40)), Image.fromarray(ramp(8, 8))
-    octets = saved(first, "MPO", save_all=True, append_images=[second])
-    header = identified(octets)
-    assert (header.format, header.frames, header.shape) == ("jpeg", 1, (24, 40, 3))
-    picture = codec.decode(header)
-    np.testing.assert_array_equal(picture.array, pixels_of(octets))
-    assert jpeg_facts(encoded(picture, "jpeg")) == jpeg_facts(octets)
 
 
 @pytest.mark.parametrize("name", [one.name for one in FORMATS if one.largest_side])

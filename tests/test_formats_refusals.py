@@ -21,7 +21,6 @@ from poolcli.report import Outcome
 from tests import toys
 from tests.contract_support import (
     ROWS,
-    adapted,
     assert_refused,
     assert_shows,
     bad_savings,
@@ -115,10 +114,8 @@ def outcomes_of(
 
 @each()
 def test_a_truncated_file_is_refused_or_all_its_frames_are_whole(
-    row: Format, tmp_path: Path, request: pytest.FixtureRequest
+    row: Format, tmp_path: Path
 ) -> None:
-    if row.frames == "pages":
-        adapted(row, request)
     for pictures in whole_pictures(row):
         octets, _ = written(pictures, row.name)
         length = len(octets)

@@ -28,7 +28,6 @@ ROWS = {
     "report": 5,
     "colour": 6,
     "methods": 7,
-    "codec": 8,  # until every format has left the adapter
     "formats": 8,
     "engine": 8,
     "storage": 8,
@@ -36,9 +35,6 @@ ROWS = {
     "errors": 10,
     "process": 10,
 }
-EXCEPTIONS = {("codec", "formats"), ("formats", "codec")}
-"""Imports against the table that the rebuilding has still to remove: the list only shrinks."""
-
 THIRD_PARTY = {
     "cli": {"click"},
     "options": {"click"},
@@ -46,12 +42,11 @@ THIRD_PARTY = {
     "run": {"numpy"},  # for the types of arrays
     "colour": {"numpy"},
     "methods": {"numpy"},
-    "codec": {"PIL", "numpy", "imagecodecs", "tifffile"},
     "formats": {"PIL", "numpy", "imagecodecs", "tifffile"},
     "engine": {"numpy"},
     "picture": {"numpy"},
 }
-COMPUTES_NAMES = {"codec", "formats", "methods"}
+COMPUTES_NAMES = {"formats", "methods"}
 """What imports the modules that rows name, and optional libraries."""
 
 DOORS = {"__init__", "__main__"}
@@ -114,7 +109,7 @@ def test_every_module_is_in_the_table() -> None:
 
 def test_the_walk_sees_every_way_to_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
-    inside = tmp_path / "codec" / "modes.py"
+    inside = tmp_path / "formats" / "one.py"
     inside.parent.mkdir()
     inside.write_text(
         "import numpy.typing as npt, os\n"
@@ -138,7 +133,7 @@ def test_a_module_imports_only_from_rows_below_its_own(path: Path) -> None:
         return
     above = {name for name in own_modules(path) - {"__version__"} if ROWS[name] <= ROWS[module]}
 
-    assert not {(module, name) for name in above} - EXCEPTIONS
+    assert not above
 
 
 @every_source
@@ -191,9 +186,7 @@ def formats_named(path: Path) -> set[str]:
     return {text for text in texts if FORMAT_WORD.search(EXAMPLE.sub("", text))}
 
 
-@pytest.mark.parametrize(
-    "path", [one for one in SOURCES if module_of(one) not in ("formats", "codec")], ids=str
-)
+@pytest.mark.parametrize("path", [one for one in SOURCES if module_of(one) != "formats"], ids=str)
 def test_formats_are_named_in_their_folder_only(path: Path) -> None:
     assert formats_named(path) == set()
 
@@ -291,11 +284,7 @@ LIBRARY = [
 
 
 @pytest.mark.parametrize("words", LIBRARY, ids=lambda words: words[0])
-def test_importing_changes_nothing_that_is_global_to_the_process(
-    words: tuple[str, ...], request: pytest.FixtureRequest
-) -> None:
-    if words[0].endswith(".legacy"):
-        request.node.add_marker(pytest.mark.xfail(reason="the old codec does", strict=False))
+def test_importing_changes_nothing_that_is_global_to_the_process(words: tuple[str, ...]) -> None:
     done = subprocess.run([sys.executable, "-c", LEFT_ALONE, *words], capture_output=True)
 
     assert (done.returncode, done.stderr.decode()) == (0, "")

@@ -28,7 +28,6 @@ from poolcli.report import Outcome
 from poolcli.run import Work
 from poolcli.storage import Source, Target
 from tests import jobs
-from tests.contract_support import adapted
 from tests.jobs import work
 from tests.pictures import encoded, noise, noisy, opened, picture, read_back, written
 from tests.storage_support import MemoryStorage
@@ -242,9 +241,8 @@ def raising(raised: BaseException) -> Any:
 
 @pytest.mark.parametrize("name", ["png", "jpeg", "bmp", "tiff", "webp"])
 def test_the_decoded_picture_is_gone_while_the_result_is_encoded(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    adapted(by_name(name), request)
     extents = (64, 48)
     Image.new("RGB", extents).save(tmp_path / f"in.{name}")
     gc.collect()

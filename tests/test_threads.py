@@ -94,9 +94,6 @@ for one, other in zip(before, state(), strict=True):
 """
 
 
-@pytest.mark.xfail(
-    any(row.module == "legacy" for row in ROWS), reason="the old codec changes it", strict=False
-)
 def test_jobs_in_threads_change_nothing_that_is_global_to_the_process(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
     command = [sys.executable, "-c", UNCHANGED]

@@ -88,6 +88,12 @@ class Format(NamedTuple):
         """Whether `--compress-level` has an effect."""
         return "compress_level" in self.options
 
+    def refusal(self) -> PoolError | None:
+        """Return why files of the format can't be written; None where they can."""
+        if self.is_written:
+            return None
+        return PoolError(f"{self.title} can only be read", f"give --format {', '.join(NAMES)}")
+
     def holds(self, mode: str) -> bool:
         """Return whether pictures of a mode can be written without loss."""
         return mode in self.modes or (mode == ARRAY and self.holds_arrays)
@@ -138,7 +144,8 @@ class Format(NamedTuple):
         """
         if count == 1 or self.frames == source.frames:
             return
-        holders = [one.suffixes[0] for one in FORMATS if one.frames == source.frames]
+        written = (one for one in FORMATS if one.is_written)
+        holders = [one.suffixes[0] for one in written if one.frames == source.frames]
         kind = {"animation": "an animation", "pages": "pages", "one": "several pictures"}
         raise PoolError(
             f"{self.title} can't hold {kind[source.frames]}, and it has {count} frames",
@@ -257,6 +264,16 @@ FORMATS: Final = (
     Format("pbm", "PBM", "pnm", (".pbm",), b"", {"1": "1"}),
     Format("pfm", "PFM", "pnm", (".pfm",), rb"Pf\s", {"F": "F"}),
     Format(
+        name="heic",
+        title="HEIC",
+        module="heic",
+        suffixes=(".heic", ".heif", ".hif"),
+        # Before AVIF, whose files may have the same general brands: the compatible ones decide.
+        signature=rb"....ftyp(?:he(?:i[cxms]|v[cx])|m[is]f1....(?:....)*?he(?:i[cxms]|v[cx]))",
+        modes={},
+        extra=Extra("heif", ("pillow_heif",)),
+    ),
+    Format(
         name="avif",
         title="AVIF",
         module="avif",
@@ -268,6 +285,18 @@ FORMATS: Final = (
         metadata=("icc_profile", "exif", "xmp"),
         largest_side=32768,
         quality="80",
+    ),
+    Format(
+        name="jxl",
+        title="JPEG XL",
+        module="jxl",
+        suffixes=(".jxl",),
+        signature=rb"\xff\n|\0\0\0\x0cJXL \r\n\x87\n",
+        modes={**_ALPHA, **_DEEP, "F": "F"},
+        options={"lossless": _YES_NO, "effort": range(1, 10)},
+        metadata=("exif", "xmp"),
+        quality="without loss from a lossless picture, else 90",
+        extra=Extra("deep", ("imagecodecs",)),
     ),
     Format(
         name="npy",

@@ -13,7 +13,7 @@ from PIL.AvifImagePlugin import AvifImageFile
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
-from poolcli.formats.boxes import find_boxes, read_boxes
+from poolcli.formats.boxes import PROPERTIES, find_boxes, has_alpha, read_boxes
 from poolcli.formats.carried import carried, no_place
 from poolcli.formats.contract import Limits
 from poolcli.formats.exif import describe
@@ -22,9 +22,6 @@ from poolcli.formats.pulled import PulledWriter
 from poolcli.formats.saving import Saving
 from poolcli.picture import Encoding, FrameInfo, Metadata, Stored
 
-PROPERTIES: Final = (b"meta", b"iprp", b"ipco")
-"""The way to the properties of stills."""
-
 TRACK: Final = (b"moov", b"trak")
 SAMPLES: Final = (b"mdia", b"minf", b"stbl")
 """The way from a track to the tables of its frames."""
@@ -32,10 +29,6 @@ SAMPLES: Final = (b"mdia", b"minf", b"stbl")
 HIGH_DEPTH, TWELVE_BITS, MONOCHROME = 0x40, 0x20, 0x10
 """Flags in the third byte of an av1C box (AV1 in ISO media, 2.3.3)."""
 
-ALPHA_KINDS: Final = (
-    b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0",
-    b"urn:mpeg:hevc:2015:auxid:1\0",
-)
 QUALITY: Final = 80
 
 
@@ -88,10 +81,8 @@ def _stored(stream: BinaryIO) -> Stored:
     paths = ((*PROPERTIES, b"av1C"), (*TRACK, *SAMPLES, b"stsd", b"av01", b"av1C"))
     flags = [box[2] for path in paths for box in read_boxes(stream, *path) if len(box) > 2]
     bits = max(map(_bits, flags), default=12)
-    kinds = (box[4:] for box in read_boxes(stream, *PROPERTIES, b"auxC"))
-    has_alpha = any(one.startswith(ALPHA_KINDS) for one in kinds)
     colours = 1 if flags and all(one & MONOCHROME for one in flags) else 3
-    return Stored("unsigned", bits, (1 << bits) - 1, colours + has_alpha)
+    return Stored("unsigned", bits, (1 << bits) - 1, colours + has_alpha(stream))
 
 
 def _bits(flags: int) -> int:

@@ -9,6 +9,14 @@ from typing import BinaryIO, Final, NamedTuple
 OWN_FIELDS: Final = {b"meta": 4, b"stsd": 8, b"av01": 78}
 """The bytes before the first inner box, of boxes that have fields of their own there."""
 
+PROPERTIES: Final = (b"meta", b"iprp", b"ipco")
+"""The way to the properties of stills (ISO/IEC 23008-12)."""
+
+ALPHA_KINDS: Final = (
+    b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0",
+    b"urn:mpeg:hevc:2015:auxid:1\0",
+)
+
 
 class Span(NamedTuple):
     """Where the content of a box lies in its file.
@@ -44,6 +52,12 @@ def read_boxes(stream: BinaryIO, *path: bytes, within: Span | None = None) -> It
     for begin, stop in find_boxes(stream, *path, within=within):
         stream.seek(begin)
         yield stream.read(stop - begin)
+
+
+def has_alpha(stream: BinaryIO) -> bool:
+    """Return whether one of the stills of a file is the alpha of another."""
+    kinds = (box[4:] for box in read_boxes(stream, *PROPERTIES, b"auxC"))
+    return any(one.startswith(ALPHA_KINDS) for one in kinds)
 
 
 def _children(stream: BinaryIO, parent: Span) -> Iterator[tuple[bytes, Span]]:

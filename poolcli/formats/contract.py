@@ -123,10 +123,42 @@ class DecodedFrame:
         self._array: NDArray[Any] | None = None
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
-        """Return some rows; the first call decodes them all."""
+        """Return some rows; the first call decodes them all.
+
+        Raises:
+            PoolError: what was decoded is of another shape than the header states.
+        """
         if self._array is None:
-            self._array = self._decode()
+            array = self._decode()
+            if array.shape != self.info.shape:
+                raise PoolError(
+                    f"samples of shape {array.shape} were decoded, "
+                    f"and its header states {self.info.shape}",
+                    "is the file complete?",
+                )
+            self._array = array
         return self._array[start:stop]
+
+
+class DecodedReader:
+    """The reader of a file of one picture whose decoder gives all pixels at once."""
+
+    count = 1
+
+    def __init__(
+        self,
+        name: str,
+        info: FrameInfo,
+        decode: Callable[[], NDArray[Any]],
+        metadata: Callable[[], Metadata],
+    ) -> None:
+        """Keep the name of the format and what a frame is made of; no pixels are kept."""
+        self.format = name
+        self._parts = info, decode, metadata
+
+    def frames(self) -> Iterator[DecodedFrame]:
+        """Yield the picture."""
+        yield DecodedFrame(*self._parts)
 
 
 class WholeFrameWriter:
@@ -240,6 +272,16 @@ def check_depth(info: FrameInfo, *, allow_loss: bool) -> bool:
             f"its {stored.bits}-bit samples can only be read as 8 bits", "give --allow-depth-loss"
         )
     return True
+
+
+def check_colour(info: FrameInfo, *, strip: bool) -> None:
+    """Refuse a frame of which the colours would change, unless all that describes it may go.
+
+    Raises:
+        PoolError: the file states what its colours mean in a way that can't be carried over.
+    """
+    if info.unread_colour and not strip:
+        raise PoolError(info.unread_colour, "give --strip to take its colours for sRGB")
 
 
 @contextmanager

@@ -52,12 +52,23 @@ def read(stream: BinaryIO, limits: Limits) -> PillowReader:
     encoding = Encoding("jpeg", lossy=True, details=_tables(image))
     info = info_of(image, stored, encoding, described.orientation)
     metadata = _metadata(image, described, warnings)
-    return PillowReader(info, metadata, image, partial(open_image, JpegImageFile, stream))
+    return PillowReader(info, metadata, image, partial(open_image, _Jpeg, stream))
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> JpegWriter:
     """Begin to write a JPEG."""
     return JpegWriter(file, row, saving)
+
+
+class _Jpeg(JpegImageFile):
+    """A JPEG as Pillow opens it, but for its EXIF.
+
+    Where JFIF states no resolution, Pillow looks for it there, and warns of EXIF that is damaged:
+    warnings can't be caught in one thread alone.
+    """
+
+    def _read_dpi_from_exif(self) -> None:
+        """Do nothing: EXIF is read by us."""
 
 
 class JpegWriter(WholeFrameWriter):
@@ -92,12 +103,12 @@ def _repeated(picture: Picture) -> dict[str, Any]:
 def _open(stream: BinaryIO) -> tuple[JpegImageFile, BinaryIO, tuple[str, ...]]:
     """Open a JPEG, without its metadata if they are damaged; return its stream and warnings too."""
     try:
-        return open_image(JpegImageFile, stream), stream, ()
+        return open_image(_Jpeg, stream), stream, ()
     except SyntaxError:
         remainder = _without_metadata(stream)
         if remainder is None:
             raise
-    return open_image(JpegImageFile, remainder), remainder, (DAMAGED,)
+    return open_image(_Jpeg, remainder), remainder, (DAMAGED,)
 
 
 def _segments(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:

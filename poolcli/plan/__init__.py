@@ -111,7 +111,7 @@ def _format_of(target: Target, policy: Policy) -> Format:
     """Return the format in which an output file is written.
 
     Raises:
-        PlanError: neither its suffix nor an option names one.
+        PlanError: neither its suffix nor an option names one, or it can only be read.
     """
     suffix = os.path.splitext(target.path)[1]
     form = by_name(policy.format) if policy.format else by_suffix(suffix)
@@ -120,6 +120,8 @@ def _format_of(target: Target, policy: Policy) -> Format:
             f"{target.path}: {f'the suffix {suffix} names no format' if suffix else 'no suffix'}",
             f"end it in one of {all_suffixes()}, or give --format",
         )
+    if fault := form.refusal():
+        raise refuse(f"{target.path}: {fault.message}", f"end it in one of {all_suffixes()}")
     return form
 
 

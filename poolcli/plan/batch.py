@@ -66,6 +66,8 @@ class Batch:
         if form is None and not refusal:
             refusal = f"the suffix {suffix} names no format" if suffix else "it has no suffix"
             remedy = "name a picture, or give --format"
+        elif form is not None and not refusal and (fault := form.refusal()):
+            refusal, remedy = fault.message, fault.remedy
         source = Source(found.path)
         if found.status.kind == "device":
             check(source)

@@ -1,0 +1,112 @@
+"""HEIC through pillow-heif, which is only read; depth and channels are read from the boxes."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poolcli.errors import PoolError
+from poolcli.formats.boxes import PROPERTIES, has_alpha, read_boxes
+from poolcli.formats.contract import DecodedReader, Limits
+from poolcli.formats.exif import describe
+from poolcli.formats.extras import library
+from poolcli.picture import MODES, Encoding, FrameInfo, Metadata, Stored
+
+CHROMA, LUMA_DEPTH, CHROMA_DEPTH = 16, 17, 18
+"""Bytes of an hvcC box that tell the kind of chroma and the depths (ISO/IEC 14496-15, 8.3.3.1)."""
+
+SRGB_PRIMARIES: Final = (1, 2)
+SRGB_CURVES: Final = (1, 2, 6, 13, 14, 15)
+"""The numbers of ITU-T H.273 for sRGB, for curves shown like it, and for what is not stated."""
+
+
+def read(stream: BinaryIO, limits: Limits) -> DecodedReader:
+    """Open a HEIC: the primary picture of it."""
+    heif = library("pillow_heif", "heif")
+    file = _open(heif, stream)
+    image = file[file.primary_index]
+    width, height = image.size
+    info = _info(stream, image, len(file))
+    limits.check(height, width)
+    metadata = _metadata(image, info)
+    return DecodedReader("heic", info, partial(_decode, heif, stream), lambda: metadata)
+
+
+def _open(heif: Any, stream: BinaryIO) -> Any:
+    """Open a file so that samples come as they are stored; nothing is decoded."""
+    stream.seek(0)
+    return heif.open_heif(stream, convert_hdr_to_8bit=False, hdr_to_16bit=False)
+
+
+def _decode(heif: Any, stream: BinaryIO) -> NDArray[Any]:
+    """Return the samples of the primary picture, upright."""
+    file = _open(heif, stream)
+    return np.asarray(file[file.primary_index])
+
+
+def _info(stream: BinaryIO, image: Any, count: int) -> FrameInfo:
+    """Return what is known of the primary picture before it is decoded.
+
+    Raises:
+        PoolError: it is one that can't be pooled.
+    """
+    if image.premultiplied_alpha:
+        raise PoolError("its colours are multiplied by alpha", "save it with straight alpha")
+    base, _, bits = image.mode.partition(";")  # such as RGB, I;10 or RGBA;12
+    mode = {"I": "L;M", "RGB": "RGB;M"}.get(base, "") if bits else base
+    if mode not in MODES:
+        raise PoolError(
+            f"{bits}-bit samples with alpha can't be pooled", "convert it first to 8 or 16 bits"
+        )
+    channels, (width, height) = MODES[mode].channels, image.size
+    return FrameInfo(
+        (height, width, channels) if channels > 1 else (height, width),
+        np.dtype(np.uint16 if bits else np.uint8),
+        mode,
+        (1 << int(bits or 8)) - 1,
+        _stored(stream),
+        encoding=Encoding("heic", lossy=True),
+        notes=(f"it holds {count} pictures, of which the primary one was read",) * (count > 1),
+        unread_colour=_unread_colour(image),
+    )
+
+
+def _stored(stream: BinaryIO) -> Stored:
+    """Read depth and channels, the most where several pictures differ.
+
+    Raises:
+        PoolError: no box states them.
+    """
+    found = [box for box in read_boxes(stream, *PROPERTIES, b"hvcC") if len(box) > CHROMA_DEPTH]
+    if not found:
+        raise PoolError("no box states its depth", "is the file complete?")
+    bits = 8 + max(box[at] & 7 for box in found for at in (LUMA_DEPTH, CHROMA_DEPTH))
+    colours = 3 if any(box[CHROMA] & 3 for box in found) else 1
+    return Stored("unsigned", bits, (1 << bits) - 1, colours + has_alpha(stream))
+
+
+def _unread_colour(image: Any) -> str:
+    """Return why what the colours mean can't be carried over; empty where it can."""
+    stated = image.info.get("nclx_profile")
+    if image.info.get("icc_profile") or not stated:
+        return ""
+    is_srgb = stated["color_primaries"] in SRGB_PRIMARIES
+    is_srgb &= stated["transfer_characteristics"] in SRGB_CURVES
+    return "" if is_srgb else "its colour encoding is not that of sRGB"
+
+
+def _metadata(image: Any, info: FrameInfo) -> Metadata:
+    """Collect what stands beside the pixels; the library has applied the orientation."""
+    warnings = (f"{info.unread_colour}; it was taken for sRGB",) if info.unread_colour else ()
+    described = describe(image.info.get("exif"), image.info.get("xmp"), warnings)
+    return Metadata(
+        icc_profile=image.info.get("icc_profile") or None,
+        exif=described.exif,
+        dpi=described.dpi,
+        xmp=described.xmp,
+        dropped=("auxiliary pictures",) if image.info.get("aux") else (),
+        warnings=described.warnings,
+    )

@@ -1,0 +1,262 @@
+"""AVIF: depth, channels and durations as its boxes state them, and the boxes themselves."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import struct
+import subprocess
+from fractions import Fraction
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from PIL import AvifImagePlugin, Image
+
+from poolcli.errors import PoolError
+from poolcli.formats.boxes import Span, find_boxes, read_boxes
+from poolcli.picture import Metadata, Stored, turned
+from tests.exif_support import TURN, XMP, exif_block, number
+from tests.jobs import run, work
+from tests.pictures import (
+    decoded,
+    encoded,
+    first_info,
+    noise,
+    opened,
+    picture,
+    pictures_in,
+    reader_of,
+    saved,
+    written,
+)
+
+FFPROBE = shutil.which("ffprobe") or ""
+TEN_BITS: Final = base64.b64decode(
+    "AAAAIGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZk1BMUEAAADrbWV0YQAAAAAAAAAhaGRscgAAAAAAAAAAcGljdAAAAAAA"
+    "AAAAAAAAAAAAAAAOcGl0bQAAAAAAAQAAAB5pbG9jAAAAAEQAAAEAAQAAAAEAAAETAAAAHAAAAChpaW5mAAAAAAABAAAA"
+    "GmluZmUCAAAAAAEAAGF2MDFDb2xvcgAAAABqaXBycAAAAEtpcGNvAAAAFGlzcGUAAAAAAAAABAAAAAQAAAAQcGl4aQAA"
+    "AAADCgoKAAAADGF2MUOBIEAAAAAAE2NvbHJuY2x4AAIAAgAGgAAAABdpcG1hAAAAAAAAAAEAAQQBAoMEAAAAJG1kYXQS"
+    "AAoIOAR9vAgIGkAyDhlCYwTAADQAABCQP59A"
+)
+TWELVE_BITS: Final = base64.b64decode(
+    "AAAAHGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZgAAAOttZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAA"
+    "AAAAAAAAAA5waXRtAAAAAAABAAAAHmlsb2MAAAAARAAAAQABAAAAAQAAAQ8AAAAbAAAAKGlpbmYAAAAAAAEAAAAaaW5m"
+    "ZQIAAAAAAQAAYXYwMUNvbG9yAAAAAGppcHJwAAAAS2lwY28AAAAUaXNwZQAAAAAAAAAEAAAABAAAABBwaXhpAAAAAAMM"
+    "DAwAAAAMYXYxQ4FAYAAAAAATY29scm5jbHgAAgACAAaAAAAAF2lwbWEAAAAAAAAAAQABBAECgwQAAAAjbWRhdBIACghY"
+    "BH2tAgIGiDINGUJjBMAANAAEkD+fQA=="
+)
+"""4×4 pixels, made by imagecodecs 2026.10.10: Pillow writes 8 bits only."""
+
+
+def ramp(height: int = 40, width: int = 50) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    y, x = np.indices((height, width))
+    return np.stack((x * 4, y * 4, 128 + x - y), axis=-1).astype(np.uint8)
+
+
+def animation(durations: list[int], mode: str = "RGB", **arguments: Any) -> bytes:
+    first, *others = (Image.new(mode, (12, 8), (7 * n, 9, 9, 99)[: len(mode)]) for n in range(9))
+    others = others[: len(durations) - 1]
+    return saved(
+        first,
+        "AVIF",
+        save_all=True,
+        append_images=others,
+        duration=durations,
+        speed=10,
+        **arguments,
+    )
+
+
+# Depth
+
+
+@pytest.mark.parametrize(("octets", "bits"), [(TEN_BITS, 10), (TWELVE_BITS, 12)])
+def test_more_than_8_bits_are_refused_and_rounded_if_the_loss_is_allowed(
+    octets: bytes, bits: int, tmp_path: Path
+) -> None:
+    info = first_info(octets)
+    assert info.stored == Stored("unsigned", bits, 2**bits - 1, 3)
+    assert (info.mode, info.maxval) == ("RGB", 255)
+    (tmp_path / "in").write_bytes(octets)
+    refused = run(tmp_path / "in", tmp_path / "out", "png", work(size=1))
+    assert refused.error == f"its {bits}-bit samples can only be read as 8 bits"
+    assert refused.remedy == "give --allow-depth-loss"
+    done = run(tmp_path / "in", tmp_path / "out", "png", work(size=1, allow_depth_loss=True))
+    assert (done.status, done.warnings) == ("done", ["its samples are rounded to 8 bits"])
+    assert opened((tmp_path / "out").read_bytes()).size == (4, 4)
+
+
+def test_a_depth_that_no_box_states_may_be_any() -> None:
+    octets = saved(Image.new("RGB", (4, 4)), "AVIF")
+    assert first_info(octets).stored.bits == 8
+    with pytest.raises(PoolError):  # libavif wants the box too
+        reader_of(octets.replace(b"av1C", b"free"))
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGBA", 4)])
+@pytest.mark.parametrize("moving", [False, True])
+def test_channels_are_those_of_the_boxes(mode: str, channels: int, moving: bool) -> None:
+    octets = animation([10, 20], mode) if moving else saved(Image.new(mode, (4, 4)), "AVIF")
+    info = first_info(octets)
+    assert info.stored == Stored("unsigned", 8, 255, channels)
+    assert (info.mode, info.encoding.lossy) == (mode, True)
+
+
+def test_the_name_of_a_box_in_the_metadata_has_no_effect() -> None:
+    exif = Image.Exif()
+    exif[271] = "av1C\x81\x7f\x7f"
+    octets = saved(Image.new("RGB", (4, 4)), "AVIF", exif=exif)
+    assert first_info(octets).stored.bits == 8
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_alpha_comes_back_close(mode: str) -> None:
+    alpha = np.tile(np.linspace(0, 255, 50).astype(np.uint8), (40, 1))
+    array = np.dstack((ramp()[..., :1] if mode == "LA" else ramp(), alpha))
+    octets, notes = written([picture(array, mode)], "avif")
+    image = opened(octets)
+    assert image.mode == "RGBA"
+    assert np.abs(np.asarray(image)[..., 3].astype(int) - alpha).mean() < 3
+    assert "AVIF is written with loss" in notes
+
+
+# Animations
+
+
+@pytest.mark.parametrize("timescale", [None, 30, 90_000])
+@pytest.mark.parametrize("durations", [[10, 20], [40] * 5, [1, 1, 1000, 7, 7, 7], [5, 100_000]])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_durations_are_those_that_decoding_would_find(
+    durations: list[int], mode: str, timescale: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    octets = bytearray(animation(durations, mode))
+    for track in find_boxes(BytesIO(octets), b"moov", b"trak", b"mdia", b"mdhd"):
+        version, place = octets[track.begin], track.begin
+        if timescale is not None:
+            struct.pack_into(">I", octets, place + (20 if version else 12), timescale)
+    image, seen = opened(bytes(octets)), []
+    for at in range(len(durations)):
+        image.seek(at)
+        image.load()
+        seen.append(image.info["duration"])
+    monkeypatch.setattr(AvifImagePlugin.AvifImageFile, "load", None)  # nothing is decoded
+    reader = reader_of(bytes(octets))
+    assert [frame.info.duration for frame in reader.frames()] == seen
+    assert seen == durations or timescale is not None
+    assert reader.count == len(durations)
+
+
+@pytest.mark.parametrize(
+    ("entries", "wanted"),
+    [
+        ([], [1, 1, 1]),
+        ([(1, 10)], [10, 10, 10]),
+        ([(2, 10), (1, 20)], [10, 10, 20]),
+        ([(99, 5)], [5, 5, 5]),
+        ([(0, 7), (1, 8)], [8, 8, 8]),
+    ],
+)
+def test_frames_beyond_the_table_last_as_long_as_its_last(
+    entries: list[tuple[int, int]], wanted: list[int]
+) -> None:
+    octets = bytearray(animation([1, 2, 3]))
+    (table,) = find_boxes(BytesIO(octets), *b"moov trak mdia minf stbl stts".split())
+    body = struct.pack(">II", 0, len(entries)) + b"".join(struct.pack(">II", *e) for e in entries)
+    assert len(body) + 8 <= table.stop - table.begin or len(body) == table.stop - table.begin
+    rest = table.stop - table.begin - len(body)
+    filler = struct.pack(">I4s", rest, b"free").ljust(rest, b"\0") if rest else b""
+    octets[table.begin : table.stop] = body + filler
+    struct.pack_into(">I", octets, table.begin - 8, len(body) + 8)
+    found = [frame.info.duration for frame in reader_of(bytes(octets)).frames()]
+    assert found == wanted
+
+
+@pytest.mark.skipif(not FFPROBE, reason="ffprobe is not installed")
+def test_ffprobe_sees_the_frames_at_their_times(tmp_path: Path) -> None:
+    array = noise("RGB", (16, 16))
+    frames = [picture(array, "RGB", duration=Fraction(one)) for one in (40, 100, 20)]
+    (tmp_path / "out.avif").write_bytes(written(frames, "avif")[0])
+    words = ["-v", "error", "-select_streams", "v", "-show_entries", "packet=pts_time"]
+    done = subprocess.run(
+        [FFPROBE, *words, "-of", "csv=p=0", tmp_path / "out.avif"], capture_output=True, check=True
+    )
+    times = sorted({float(one.strip(b",")) for one in done.stdout.split()})
+    assert times == pytest.approx([0, 0.04, 0.14])
+
+
+def test_the_number_of_plays_is_told_to_be_lost_where_there_is_one() -> None:
+    frames = [picture(ramp(), "RGB", Metadata(plays=3), duration=Fraction(9))] * 2
+    assert "AVIF has no place for the number of plays" in written(frames, "avif")[1]
+    assert "AVIF has no place for the number of plays" not in written(frames[:1], "avif")[1]
+    for_ever = [one._replace(metadata=Metadata()) for one in frames]
+    assert written(for_ever, "avif")[1] == ["AVIF is written with loss"]
+
+
+# Orientation
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("kind", ["box", "XMP"])
+def test_a_picture_is_turned_upright(turn: int, kind: str) -> None:
+    image = Image.fromarray(ramp(24, 40))
+    exif, xmp = exif_block(number(TURN, turn)), XMP % b" tiff:Orientation='%d'" % turn
+    octets = saved(image, "AVIF", **({"exif": exif} if kind == "box" else {"xmp": xmp}))
+    found = decoded(octets)
+    np.testing.assert_array_equal(found.array, turned(np.asarray(opened(octets)), turn))
+    result = encoded(found, "avif")
+    assert opened(result).getexif().get(TURN, 1) == 1
+    assert next(pictures_in(result)).info.notes == ()
+
+
+# Boxes
+
+
+def box(name: bytes, content: bytes, *, wide: bool = False, open_ended: bool = False) -> bytes:
+    if wide:
+        return struct.pack(">I4sQ", 1, name, len(content) + 16) + content
+    return struct.pack(">I4s", 0 if open_ended else len(content) + 8, name) + content
+
+
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("open_ended", [False, True])
+def test_boxes_are_found_at_their_path_alone(wide: bool, open_ended: bool) -> None:
+    wanted = box(b"av1C", b"one", wide=wide) + box(b"av1C", b"two")
+    meta = bytes(4) + box(b"free", wanted) + box(b"iprp", box(b"ipco", wanted, wide=wide))
+    octets = box(b"ftyp", b"avif") + box(b"meta", meta, wide=wide, open_ended=open_ended)
+    path = (b"meta", b"iprp", b"ipco", b"av1C")
+    assert list(read_boxes(BytesIO(octets), *path)) == [b"one", b"two"]
+    assert list(read_boxes(BytesIO(octets), b"av1C")) == []
+    (meta_at,) = find_boxes(BytesIO(octets), b"meta")
+    assert meta_at.stop == len(octets)
+    inside = Span(meta_at.begin + 4, meta_at.stop)
+    assert list(read_boxes(BytesIO(octets), *path[1:], within=inside)) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"",
+        b"\0\0\0",
+        struct.pack(">I4s", 3, b"meta"),
+        struct.pack(">I4s", 1, b"meta"),
+        struct.pack(">I4sQ", 1, b"meta", 3),
+        struct.pack(">I4sQ", 1, b"meta", 2**64 - 1),
+        struct.pack(">I4s", 2**32 - 1, b"meta"),
+        box(b"meta", b"\0\0"),
+    ],
+)
+def test_boxes_that_are_cut_off_or_too_long_end_the_search(octets: bytes) -> None:
+    assert list(read_boxes(BytesIO(octets), b"meta", b"iprp")) == []
+
+
+def test_every_beginning_of_a_file_can_be_searched() -> None:
+    octets = animation([10, 20])
+    path = b"moov trak mdia minf stbl stsd av01 av1C".split()
+    whole = list(read_boxes(BytesIO(octets), *path))
+    assert len(whole) == 1
+    for cut in range(len(octets)):
+        found = list(read_boxes(BytesIO(octets[:cut]), *path))
+        assert all(whole[0].startswith(one) for one in found)

@@ -1,0 +1,323 @@
+"""JPEG: tables that are repeated, segments that are read, cut, damaged or too small."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, JpegImagePlugin
+
+from poolcli.errors import PoolError
+from poolcli.formats.saving import Saving
+from poolcli.picture import Metadata, Placement, Stored, turned
+from tests.exif_support import (
+    ACROSS,
+    DOWN,
+    MAKE,
+    PLAIN_XMP,
+    PROFILE,
+    TRUE_OF_XMP,
+    TURN,
+    UNIT,
+    XMP,
+    exif_block,
+    file_of,
+    number,
+    text,
+)
+from tests.pictures import decoded, encoded, notes_of, opened, picture, reader_of, saved
+
+DJPEG = shutil.which("djpeg") or ""
+
+
+def ramp(height: int = 40, width: int = 50) -> NDArray[np.uint8]:
+    """Smooth colour, which lossy formats keep nearly."""
+    y, x = np.indices((height, width))
+    return np.stack((x * 4, y * 4, 128 + x - y), axis=-1).astype(np.uint8)
+
+
+def jpeg(subsampling: int = 0, mode: str = "RGB", **arguments: Any) -> bytes:
+    image = Image.fromarray(ramp()).convert(mode)
+    more = {} if mode == "L" else {"subsampling": subsampling}
+    return saved(image, "JPEG", **{"quality": 37, **more, **arguments})
+
+
+def facts_of(octets: bytes) -> tuple[Any, int]:
+    """The tables and the subsampling."""
+    image = opened(octets)
+    assert isinstance(image, JpegImagePlugin.JpegImageFile)
+    return image.quantization, JpegImagePlugin.get_sampling(image)
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+
+def with_segments(octets: bytes, *segments: bytes) -> bytes:
+    return octets[:2] + b"".join(segments) + octets[2:]
+
+
+# What is repeated
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("subsampling", [0, 1, 2])
+def test_tables_and_subsampling_are_repeated(mode: str, subsampling: int) -> None:
+    source = jpeg(subsampling, mode)
+    assert facts_of(encoded(decoded(source), "jpeg")) == facts_of(source)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_quality_replaces_the_tables(mode: str) -> None:
+    asked = encoded(decoded(jpeg(0, mode)), "jpeg", Saving(quality=80))
+    plain = saved(Image.fromarray(ramp()).convert(mode), "JPEG", quality=80)
+    assert facts_of(asked) == facts_of(plain)
+
+
+def test_a_subsampling_that_is_asked_for_leaves_the_tables_alone() -> None:
+    source = jpeg(0)
+    saving = Saving(options=(("subsampling", "4:2:0"),))
+    assert facts_of(encoded(decoded(source), "jpeg", saving)) == (facts_of(source)[0], 2)
+
+
+def test_the_tables_have_no_effect_on_other_formats() -> None:
+    found = decoded(jpeg(2))
+    plain = picture(found.array, "RGB")
+    plain = plain._replace(
+        info=plain.info._replace(encoding=found.info.encoding._replace(details={}))
+    )
+    for name in ("png", "webp", "tiff", "avif"):
+        assert encoded(found, name) == encoded(plain, name)
+
+
+def test_without_a_jpeg_as_source_the_quality_is_90() -> None:
+    octets = encoded(picture(ramp(), "RGB"), "jpeg")
+    assert facts_of(octets) == facts_of(saved(Image.fromarray(ramp()), "JPEG", quality=90))
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_progressive_is_as_asked(asked: bool) -> None:
+    saving = Saving(options=(("progressive", "yes" if asked else "no"),))
+    octets = encoded(picture(ramp(), "RGB"), "jpeg", saving)
+    assert (b"\xff\xc2" in octets) is asked
+    np.testing.assert_array_equal(decoded(octets).array, np.asarray(opened(octets)))
+
+
+# What the header states
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("CMYK", 4)])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_precision_and_components_are_those_of_the_frame_header(
+    mode: str, channels: int, progressive: bool
+) -> None:
+    found = decoded(jpeg(0, mode, progressive=progressive))
+    assert found.info.stored == Stored("unsigned", 8, 255, channels)
+    assert (found.info.mode, found.info.encoding.lossy) == (mode, True)
+
+
+@pytest.mark.parametrize("bits", [12, 16, 0])
+def test_other_precisions_than_8_bits_are_refused(bits: int) -> None:
+    octets = bytearray(jpeg())
+    octets[octets.index(b"\xff\xc0") + 4] = bits
+    with pytest.raises(PoolError, match=f"its samples have {bits} bits") as refusal:
+        reader_of(bytes(octets))
+    assert "PNG or TIFF" in refusal.value.remedy
+
+
+def test_junk_and_fill_between_segments_have_no_effect() -> None:
+    octets = jpeg()
+    for junk in (b"junk", b"\xff\xff\xff", b"\xff\0\xff\0", b"\xff\xd0\xff\x01"):
+        odd = octets[:20] + junk + octets[20:]
+        np.testing.assert_array_equal(decoded(odd).array, decoded(octets).array)
+
+
+@pytest.mark.parametrize("at", [2, 3, 5, 30, 150])
+def test_a_header_that_is_cut_off_is_refused(at: int) -> None:
+    with pytest.raises(PoolError) as refusal:
+        reader_of(jpeg()[:at])
+    assert refusal.value.remedy
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+@pytest.mark.parametrize("kind", ["EXIF", "XMP"])
+def test_a_picture_is_turned_upright(turn: int, kind: str) -> None:
+    more: dict[str, Any] = {"exif": exif_block(number(TURN, turn))}
+    if kind == "XMP":
+        more = {"xmp": XMP % b" tiff:Orientation='%d'" % turn}
+    octets = jpeg(dpi=(300, 120), **more)
+    found = decoded(octets)
+    np.testing.assert_array_equal(found.array, turned(np.asarray(opened(octets)), turn))
+    assert found.metadata.dpi == ((120, 300) if turn < 5 else (300, 120))
+    assert opened(encoded(found, "jpeg")).getexif().get(TURN, 1) == 1
+
+
+def test_the_second_picture_of_a_camera_does_not_count() -> None:
+    first, second = Image.fromarray(ramp()), Image.fromarray(ramp(8, 8))
+    octets = saved(first, "MPO", save_all=True, append_images=[second])
+    reader, found = reader_of(octets), decoded(octets)
+    assert (reader.format, reader.count, found.info.shape) == ("jpeg", 1, (40, 50, 3))
+    np.testing.assert_array_equal(found.array, np.asarray(opened(octets)))
+    assert facts_of(encoded(found, "jpeg")) == facts_of(octets)
+    assert "JPEG has no place for the blocks of other programs" in notes_of(found, "jpeg")
+
+
+# Resolution
+
+
+@pytest.mark.parametrize(
+    ("unit", "density", "dpi"),
+    [
+        (1, (300, 120), (120, 300)),
+        (2, (100, 50), (127, 254)),
+        (0, (4, 3), None),
+        (1, (0, 300), None),
+        (1, (0, 0), None),
+    ],
+)
+def test_the_resolution_is_that_of_jfif_where_it_states_a_length(
+    unit: int, density: tuple[int, int], dpi: tuple[float, float] | None
+) -> None:
+    octets = bytearray(jpeg())
+    struct.pack_into(">BHH", octets, octets.index(b"JFIF\0") + 7, unit, *density)
+    assert decoded(bytes(octets)).metadata.dpi == dpi
+
+
+@pytest.mark.parametrize("dpi", [(300_000, 300_000), (300, 300_000), (1, 1)])
+@pytest.mark.parametrize("exif", [None, exif_block(text(MAKE, "x"))[6:]], ids=["no EXIF", "EXIF"])
+def test_a_resolution_that_jfif_cannot_state_is_not_stated_falsely(
+    dpi: tuple[int, int], exif: bytes | None
+) -> None:
+    metadata = Metadata(dpi=dpi, exif=exif).pooled(Placement((3, 3), (1, 1)))
+    given = picture(ramp(), "RGB", metadata)
+    image = opened(encoded(given, "jpeg"))
+    assert not image.info["jfif_unit"]
+    told = "JPEG has no place for the resolution" in notes_of(given, "jpeg")
+    assert told is (exif is None)
+    if exif is not None:
+        assert image.getexif()[ACROSS] == pytest.approx(dpi[1] / 3, rel=1e-3)
+        assert image.getexif()[DOWN] == pytest.approx(dpi[0] / 3, rel=1e-3)
+
+
+def test_the_resolution_is_stated_in_whole_numbers() -> None:
+    octets = encoded(picture(ramp(), "RGB", Metadata(dpi=(42.4, 75.6))), "jpeg")
+    assert opened(octets).info["jfif_density"] == (76, 42)
+
+
+# What is too long
+
+
+@pytest.mark.parametrize(
+    ("metadata", "key", "words"),
+    [
+        (Metadata(exif=exif_block(text(MAKE, "x" * 70_000))[6:]), "exif", "EXIF"),
+        (Metadata(xmp=PLAIN_XMP + b" " * 70_000), "xmp", "XMP"),
+        (Metadata(comment=b"x" * 65534), "comment", "comment"),
+        (Metadata(icc_profile=PROFILE + bytes(255 * 65519)), "icc_profile", "colour profile"),
+    ],
+)
+def test_what_is_too_long_is_left_out_and_that_is_told(
+    metadata: Metadata, key: str, words: str
+) -> None:
+    given = picture(ramp(), "RGB", metadata)
+    assert key not in opened(encoded(given, "jpeg")).info
+    assert notes_of(given, "jpeg") == [f"JPEG has no place for the {words}, which is too long"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("xmp", b"x" * 65504),
+        ("comment", b"x" * 65533),
+        ("icc_profile", PROFILE + np.random.default_rng(0).bytes(3_000_000)),
+    ],
+)
+def test_the_longest_that_fits_is_kept(field: str, value: Any) -> None:
+    given = picture(ramp(), "RGB", Metadata(**{field: value}))
+    octets = encoded(given, "jpeg")
+    assert opened(octets).info[field] == value
+    assert getattr(decoded(octets).metadata, field) == value
+    assert notes_of(given, "jpeg") == []
+
+
+def test_a_second_part_of_xmp_is_told_to_be_lost_and_not_named() -> None:
+    named = b" xmlns:xmpNote='http://ns.adobe.com/xmp/note/' xmpNote:HasExtendedXMP='%b'"
+    octets = jpeg(xmp=XMP % (named % (b"A" * 32)))
+    body = b"http://ns.adobe.com/xmp/extension/\0" + b"A" * 32 + struct.pack(">2I", 3, 0) + b"<x>"
+    found = decoded(with_segments(octets, segment(0xE1, body)))
+    assert notes_of(found, "jpeg") == ["JPEG has no place for the second part of its XMP"]
+    xmp = opened(encoded(found, "jpeg")).info["xmp"]
+    assert TRUE_OF_XMP[0] in xmp
+    assert b"HasExtended" not in xmp
+
+
+# Comments and damage
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [(b"first", "first"), ("J\xfcrgen".encode(), "J\xfcrgen"), (b"caf\xe9", "caf\xe9")],
+)
+@pytest.mark.parametrize("name", ["jpeg", "gif", "png"])
+def test_all_comments_are_read_and_written_as_one(name: str, words: bytes, text: str) -> None:
+    octets = with_segments(jpeg(comment=words), segment(0xFE, b"second"))
+    found = decoded(octets)
+    assert found.metadata.comment == b"second\n" + words
+    image = opened(encoded(found, name))
+    if name in ("jpeg", "gif"):
+        assert image.info["comment"] == b"second\n" + words
+    elif name == "png":
+        assert image.info["Comment"] == f"second\n{text}"
+    assert not [note for note in notes_of(found, name) if "comment" in note]
+
+
+@pytest.mark.skipif(not DJPEG, reason="djpeg is not installed")
+def test_djpeg_reads_the_comment() -> None:
+    octets = encoded(picture(ramp(), "RGB", Metadata(comment=b"hello there")), "jpeg")
+    command = [DJPEG, "-verbose", "-verbose"]
+    done = subprocess.run(command, input=octets, capture_output=True, check=True)
+    assert b"hello there" in done.stderr
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize(
+    ("marker", "body"),
+    [(0xE0, b"JFIF\0"), (0xE2, b"ICC_PROFILE\0"), (0xED, b"Photoshop 3.0\0" + b"8BIM\4\4")],
+    ids=["JFIF", "ICC", "Photoshop"],
+)
+def test_descriptive_segments_that_are_damaged_cost_no_picture(
+    mode: str, marker: int, body: bytes
+) -> None:
+    whole = file_of("JPEG", mode)
+    found = decoded(with_segments(whole, segment(marker, body)))
+    np.testing.assert_array_equal(found.array, decoded(whole).array)
+    assert "its metadata is damaged, and was dropped" in found.metadata.warnings
+
+
+def test_a_resolution_in_words_is_damage_to_exif_alone() -> None:
+    exif = exif_block(text(ACROSS, "7"), number(UNIT, 2), text(MAKE, "x"))
+    octets = jpeg(comment=b"kept")
+    found = decoded(with_segments(octets, segment(0xE1, exif)))
+    (warning,) = found.metadata.warnings
+    assert "its EXIF is damaged" in warning
+    assert found.metadata.comment == b"kept"
+    np.testing.assert_array_equal(found.array, decoded(octets).array)
+
+
+def test_a_profile_of_which_a_part_is_missing_is_dropped_with_a_warning() -> None:
+    octets = jpeg(icc_profile=PROFILE + bytes(100_000))
+    begin = octets.index(b"ICC_PROFILE\0\2") - 4
+    (length,) = struct.unpack_from(">H", octets, begin + 2)
+    found = decoded(octets[:begin] + octets[begin + 2 + length :])
+    assert found.metadata.icc_profile is None
+    assert "its colour profile is damaged, and was dropped" in found.metadata.warnings
+
+
+def test_a_profile_that_is_garbage_is_carried() -> None:
+    given = decoded(jpeg(icc_profile=b"no profile at all"))
+    assert opened(encoded(given, "jpeg")).info["icc_profile"] == b"no profile at all"

@@ -1,0 +1,94 @@
+"""A format that is read and not written: what a run says where it would have to write it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poolcli import formats
+from poolcli.errors import PoolError
+from poolcli.plan import PlanError, Policy, make_plan
+from poolcli.run import run_job
+from tests import toys
+from tests.jobs import run, work
+from tests.pictures import encoded, noisy, reader_of
+
+SEEN = toys.FORMAT._replace(
+    name="seen", title="SEEN", suffixes=(".seen",), modes={}, holds_arrays=False, options={}
+)
+
+
+@pytest.fixture(autouse=True)
+def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A registry with a format that is only read, and a working folder with files of both."""
+    octets = encoded_toy(monkeypatch)
+    rows = (*formats.FORMATS[:-1], SEEN, formats.FORMATS[-1])
+    monkeypatch.setattr(formats, "FORMATS", rows)
+    monkeypatch.setitem(formats._BY_SUFFIX, ".seen", SEEN)
+    monkeypatch.chdir(tmp_path)
+    Path("in").mkdir()
+    Path("in/a.png").write_bytes(encoded(noisy("RGB"), "png"))
+    Path("in/b.seen").write_bytes(octets)
+
+
+def encoded_toy(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A picture whose format is called by its suffix only; its reader is the toy's."""
+    for name, value in toys.registered().items():
+        monkeypatch.setattr(formats, name, value)
+    return encoded(noisy("RGB"), "toy")
+
+
+def refusals(**policy: Any) -> dict[str, str]:
+    jobs = make_plan(("in", "out/"), Policy(**policy))
+    return {job.source.path: job.refusal for job in jobs}
+
+
+def test_it_is_named_by_nothing_that_says_what_can_be_written() -> None:
+    assert "seen" not in formats.NAMES
+    assert ".seen" not in formats.all_suffixes()
+    assert formats.by_suffix(".seen") is SEEN
+    with pytest.raises(PoolError) as refusal:
+        formats.by_name("png").check_frames(SEEN, 3)
+    assert ".tif" in refusal.value.remedy
+    assert ".seen" not in refusal.value.remedy
+
+
+def test_in_a_folder_it_alone_is_refused_with_a_remedy() -> None:
+    assert refusals() == {"in/a.png": "", "in/b.seen": "SEEN can only be read"}
+    (_, job) = make_plan(("in", "out/"), Policy())
+    assert job.remedy.startswith("give --format png, jpeg")
+    outcome = run_job(job, work())
+    assert (outcome.status, outcome.error) == ("failed", "SEEN can only be read")
+
+
+def test_in_a_folder_it_is_read_where_a_format_is_given() -> None:
+    assert set(refusals(format="png").values()) == {""}
+    targets = [job.target.path for job in make_plan(("in/b.seen", "out/"), Policy(format="png"))]
+    assert targets == ["out/b.png"]
+
+
+def test_an_output_that_is_called_like_it_is_refused_before_anything_is_opened() -> None:
+    with pytest.raises(PlanError, match=r"out\.seen: SEEN can only be read") as refusal:
+        make_plan(("in/a.png", "out.seen"), Policy())
+    assert ".png" in refusal.value.remedy
+    (job,) = make_plan(("in/a.png", "out.seen"), Policy(format="png"))
+    assert job.format is formats.by_name("png")
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_a_stream_that_would_have_to_be_written_like_it_is_refused(
+    dry_run: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("poolcli.run.by_name", lambda _name: SEEN)
+    (job,) = make_plan(("in/b.seen", "-"), Policy())
+    assert job.format is None
+    outcome = run_job(job, work(dry_run=dry_run))
+    assert (outcome.status, outcome.error) == ("failed", "SEEN can only be read")
+    assert str(outcome.remedy).startswith("give --format png")
+
+
+def test_it_is_read(tmp_path: Path) -> None:
+    assert next(reader_of(Path("in/b.seen").read_bytes()).frames()).info.mode == "RGB"
+    assert run("in/b.seen", tmp_path / "out", "png").status == "done"
