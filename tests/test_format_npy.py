@@ -1,0 +1,266 @@
+"""NPY: what only arrays have: any type, order and version, and hostile headers."""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from poolcli import avg_pool, max_pool, min_pool
+from poolcli.errors import PoolError
+from poolcli.formats.contract import Limits, open_reader
+from poolcli.picture import Metadata, Stored
+from tests import jobs
+from tests.conftest import Run
+from tests.contract_support import Counting
+from tests.pictures import LIMIT, decoded, encoded, first_info, noisy, notes_of, reader_of
+
+DTYPES = ("?", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")
+SHAPES = ((4, 6), (4, 6, 1), (4, 6, 2), (4, 6, 3), (4, 6, 4), (4, 6, 7))
+ANY_DTYPE = pytest.mark.parametrize("dtype", DTYPES)
+POOLS = {"max": max_pool, "min": min_pool, "avg": avg_pool}
+
+
+def noise(dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    kind, rng = np.dtype(dtype), np.random.default_rng(len(shape))
+    if kind.kind == "b":
+        return rng.random(shape) < 0.5
+    if kind.kind == "f":
+        return rng.normal(size=shape).astype(kind)
+    limits = np.iinfo(kind)
+    return rng.integers(limits.min, limits.max, shape, kind.newbyteorder("="), endpoint=True)
+
+
+def npy(array: NDArray[Any], version: tuple[int, int] = (1, 0)) -> bytes:
+    buffer = BytesIO()
+    np.lib.format.write_array(buffer, array, version, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def raw(header: str, elements: bytes = b"", version: bytes = b"\1\0") -> bytes:
+    """A file with any header."""
+    text = header.encode("latin-1") + b"\n"
+    return b"\x93NUMPY" + version + struct.pack("<H", len(text)) + text + elements
+
+
+def described(descr: str, shape: str, order: str = "False") -> str:
+    return f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}"
+
+
+def loaded(octets: bytes) -> NDArray[Any]:
+    return np.asarray(np.load(BytesIO(octets), allow_pickle=False))
+
+
+# In and out
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@ANY_DTYPE
+def test_an_array_comes_back_as_numpy_itself_writes_it(dtype: str, shape: tuple[int, ...]) -> None:
+    octets = npy(noise(dtype, shape))
+    assert encoded(decoded(octets), "npy") == octets
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("endian", ["<", ">"])
+@pytest.mark.parametrize("shape", [(4, 6), (4, 6, 3)])
+def test_any_layout_and_version_of_the_format_is_read_in_any_rows(
+    version: tuple[int, int], order: Any, endian: str, shape: tuple[int, ...]
+) -> None:
+    array = noise("u2", shape)
+    octets = npy(np.array(array, np.dtype(endian + "u2"), order=order), version)
+    (frame,) = reader_of(octets).frames()
+    for start, stop in ((0, 4), (1, 3), (3, 4), (0, 1)):
+        np.testing.assert_array_equal(frame.rows(start, stop), array[start:stop])
+    again = loaded(encoded(decoded(octets), "npy"))
+    assert again.flags.c_contiguous
+    np.testing.assert_array_equal(again, array)
+
+
+def test_only_the_rows_that_are_asked_for_are_read() -> None:
+    stream = Counting(npy(noise("u2", (1000, 50))))
+    (frame,) = open_reader(stream, Limits(LIMIT)).frames()
+    stream.taken = 0
+    assert frame.rows(700, 710).shape == (10, 50)
+    assert stream.taken == 10 * 50 * 2
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "mode", "stored"),
+    [
+        ("?", (4, 6), "1", ("unsigned", 1, 1, 1)),
+        ("u1", (4, 6), "L", ("unsigned", 8, 255, 1)),
+        ("u1", (4, 6, 3), "RGB", ("unsigned", 8, 255, 3)),
+        ("u2", (4, 6), "I;16", ("unsigned", 16, 65535, 1)),
+        (">u2", (4, 6), "I;16", ("unsigned", 16, 65535, 1)),
+        ("u2", (4, 6, 3), "RGB;16", ("unsigned", 16, 65535, 3)),
+        ("i4", (4, 6), "I", ("signed", 32, 0, 1)),
+        ("f4", (4, 6), "F", ("float", 32, 0, 1)),
+        ("u1", (4, 6, 1), "array", ("unsigned", 8, 255, 1)),
+        ("u1", (4, 6, 2), "array", ("unsigned", 8, 255, 2)),
+        ("u1", (4, 6, 4), "array", ("unsigned", 8, 255, 4)),
+        ("?", (4, 6, 3), "array", ("unsigned", 1, 1, 3)),
+        ("f8", (4, 6), "array", ("float", 64, 0, 1)),
+        ("u4", (4, 6), "array", ("unsigned", 32, 2**32 - 1, 1)),
+        ("u8", (4, 6), "array", ("unsigned", 64, 2**64 - 1, 1)),
+    ],
+)
+def test_the_mode_follows_from_type_and_channels_and_no_channel_is_taken_for_alpha(
+    dtype: str, shape: tuple[int, ...], mode: str, stored: tuple[Any, ...]
+) -> None:
+    info = first_info(npy(noise(dtype, shape).astype(dtype)))
+    assert (info.mode, info.stored, info.shape) == (mode, Stored(*stored), shape)
+    assert info.dtype == dtype
+
+
+@ANY_DTYPE
+@pytest.mark.parametrize("method", POOLS)
+def test_an_array_file_is_pooled_as_by_the_engine(method: str, dtype: str, tmp_path: Path) -> None:
+    array = noise(dtype, (4, 6, 2))
+    np.save(tmp_path / "in.npy", array)
+    outcome = jobs.run(tmp_path / "in.npy", tmp_path / "out.npy", "npy", jobs.work(method))
+    seen, wanted = loaded((tmp_path / "out.npy").read_bytes()), POOLS[method](array, size=2)
+    assert outcome.status == "done"
+    assert (seen.dtype, seen.shape) == (wanted.dtype, wanted.shape)
+    np.testing.assert_array_equal(seen, wanted)
+    assert (outcome.dtype, outcome.output_shape) == (str(wanted.dtype), wanted.shape)
+
+
+@pytest.mark.parametrize("words", [(), ("--format", "npy")])
+def test_an_array_goes_through_a_pipe(run: Run, words: tuple[str, ...]) -> None:
+    array = noise("f8", (5, 7, 2))
+    done = run("avg", "--size", 2, *words, "-", "-", input=npy(array))
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_array_equal(loaded(done.stdout), avg_pool(array, size=2))
+
+
+@pytest.mark.parametrize("order", [">u2", "<u2"])
+def test_an_array_in_columns_of_another_byte_order_is_pooled_all_the_same(
+    order: str, tmp_path: Path
+) -> None:
+    array = noise("u2", (7, 9, 3))
+    np.save(tmp_path / "in.npy", np.asfortranarray(array.astype(order)))
+    for how in (jobs.work("max", 3, stride=2), jobs.work("avg", 3, stride=2)):
+        outcome = jobs.run(tmp_path / "in.npy", tmp_path / "out.npy", "npy", how)
+        assert outcome.status == "done", outcome.error
+        wanted = POOLS[how.method.name](array, size=3, stride=2)
+        np.testing.assert_array_equal(loaded((tmp_path / "out.npy").read_bytes()), wanted)
+        (tmp_path / "out.npy").unlink()
+
+
+def test_an_array_becomes_a_picture_and_a_picture_an_array() -> None:
+    array = noise("u1", (4, 6, 3))
+    again = decoded(encoded(decoded(npy(array)), "png"))
+    assert again.info.mode == "RGB"
+    np.testing.assert_array_equal(loaded(encoded(again, "npy")), array)
+
+
+def test_an_array_stands_alone_and_what_it_cannot_hold_is_told() -> None:
+    metadata = Metadata(dpi=(72, 72), comment=b"mine")
+    assert notes_of(noisy("L", metadata=metadata), "npy") == [
+        "NPY has no place for the comment",
+        "NPY has no place for the resolution",
+    ]
+    assert decoded(encoded(noisy("L", metadata=metadata), "npy")).metadata == Metadata()
+
+
+@pytest.mark.parametrize("byte", [2, 128, 255])
+def test_any_byte_but_0_is_true(byte: int, tmp_path: Path) -> None:
+    octets = raw(described("'|b1'", "(2, 2)"), bytes([byte, 0, 0, 0]))
+    (tmp_path / "in.npy").write_bytes(octets)
+    outcome = jobs.run(tmp_path / "in.npy", tmp_path / "out.npy", "npy", jobs.work("avg"))
+    assert outcome.status == "done"
+    assert loaded((tmp_path / "out.npy").read_bytes()).tolist() == [[64]]
+
+
+# Hostile files
+
+WHOLE = npy(noise("u2", (4, 6)))
+
+HOSTILE = {
+    "one byte too many": WHOLE + b"\0",
+    "two arrays": WHOLE + WHOLE,
+    "one byte too few": WHOLE[:-1],
+    "no elements": WHOLE[:128],
+    "a huge shape": raw(described("'<u2'", "(1000000000000, 1000000000000)")),
+    "a shape past 64 bits": raw(described("'<u2'", f"({2**63}, {2**63})")),
+    "a shape that wraps to nothing": raw(described("'<u2'", f"({2**32}, {2**32})")),
+    "a negative shape": raw(described("'|u1'", "(-1, -1)"), b"\0"),
+    "a shape of booleans": raw(described("'|u1'", "(True, 'x')"), b"\0"),
+    "a shape that is a number": raw(described("'|u1'", "4"), b"\0" * 4),
+    "a shape with a fraction": raw(described("'|u1'", "(2.0, 2)"), b"\0" * 4),
+    "no axes": npy(np.array(7)),
+    "one axis": npy(np.arange(7)),
+    "four axes": npy(np.zeros((2, 2, 2, 2))),
+    "no rows": npy(np.zeros((0, 4))),
+    "no channels": npy(np.zeros((4, 4, 0))),
+    "complex": npy(np.zeros((4, 4), complex)),
+    "text": npy(np.full((4, 4), "abc")),
+    "bytes": npy(np.full((4, 4), b"abc")),
+    "dates": npy(np.zeros((4, 4), "M8[s]")),
+    "spans of time": npy(np.zeros((4, 4), "m8[s]")),
+    "records": npy(np.zeros((4, 4), [("a", "u1"), ("b", "f4")])),
+    "long floats": npy(np.zeros((4, 4), np.longdouble)),
+    "voids": npy(np.zeros((4, 4), "V3")),
+    "objects": raw(described("'|O'", "(1, 1)"), pickle.dumps([1])),
+    "objects of 8 bytes": raw(described("'|O'", "(1, 1)"), bytes(8)),
+    "an unknown order": raw(described("'|u1'", "(1, 1)", "'yes'"), b"\0"),
+    "an unknown type": raw(described("'|q9'", "(1, 1)"), b"\0"),
+    "code instead of a header": raw("__import__('os').system('true')", b"\0"),
+    "no dictionary": raw("[1, 2]", b"\0"),
+    "another key": raw("{'descr': '|u1', 'fortran_order': False, 'shape': (1, 1), 'x': 1}", b"\0"),
+    "no shape": raw("{'descr': '|u1', 'fortran_order': False}", b"\0"),
+    "deep nesting": raw("(" * 9000 + ")" * 9000, b"\0"),
+    "a header past 10 kB": raw(described("'|u1'", "(1, 1)") + " " * 20_000, b"\0"),
+    "an unknown version": raw(described("'|u1'", "(1, 1)"), b"\0", b"\x09\0"),
+    "a header of no length": b"\x93NUMPY\1\0\0\0",
+    "only the magic": b"\x93NUMPY",
+    "half a magic": b"\x93NUM",
+}
+
+
+@pytest.mark.parametrize("octets", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_array_is_refused_from_its_header_with_a_remedy(octets: bytes) -> None:
+    with pytest.raises(PoolError) as refusal:
+        reader_of(octets)
+    assert refusal.value.message
+    assert refusal.value.remedy
+
+
+def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (marker.write_text, ("ran",))
+
+    for octets in (
+        pickle.dumps(Trap()),
+        raw(described("'|O'", "(1, 1)"), pickle.dumps(Trap())),
+    ):
+        with pytest.raises(PoolError):
+            decoded(octets)
+    assert not marker.exists()
+
+
+def test_an_array_cut_anywhere_is_refused() -> None:
+    for cut in range(len(WHOLE)):
+        with pytest.raises(PoolError):
+            reader_of(WHOLE[:cut])
+
+
+@pytest.mark.parametrize(("channels", "weight"), [(1, 1), (4, 1), (5, 2), (50, 13)])
+def test_a_large_array_is_refused_by_its_pixels_of_up_to_four_channels(
+    channels: int, weight: int
+) -> None:
+    octets = npy(np.zeros((10, 10, channels), np.uint8))
+    assert reader_of(octets, 100 * weight).count == 1
+    with pytest.raises(PoolError, match="--max-pixels"):
+        reader_of(octets, 100 * weight - 1)
