@@ -18,14 +18,14 @@ import numpy as np
 from measure import machine, photograph
 from PIL import Image, ImageDraw
 
-from poolcli.codec.encoding import DEFAULTS, RUNS_ALONE, repeats_nothing
+from poolcli.formats.png import LEVEL as DEFAULT
+from poolcli.formats.png import RUNS_ALONE, runs_suffice
 
 OURS: Final = 0
 LEVELS: Final = (*range(1, 10), OURS)
 """Zlib's levels, and what poolcli does by itself."""
 
 EXTENT: Final = (2000, 1500)
-DEFAULT: Final = int(DEFAULTS["png"]["compress_level"])
 
 
 def picture() -> Image.Image:
@@ -97,7 +97,7 @@ def encoded(image: Image.Image, level: int) -> tuple[float, int]:
     started = time.perf_counter()
     if level != OURS:
         image.save(stream, "PNG", compress_level=level)
-    elif repeats_nothing(image):
+    elif runs_suffice(image):
         image.save(stream, "PNG", compress_level=DEFAULT, compress_type=RUNS_ALONE)
     else:
         image.save(stream, "PNG", compress_level=DEFAULT)

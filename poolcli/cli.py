@@ -80,7 +80,8 @@ def pool(row: methods.Row, **typed: Any) -> int:
         raise PoolError(
             f"the plan can't be made: {fault.strerror}", "is the working folder there?"
         ) from None
-    request.check_streams(plan)
+    if voice.as_json and any(streams.is_stdout(job.target.path) for job in plan):
+        raise PoolError("--json and a picture can't share standard output", "name an output file")
     pace = request.pace
     executor = executors.choose(plan, count=pace.jobs, timeout=pace.timeout_for(plan))
     with _Interrupts(patient=len(plan) > 1) as interrupts:
@@ -89,7 +90,8 @@ def pool(row: methods.Row, **typed: Any) -> int:
 
         work = request.work()
         run.enter_process()
-        _collect_garbage()
+        gc.freeze()  # what was imported is no garbage
+        gc.enable()
         return _carry_out(plan, work, executor, request, console, interrupts)
 
 
@@ -132,13 +134,6 @@ def _carry_out(
     if as_json:
         streams.print_line(report.as_json())
     return report.exit_code
-
-
-def _collect_garbage() -> None:
-    """Let Python collect garbage from here on (see `main`), but not among what was imported."""
-    if not gc.get_freeze_count():
-        gc.freeze()
-    gc.enable()
 
 
 class _Interrupts:

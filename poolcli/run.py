@@ -71,14 +71,12 @@ class Pooled(NamedTuple):
     Attributes:
         info: the pooled frame as the writer gets it.
         axes: the windows, laid over the frame.
-        exact: the pooled frame before its samples are rounded to 8 bits, if they are.
-        rounds: whether they are, now or while the file is read.
+        rounded_from: the full scale of samples that are rounded to 8 bits, else 0.
     """
 
     info: FrameInfo
     axes: Axes
-    exact: FrameInfo
-    rounds: bool
+    rounded_from: int = 0
 
 
 class _Clock:
@@ -230,16 +228,21 @@ def _pool_frames(
 def _bands(frame: Frame, pooled: Pooled, work: Work, clock: _Clock) -> Iterator[NDArray[Any]]:
     """Pool the bands of a frame, and round them where the target holds 8 bits only."""
 
+    info = frame.info
+
     def read(start: int, stop: int) -> NDArray[Any]:
         with clock("read"), refusing(UNDECODABLE):
-            return frame.rows(start, stop)
+            rows = frame.rows(start, stop)
+        if info.palette is None and (rows.dtype, rows.shape[1:]) != (info.dtype, info.shape[1:]):
+            raise RuntimeError(f"rows come as {rows.dtype} {rows.shape}, stated was {info.dtype}")
+        return rows
 
-    bands = colour.pooled_bands(frame.info, read, pooled.axes, work.method, work.pixels)
+    bands = colour.pooled_bands(info, read, pooled.axes, work.method, work.pixels)
     while True:
         with clock("pool"):
             band = next(bands, None)
-            if band is not None and pooled.exact != pooled.info:
-                band = colour.rounded(band, pooled.exact.maxval)
+            if band is not None and pooled.rounded_from:
+                band = colour.rounded(band, pooled.rounded_from)
         if band is None:
             return
         yield band
@@ -274,10 +277,11 @@ def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome)
         info = frame.info
         work.limits.check(*info.shape)
         check_colour(info, strip=work.saving.strip)
+        rounds = check_depth(info, allow_loss=work.allow_depth_loss)
         pooled = _result(info, target, work)
         extras.require(target, pooled.info.mode)
         target.check_extent(*pooled.info.shape[:2])
-        if pooled.rounds:
+        if rounds or pooled.rounded_from:
             _remark(outcome.warnings, (ROUNDED,))
         if work.method.assumes_srgb:
             _remark(outcome.warnings, _srgb_warnings(frame))
@@ -288,14 +292,13 @@ def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome)
 
 def _result(info: FrameInfo, target: Format, work: Work) -> Pooled:
     """Derive from a frame's header what its result is, or refuse it."""
-    rounds = check_depth(info, allow_loss=work.allow_depth_loss)
     height, width = info.shape[:2]
     axes = work.window.axes((height, width))
-    exact = final = colour.pooled_info(info, axes, work.method, work.pixels)
-    target.stored_mode(exact.mode, allow_depth_loss=work.allow_depth_loss)
-    if not target.holds(exact.mode):
-        final, rounds = colour.rounded_info(exact), True
-    return Pooled(final, axes, exact, rounds)
+    pooled = colour.pooled_info(info, axes, work.method, work.pixels)
+    target.stored_mode(pooled.mode, allow_depth_loss=work.allow_depth_loss)
+    if target.holds(pooled.mode):
+        return Pooled(pooled, axes)
+    return Pooled(colour.rounded_info(pooled), axes, pooled.maxval)
 
 
 def _describe(outcome: Outcome, info: FrameInfo, pooled: Pooled, target: Format) -> None:

@@ -126,7 +126,8 @@ def file_of(pillow: str, mode: str = "RGB", xmp: bytes = b"", **arguments: Any) 
         octets = saved(image, pillow, **arguments)
         part = chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + xmp) if xmp else b""
         return octets[:33] + part + octets[33:]
-    more = {"WEBP": {"lossless": True}, "AVIF": {"speed": 10}}.get(pillow, {})
+    defaults: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "AVIF": {"speed": 10}}
+    more = defaults.get(pillow, {})
     return saved(image, pillow, **more, **({"xmp": xmp} if xmp else {}), **arguments)
 
 

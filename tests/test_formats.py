@@ -108,7 +108,7 @@ def test_what_begins_like_no_format_is_refused_by_naming_those_that_are_read(sta
 def test_no_start_belongs_to_two_formats() -> None:
     starts = [
         *(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"RIFF\n\r\0\0WEBP", b"II*\0", b"MM\0*"),
-        *(b"II+\0", b"GIF89a", b"GIF87a", b"BM", b"P1", b"P4", b"P6", b"Pf", b"\x93NUMPY"),
+        *(b"II+\0", b"GIF89a", b"GIF87a", b"BM", b"P1\n", b"P6#", b"Pf\n", b"\x93NUMPY"),
         *(b"\0\0\0\x20ftypavif", b"\0\0\0\x20ftypavis", b"\xff\x0a\0", b"\0\0\0\x0cJXL \r\n\x87\n"),
     ]
     for start in starts:

@@ -278,7 +278,7 @@ LIBRARY = [
     ("poolcli.engine.pooling",),
     ("poolcli.run",),
     ("poolcli.process",),
-    *((f"poolcli.methods.{row.module}",) for row in methods.METHODS),
+    *((row.module,) for row in methods.METHODS),
     *sorted({(f"poolcli.formats.{row.module}",) for row in formats.FORMATS}),
 ]
 

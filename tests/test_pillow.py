@@ -185,3 +185,26 @@ def test_only_a_piece_is_held_beside_the_pixels() -> None:
         tracemalloc.stop()
 
     assert most < array.nbytes + 3 * pillow.COPIED_BYTES
+
+
+# Colours
+
+
+@pytest.mark.parametrize(
+    ("text", "colour"),
+    [
+        ("white", (255, 255, 255)),
+        ("#f80", (255, 136, 0)),
+        ("#ff8800", (255, 136, 0)),
+        ("rgb(1, 2, 3)", (1, 2, 3)),
+    ],
+)
+def test_a_colour_has_a_name_or_a_number(text: str, colour: tuple[int, int, int]) -> None:
+    assert pillow.parse_color(text) == colour
+
+
+@pytest.mark.parametrize("text", ["", "whitish", "#ff88", "#ff880080", "rgba(1,2,3,4)", "255"])
+def test_anything_else_is_no_opaque_colour(text: str) -> None:
+    with pytest.raises(PoolError, match="--background is") as refusal:
+        pillow.parse_color(text)
+    assert refusal.value.remedy

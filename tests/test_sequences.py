@@ -18,7 +18,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from PIL.TiffImagePlugin import TiffImageFile
 
 from poolcli.formats.animation import blend
 from poolcli.formats.saving import Saving
@@ -378,12 +377,6 @@ def test_colours_beyond_256_are_approximated_and_that_is_said() -> None:
 # Pages
 
 
-def _tiff(octets: bytes) -> TiffImageFile:
-    image = Image.open(BytesIO(octets))
-    assert isinstance(image, TiffImageFile)
-    return image
-
-
 def tiff_pages() -> list[Image.Image]:
     random = np.random.default_rng(0)
     return [
@@ -392,95 +385,6 @@ def tiff_pages() -> list[Image.Image]:
         Image.fromarray(random.integers(0, 65536, (20, 10), np.uint16)),
         Image.fromarray(random.normal(size=(6, 6)).astype(np.float32)),
     ]
-
-
-@pytest.mark.parametrize("compression", ["raw", "tiff_deflate", "tiff_lzw"])
-def test_pages_of_all_sizes_and_depths_come_out_in_order(compression: str) -> None:
-    first, *others = tiff_pages()
-    octets = saved(first, "TIFF", save_all=True, append_images=others, compression=compression)
-    result, _ = pooled(octets, "tiff", 2)
-    image = _tiff(result)
-    assert image.n_frames == 4
-    for number, page in enumerate(tiff_pages()):
-        image.seek(number)
-        array = np.asarray(page)
-        rows, columns = array.shape[0] // 2, array.shape[1] // 2
-        blocks = array.reshape(rows, 2, columns, 2, -1).max(axis=(1, 3))
-        found = np.asarray(image)
-        assert found.dtype == array.dtype
-        np.testing.assert_array_equal(found.reshape(rows, columns, -1), blocks)
-
-
-def test_pages_of_deep_and_plain_samples_may_be_mixed() -> None:
-    tifffile = pytest.importorskip("tifffile")
-    pytest.importorskip("imagecodecs")
-    random = np.random.default_rng(0)
-    arrays = [
-        random.integers(0, 65536, (10, 12, 3), np.uint16),
-        random.integers(0, 256, (14, 16), np.uint8),
-        random.integers(-9, 9, (6, 8), np.int16),
-    ]
-    buffer = BytesIO()
-    with tifffile.TiffWriter(buffer) as file:
-        for array in arrays:
-            kind = "rgb" if array.ndim == 3 else "minisblack"
-            file.write(array, photometric=kind, description=f"page of {array.dtype}", metadata=None)
-    result, _ = pooled(buffer.getvalue(), "tiff")
-    with tifffile.TiffFile(BytesIO(result)) as file:
-        assert len(file.pages) == 3
-        for page, array in zip(file.pages, arrays, strict=True):
-            np.testing.assert_array_equal(page.asarray(), array)
-            assert page.tags.valueof(270) == f"page of {array.dtype}"
-
-
-def test_every_page_keeps_its_tags_and_resolution() -> None:
-    buffer = BytesIO()
-    exif = Image.Exif()
-    exif[271] = "Scanner"
-    exif.get_ifd(0x8769)[0x9003] = "2024:02:29 12:34:56"
-    exif[0x8769] = exif.get_ifd(0x8769)
-    named = Image.Exif()
-    named[285] = "two"
-    first, second = tiff_pages()[:2]
-    second.encoderinfo = {"tiffinfo": named, "dpi": (300, 150)}
-    first.save(buffer, "TIFF", save_all=True, append_images=[second], dpi=(72, 72), tiffinfo=exif)
-    for _ in range(2):
-        result, _ = pooled(buffer.getvalue(), "tiff", 2)
-        image = _tiff(result)
-        assert image.tag_v2[271] == "Scanner"
-        assert image.info["dpi"] == (36, 36)
-        assert image.getexif().get_ifd(0x8769)[0x9003] == "2024:02:29 12:34:56"
-        image.seek(1)
-        assert 271 not in image.tag_v2
-        assert image.tag_v2[285] == "two"
-        assert image.info["dpi"] == (150, 75)
-
-
-UPRIGHT: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-@pytest.mark.parametrize("turn", range(1, 9))
-def test_every_page_is_turned_on_its_own(turn: int) -> None:
-    exif = Image.Exif()
-    exif[274] = turn
-    first, second = tiff_pages()[:2]
-    second.encoderinfo = {"tiffinfo": exif}
-    buffer = BytesIO()
-    first.save(buffer, "TIFF", save_all=True, append_images=[second])
-    image = _tiff(pooled(buffer.getvalue(), "tiff")[0])
-    np.testing.assert_array_equal(np.asarray(image), np.asarray(first))
-    image.seek(1)
-    wanted = second if turn == 1 else second.transpose(UPRIGHT[turn])
-    assert 274 not in image.tag_v2
-    np.testing.assert_array_equal(np.asarray(image), np.asarray(wanted))
 
 
 # From the command line

@@ -8,7 +8,6 @@ from functools import partial
 from io import BytesIO
 from typing import Any, BinaryIO, Final, Literal
 
-import numpy as np
 from PIL.TiffImagePlugin import TiffImageFile
 
 from poolcli.errors import PoolError
@@ -24,19 +23,11 @@ from poolcli.formats.exif import (
     dpi_of,
     orientation_of,
 )
-from poolcli.formats.pillow import (
-    PillowFrame,
-    mode_of,
-    notes_of,
-    open_image,
-    palette_of,
-    shape_of,
-    to_image,
-)
+from poolcli.formats.pillow import PillowFrame, info_of, open_image, to_image
 from poolcli.formats.saving import Saving
 from poolcli.formats.tiff_deep import DeepPages
 from poolcli.formats.tiff_tags import ASCII, BYTE, UNDEFINED, Directory, TagFile, Tags, Value
-from poolcli.picture import MODES, Encoding, Frame, FrameInfo, Metadata, Picture, Stored, full_scale
+from poolcli.picture import Encoding, Frame, Metadata, Picture, Stored
 
 BITS, COMPRESSION, PHOTOMETRIC, CHANNELS = 258, 259, 262, 277
 TILE_WIDTH, TILE_LENGTH, EXTRA_SAMPLES, SAMPLE_FORMAT = 322, 323, 338, 339
@@ -69,7 +60,7 @@ HELD: Final[Mapping[str, tuple[int, set[int]]]] = {
     "I": (SIGNED, {32}),
     "F": (FLOATING, {32}),
 }
-"""The sample format and the bits of which a mode of Pillow holds every bit of the file."""
+"""For each mode of Pillow the format and the bits of the samples that it holds unchanged."""
 
 SWAPPED: Final = ("I", "F")
 """The modes whose compressed samples Pillow swaps once too often in a big-endian TIFF."""
@@ -131,6 +122,7 @@ class TiffReader:
 
     def _frame(self, page: Directory) -> Frame:
         """Open a page with the library that holds its samples."""
+        # Tiles are decoded whole, however few pixels of them belong to the page.
         tile = page.number(TILE_LENGTH, 0), page.number(TILE_WIDTH, 0)
         self._limits.check_tile(*tile, page.number(CHANNELS, 1))
         image, metadata = _opened(self._stream, page), partial(_metadata, page)
@@ -139,19 +131,7 @@ class TiffReader:
             self._limits.check(*deep.info.shape)
             return deep
         self._limits.check(*image.size[::-1])
-        mode, orientation = mode_of(image), _orientation(page)
-        dtype = np.dtype(MODES[mode].dtype)
-        info = FrameInfo(
-            shape=shape_of(image, mode),
-            dtype=dtype,
-            mode=mode,
-            maxval=full_scale(dtype),
-            stored=_stored(page),
-            orientation=orientation,
-            palette=palette_of(image, mode),
-            encoding=Encoding(self.format),
-            notes=notes_of(image, orientation),
-        )
+        info = info_of(image, _stored(page), Encoding(self.format), _orientation(page))
         return PillowFrame(image, info, metadata)
 
 
@@ -165,7 +145,7 @@ class TiffWriter(WholeFrameWriter):
         self._pointer = 0
 
     def write_frame(self, picture: Picture) -> None:
-        """Append a page; its tags are added at the end."""
+        """Append a page, and keep its tags until the end."""
         mode = picture.info.mode
         held, notes = carried(picture.metadata, self.row, mode, strip=self.saving.strip)
         self.note(*notes)
@@ -178,7 +158,7 @@ class TiffWriter(WholeFrameWriter):
         self._tags.append(_tags_of(held, tiff_tags.order_of(page)))
 
     def write_end(self) -> None:
-        """Add the tags."""
+        """Add the tags: `append` would not move the offsets in EXIF's directories."""
         if len(self._tags) > 1:
             tiff_tags.align(self.file, tiff_tags.PAGE_ALIGNMENT)
         tiff_tags.add(self.file, self._tags)
@@ -214,11 +194,12 @@ class _OnePage:
 
 def _opened(stream: BinaryIO, page: Directory) -> TiffImageFile | None:
     """Open a page by Pillow; return None where Pillow doesn't know such pages."""
+    if page.file.is_big and page.file.order == ">":  # Pillow takes it for a classic TIFF
+        return None
     try:
-        image = open_image(TiffImageFile, _OnePage(stream, page))
+        return open_image(TiffImageFile, _OnePage(stream, page))
     except SyntaxError:  # so its plugins say it
         return None
-    return image if isinstance(image, TiffImageFile) else None
 
 
 def _is_held(page: Directory, image: TiffImageFile) -> bool:
@@ -237,7 +218,7 @@ def _is_held(page: Directory, image: TiffImageFile) -> bool:
 
 
 def _stored(page: Directory) -> Stored:
-    """Return what a page says of its samples; of a palette, what Pillow makes of its entries."""
+    """Return the samples as the tags of a page state them; of a palette, as Pillow makes them."""
     bits = max(int(one) for one in page.numbers(BITS) or (1,))
     if page.number(PHOTOMETRIC) == PALETTE:
         bits = PALETTE_BITS
@@ -247,7 +228,7 @@ def _stored(page: Directory) -> Stored:
 
 
 def _metadata(page: Directory) -> Metadata:
-    """Return what a page says beside its pixels; what is broken becomes a warning."""
+    """Return what a page states beside its pixels; what is damaged becomes a warning."""
     warnings: list[str] = []
     block = None
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib import import_module
 from io import BytesIO
 from typing import Any, BinaryIO, Final
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
 from poolcli.formats import by_name
+from poolcli.formats.contract import DecodedFrame
 from poolcli.formats.extras import require_all
+from poolcli.formats.pillow import conversions
 from poolcli.picture import ARRAY, Encoding, FrameInfo, Metadata, Picture, Stored, full_scale
 
 MODES_16: Final = {1: "I;16", 2: "LA;16", 3: "RGB;16", 4: "RGBA;16"}
@@ -45,7 +48,7 @@ class DeepPages:
 
     def frame(
         self, offset: int, stored: Stored, orientation: int, metadata: Callable[[], Metadata]
-    ) -> DeepFrame:
+    ) -> DecodedFrame:
         """Open the page whose directory begins at an offset.
 
         Raises:
@@ -57,19 +60,9 @@ class DeepPages:
         self._file.filehandle.seek(offset)
         page = _tifffile().TiffPage(self._file, 0)
         _check(page)
-        return DeepFrame(page, stored, orientation, metadata)
-
-
-class DeepFrame:
-    """A page that tifffile decodes whole."""
-
-    def __init__(
-        self, page: Any, stored: Stored, orientation: int, metadata: Callable[[], Metadata]
-    ) -> None:
-        """Keep the page, and say what it holds."""
         height, width, channels = page.imagelength, page.imagewidth, page.samplesperpixel
         dtype = np.dtype(page.dtype)
-        self.info = FrameInfo(
+        info = FrameInfo(
             shape=(height, width) if channels == 1 else (height, width, channels),
             dtype=dtype,
             mode=_mode(page),
@@ -77,23 +70,9 @@ class DeepFrame:
             stored=stored,
             orientation=orientation,
             encoding=Encoding("tiff", details=_layout(page)),
-            notes=("it was turned upright",) if orientation != 1 else (),
+            notes=conversions(False, False, orientation),
         )
-        self.metadata = metadata
-        self._page = page
-        self._array: NDArray[Any] | None = None
-
-    def rows(self, start: int, stop: int) -> NDArray[Any]:
-        """Return some rows, black at 0; the first call decodes all."""
-        if self._array is None:
-            array = self._page.asarray()
-            if self._page.axes == "SYX":
-                array = np.moveaxis(array, 0, -1)
-            array = array.reshape(self.info.shape)
-            if int(self._page.photometric) == MIN_IS_WHITE:
-                array = np.iinfo(array.dtype).max - array
-            self._array = array
-        return self._array[start:stop]
+        return DecodedFrame(info, partial(_decode, page, info.shape), metadata)
 
 
 def encode(picture: Picture, compression: str, held: Mapping[str, Any]) -> memoryview:
@@ -132,6 +111,15 @@ def _tifffile() -> Any:
     """
     require_all(by_name("tiff").extra)
     return import_module("tifffile")
+
+
+def _decode(page: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return the samples of a page, black at 0."""
+    array: NDArray[Any] = page.asarray()
+    if page.axes == "SYX":
+        array = np.moveaxis(array, 0, -1)
+    array = array.reshape(shape)
+    return np.iinfo(array.dtype).max - array if int(page.photometric) == MIN_IS_WHITE else array
 
 
 def _check(page: Any) -> None:

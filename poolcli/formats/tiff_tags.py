@@ -8,6 +8,8 @@ from collections.abc import Collection, Iterable
 from fractions import Fraction
 from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias
 
+from poolcli.errors import PoolError
+
 _CLASSIC_CODES: Final = ("B", "B", "H", "I", "2I", "b", "B", "h", "i", "2i", "f", "d", "I")
 CODES: Final = {**dict(enumerate(_CLASSIC_CODES, 1)), 16: "Q", 17: "q", 18: "Q"}
 """How a value of each type is packed, as `struct` has it."""
@@ -15,7 +17,7 @@ CODES: Final = {**dict(enumerate(_CLASSIC_CODES, 1)), 16: "Q", 17: "q", 18: "Q"}
 BYTE, ASCII, LONG, RATIONAL, UNDEFINED, SIGNED_RATIONAL = 1, 2, 4, 5, 7, 10
 VALUE_BYTES: Final = {kind: struct.calcsize(f"<{code}") for kind, code in CODES.items()}
 MOST_NUMBERS: Final = 1 << 16
-"""As many as channels can be: no tag has more that is read as numbers."""
+"""The most numbers that are read of a tag: one for each channel, whose number has 16 bits."""
 
 EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
 BRANCHES: Final = {0: (EXIF, GPS), EXIF: (INTEROPERABILITY,)}
@@ -25,6 +27,7 @@ PIXEL_OFFSETS: Final = (273, 324)
 """Tags whose values say where strips and tiles are."""
 
 ENTRY_BYTES, PAGE_ALIGNMENT = 12, 16
+MOST_BYTES: Final = (1 << 32) - 1
 HEADS: Final = {"<": b"II*\0\x08\0\0\0", ">": b"MM\0*\0\0\0\x08"}
 """How a TIFF begins whose first directory follows at once, by the order of its bytes."""
 
@@ -68,11 +71,19 @@ class TagFile:
         Raises:
             ValueError: they lie outside of the file.
         """
-        if not 0 <= offset <= self.size - length:
-            last = offset + length - 1
-            raise ValueError(f"it refers to bytes {offset} to {last}, and has {self.size}")
+        self.check(offset, length)
         self._stream.seek(offset)
         return self._stream.read(length)
+
+    def check(self, offset: int, length: int) -> None:
+        """Refuse a place for bytes that lies outside of the file.
+
+        Raises:
+            ValueError: it does.
+        """
+        if not 0 <= offset <= self.size - length:
+            last = offset + length - 1
+            raise ValueError(f"bytes {offset} to {last} lie outside of the file")
 
     def number(self, code: str, offset: int) -> int:
         """Return a whole number, packed as `struct` says."""
@@ -128,20 +139,29 @@ class Directory:
             if kind not in CODES:
                 continue
             place = self.begin + (number + 1) * entry.size - len(field)
-            if count * VALUE_BYTES[kind] > len(field):
+            if count * VALUE_BYTES[kind] > len(field):  # else it stands in the entry itself
                 (place,) = struct.unpack(file.order + file.pointer, field)
             self.entries.setdefault(tag, (kind, count, place))
 
     def only(self, wanted: Collection[int]) -> bytes:
-        """Return the entries as they stand in the file, others than some blank; no page follows."""
+        """Return the entries as they stand in the file, those of other tags zeroed.
+
+        The offset behind them is 0: no page follows.
+
+        Raises:
+            ValueError: the value of one of the tags lies outside of the file.
+        """
+        for tag, (kind, count, place) in self.entries.items():
+            if tag in wanted:
+                self.file.check(place, count * VALUE_BYTES[kind])
         size = 20 if self.file.is_big else ENTRY_BYTES
         parts = (self._table[at : at + size] for at in range(0, len(self._table), size))
-        tag = struct.Struct(f"{self.file.order}H")
-        shown = (one if tag.unpack_from(one)[0] in wanted else bytes(size) for one in parts)
+        number = struct.Struct(f"{self.file.order}H")
+        shown = (one if number.unpack_from(one)[0] in wanted else bytes(size) for one in parts)
         return b"".join(shown) + bytes(struct.calcsize(self.file.pointer))
 
     def packed_offset(self) -> bytes:
-        """Return where it begins, as the file's head would say it."""
+        """Return where it begins, as the head of the file would state it."""
         return struct.pack(self.file.order + self.file.pointer, self.offset)
 
     def octets(self, tag: int) -> bytes:
@@ -186,15 +206,20 @@ class Directory:
             ValueError: a value or a directory lies outside of the file, or values overlap.
         """
         chosen = [tag for tag in self.entries if wanted is None or tag in wanted]
-        kinds = {tag: self.entries[tag][0] for tag in chosen}
-        if sum(self.entries[tag][1] * VALUE_BYTES[kinds[tag]] for tag in chosen) > self.file.size:
+        sizes = (VALUE_BYTES[self.entries[tag][0]] * self.entries[tag][1] for tag in chosen)
+        if sum(sizes) > self.file.size:
             raise ValueError("its tags overlap")
-        return {
-            tag: Directory(self.file, int(self.number(tag, -1))).tags(order, None, tag)
-            if tag in BRANCHES.get(branch, ())
-            else Value(kind, _in_order(self.octets(tag), kind, order != self.file.order))
-            for tag, kind in kinds.items()
-        }
+        return {tag: self._value(tag, order, branch) for tag in chosen}
+
+    def _value(self, tag: int, order: str, branch: int) -> Value | Tags:
+        """Return the value of a tag, or the tags of the directory that it points to."""
+        if tag not in BRANCHES.get(branch, ()):
+            kind = self.entries[tag][0]
+            return Value(kind, _in_order(self.octets(tag), kind, order != self.file.order))
+        offset = self.number(tag)
+        if not isinstance(offset, int):
+            raise ValueError(f"tag {tag} points nowhere")
+        return Directory(self.file, offset).tags(order, None, tag)
 
 
 def packed(tags: Tags, order: str, at: int) -> bytes:
@@ -233,8 +258,13 @@ def append(file: BinaryIO, page: bytes | memoryview, pointer: int) -> int:
         file: is empty, or holds the pages so far.
         page: a TIFF of one page, classic, in the same order of bytes.
         pointer: what was returned for the page before.
+
+    Raises:
+        PoolError: the file becomes too large for offsets of 32 bits.
     """
     at, order = file.seek(0, 2), order_of(page)
+    if at + len(page) > MOST_BYTES:
+        raise PoolError("the result is larger than the 4 GB that TIFF holds", "pool by more")
     (begin,) = struct.unpack_from(f"{order}I", page, 4)
     (count,) = struct.unpack_from(f"{order}H", page, begin)
     if at:
@@ -251,36 +281,41 @@ def add(file: BinaryIO, pages: Iterable[Tags]) -> None:
     What writes the pixels, libtiff or tifffile, takes no EXIF and not every type of tag.
     """
     written = TagFile(file)
-    order, pointer = written.order, written.first
+    pointer = written.first
     for tags in pages:
         begin = written.number("I", pointer)
-        end = written.end_of_entries(begin)
         if tags:
-            entries = _entries(written.read(begin + 2, end - begin - 2))
-            following = written.read(end, 4)
-            at = written.size + align(file, 2)
-            block = HEADS[order] + packed(tags, order, at + len(HEADS[order]))
-            file.write(block)
-            entries |= _entries(block[10 : 10 + ENTRY_BYTES * len(tags)])
-            begin = at + len(block) + align(file, 2)
-            numbers = sorted(entries, key=lambda tag: struct.unpack(f"{order}H", tag))
-            table = b"".join(tag + entries[tag] for tag in numbers)
-            file.write(struct.pack(f"{order}H", len(entries)) + table + following)
-            _overwrite(file, pointer, struct.pack(f"{order}I", begin))
+            begin = _rewritten(file, written, begin, tags)
+            _overwrite(file, pointer, struct.pack(f"{written.order}I", begin))
             written.size = file.seek(0, 2)
-            end = written.size - 4
-        pointer = end
+        pointer = written.end_of_entries(begin)
 
 
 def align(file: BinaryIO, unit: int) -> int:
-    """Let a file end at a multiple of some bytes; return how many were added."""
+    """Fill a file up to a multiple of some bytes; return how many were added."""
     missing = -file.seek(0, 2) % unit
     file.write(bytes(missing))
     return missing
 
 
+def _rewritten(file: BinaryIO, written: TagFile, begin: int, tags: Tags) -> int:
+    """Append a directory with more tags than the one at a place; return where it begins."""
+    order, end = written.order, written.end_of_entries(begin)
+    entries = _entries(written.read(begin + 2, end - begin - 2))
+    following = written.read(end, 4)
+    at = written.size + align(file, 2)  # directories begin on words
+    block = HEADS[order] + packed(tags, order, at + len(HEADS[order]))
+    entries |= _entries(block[10 : 10 + ENTRY_BYTES * len(tags)])
+    file.write(block)
+    begin = at + len(block) + align(file, 2)
+    numbers = sorted(entries, key=lambda tag: struct.unpack(f"{order}H", tag))
+    table = b"".join(tag + entries[tag] for tag in numbers)
+    file.write(struct.pack(f"{order}H", len(entries)) + table + following)
+    return begin
+
+
 def _moved(page: bytearray, order: str, begin: int, distance: int) -> bytearray:
-    """Let the offsets in the only directory of a file count from elsewhere."""
+    """Add a distance to all offsets in the directory of a page."""
     (count,) = struct.unpack_from(f"{order}H", page, begin)
     for entry in range(begin + 2, begin + 2 + ENTRY_BYTES * count, ENTRY_BYTES):
         tag, kind, number, offset = struct.unpack_from(f"{order}HHII", page, entry)
@@ -311,7 +346,7 @@ def _overwrite(file: BinaryIO, offset: int, octets: bytes) -> None:
 
 
 def _in_order(octets: bytes, kind: int, swaps: bool) -> bytes:
-    """Return the bytes of a value, each number turned round if the order is another."""
+    """Return the bytes of a value, those of each number reversed if the order is another."""
     unit = struct.calcsize(CODES[kind][-1])
     if not swaps or unit == 1:
         return octets

@@ -41,17 +41,17 @@ _SAVE_OPTIONS: Final = "; ".join(
 )
 
 
-def _option(*names: str, text: str, kind: Any = None, shown: str = "", **more: Any) -> click.Option:
-    """Declare an option; without a value to be shown it is a flag."""
-    if shown:
-        return click.Option(names, type=kind, metavar=shown, help=text, **more)
-    return click.Option(names, is_flag=True, help=text, **more)
-
-
-def _choice(name: str, values: tuple[str, ...], text: str, **more: Any) -> click.Option:
-    """Declare an option of which the first value is the default."""
-    kind = click.Choice(values)
-    return click.Option([name], type=kind, default=values[0], show_default=True, help=text, **more)
+def _option(
+    *names: str, text: str, shown: str = "", choice: tuple[str, ...] = (), **more: Any
+) -> click.Option:
+    """Declare an option: a value as shown, one of a choice (the default first), or a flag."""
+    if choice:
+        more |= {"type": click.Choice(choice), "default": choice[0], "show_default": True}
+    elif shown:
+        more |= {"metavar": shown}
+    else:
+        more |= {"is_flag": True}
+    return click.Option(names, help=text, **more)
 
 
 WINDOW: Final = Group(
@@ -59,20 +59,20 @@ WINDOW: Final = Group(
     (
         _option(
             *("-k", "--size"),
-            kind=Extent(),
+            type=Extent(),
             shown="N|WxH",
             required=True,
             text="Taps of the window, width by height.",
         ),
         _option(
             *("-s", "--stride"),
-            kind=Extent(),
+            type=Extent(),
             shown="N|WxH",
             text="Pixels between windows (default: the size).",
         ),
         _option(
             *("-p", "--padding"),
-            kind=Padding(),
+            type=Padding(),
             shown="N|WxH|L,T,R,B|same|same-lower|valid",
             default="0",
             show_default=True,
@@ -80,7 +80,7 @@ WINDOW: Final = Group(
         ),
         _option(
             *("-d", "--dilation"),
-            kind=Extent(),
+            type=Extent(),
             shown="N|WxH",
             default="1",
             show_default=True,
@@ -98,16 +98,20 @@ PIXELS: Final = Group(
         ),
         _option(
             "--frame",
-            kind=click.IntRange(0),
+            type=click.IntRange(0),
             shown="N",
             text="Take one frame or page only, counted from 0.",
         ),
-        _choice(
+        _option(
             "--alpha",
-            ("weighted", "straight"),
-            "Let alpha say how much a colour counts, or treat it as one more channel.",
+            choice=("weighted", "straight"),
+            text="Let alpha say how much a colour counts, or treat it as one more channel.",
         ),
-        _choice("--nan", ("omit", "propagate"), "Leave NaN out of its windows, or let it spread."),
+        _option(
+            "--nan",
+            choice=("omit", "propagate"),
+            text="Leave NaN out of its windows, or let it spread.",
+        ),
         _option(
             "--background",
             shown="COLOR",
@@ -121,21 +125,21 @@ OUTPUT: Final = Group(
     (
         _option(
             *("--format", "format_name"),
-            kind=click.Choice(formats.NAMES, case_sensitive=False),
+            type=click.Choice(formats.NAMES, case_sensitive=False),
             shown="FMT",
             text=f"Write this format, whatever the name: {', '.join(formats.NAMES)}.",
         ),
-        _option("--quality", kind=click.IntRange(0, 100), shown="N", text=_QUALITY),
+        _option("--quality", type=click.IntRange(0, 100), shown="N", text=_QUALITY),
         _option(
             "--compress-level",
-            kind=click.IntRange(0, 9),
+            type=click.IntRange(0, 9),
             shown="0-9",
             text=f"Effort of compression in {_COMPRESSED} "
             "(default: 4, or less where more finds nothing).",
         ),
         _option(
             *("--save-option", "save_options"),
-            kind=SaveOption(),
+            type=SaveOption(),
             shown="KEY=VALUE",
             multiple=True,
             text=f"What else a format can be told: {_SAVE_OPTIONS}.",
@@ -167,7 +171,7 @@ BATCH: Final = Group(
         ),
         _option(
             *("--name", "template"),
-            kind=NameTemplate(),
+            type=NameTemplate(),
             shown="TEMPLATE",
             text="Name of the outputs without suffix: "
             + " ".join(f"{{{key}}}" for key in NAME_KEYS)
@@ -177,7 +181,7 @@ BATCH: Final = Group(
         _option("--skip-existing", text="Leave out inputs whose output exists."),
         _option(
             *("-j", "--jobs"),
-            kind=click.IntRange(min=1),
+            type=click.IntRange(min=1),
             shown="N",
             envvar="POOLCLI_JOBS",
             text="Pictures at a time (default: the usable processors).",
@@ -185,14 +189,14 @@ BATCH: Final = Group(
         _option("--fail-fast", text="Stop after the first failure."),
         _option(
             "--timeout",
-            kind=Seconds(),
+            type=Seconds(min=0, min_open=True),
             shown="SECONDS",
             envvar="POOLCLI_TIMEOUT",
             text="Give up a picture that takes longer.",
         ),
         _option(
             "--max-pixels",
-            kind=click.IntRange(min=1),
+            type=click.IntRange(min=1),
             shown="N",
             default=MAX_PIXELS,
             envvar="POOLCLI_MAX_PIXELS",
@@ -216,10 +220,10 @@ REPORT: Final = Group(
             envvar="POOLCLI_PROGRESS",
             help="Show progress on a terminal.",
         ),
-        _choice(
+        _option(
             "--color",
-            ("auto", "always", "never"),
-            "Colour of what is printed.",
+            choice=("auto", "always", "never"),
+            text="Colour of what is printed.",
             envvar="POOLCLI_COLOR",
         ),
     ),
@@ -252,17 +256,16 @@ class PoolCommand(click.Command):
 def verb(row: methods.Row, callback: Callable[..., int]) -> click.Command:
     """Return the verb of a method: the shared options and the method's own."""
     window, *others = SHARED
-    own = [Group(row.title, tuple(map(_own_option, row.options)))] if row.options else []
+    options = []
+    for one in row.options:
+        more: dict[str, Any] = {}
+        if one.least is not None:
+            more = {"shown": "N", "type": click.IntRange(one.least)}
+        options.append(_option(one.flag, text=one.help, **more))
+    own = [Group(row.title, tuple(options))] if options else []
     return PoolCommand(
         (window, *own, *others),
         name=row.name,
         callback=callback,
         help=f"{row.summary}\n\n\b\n{row.examples}",
     )
-
-
-def _own_option(option: methods.Option) -> click.Option:
-    """Return the declaration of a method's own option."""
-    if option.least is None:
-        return _option(option.flag, text=option.help)
-    return _option(option.flag, kind=click.IntRange(option.least), shown="N", text=option.help)

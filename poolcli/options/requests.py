@@ -88,19 +88,6 @@ class Request(NamedTuple):
     policy: Policy
     work: Callable[[], Work]
 
-    def check_streams(self, plan: list[Job]) -> None:
-        """Refuse to mix outcomes and pixels on standard output.
-
-        Raises:
-            PoolError: both would be written there.
-        """
-        from poolcli.storage.streams import is_stdout
-
-        if self.voice.as_json and any(is_stdout(job.target.path) for job in plan):
-            raise PoolError(
-                "--json and a picture can't share standard output", "name an output file"
-            )
-
 
 def request_of(row: methods.Row, typed: dict[str, Any]) -> Request:
     """Build the records from the parameters of a verb.

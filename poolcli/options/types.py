@@ -25,10 +25,6 @@ class Extent(click.ParamType[tuple[int, int]]):
 
     name = "N|WxH"
 
-    def __init__(self, least: int = 1) -> None:
-        """Take numbers from ``least`` on."""
-        self.least = least
-
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
@@ -36,10 +32,8 @@ class Extent(click.ParamType[tuple[int, int]]):
         if isinstance(value, tuple):
             return value
         numbers = whole_numbers(value, "x")
-        if numbers is None or len(numbers) > 2 or min(numbers) < self.least:
-            self.fail(
-                f"{value!r} is not N or WxH in whole numbers of at least {self.least}", param, ctx
-            )
+        if numbers is None or len(numbers) > 2 or min(numbers) < 1:
+            self.fail(f"{value!r} is not N or WxH in whole numbers of at least 1", param, ctx)
         return numbers[-1], numbers[0]
 
 
@@ -69,11 +63,7 @@ class Padding(click.ParamType[Any]):
 
 
 class Seconds(click.FloatRange):
-    """A time above 0 that ends."""
-
-    def __init__(self) -> None:
-        """Take what is above 0."""
-        super().__init__(min=0, min_open=True)
+    """A time that ends."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None

@@ -1,4 +1,4 @@
-"""Arrays in NumPy's own format: in and out, as files and in a pipe, and hostile ones."""
+"""NPY: what only arrays have: any type, order and version, and hostile headers."""
 
 from __future__ import annotations
 
@@ -12,18 +12,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from poolcli import avg_pool, codec, max_pool, min_pool
-from poolcli import run as runner
-from poolcli.colour import Choices
-from poolcli.engine.window import Window
+from poolcli import avg_pool, max_pool, min_pool
 from poolcli.errors import PoolError
-from poolcli.formats import Saving, by_name
-from poolcli.plan import Job
-from poolcli.report import Outcome
-from poolcli.run import Work
-from poolcli.storage import Source, Target
+from poolcli.formats.contract import Limits, open_reader
+from poolcli.picture import Metadata, Stored
+from tests import jobs
 from tests.conftest import Run
-from tests.pictures import LIMIT, decoded, encoded, identified
+from tests.contract_support import Counting
+from tests.pictures import LIMIT, decoded, encoded, first_info, noisy, notes_of, reader_of
 
 DTYPES = ("?", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")
 SHAPES = ((4, 6), (4, 6, 1), (4, 6, 2), (4, 6, 3), (4, 6, 4), (4, 6, 7))
@@ -66,74 +62,75 @@ def loaded(octets: bytes) -> NDArray[Any]:
 
 @pytest.mark.parametrize("shape", SHAPES)
 @ANY_DTYPE
-def test_an_array_comes_back_as_it_was(dtype: str, shape: tuple[int, ...]) -> None:
-    array = noise(dtype, shape)
-    header, picture = identified(npy(array)), decoded(npy(array))
-    assert (header.format, header.shape, header.dtype) == ("npy", shape, array.dtype)
-    again = loaded(encoded(picture, "npy"))
-    assert (again.shape, again.dtype) == (shape, array.dtype)
-    np.testing.assert_array_equal(again, array)
+def test_an_array_comes_back_as_numpy_itself_writes_it(dtype: str, shape: tuple[int, ...]) -> None:
+    octets = npy(noise(dtype, shape))
+    assert encoded(decoded(octets), "npy") == octets
 
 
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("endian", ["<", ">"])
 @pytest.mark.parametrize("shape", [(4, 6), (4, 6, 3)])
-def test_any_layout_and_version_of_the_format_is_read(
+def test_any_layout_and_version_of_the_format_is_read_in_any_rows(
     version: tuple[int, int], order: Any, endian: str, shape: tuple[int, ...]
 ) -> None:
     array = noise("u2", shape)
-    stored = np.array(array, np.dtype(endian + "u2"), order=order)
-    picture = decoded(npy(stored, version))
-    np.testing.assert_array_equal(picture.array, array)
-    again = loaded(encoded(picture, "npy"))
+    octets = npy(np.array(array, np.dtype(endian + "u2"), order=order), version)
+    (frame,) = reader_of(octets).frames()
+    for start, stop in ((0, 4), (1, 3), (3, 4), (0, 1)):
+        np.testing.assert_array_equal(frame.rows(start, stop), array[start:stop])
+    again = loaded(encoded(decoded(octets), "npy"))
+    assert again.flags.c_contiguous
     np.testing.assert_array_equal(again, array)
 
 
+def test_only_the_rows_that_are_asked_for_are_read() -> None:
+    stream = Counting(npy(noise("u2", (1000, 50))))
+    (frame,) = open_reader(stream, Limits(LIMIT)).frames()
+    stream.taken = 0
+    assert frame.rows(700, 710).shape == (10, 50)
+    assert stream.taken == 10 * 50 * 2
+
+
 @pytest.mark.parametrize(
-    ("dtype", "shape", "mode"),
+    ("dtype", "shape", "mode", "stored"),
     [
-        ("?", (4, 6), "1"),
-        ("u1", (4, 6), "L"),
-        ("u1", (4, 6, 3), "RGB"),
-        ("u2", (4, 6), "I;16"),
-        (">u2", (4, 6), "I;16"),
-        ("u2", (4, 6, 3), "RGB;16"),
-        ("i4", (4, 6), "I"),
-        ("f4", (4, 6), "F"),
-        ("u1", (4, 6, 1), "array"),
-        ("u1", (4, 6, 2), "array"),
-        ("u1", (4, 6, 4), "array"),
-        ("u2", (4, 6, 4), "array"),
-        ("f8", (4, 6), "array"),
-        ("u4", (4, 6), "array"),
+        ("?", (4, 6), "1", ("unsigned", 1, 1, 1)),
+        ("u1", (4, 6), "L", ("unsigned", 8, 255, 1)),
+        ("u1", (4, 6, 3), "RGB", ("unsigned", 8, 255, 3)),
+        ("u2", (4, 6), "I;16", ("unsigned", 16, 65535, 1)),
+        (">u2", (4, 6), "I;16", ("unsigned", 16, 65535, 1)),
+        ("u2", (4, 6, 3), "RGB;16", ("unsigned", 16, 65535, 3)),
+        ("i4", (4, 6), "I", ("signed", 32, 0, 1)),
+        ("f4", (4, 6), "F", ("float", 32, 0, 1)),
+        ("u1", (4, 6, 1), "array", ("unsigned", 8, 255, 1)),
+        ("u1", (4, 6, 2), "array", ("unsigned", 8, 255, 2)),
+        ("u1", (4, 6, 4), "array", ("unsigned", 8, 255, 4)),
+        ("?", (4, 6, 3), "array", ("unsigned", 1, 1, 3)),
+        ("f8", (4, 6), "array", ("float", 64, 0, 1)),
+        ("u4", (4, 6), "array", ("unsigned", 32, 2**32 - 1, 1)),
+        ("u8", (4, 6), "array", ("unsigned", 64, 2**64 - 1, 1)),
     ],
 )
 def test_the_mode_follows_from_type_and_channels_and_no_channel_is_taken_for_alpha(
-    dtype: str, shape: tuple[int, ...], mode: str
+    dtype: str, shape: tuple[int, ...], mode: str, stored: tuple[Any, ...]
 ) -> None:
-    array = noise(dtype, shape).astype(dtype)
-    assert identified(npy(array)).mode == decoded(npy(array)).mode == mode
+    info = first_info(npy(noise(dtype, shape).astype(dtype)))
+    assert (info.mode, info.stored, info.shape) == (mode, Stored(*stored), shape)
+    assert info.dtype == dtype
 
 
 @ANY_DTYPE
 @pytest.mark.parametrize("method", POOLS)
 def test_an_array_file_is_pooled_as_by_the_engine(method: str, dtype: str, tmp_path: Path) -> None:
     array = noise(dtype, (4, 6, 2))
-    outcome, octets = pooled(array, method, tmp_path)
-    seen, wanted = loaded(octets), POOLS[method](array, size=2)
+    np.save(tmp_path / "in.npy", array)
+    outcome = jobs.run(tmp_path / "in.npy", tmp_path / "out.npy", "npy", jobs.work(method))
+    seen, wanted = loaded((tmp_path / "out.npy").read_bytes()), POOLS[method](array, size=2)
     assert outcome.status == "done"
     assert (seen.dtype, seen.shape) == (wanted.dtype, wanted.shape)
     np.testing.assert_array_equal(seen, wanted)
     assert (outcome.dtype, outcome.output_shape) == (str(wanted.dtype), wanted.shape)
-
-
-def pooled(array: NDArray[Any], method: Any, folder: Path) -> tuple[Outcome, bytes]:
-    (folder / "in.npy").write_bytes(npy(array))
-    work = Work(Choices(method, Window.of(2)), Saving(), LIMIT)
-    target = Target.at(str(folder / "out.npy"))
-    outcome = runner.run_job(Job(Source(str(folder / "in.npy")), target, by_name("npy")), work)
-    return outcome, (folder / "out.npy").read_bytes()
 
 
 @pytest.mark.parametrize("words", [(), ("--format", "npy")])
@@ -144,54 +141,41 @@ def test_an_array_goes_through_a_pipe(run: Run, words: tuple[str, ...]) -> None:
     np.testing.assert_array_equal(loaded(done.stdout), avg_pool(array, size=2))
 
 
-def test_a_picture_becomes_an_array_in_a_pipe(run: Run, samples: Path) -> None:
-    source = next(iter(sorted(samples.glob("*.png"))))
-    done = run("max", "--size", 2, "--format", "npy", source, "-")
-    assert done.returncode == 0, done.stderr
-    wanted = max_pool(decoded(source.read_bytes()).array, size=2)
-    if decoded(source.read_bytes()).mode not in ("LA", "RGBA"):
-        np.testing.assert_array_equal(loaded(done.stdout), wanted)
-    assert loaded(done.stdout).shape == wanted.shape
+@pytest.mark.parametrize("order", [">u2", "<u2"])
+def test_an_array_in_columns_of_another_byte_order_is_pooled_all_the_same(
+    order: str, tmp_path: Path
+) -> None:
+    array = noise("u2", (7, 9, 3))
+    np.save(tmp_path / "in.npy", np.asfortranarray(array.astype(order)))
+    for how in (jobs.work("max", 3, stride=2), jobs.work("avg", 3, stride=2)):
+        outcome = jobs.run(tmp_path / "in.npy", tmp_path / "out.npy", "npy", how)
+        assert outcome.status == "done", outcome.error
+        wanted = POOLS[how.method.name](array, size=3, stride=2)
+        np.testing.assert_array_equal(loaded((tmp_path / "out.npy").read_bytes()), wanted)
+        (tmp_path / "out.npy").unlink()
 
 
-def test_an_array_becomes_a_picture() -> None:
+def test_an_array_becomes_a_picture_and_a_picture_an_array() -> None:
     array = noise("u1", (4, 6, 3))
     again = decoded(encoded(decoded(npy(array)), "png"))
-    assert again.mode == "RGB"
-    np.testing.assert_array_equal(again.array, array)
+    assert again.info.mode == "RGB"
+    np.testing.assert_array_equal(loaded(encoded(again, "npy")), array)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "shape", "name", "remedy"),
-    [
-        ("f8", (4, 6), "png", ".npy"),
-        ("u1", (4, 6, 4), "png", ".tif"),
-        ("i2", (4, 6), "png", ".tif"),
-        ("u2", (4, 6), "jpeg", "--allow-depth-loss"),
-        ("u4", (4, 6), "pgm", ".npy"),
-    ],
-)
-def test_an_array_that_a_format_cannot_hold_is_refused_with_a_remedy(
-    dtype: str, shape: tuple[int, ...], name: str, remedy: str
-) -> None:
-    with pytest.raises(PoolError) as refusal:
-        encoded(decoded(npy(noise(dtype, shape))), name)
-    assert remedy in refusal.value.remedy
-
-
-def test_nothing_is_stored_in_fortran_order_or_from_the_last_byte_down() -> None:
-    array = np.asfortranarray(noise("u2", (4, 6, 3)).astype(">u2"))
-    picture = decoded(npy(array))
-    np.testing.assert_array_equal(loaded(encoded(picture, "npy")), array)
+def test_an_array_stands_alone_and_what_it_cannot_hold_is_told() -> None:
+    metadata = Metadata(dpi=(72, 72), comment=b"mine")
+    assert notes_of(noisy("L", metadata=metadata), "npy") == [
+        "NPY has no place for the comment",
+        "NPY has no place for the resolution",
+    ]
+    assert decoded(encoded(noisy("L", metadata=metadata), "npy")).metadata == Metadata()
 
 
 @pytest.mark.parametrize("byte", [2, 128, 255])
 def test_any_byte_but_0_is_true(byte: int, tmp_path: Path) -> None:
     octets = raw(described("'|b1'", "(2, 2)"), bytes([byte, 0, 0, 0]))
     (tmp_path / "in.npy").write_bytes(octets)
-    work = Work(Choices("avg", Window.of(2)), Saving(), LIMIT)
-    target = Target.at(str(tmp_path / "out.npy"))
-    outcome = runner.run_job(Job(Source(str(tmp_path / "in.npy")), target, by_name("npy")), work)
+    outcome = jobs.run(tmp_path / "in.npy", tmp_path / "out.npy", "npy", jobs.work("avg"))
     assert outcome.status == "done"
     assert loaded((tmp_path / "out.npy").read_bytes()).tolist() == [[64]]
 
@@ -245,7 +229,7 @@ HOSTILE = {
 @pytest.mark.parametrize("octets", HOSTILE.values(), ids=HOSTILE)
 def test_a_hostile_array_is_refused_from_its_header_with_a_remedy(octets: bytes) -> None:
     with pytest.raises(PoolError) as refusal:
-        identified(octets)
+        reader_of(octets)
     assert refusal.value.message
     assert refusal.value.remedy
 
@@ -262,27 +246,14 @@ def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:
         raw(described("'|O'", "(1, 1)"), pickle.dumps(Trap())),
     ):
         with pytest.raises(PoolError):
-            codec.decode(identified(octets))
+            decoded(octets)
     assert not marker.exists()
 
 
 def test_an_array_cut_anywhere_is_refused() -> None:
     for cut in range(len(WHOLE)):
         with pytest.raises(PoolError):
-            decoded(WHOLE[:cut])
-
-
-def test_a_damaged_array_raises_nothing_but_a_refusal() -> None:
-    rng, reached = np.random.default_rng(5), 0
-    for _ in range(300):
-        damaged = np.frombuffer(WHOLE, np.uint8).copy()
-        damaged[rng.integers(0, len(WHOLE))] = rng.integers(0, 256)
-        try:
-            picture = decoded(damaged.tobytes())
-            reached += picture.array.size > 0
-        except PoolError as refusal:
-            assert refusal.remedy  # noqa: PT017  # some damage does no harm
-    assert reached > 30
+            reader_of(WHOLE[:cut])
 
 
 @pytest.mark.parametrize(("channels", "weight"), [(1, 1), (4, 1), (5, 2), (50, 13)])
@@ -290,6 +261,6 @@ def test_a_large_array_is_refused_by_its_pixels_of_up_to_four_channels(
     channels: int, weight: int
 ) -> None:
     octets = npy(np.zeros((10, 10, channels), np.uint8))
-    assert identified(octets, 100 * weight).shape == (10, 10, channels)
+    assert reader_of(octets, 100 * weight).count == 1
     with pytest.raises(PoolError, match="--max-pixels"):
-        identified(octets, 100 * weight - 1)
+        reader_of(octets, 100 * weight - 1)

@@ -1,0 +1,132 @@
+"""The optional libraries: loaded only when a picture needs them, named where they are missing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from poolcli.errors import PoolError
+from poolcli.formats import extras
+from tests.pictures import GREY, RGB, RGB_ALPHA, encoded, first_info, noisy, numbers, png, tiff
+from tests.tiff_support import samples, tiff_of
+
+DEEP_FILES = {
+    "RGB PNG": png(1, [numbers(">H", 1, 2, 3)], 16, RGB),
+    "RGBA PNG": png(1, [numbers(">H", 1, 2, 3, 4)], 16, RGB_ALPHA),
+    "grey PNG with a key": png(1, [b"\1\2"], 16, GREY, (b"tRNS", b"\1\2")),
+    "RGB TIFF": tiff(bytes(12), [16] * 3, photometric=2),
+    "float TIFF": tiff_of(samples("f8", 1)),
+    "compressed TIFF": tiff_of(samples("u2", 3), photometric="rgb", compression="lzw"),
+}
+
+
+@pytest.fixture
+def _without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No optional library is installed."""
+
+    def missing(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(extras, "import_module", missing)
+
+
+@pytest.mark.usefixtures("_without")
+@pytest.mark.parametrize("octets", DEEP_FILES.values(), ids=DEEP_FILES)
+def test_without_the_extra_a_deep_file_is_refused_from_its_header(octets: bytes) -> None:
+    with pytest.raises(PoolError, match="such samples need imagecodecs") as refusal:
+        first_info(octets)
+    assert "[deep] of poolcli-image" in refusal.value.remedy
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.usefixtures("_without")
+@pytest.mark.parametrize(
+    ("name", "mode"), [("png", "RGB;16"), ("tiff", "LA;16"), ("tiff", "array")]
+)
+def test_without_the_extra_deep_results_are_refused_with_its_name(name: str, mode: str) -> None:
+    given = noisy(mode) if mode != "array" else noisy("F")
+    given = given._replace(info=given.info._replace(mode=mode))
+    with pytest.raises(PoolError, match="such samples need imagecodecs") as refusal:
+        encoded(noisy(mode), name)
+    assert "[deep]" in refusal.value.remedy
+
+
+BLOCKED = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("imagecodecs", "tifffile"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Blocker())
+from poolcli.cli import main
+main()
+"""
+
+
+def blocked(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", BLOCKED, *words]
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["run", "dry run"])
+@pytest.mark.parametrize("kind", ["RGB PNG", "RGB TIFF"])
+def test_without_the_extra_the_command_says_so_in_one_line(
+    kind: str, dry: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "in").write_bytes(DEEP_FILES[kind])
+    done = blocked(tmp_path, "max", "--size", "1", *dry, "in", "out.tif")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "such samples need imagecodecs; install it: the extra [deep]" in line
+    assert not (tmp_path / "out.tif").exists()
+
+
+def test_without_the_extra_all_else_works(tmp_path: Path) -> None:
+    for number, (mode, name) in enumerate(
+        [("RGB", "png"), ("I;16", "png"), ("I;16", "tiff"), ("RGB;M", "ppm"), ("F", "tiff")]
+    ):
+        (tmp_path / f"{number}.{name}").write_bytes(encoded(noisy(mode), name))
+    (tmp_path / "results").mkdir()
+    inputs = sorted(path.name for path in tmp_path.glob("*.*"))
+    done = blocked(tmp_path, "avg", "--size", "2", *inputs, "results")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == inputs
+
+
+WATCHED = """
+import json, sys
+from poolcli.cli import main
+try:
+    main()
+except SystemExit as end:
+    code = end.code
+print(json.dumps([code, sorted({"imagecodecs", "tifffile"} & set(sys.modules))]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "loaded"),
+    [
+        ("RGB", "png", []),
+        ("I;16", "png", []),
+        ("RGB", "tiff", []),
+        ("F", "tiff", []),
+        ("RGB;16", "ppm", []),
+        ("RGB;16", "png", ["imagecodecs"]),
+        ("RGB;16", "tiff", ["imagecodecs", "tifffile"]),
+    ],
+)
+def test_the_extra_is_loaded_only_when_such_a_file_comes(
+    mode: str, name: str, loaded: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / f"in.{name}").write_bytes(encoded(noisy(mode), name))
+    command = [sys.executable, "-c", WATCHED, "max", "--size", "2", "-q", f"in.{name}", f"o.{name}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [0, loaded], done.stderr

@@ -1,0 +1,344 @@
+"""Tags of TIFFs: what people know of a picture is carried, what pooling makes false is dropped."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from poolcli.errors import PoolError
+from poolcli.formats.saving import Saving
+from poolcli.formats.tiff_tags import Directory, TagFile, append
+from poolcli.picture import Metadata
+from tests import jobs
+from tests.conftest import Run
+from tests.exif_support import (
+    ASCII,
+    DETAILS,
+    EXIFTOOL,
+    GPS,
+    INTEROP,
+    LONG,
+    PROFILE,
+    SHORT,
+    SIGNED_RATIONAL,
+    UNDEFINED,
+    Entry,
+    fractions,
+    number,
+    text,
+)
+from tests.pictures import (
+    decoded,
+    encoded,
+    noise,
+    noisy,
+    opened,
+    picture,
+    pictures_in,
+    read_tiff,
+    reader_of,
+    written,
+)
+from tests.tiff_support import block_of, samples, tags_of, tiff_of, tiff_with
+
+XMP: Final = (
+    b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><a tiff:ImageWidth='60' b='\xc3\xbc'/></x:xmpmeta>"
+)
+TEXTS: Final = {
+    269: "a document",
+    270: "what is seen",
+    271: "Scanner Works",
+    272: "Model 1",
+    305: "scanning program",
+    306: "2024:02:29 12:34:56",
+    315: "J. Doe",
+    316: "a machine",
+    33432: "(c) somebody",
+}
+ENTRIES: Final = [text(tag, value) for tag, value in TEXTS.items()]
+BLOCK: Final = block_of(
+    text(271, "Camera Works"),
+    (
+        DETAILS,
+        [
+            text(0x9003, "2024:02:29 12:34:56"),
+            fractions(0x829A, 1, 250),
+            fractions(0x9204, -1, 3, kind=SIGNED_RATIONAL),
+            (0x9286, UNDEFINED, 13, b"ASCII\0\0\0hello"),
+            (INTEROP, [text(1, "R98"), (2, UNDEFINED, 4, b"0100")]),
+        ],
+    ),
+    (GPS, [text(1, "N"), fractions(2, 52, 1, 31, 1, 617, 50)]),
+)
+
+
+def reread(octets: bytes, name: str = "tiff", **more: Any) -> tuple[bytes, list[str]]:
+    """The pages of a file written as they are."""
+    return written(list(pictures_in(octets)), name, Saving(**more))
+
+
+def pooled(octets: bytes, size: int | tuple[int, int] = 2) -> bytes:
+    return written([jobs.pool(one, jobs.work("max", size)) for one in pictures_in(octets)], "tiff")[
+        0
+    ]
+
+
+# From file to file
+
+
+@pytest.mark.parametrize("compression", ["deflate", "lzw", "none", "packbits"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_tags_that_stay_true_are_kept(bits: int, compression: str) -> None:
+    resolution = [fractions(282, 300, 1), fractions(283, 150, 1), number(296, 2)]
+    more = [(34675, UNDEFINED, len(PROFILE), PROFILE), (700, 1, len(XMP), XMP)]
+    octets = tiff_with(bits, *ENTRIES, *resolution, *more)
+    result, notes = reread(octets, options=(("compression", compression),))
+    tags = tags_of(result)
+    assert {tag: tags[tag] for tag in TEXTS} == TEXTS
+    assert (tags[34675], tags[282], tags[283], tags[296]) == (PROFILE, (300, 1), (150, 1), 2)
+    assert tags[700] == XMP.replace(b" tiff:ImageWidth='60'", b"")
+    assert notes == []
+    np.testing.assert_array_equal(read_tiff(result), read_tiff(octets))
+
+
+LAYOUTS: Final = [{}, {"byteorder": ">"}, {"bigtiff": True}, {"bigtiff": True, "byteorder": ">"}]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f8"])
+def test_tags_of_every_kind_of_file_and_samples_are_carried(
+    layout: dict[str, Any], dtype: str
+) -> None:
+    more = [(tag, ASCII, len(value) + 1, value, True) for tag, value in TEXTS.items()]
+    given: dict[str, Any] = {"extratags": [*more, (254, LONG, 1, 2, True)], "iccprofile": PROFILE}
+    given |= {"resolution": (300, 120), "resolutionunit": 3}
+    octets = tiff_of(samples(dtype, 3), photometric="rgb", **layout, **given)
+    result, notes = reread(octets)
+    tags = tags_of(result)
+    assert {tag: tags[tag] for tag in TEXTS} == TEXTS
+    assert (tags[254], tags[34675], tags[296]) == (2, PROFILE, 2)
+    assert tags[282][0] / tags[282][1] == pytest.approx(300 * 2.54)
+    assert notes == []
+    for name in ("jpeg", "png", "webp") if decoded(octets).info.mode == "RGB" else ():
+        exif = opened(reread(octets, name)[0]).getexif()
+        assert {tag: exif[tag] for tag in TEXTS} == TEXTS
+        assert 254 not in exif
+
+
+@pytest.mark.parametrize("compression", ["deflate", "none"])
+@pytest.mark.parametrize("mode", ["RGB", "RGB;16"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_exif_of_other_formats_becomes_tags_and_directories(
+    mode: str, compression: str, order: str
+) -> None:
+    exif = Image.Exif()
+    exif.load(BLOCK)
+    exif.endian = order
+    metadata = Metadata(exif=exif.tobytes()[6:], dpi=(50, 100))
+    saving = Saving(options=(("compression", compression),))
+    octets = encoded(picture(noise(mode), mode, metadata), "tiff", saving)
+    tags = tags_of(octets)
+    assert (tags[271], tags[282], tags[283]) == ("Camera Works", (100, 1), (50, 1))
+    details, place = tags[DETAILS], tags[GPS]
+    assert (details["DateTimeOriginal"], details["ExposureTime"]) == (
+        "2024:02:29 12:34:56",
+        (1, 250),
+    )
+    assert details["ExposureBiasValue"] == (-1, 3)
+    assert place["GPSLatitude"] == (52, 1, 31, 1, 617, 50)
+    seen = opened(encoded(noisy("L", metadata=metadata), "tiff", saving)).getexif()
+    assert seen.get_ifd(INTEROP)[1] == "R98"
+    np.testing.assert_array_equal(read_tiff(octets), noise(mode))
+    assert decoded(octets).metadata.exif == decoded(encoded(decoded(octets), "tiff")).metadata.exif
+
+
+@pytest.mark.skipif(not EXIFTOOL, reason="exiftool is not installed")
+@pytest.mark.parametrize("mode", ["RGB", "RGB;16"])
+def test_exiftool_reads_the_exif_without_a_warning(mode: str) -> None:
+    octets = encoded(noisy(mode, metadata=Metadata(exif=BLOCK, xmp=XMP, comment=b"mine")), "tiff")
+    done = subprocess.run(
+        [EXIFTOOL, "-json", "-G1", "-n", "-"], input=octets, capture_output=True, check=True
+    )
+    (tags,) = json.loads(done.stdout)
+    wanted = {
+        "IFD0:Make": "Camera Works",
+        "IFD0:ImageDescription": "mine",
+        "ExifIFD:DateTimeOriginal": "2024:02:29 12:34:56",
+        "ExifIFD:ExposureTime": 0.004,
+        "ExifIFD:UserComment": "hello",
+        "GPS:GPSLatitudeRef": "N",
+    }
+    assert {tag: tags.get(tag) for tag in wanted} == wanted
+    assert tags["GPS:GPSLatitude"] == pytest.approx(52.5200, abs=1e-3)
+    assert not [tag for tag in tags if tag.endswith(":Warning")]
+
+
+@pytest.mark.parametrize("words", [b"hello", "J\xfcrgen".encode(), b"caf\xe9"])
+def test_a_comment_is_kept_byte_for_byte_unless_there_is_a_description(words: bytes) -> None:
+    octets = encoded(noisy("RGB", metadata=Metadata(comment=words)), "tiff")
+    with tifffile.TiffFile(BytesIO(octets)) as file:
+        assert file.pages.first.tags[270].count == len(words) + 1
+    assert words + b"\0" in octets
+    both = Metadata(comment=words, exif=block_of(text(270, "a description")))
+    assert tags_of(encoded(noisy("RGB", metadata=both), "tiff"))[270] == "a description"
+
+
+def test_every_page_keeps_its_own_tags_and_resolution() -> None:
+    blocks = [block_of(text(271, "Scanner")), block_of(text(285, "two")), None]
+    modes = ("RGB", "I;16", "RGB;16")
+    pages = [
+        noisy(mode, (9, 8 + at), metadata=Metadata(exif=blocks[at], dpi=(72 * (at + 1), 100)))
+        for at, mode in enumerate(modes)
+    ]
+    first = written(pages, "tiff")[0]
+    for octets in (first, reread(first)[0]):
+        seen = [tags_of(octets, page) for page in range(3)]
+        assert [(one.get(271), one.get(285)) for one in seen] == [
+            ("Scanner", None),
+            (None, "two"),
+            (None, None),
+        ]
+        assert [one[283][0] / one[283][1] for one in seen] == [72, 144, 216]
+        for page, found in zip(pages, pictures_in(octets), strict=True):
+            np.testing.assert_array_equal(found.array, page.array)
+    halved = pooled(first, (2, 1))
+    assert [tags_of(halved, page)[283][0] for page in range(3)] == [36, 72, 108]
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_stripping_leaves_the_profile_alone(bits: int) -> None:
+    more = [(34675, UNDEFINED, len(PROFILE), PROFILE), (700, 1, len(XMP), XMP)]
+    resolution = [fractions(282, 300, 1), fractions(283, 150, 1), number(296, 2)]
+    octets, notes = reread(tiff_with(bits, *ENTRIES, *more, *resolution), strip=True)
+    tags = tags_of(octets)
+    assert tags[34675] == PROFILE
+    assert {*TEXTS, 700}.isdisjoint(tags)
+    assert tags.get(282, (1, 1)) == (1, 1)
+    assert notes == []
+
+
+# What would be false
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_geo_tags_are_dropped_with_a_warning(bits: int) -> None:
+    place = [(33550, 12, 3, struct.pack("<3d", 1, 1, 0)), (33922, 12, 6, bytes(48))]
+    found = decoded(tiff_with(bits, text(315, "J. Doe"), *place))
+    assert found.metadata.warnings == ("its geo tags would be false, and were dropped",)
+    tags = tags_of(encoded(found, "tiff"))
+    assert tags[315] == "J. Doe"
+    assert {33550, 33922}.isdisjoint(tags)
+
+
+@pytest.mark.parametrize("words", ["ImageJ=1.53t\nimages=3\n", '{"shape": [40, 60]}', "<OME/>"])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_description_of_axes_is_dropped_with_a_warning(words: str, bits: int) -> None:
+    found = decoded(tiff_with(bits, text(270, words)))
+    assert [one for one in found.metadata.warnings if "its description tells axes" in one]
+    assert 270 not in tags_of(encoded(found, "tiff"))
+
+
+def test_iptc_that_is_stored_as_numbers_is_left_out() -> None:
+    octets = tiff_with(8, (33723, LONG, 2, bytes(8)), text(271, "Works"))
+    assert 33723 not in tags_of(reread(octets)[0])
+    octets = tiff_with(8, (33723, UNDEFINED, 8, b"\x1c\2\5\0\3abc"))
+    assert tags_of(reread(octets)[0])[33723]
+
+
+# Damage
+
+DAMAGED: Final[dict[str, Entry]] = {
+    "EXIF before the file": (DETAILS, 9, 1, struct.pack("<i", -6)),
+    "GPS before the file": (GPS, 9, 1, struct.pack("<i", -112)),
+    "EXIF behind the file": number(DETAILS, 10**8, LONG),
+    "EXIF at the page itself": number(DETAILS, 8, LONG),
+    "EXIF that is text": text(DETAILS, "hello"),
+    "EXIF at infinity": (DETAILS, 11, 1, struct.pack("<f", np.inf)),
+    "two orientations": (274, SHORT, 2, struct.pack("<2H", 1, 1)),
+    "an orientation in words": (274, ASCII, 2, b"6\0"),
+    "two units": (296, SHORT, 2, struct.pack("<2H", 2, 2)),
+    "a whole resolution": number(282, 72),
+    "two resolutions": (282, 5, 2, struct.pack("<4I", 72, 1, 72, 1)),
+    "a resolution over 0": fractions(282, 72, 0),
+    "an unknown type": (271, 77, 1, b"abcd"),
+    "a make of 2 GB": (271, ASCII, 2**31, b"\x10\0\0\0"),
+    "a profile behind the file": (34675, UNDEFINED, 5000, b"\xff\xff\xff\0"),
+    "XMP behind the file": (700, 1, 5000, b"\xff\xff\xff\0"),
+    "XMP in UTF-16": (700, 1, 8, "<xmp".encode("utf-16-le")),
+}
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("entry", DAMAGED.values(), ids=DAMAGED)
+def test_a_tag_that_is_damaged_costs_no_pixel(bits: int, entry: Entry) -> None:
+    resolution = [fractions(tag, 72, 1) for tag in (282, 283) if tag != entry[0]]
+    octets, whole = tiff_with(bits, *resolution, entry), decoded(tiff_with(bits))
+    found = decoded(octets)
+    np.testing.assert_array_equal(found.array, whole.array)
+    told = " ".join(found.metadata.warnings)
+    for words in ("EXIF", "colour profile", "XMP"):
+        if words in told:
+            assert "damaged" in told or "not UTF-8" in told
+    for name in ("png", "tiff"):
+        again = decoded(reread(octets, name)[0])
+        np.testing.assert_array_equal(again.array, whole.array)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["EXIF before the file", "EXIF behind the file", "EXIF at infinity", "a make of 2 GB"],
+)
+def test_damaged_exif_is_dropped_whole_and_that_is_told(name: str) -> None:
+    xmp = (700, 1, len(XMP), XMP)
+    found = decoded(tiff_with(8, DAMAGED[name], text(315, "J. Doe"), xmp)).metadata
+    assert found.exif is None
+    assert found.xmp is not None
+    assert [one for one in found.warnings if one.startswith("its EXIF is damaged (")]
+
+
+def test_tags_that_overlap_are_not_read_over_and_over() -> None:
+    body = bytes(4000)
+    entries = [(34016 + at, UNDEFINED, 3000, b"") for at in range(3)]
+    table = b"".join(struct.pack("<HHII", tag, kind, n, 8) for tag, kind, n, _ in entries)
+    octets = b"II*\0" + struct.pack("<I", 8 + len(body)) + body
+    octets += struct.pack("<H", len(entries)) + table + bytes(4)
+    with pytest.raises(ValueError, match="overlap"):
+        Directory(TagFile(BytesIO(octets)), 8 + len(body)).tags("<")
+
+
+def test_a_file_past_4_gb_is_refused_with_a_remedy(tmp_path: Path) -> None:
+    with (tmp_path / "out").open("w+b") as file:
+        pointer = append(file, tiff_with(8), 0)
+        file.truncate((1 << 32) - 1000)  # it takes no room on the disk
+        with pytest.raises(PoolError, match="larger than the 4 GB") as refusal:
+            append(file, tiff_with(8), pointer)
+    assert refusal.value.remedy
+
+
+def test_metadata_is_the_same_whenever_it_is_asked_for() -> None:
+    for bits in (8, 16):
+        (frame,) = reader_of(tiff_with(bits, *ENTRIES)).frames()
+        before = frame.metadata()
+        frame.rows(0, 40)
+        assert before == frame.metadata()
+        assert before.exif is not None
+
+
+# From the command line
+
+
+def test_warnings_are_shown_and_the_picture_is_done(run: Run, tmp_path: Path) -> None:
+    place = (33550, 12, 3, struct.pack("<3d", 1, 1, 0))
+    (tmp_path / "in.tif").write_bytes(tiff_with(8, place))
+    done = run("avg", "-k", 2, "in.tif", "out.tif")
+    assert done.returncode == 0
+    assert b"in.tif: warning: its geo tags would be false, and were dropped" in done.stderr

@@ -1,0 +1,112 @@
+"""What is no picture of ours, or only begins like one; and real pictures, as Pillow shows them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, TiffImagePlugin
+
+from poolcli.errors import PoolError
+from poolcli.formats import check_start
+from poolcli.picture import turned
+from tests.conftest import SAMPLES, Run
+from tests.pictures import decoded, first_info, noise, opened, reader_of, saved
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
+NO_PICTURES = {
+    "text": b"Dear Sir or Madam,\n",
+    "one byte": b"\0",
+    "zeros": bytes(5000),
+    "all bytes": bytes(range(256)) * 40,
+    "an SVG": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+    "a PDF": b"%PDF-1.7\n",
+    "a PNG's signature": b"\x89PNG\r\n\x1a\n",
+    "a JPEG's first marker": b"\xff\xd8\xff",
+    "a RIFF of sound": b"RIFF\x24\0\0\0WAVEfmt ",
+    "a TIFF without tags": b"II*\0\x08\0\0\0\0\0\0\0\0\0",
+    "a TIFF that points at nothing": b"II*\0\0\0\0\0",
+    "a PNM without numbers": b"P6\n# nothing else",
+}
+
+
+def test_an_empty_stream_is_refused_as_empty() -> None:
+    with pytest.raises(PoolError, match="the file is empty") as refusal:
+        reader_of(b"")
+    assert refusal.value.remedy
+
+
+@pytest.mark.parametrize("octets", NO_PICTURES.values(), ids=NO_PICTURES)
+def test_what_is_no_picture_is_refused_with_a_remedy(octets: bytes) -> None:
+    with pytest.raises(PoolError) as refusal:
+        first_info(octets)
+    assert refusal.value.remedy
+
+
+@pytest.mark.parametrize("pillow", ["PDF", "ICO", "JPEG2000", "TGA", "EPS", "PCX", "SGI"])
+def test_other_formats_are_not_opened_even_where_pillow_can(pillow: str) -> None:
+    with pytest.raises(PoolError, match="no picture of a known format"):
+        reader_of(saved(Image.fromarray(noise("RGB", (20, 20))), pillow))
+
+
+@pytest.mark.parametrize("start", [b"yes\n" * 4, bytes(16), EPS[:16], b"<!DOCTYPE html><html>"])
+def test_what_begins_like_no_picture_is_not_read_to_the_end_from_a_pipe(start: bytes) -> None:
+    with pytest.raises(PoolError, match="no picture of a known format"):
+        check_start(start)
+
+
+@pytest.mark.parametrize("prefix", TiffImagePlugin.PREFIXES)
+def test_every_head_of_a_tiff_that_pillow_takes_is_read(prefix: bytes) -> None:
+    check_start(prefix)
+    array = noise("RGB", (4, 5))
+    octets = saved(Image.fromarray(array), "TIFF", big_tiff=43 in prefix)
+    if prefix[:2] == b"II":
+        np.testing.assert_array_equal(decoded(prefix + octets[4:]).array, array)
+
+
+@pytest.fixture
+def ghost(tmp_path: Path) -> dict[str, str]:
+    """An environment whose `gs` leaves a marker."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    fake = programs / "gs"
+    fake.write_text(f"#!/bin/sh\necho ran >> '{tmp_path / 'marker'}'\nexit 1\n")
+    fake.chmod(0o755)
+    return {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the fake Ghostscript is a shell script")
+def test_an_eps_under_the_name_of_a_png_never_runs_ghostscript(
+    tmp_path: Path, run: Run, ghost: dict[str, str]
+) -> None:
+    (tmp_path / "picture.png").write_bytes(EPS)
+    done = run("max", "--size", 2, "picture.png", "out.png", environment=ghost)
+    assert done.returncode == 1
+    assert b"no picture of a known format" in done.stderr
+    assert not (tmp_path / "marker").exists()
+    assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the fake Ghostscript is a shell script")
+def test_pillow_left_to_itself_would_run_ghostscript(tmp_path: Path, ghost: dict[str, str]) -> None:
+    (tmp_path / "picture.png").write_bytes(EPS)
+    code = "from PIL import Image; Image.open('picture.png').load()"
+    environment = {**os.environ, **ghost}
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, cwd=tmp_path, env=environment, timeout=60
+    )
+    assert done.returncode == 1
+    assert (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("sample", sorted(path.name for path in SAMPLES.glob("*.[pj][np]g")))
+def test_a_sample_picture_is_decoded_as_pillow_shows_it(sample: str) -> None:
+    octets = (SAMPLES / sample).read_bytes()
+    found, image = decoded(octets), opened(octets)
+    pixels = np.asarray(image.convert("RGBA") if image.mode == "P" else image)
+    shown = turned(pixels, image.getexif().get(274, 1))
+    np.testing.assert_array_equal(found.array, shown[..., : found.array.shape[-1]])
