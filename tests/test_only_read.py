@@ -9,7 +9,7 @@ import pytest
 
 from poolcli import formats
 from poolcli.errors import PoolError
-from poolcli.plan import PlanError, Policy, make_plan
+from poolcli.plan import Policy, make_plan
 from poolcli.run import run_job
 from tests import toys
 from tests.jobs import run, work
@@ -70,7 +70,7 @@ def test_in_a_folder_it_is_read_where_a_format_is_given() -> None:
 
 
 def test_an_output_that_is_called_like_it_is_refused_before_anything_is_opened() -> None:
-    with pytest.raises(PlanError, match=r"out\.seen: SEEN can only be read") as refusal:
+    with pytest.raises(PoolError, match=r"out\.seen: SEEN can only be read") as refusal:
         make_plan(("in/a.png", "out.seen"), Policy())
     assert ".png" in refusal.value.remedy
     (job,) = make_plan(("in/a.png", "out.seen"), Policy(format="png"))

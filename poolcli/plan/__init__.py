@@ -103,7 +103,7 @@ def _format_of(target: Place, policy: Policy) -> Format | None:
     """Return the format in which an output is written; None for a stream of the input's format.
 
     Raises:
-        PoolError: neither the suffix of a file nor an option names one.
+        PoolError: neither the suffix of a file nor an option names one, or it can only be read.
     """
     suffix = os.path.splitext(target.path)[1]
     if policy.format or target.is_stream:
@@ -114,6 +114,8 @@ def _format_of(target: Place, policy: Policy) -> Format | None:
             f"{target.path}: {f'the suffix {suffix} names no format' if suffix else 'no suffix'}",
             f"end it in one of {all_suffixes()}, or give --format",
         )
+    if fault := form.refusal():
+        raise PoolError(f"{target.path}: {fault.message}", f"end it in one of {all_suffixes()}")
     return form
 
 
