@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from poolcli import colour, process
 from poolcli.colour import Pixels
-from poolcli.engine.pooling import Axes
-from poolcli.engine.window import Window
+from poolcli.engine.window import Axes, Window
 from poolcli.errors import PoolError
 from poolcli.formats import Format, by_name, check_start, extras
 from poolcli.formats.contract import (

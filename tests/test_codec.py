@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, TiffImagePlugin
-
-from poolcli import codec
 from poolcli.codec import DTYPES, Picture
 from poolcli.codec.headers import Storage
+
+from poolcli import codec
 from poolcli.errors import PoolError
 from poolcli.formats import FORMATS, READABLE, Saving, by_name
 from tests.conftest import SAMPLES, Run

@@ -16,11 +16,11 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
-
-from poolcli import codec, colour
 from poolcli.codec import deep
 from poolcli.codec.chunks import png_chunks
 from poolcli.codec.metadata import Metadata
+
+from poolcli import codec, colour
 from poolcli.colour import Choices, Method
 from poolcli.engine.window import Window
 from poolcli.errors import PoolError

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from poolcli.codec import Picture
 
 from poolcli import colour
-from poolcli.codec import Picture
 from poolcli.colour import Choices, Method
 from poolcli.engine.window import Window
 from poolcli.errors import PoolError

@@ -147,6 +147,10 @@ class Axis(NamedTuple):
         return seen, part
 
 
+Axes: TypeAlias = tuple[Axis, Axis]
+"""Those along the height, and those along the width."""
+
+
 class Window(NamedTuple):
     """Size, stride, padding, dilation and ceil mode, checked. Build it with `Window.of`.
 
@@ -215,7 +219,7 @@ class Window(NamedTuple):
             ceil_mode=ceil_mode,
         )
 
-    def axes(self, extents: Pair) -> tuple[Axis, Axis]:
+    def axes(self, extents: Pair) -> Axes:
         """Lay the window over a picture of ``extents`` = (height, width) pixels.
 
         Raises:

@@ -7,7 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from poolcli.engine.pooling import Axes, NanPolicy, extreme
+from poolcli.engine.extremes import extreme
+from poolcli.engine.kernels import NanPolicy
+from poolcli.engine.window import Axes
 
 
 class Min(NamedTuple):
