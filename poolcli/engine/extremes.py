@@ -80,9 +80,8 @@ def _reduce_masked(
     """
 
     def read_masked(rows: slice, columns: slice) -> Block:
-        block, taking_part = read(rows, columns), where[rows, columns]
-        pixels = block.reshape(*taking_part.shape, grid.channels)
-        return np.where(taking_part[..., None], pixels, reduction.neutral).reshape(block.shape)
+        taking_part = where[rows, columns].repeat(grid.channels, axis=1)
+        return np.where(taking_part, read(rows, columns), reduction.neutral)
 
     grid.reduce(tile, read_masked, reduction, out)
     if out.dtype.kind == "f" and np.isnan(reduction.neutral):
@@ -96,4 +95,4 @@ def _reduce_masked(
     if empty.any():
         pooled = np.empty_like(out)
         grid.reduce(tile, read, reduction, pooled)
-        np.copyto(out, pooled, where=empty)
+        np.copyto(out, pooled, where=empty.repeat(out.shape[2] // empty.shape[2], axis=2))

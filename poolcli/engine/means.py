@@ -12,7 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.engine.kernels import Block, NanPolicy, Reduction, Scratch, rounded_quotient
-from poolcli.engine.tiles import TUNED, Grid, Tile, Tuning, array_reader, prepare, restored
+from poolcli.engine.tiles import (
+    TUNED,
+    BlockReader,
+    Grid,
+    Tile,
+    Tuning,
+    array_reader,
+    prepare,
+    restored,
+)
 from poolcli.engine.window import Axes, Axis
 
 FLOAT64: Final = np.dtype(np.float64)
@@ -57,8 +66,8 @@ def average(
     mean = Mean(
         array=stack,
         table=table,
+        read=array_reader(stack, table),
         grid=grid,
-        planes=grid.planes(),
         divisors=Divisors.of(rows, columns, total.dtype(most_taps), divisor_override),
         total=total,
         products=products,
@@ -74,7 +83,7 @@ def average(
         else:
             weights = np.ascontiguousarray(weights, weights.dtype.newbyteorder("="))
             itemsize = products.dtype(1).itemsize + weights.itemsize * grid.rows.stride
-            for tile in mean.planes.tiles(itemsize):
+            for tile in grid.planes().tiles(itemsize):
                 mean.fill_weighted(tile, weights, out[tile])
     return restored(out, array, dtype)
 
@@ -128,7 +137,7 @@ class Divisors(NamedTuple):
         for start, stop in pairwise(sorted({first, *edges, last})):
             columns = self.columns[start:stop]
             divisor: Any = rows.item(0) * columns.item(0)
-            if np.ptp(rows) or np.ptp(columns):
+            if rows.min() < rows.max() or columns.min() < columns.max():
                 divisor = self.product(Tile(tile.rows, slice(start, stop)))
             yield slice(start - first, stop - first), divisor
 
@@ -147,8 +156,8 @@ class Mean(NamedTuple):
     Attributes:
         array: (H, W, C) numbers.
         table: what is averaged in place of these indices into it, if given.
+        read: gives the pixels.
         grid: the windows.
-        planes: the windows over one channel.
         divisors: what sums without weights are divided by.
         total: the sum of pixels.
         products: the sum of pixels times weights, and that of weights.
@@ -158,8 +167,8 @@ class Mean(NamedTuple):
 
     array: NDArray[Any]
     table: NDArray[np.float64] | None
+    read: BlockReader
     grid: Grid
-    planes: Grid
     divisors: Divisors
     total: Reduction
     products: Reduction
@@ -169,76 +178,82 @@ class Mean(NamedTuple):
     def fill(self, tile: Tile, out: NDArray[Any]) -> None:
         """Fill ``out`` with the averages of one tile, without weights."""
         grid, dtype = self.grid, self.divisors.rows.dtype
-        for rows, block in grid.bands(tile, array_reader(self.array, self.table), self.total):
+        for rows, block in grid.bands(tile, self.read, self.total):
             target = out[rows]
             sums = grid.scratch.take("sums", target.shape, dtype)
             grid.reduce_columns(block, self.total, sums)
-            # One NaN makes the sum of all sums NaN, which is found faster than by looking at
-            # each; infinities of both signs make it NaN too, so these are looked at then.
-            if self.omit and np.isnan(sums.sum()) and np.isnan(sums).any():
-                self.fill_weighted(tile, None, out)
+            if self.omit and _has_nan(sums):
+                self._fill_with_nan(tile, None, out)
                 return
             for columns, divisor in self.divisors.parts(tile.part(rows)):
                 self._divide(sums[:, columns], divisor, target[:, columns])
 
-    def fill_weighted(self, tile: Tile, weights: NDArray[Any] | None, out: NDArray[Any]) -> None:
-        """Fill ``out`` with Σwx/Σw; where Σw is 0, with the averages without weights.
+    def fill_weighted(self, tile: Tile, weights: NDArray[Any], out: NDArray[Any]) -> None:
+        """Fill ``out`` with Σwx/Σw of one tile; where Σw is 0, with averages without weights.
 
-        Without weights, w is 0 for NaN and 1 for numbers. Channels are pooled one after the
-        other, each as a plane: weights for interleaved channels would be multiplied in steps of
-        a pixel, which is not contiguous.
+        Channels are pooled one after the other, each as a plane: weights for interleaved channels
+        would be multiplied in steps of a pixel, which is not contiguous.
         """
-        planes, total = self.planes, self.products
-        shape, dtype = (*out.shape[:2], 1), total.dtype(1)
-        divisor, sums = (planes.scratch.take(name, shape, dtype) for name in ("divisor", "sums"))
-        empty = np.empty(out.shape, np.bool_)
+        planes, dtype = self.grid.planes(), self.products.dtype(1)
+        divisor = self._sums("divisor", planes, tile, lambda *part: weights[part])
+        empty = divisor == 0
+        divisor[empty] = 1
+
+        def products(channel: int, rows: slice, columns: slice) -> Block:
+            block = self.array[rows, columns, channel]
+            block = block if self.table is None else self.table[block]
+            return np.multiply(block, weights[rows, columns], dtype=dtype, casting="unsafe")
+
         for channel in range(out.shape[2]):
-            if channel == 0 or self.omit:  # each channel may have NaN elsewhere
-                planes.reduce(tile, partial(self._weights, weights, channel), total, divisor)
-                without = divisor == 0
-                if weights is None:
-                    self._adjust(divisor, tile)
-                np.copyto(divisor, 1, where=without)
-            planes.reduce(tile, partial(self._products, weights, channel), total, sums)
+            sums = self._sums("products", planes, tile, partial(products, channel))
+            if self.array.dtype.kind == "f" and _has_nan(sums):
+                self._fill_with_nan(tile, weights, out)
+                return
             self._divide(sums, divisor, out[..., channel : channel + 1])
-            empty[..., channel : channel + 1] = without
-        if not empty.any():
+        self._fill_empty(empty, tile, out)
+
+    def _fill_with_nan(self, tile: Tile, weights: NDArray[Any] | None, out: NDArray[Any]) -> None:
+        """Fill ``out`` with the averages of a tile that holds NaN, or infinity of weight 0."""
+        channels = out.shape[2]
+
+        def weight(rows: slice, columns: slice) -> Any:
+            by = True if weights is None else weights[rows, columns].repeat(channels, axis=1)
+            return by * ~np.isnan(self.read(rows, columns)) if self.omit else by
+
+        def product(rows: slice, columns: slice) -> Block:
+            by = weight(rows, columns)
+            block = np.where(by == 0, 0, self.read(rows, columns))
+            return np.multiply(block, by, dtype=FLOAT64)
+
+        divisor = self._sums("divisor", self.grid, tile, weight)
+        sums = self._sums("products", self.grid, tile, product)
+        empty = divisor == 0
+        if weights is not None:
+            self._divide(sums, divisor, out)
+            self._fill_empty(empty, tile, out)
             return
-        unweighted = np.empty_like(out)
-        if weights is None:
-            unweighted[...] = np.nan
-        else:
-            self.fill(tile, unweighted)
-        np.copyto(out, unweighted, where=empty)
-
-    def _weights(
-        self, weights: NDArray[Any] | None, channel: int, rows: slice, columns: slice
-    ) -> Block:
-        """Return the weights of some pixels, 0 for NaN that is left out."""
-        if not self.omit and weights is not None:
-            return weights[rows, columns]
-        counted: Block = ~np.isnan(self.array[rows, columns, channel])
-        return counted if weights is None else counted * weights[rows, columns]
-
-    def _products(
-        self, weights: NDArray[Any] | None, channel: int, rows: slice, columns: slice
-    ) -> Block:
-        """Return the products of some pixels and their weights."""
-        by = self._weights(weights, channel, rows, columns)
-        part: Block = self.array[rows, columns, channel]
-        part = part.astype(self.products.dtype(1)) if self.table is None else self.table[part]
-        if self.total is FLOAT_SUM:
-            np.copyto(part, 0, where=by == 0)  # NaN and infinity times 0 would be NaN
-        np.multiply(part, by, out=part, casting="unsafe")
-        return part
-
-    def _adjust(self, divisor: NDArray[Any], tile: Tile) -> None:
-        """Let padding count in a divisor that counts pixels, if it shall; or override it."""
         if self.divisors.override is not None:
             divisor[...] = self.divisors.override
-            return
-        pixels = Divisors.of(self.grid.rows, self.grid.columns, divisor.dtype)
-        divisor += self.divisors.product(tile) - pixels.product(tile)
+        else:  # padding may count too
+            pixels = Divisors.of(self.grid.rows, self.grid.columns, FLOAT64)
+            divisor += self.divisors.product(tile) - pixels.product(tile)
+        sums[empty] = np.nan
+        self._divide(sums, divisor, out)
+
+    def _fill_empty(self, empty: NDArray[np.bool_], tile: Tile, out: NDArray[Any]) -> None:
+        """Replace the averages of windows whose weights sum to 0 by those without weights."""
+        if out.size and empty.any():
+            unweighted = np.empty_like(out)
+            self.fill(tile, unweighted)
+            np.copyto(out, unweighted, where=empty)
+
+    def _sums(self, name: str, grid: Grid, tile: Tile, read: BlockReader) -> NDArray[Any]:
+        """Return the sums of a tile's windows, in scratch memory."""
+        height, width = (side.stop - side.start for side in tile)
+        shape = height, width, grid.channels
+        sums = grid.scratch.take(name, shape, self.products.dtype(1))
+        grid.reduce(tile, read, self.products, sums)
+        return sums
 
     def _divide(self, sums: NDArray[Any], divisor: Any, out: NDArray[Any]) -> None:
         """Fill ``out`` with sums, which are overwritten, by their divisor."""
@@ -303,6 +318,13 @@ def _sum_of_products(
     product = (_peak(array) * scale + 1) * max(1, _peak(weights))
     dtype = sum_type(array.dtype.kind, (taps + 1) * product, by_array=True)
     return Reduction(np.add, 0, False, lambda _: dtype, invertible=True)
+
+
+def _has_nan(sums: NDArray[Any]) -> bool:
+    """Return whether some of the sums are NaN."""
+    # One NaN makes the sum of all sums NaN, which is found faster than by looking at each;
+    # infinities of both signs make it NaN too, so these are looked at then.
+    return bool(np.isnan(sums.sum()) and np.isnan(sums).any())
 
 
 def _peak(array: NDArray[Any]) -> int:
