@@ -9,8 +9,8 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from poolcli.engine.kernels import rounded_quotient
-from poolcli.engine.pooling import Axes, NanPolicy
+from poolcli.engine.kernels import NanPolicy, rounded_quotient
+from poolcli.engine.window import Axes
 from poolcli.methods import Method
 from poolcli.picture import MODES, FrameInfo, Placement, full_scale
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from poolcli import colour, process
 from poolcli.colour import Pixels
-from poolcli.engine.pooling import Axes
-from poolcli.engine.window import Window
+from poolcli.engine.window import Axes, Window
 from poolcli.errors import PoolError
 from poolcli.formats import Format, by_name, check_start, extras
 from poolcli.formats.contract import (
@@ -227,7 +226,6 @@ def _pool_frames(
 
 def _bands(frame: Frame, pooled: Pooled, work: Work, clock: _Clock) -> Iterator[NDArray[Any]]:
     """Pool the bands of a frame, and round them where the target holds 8 bits only."""
-
     info = frame.info
 
     def read(start: int, stop: int) -> NDArray[Any]:

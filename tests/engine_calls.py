@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli import Window, avg_pool, max_pool, min_pool
-from poolcli.engine.pooling import average, extreme
+from poolcli.engine.extremes import extreme
+from poolcli.engine.means import average
 from poolcli.engine.tiles import Tuning
 from tests import oracle
 
@@ -51,6 +52,9 @@ class Call:
         axes = Window.of(**self.geometry).axes((height, width))
         options: dict[str, Any] = {**self.options, "tuning": self.tuning}
         if self.method == "avg":
+            where = options.pop("where", None)
+            if where is not None:
+                options["weights"] = options.get("weights", np.uint8(1)) * where
             return average(self.array, axes, **options)
         return extreme("max" if self.method == "max" else "min", self.array, axes, **options)
 

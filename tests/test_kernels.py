@@ -269,7 +269,7 @@ def test_the_type_of_a_sum_holds_it_and_divides_it_as_a_fraction(
     held = np.array(totals, dtype)
     assert [int(total) for total in held] == totals
     wanted = [round(Fraction(total, divisor)) for total in totals]
-    assert [int(mean) for mean in rounded_mean(held, divisor)] == wanted
+    assert [int(mean) for mean in rounded_mean(held, divisor, Scratch())] == wanted
 
 
 def test_divisors_broadcast_against_totals() -> None:

@@ -15,7 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from poolcli import PoolError, Window, avg_pool, max_pool, min_pool, output_shape
-from poolcli.engine.pooling import table_average
+from poolcli.engine.means import average
 from tests import oracle
 from tests.engine_calls import (
     DTYPES,
@@ -233,7 +233,7 @@ def test_averaging_through_a_table_is_averaging_its_entries(call: Call, rng: Any
     table = rng.integers(-99, 99, 1 << 16).astype(np.float64)
     height, width = call.array.shape[:2]
     axes = Window.of(**call.geometry).axes((height, width))
-    got = table_average(call.array, table, axes, **chosen)
+    got = average(call.array, axes, table=table, **chosen)
     assert same(got, avg_pool(table[call.array], **call.geometry, **chosen))
 
 

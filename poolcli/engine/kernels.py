@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from poolcli.engine.window import ceil_div
 
 Block: TypeAlias = NDArray[Any]
+NanPolicy: TypeAlias = Literal["omit", "propagate"]
 WORDS: Final = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 LITTLE_ENDIAN: Final = sys.byteorder == "little"
 
@@ -40,27 +41,18 @@ class Reduction(NamedTuple):
     invertible: bool = False
 
 
-def always(dtype: np.dtype[Any]) -> Callable[[int], np.dtype[Any]]:
-    """Return a function for `Reduction.dtype` that gives one type for any number of values."""
-    return lambda _: dtype
-
-
-class Scratch:
+class Scratch(dict[tuple[str, np.dtype[Any]], NDArray[Any]]):
     """Buffers that are allocated once and reused, one for each name and type.
 
     Fresh memory costs a page fault for every 4 KB that is first written to.
     """
 
-    def __init__(self) -> None:
-        """Begin with no buffer."""
-        self._buffers: dict[tuple[str, np.dtype[Any]], NDArray[Any]] = {}
-
     def take(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """Return an uninitialised array in the buffer of that name and type."""
         count = math.prod(shape)
-        buffer = self._buffers.get((name, dtype))
+        buffer = self.get((name, dtype))
         if buffer is None or buffer.size < count:
-            buffer = self._buffers[name, dtype] = np.empty(count, dtype)
+            buffer = self[name, dtype] = np.empty(count, dtype)
         return buffer[:count].reshape(shape)
 
 

@@ -7,6 +7,7 @@ columns, on the few rows that are left.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from math import isqrt
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -14,13 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.engine.kernels import Block, Reduction, Scratch, cast, slide, subsample, van_herk
-from poolcli.engine.window import Axis, ceil_div
+from poolcli.engine.window import Axes, Axis, ceil_div
 
 BlockReader: TypeAlias = Callable[[slice, slice], Block]
-"""Gives the block of some pixels, in native byte order: (picture rows, picture columns) → block.
-
-Rows may have a step, columns have none.
-"""
+"""Gives the block of some pixels, in native byte order: (picture rows, picture columns) → block."""
 
 ALIGNED: Final = 8
 """The length of a block's rows is a multiple of so many elements, so that each row begins at a
@@ -56,40 +54,47 @@ class Tile(NamedTuple):
     rows: slice
     columns: slice
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """The number of windows along both axes."""
-        return self.rows.stop - self.rows.start, self.columns.stop - self.columns.start
-
     def part(self, rows: slice) -> Tile:
         """Return some rows of the tile, counted from its first."""
         top = self.rows.start
         return Tile(slice(top + rows.start, top + rows.stop), self.columns)
 
 
-def array_reader(array: NDArray[Any]) -> BlockReader:
-    """Read the pixels of an (H, W, C) array of any layout and byte order.
+def prepare(array: NDArray[Any], axes: Axes, tuning: Tuning) -> tuple[NDArray[Any], Grid]:
+    """Return an array as (H, W, C) numbers, a view where possible, and the windows over it."""
+    numbers = zeros_and_ones(array) if array.dtype == np.bool_ else array
+    stack = numbers if numbers.ndim == 3 else numbers[..., None]
+    return stack, Grid(*axes, stack.shape[2], tuning)
+
+
+def zeros_and_ones(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Return a mask as 0 and 1: a view, unless its bytes are others, as Pillow makes them."""
+    numbers = mask.view(np.uint8)
+    return (numbers != 0).view(np.uint8) if numbers.max(initial=0) > 1 else numbers
+
+
+def restored(out: NDArray[Any], array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return a result in a dtype with its byte order, with as many axes as the array pooled."""
+    if not dtype.isnative:
+        out.byteswap(inplace=True)
+    return out.view(dtype).reshape(out.shape[: array.ndim])
+
+
+def array_reader(array: NDArray[Any], table: NDArray[Any] | None = None) -> BlockReader:
+    """Read the pixels of an (H, W, C) array of any layout and byte order, or a table at these.
 
     Rows that are contiguous and native are viewed in place; others are copied block by block.
     """
     channels = array.shape[2]
     native = array.dtype.newbyteorder("=")
-    if array[:1].flags.c_contiguous and array.dtype.isnative and array.flags.aligned:
+    in_place = array[:1].flags.c_contiguous and array.dtype.isnative and array.flags.aligned
+    if in_place and table is None:
         flat = array.reshape(array.shape[0], -1)
         return lambda rows, columns: flat[rows, columns.start * channels : columns.stop * channels]
 
     def read(rows: slice, columns: slice) -> Block:
-        part = np.ascontiguousarray(array[rows, columns], native)
-        return part.reshape(part.shape[0], -1)
-
-    return read
-
-
-def table_reader(array: NDArray[Any], table: NDArray[np.float64]) -> BlockReader:
-    """Read the entries of a table at the indices that an (H, W, C) array holds."""
-
-    def read(rows: slice, columns: slice) -> Block:
-        part: Block = table[array[rows, columns]]
+        part = array[rows, columns]
+        part = np.ascontiguousarray(part, native) if table is None else table[part]
         return part.reshape(part.shape[0], -1)
 
     return read
@@ -112,15 +117,19 @@ class Grid:
         self.channels = channels
         self.tuning = tuning
         self.scratch = Scratch()
+        # Where windows have so many rows in common, `van_herk` takes fewer operations than folding.
+        self.uses_van_herk = self.rows.size - 1 > tuning.most_folded * self.rows.stride
 
-    def with_channels(self, channels: int) -> Grid:
-        """Return the same windows over pixels of another number of channels."""
-        return Grid(self.rows, self.columns, channels, self.tuning)
+    def empty(self, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return memory for the result, (H', W', C), in native byte order."""
+        shape = self.rows.out, self.columns.out, self.channels
+        return np.empty(shape, dtype.newbyteorder("="))
 
-    @property
-    def uses_van_herk(self) -> bool:
-        """True where windows have so many rows in common that `van_herk` beats folding."""
-        return self.rows.size - 1 > self.tuning.most_folded * self.rows.stride
+    def planes(self) -> Grid:
+        """Return the same windows over one of the channels, with the same memory."""
+        grid = copy(self)
+        grid.channels = 1
+        return grid
 
     def tiles(self, itemsize: int) -> Iterator[Tile]:
         """Cut the result into tiles that hold about `Tuning.tile_bytes` of such elements.
@@ -139,7 +148,8 @@ class Grid:
         # Not higher than wide, since neighbouring narrow tiles would read many columns twice.
         high = max(1, min(high, isqrt(room)))
         fitting = (room // high - columns.span) // columns.stride + 1
-        width = _even_part(columns.out, max(fitting, ceil_div(columns.span, columns.stride)))
+        widest = max(fitting, ceil_div(columns.span, columns.stride))
+        width = ceil_div(columns.out, ceil_div(columns.out, widest))  # tiles of about equal width
         row = _aligned(((width - 1) * columns.stride + columns.span) * self.channels)
         height = max(1, room * self.channels // row)
         if self.uses_van_herk and height > rows.size:
@@ -169,14 +179,12 @@ class Grid:
         seen, columns = self.columns.part(tile.columns.start, tile.columns.stop)
         # A whole stride follows the last window too, so that `subsample` can read words.
         width = _aligned(max(columns.total_span, columns.out * columns.stride) * channels)
-        shape = tile.shape[0], width
-        block = self.scratch.take("rows", shape, reduction.dtype(self.rows.size))
+        height = tile.rows.stop - tile.rows.start
+        block = self.scratch.take("rows", (height, width), reduction.dtype(self.rows.size))
         left, right = columns.before * channels, (columns.before + columns.extent) * channels
         block[:, :left] = reduction.neutral
         block[:, right:] = reduction.neutral
-        reduce_rows = self._van_herk_rows if self.uses_van_herk else self._fold_rows
-        reduce_rows(tile.rows, seen, read, reduction, block[:, left:right])
-        height = len(block)
+        self._reduce_rows(tile.rows, seen, read, reduction, block[:, left:right])
         if self.uses_van_herk:
             # Such windows are mostly wide too, and `slide` goes through its block many times.
             itemsize = reduction.dtype(self.rows.size * columns.size).itemsize
@@ -198,87 +206,63 @@ class Grid:
         if flat is None:
             subsample(slid, columns.stride, channels, out)
 
-    def _fold_rows(
+    def _reduce_rows(
         self, windows: slice, columns: slice, read: BlockReader, reduction: Reduction, out: Block
     ) -> None:
-        """Combine rows tap by tap: size - 1 operations for each row of the result."""
-        rows, room = self.rows, self.tuning.tile_bytes
-        if reduction.idempotent or rows.size < max(2, rows.stride):
-            seen, part = rows.part(windows.start, windows.stop)
-            top = seen.start
-            _fold(
-                part,
-                lambda at: read(slice(top + at.start, top + at.stop, at.step), columns),
-                reduction,
-                out,
-            )
-            return
-        # Sums are wider than pixels: each pixel is cast once for all taps that read it, unless
-        # there are rows that no tap reads.
-        for part_columns, target in self._strips(columns, out, rows.span, room):
-            step = max(1, (room // target[:1].nbytes - rows.span) // rows.stride + 1)
+        """Reduce the windows along the height, in parts whose rows fit the cache."""
+        rows, room, height = self.rows, self.tuning.tile_bytes, self.rows.span
+        combine = self._fold
+        if self.uses_van_herk:  # it takes all windows together, and has room for one more of them
+            combine, room = self._van_herk, self.tuning.tall_tile_bytes * 5 // 4
+            height += (windows.stop - windows.start - 1) * rows.stride
+        widest = max(1, room // (height * out.itemsize * self.channels))
+        extent = columns.stop - columns.start
+        widest = ceil_div(extent, ceil_div(extent, widest))
+        for left in range(columns.start, columns.stop, widest):
+            part_columns = slice(left, min(left + widest, columns.stop))
+            start, stop = ((at - columns.start) * self.channels for at in (left, part_columns.stop))
+            fitting = room // ((stop - start) * out.itemsize) - rows.span
+            step = max(1, fitting // rows.stride + 1)
             for first in range(windows.start, windows.stop, step):
                 seen, part = rows.part(first, min(first + step, windows.stop))
-                block = cast(read(seen, part_columns), out.dtype, "wide", self.scratch)
                 top = first - windows.start
-                _fold(part, block.__getitem__, reduction, target[top : top + part.out])
+                target = out[top : top + part.out, start:stop]
+                combine(read(seen, part_columns), part, reduction, target)
 
-    def _van_herk_rows(
-        self, windows: slice, columns: slice, read: BlockReader, reduction: Reduction, out: Block
-    ) -> None:
+    def _fold(self, block: Block, rows: Axis, reduction: Reduction, out: Block) -> None:
+        """Combine rows tap by tap: size - 1 operations for each row of the result."""
+        ufunc, dtype = reduction.ufunc, out.dtype
+        if block.dtype != dtype and rows.size >= max(2, rows.stride):
+            # Each pixel is cast once for all taps that read it. Else some may be read by none.
+            block = cast(block, dtype, "wide", self.scratch)
+        taps = [rows.pixels_at(tap) for tap in range(rows.size)]
+        everywhere = slice(0, rows.out)
+        if [windows for windows, _ in taps[:2]] == [everywhere, everywhere]:
+            # Two taps at once save the pass that would fill the result with the neutral value.
+            (_, first), (_, second), *taps = taps
+            ufunc(block[first], block[second], out=out, dtype=dtype)
+        else:
+            out[...] = reduction.neutral
+        for windows, pixels in taps:
+            ufunc(out[windows], block[pixels], out=out[windows], dtype=dtype)
+
+    def _van_herk(self, block: Block, rows: Axis, reduction: Reduction, out: Block) -> None:
         """Combine rows by `van_herk`, at stride 1, each phase of the dilation on its own."""
-        seen, rows = self.rows.part(windows.start, windows.stop)
-        dtype, height = out.dtype, rows.total_span
-        room = self.tuning.tall_tile_bytes * 5 // 4  # a tile and the window that hangs over it
-        for part_columns, target in self._strips(columns, out, height, room):
-            block = cast(read(seen, part_columns), dtype, "wide", self.scratch)
-            if len(block) < height:
-                padded = self.scratch.take("padded", (height, block.shape[1]), dtype)
-                bottom = rows.before + rows.extent
-                padded[: rows.before] = padded[bottom:] = reduction.neutral
-                padded[rows.before : bottom] = block
-                block = padded
-            every = target  # the result of every row, from which the stride picks some
-            if rows.stride > 1:
-                shape = height - rows.span + 1, block.shape[1]
-                every = self.scratch.take("every row", shape, dtype)
-            for phase in range(min(rows.dilation, len(every))):
-                apart = slice(phase, None, rows.dilation)
-                van_herk(block[apart], reduction.ufunc, rows.size, every[apart], self.scratch)
-            if rows.stride > 1:
-                target[...] = every[:: rows.stride]
-
-    def _strips(
-        self, columns: slice, out: Block, height: int, room: int
-    ) -> Iterator[tuple[slice, Block]]:
-        """Cut columns so that ``height`` rows fit ``room`` bytes: yield (columns, their out)."""
-        widest = room // (height * out.itemsize * self.channels)
-        strip = _even_part(columns.stop - columns.start, widest)
-        for left in range(columns.start, columns.stop, strip):
-            part = slice(left, min(left + strip, columns.stop))
-            start, stop = ((at - columns.start) * self.channels for at in (part.start, part.stop))
-            yield part, out[:, start:stop]
-
-
-def _fold(rows: Axis, read: Callable[[slice], Block], reduction: Reduction, out: Block) -> None:
-    """Combine the rows of every window tap by tap into the rows of ``out``."""
-    ufunc, taps = reduction.ufunc, iter(range(rows.size))
-    if len(rows.interior) == rows.out and rows.size > 1:
-        # Two taps at once save the pass that would fill the result with the neutral value.
-        first, second = (read(rows.pixels_at(next(taps))[1]) for _ in range(2))
-        ufunc(first, second, out=out, dtype=out.dtype)
-    else:
-        out[...] = reduction.neutral
-    for tap in taps:
-        windows, pixels = rows.pixels_at(tap)
-        target = out[windows]
-        if len(target):
-            ufunc(target, read(pixels), out=target, dtype=out.dtype)
-
-
-def _even_part(total: int, most: int) -> int:
-    """Return the length of equal parts, each of at most ``most`` (at least 1), of a total."""
-    return ceil_div(total, ceil_div(total, max(1, most)))
+        dtype, height, width = out.dtype, rows.total_span, out.shape[1]
+        if block.dtype != dtype or len(block) < height:
+            padded = self.scratch.take("wide", (height, width), dtype)
+            bottom = rows.before + rows.extent
+            padded[: rows.before] = padded[bottom:] = reduction.neutral
+            padded[rows.before : bottom] = block
+            block = padded
+        every = out  # the result of every row, from which the stride picks some
+        if rows.stride > 1:
+            every = self.scratch.take("every row", (height - rows.span + 1, width), dtype)
+        for phase in range(min(rows.dilation, len(every))):
+            apart = slice(phase, None, rows.dilation)
+            van_herk(block[apart], reduction.ufunc, rows.size, every[apart], self.scratch)
+        if rows.stride > 1:
+            out[...] = every[:: rows.stride]
 
 
 def _aligned(elements: int) -> int:

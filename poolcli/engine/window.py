@@ -83,24 +83,22 @@ class Axis(NamedTuple):
         if self.dilation == 1:
             return self.out > 1 and self.stride > self.size
         # Taps apart leave gaps in too many ways for a formula, so pixels that are read are marked.
-        axis = self.trimmed()
-        read = bytearray(min(self.total_span - self.before, self.extent))
+        axis, read = self.trimmed(), bytearray(self.extent)
         for tap in range(axis.size):
-            _, taken = axis.pixels_at(tap)
-            read[taken] = b"\1" * len(range(*taken.indices(len(read))))
-        return 0 in read[max(0, self.start(0)) :]
+            windows, pixels = axis.pixels_at(tap)
+            read[pixels] = b"\1" * (windows.stop - windows.start)
+        return 0 in read[max(0, -self.before) : self.total_span - self.before]
 
     def start(self, index: int) -> int:
         """Return the position of the first tap of window ``index``; negative in the padding."""
         return index * self.stride - self.before
 
-    def taps_before(self, index: int, limit: int) -> int:
-        """Count the taps of window ``index`` before position ``limit``."""
-        return min(self.size, max(0, ceil_div(limit - self.start(index), self.dilation)))
-
     def taps_inside(self, index: int) -> int:
         """Count the taps of window ``index`` on pixels."""
-        return self.taps_before(index, self.extent) - self.taps_before(index, 0)
+        start = self.start(index)
+        taps = (ceil_div(limit - start, self.dilation) for limit in (0, self.extent))
+        first, stop = (min(self.size, max(0, tap)) for tap in taps)
+        return stop - first
 
     def pixels_at(self, tap: int) -> tuple[slice, slice]:
         """Return the windows that have this tap on a pixel, and these pixels, one for each."""
@@ -117,17 +115,16 @@ class Axis(NamedTuple):
         A window may be far larger than the picture (padding, ceil mode). A trimmed one has at
         most about twice the extent in taps.
         """
-        skipped = self.taps_before(self.out - 1, 0)
-        kept = self.taps_before(0, self.extent) - skipped
-        return Axis(
-            extent=self.extent,
+        # Every window has a tap on a pixel, so these bounds lie between 0 and the size.
+        skipped = max(0, ceil_div(-self.start(self.out - 1), self.dilation))
+        kept = min(self.size, ceil_div(self.extent - self.start(0), self.dilation)) - skipped
+        return self._replace(
             size=kept,
             # The stride of one window has no meaning but would make its blocks as long.
             stride=self.stride if self.out > 1 else 1,
             dilation=self.dilation if kept > 1 else 1,
             before=self.before - skipped * self.dilation,
             after=0,
-            out=self.out,
         )
 
     def padded(self) -> Axis:
@@ -141,17 +138,17 @@ class Axis(NamedTuple):
         """
         start, end = self.start(first), self.start(stop - 1) + self.span
         seen = slice(max(0, start), min(self.extent, end))
-        before, after = seen.start - start, self.extent + self.after - seen.stop
-        part = Axis(
-            seen.stop - seen.start,
-            self.size,
-            self.stride,
-            self.dilation,
-            before,
-            after,
-            stop - first,
+        part = self._replace(
+            extent=seen.stop - seen.start,
+            before=seen.start - start,
+            after=self.extent + self.after - seen.stop,
+            out=stop - first,
         )
         return seen, part
+
+
+Axes: TypeAlias = tuple[Axis, Axis]
+"""Those along the height, and those along the width."""
 
 
 class Window(NamedTuple):
@@ -208,11 +205,11 @@ class Window(NamedTuple):
         sides = _padding(padding)
         if not isinstance(sides, str):
             for k, d, pair in zip(sizes, dilations, sides, strict=True):
-                if max(pair) > d * (k - 1):
+                most, found = d * (k - 1), max(pair)
+                if found > most:
                     raise PoolError(
-                        f"padding {max(pair)} is too large for a window that spans "
-                        f"{d * (k - 1) + 1}",
-                        f"give a padding of at most {d * (k - 1)}, or a larger size",
+                        f"padding {found} is too large for a window that spans {most + 1}",
+                        f"give a padding of at most {most}, or a larger size",
                     )
         return cls(
             size=sizes,
@@ -222,7 +219,7 @@ class Window(NamedTuple):
             ceil_mode=ceil_mode,
         )
 
-    def axes(self, extents: Pair) -> tuple[Axis, Axis]:
+    def axes(self, extents: Pair) -> Axes:
         """Lay the window over a picture of ``extents`` = (height, width) pixels.
 
         Raises:
@@ -259,7 +256,8 @@ class Window(NamedTuple):
                 "choose a smaller size or dilation, or use ceil mode or padding same",
             )
         axis = Axis(n, k, s, d, before, after, out)
-        _refuse_empty_windows(axis, name)
+        if d > n:
+            _refuse_empty_windows(axis, name)
         # Two huge windows, far apart, can both touch the picture: nothing is left to trim then,
         # and the work would grow with the window.
         if axis.trimmed().size > max(2 * n, MOST_TAPS):
@@ -310,12 +308,14 @@ def output_shape(
 
 
 def _refuse_empty_windows(axis: Axis, name: str) -> None:
-    """Refuse an axis with a window that holds no pixel: only taps apart (d > 1) can miss all."""
-    if axis.dilation == 1:
-        return
-    interior = axis.interior
-    for index in (*range(interior.start), *range(interior.stop, axis.out)):
-        if axis.taps_inside(index) == 0:
+    """Refuse an axis with a window that has no tap on a pixel; only taps so far apart can miss all.
+
+    No window begins after the picture, or ends before it. One that begins before it reads the
+    first position after that whose distance from its start is a multiple of the dilation.
+    """
+    # Where the first taps lie repeats itself after as many windows as the dilation, at the latest.
+    for index in range(min(axis.out, ceil_div(axis.before, axis.stride), axis.dilation)):
+        if axis.start(index) % axis.dilation >= axis.extent:
             raise PoolError(
                 f"window {index} along the {name} of {axis.extent} holds no pixel: "
                 f"its taps, {axis.dilation} apart, all lie outside",
@@ -349,17 +349,15 @@ def _per_axis(name: str, value: Any) -> Pair:
 
 
 def _padding(value: Any) -> Sides | NamedPadding:
-    """Return a padding, in any accepted form, as four sides or a name."""
+    """Return a padding, in any accepted form, as four sides of at least 0 or a name."""
     if isinstance(value, str):
         for name in NAMED_PADDING:
             if value == name:
                 return name
         raise PoolError(f"padding is {value!r}", f"give numbers or {', '.join(NAMED_PADDING)}")
-    rows, columns = _pair("padding", value, "one number, (h, w) or ((top, bottom), (left, right))")
-    return _sides(rows), _sides(columns)
-
-
-def _sides(value: Any) -> Pair:
-    """Return (before, after) of at least 0 from one number or two."""
-    before, after = _pair("padding of one axis", value, "(before, after)")
-    return whole_number("padding", before, 0), whole_number("padding", after, 0)
+    top, bottom, left, right = (
+        whole_number("padding", side, 0)
+        for axis in _pair("padding", value, "one number, (h, w) or ((top, bottom), (left, right))")
+        for side in _pair("padding of one axis", axis, "(before, after)")
+    )
+    return (top, bottom), (left, right)

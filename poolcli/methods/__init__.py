@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from poolcli.engine.pooling import Axes, NanPolicy
+    from poolcli.engine.kernels import NanPolicy
+    from poolcli.engine.window import Axes
 
 
 class Method(Protocol):

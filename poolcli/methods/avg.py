@@ -7,7 +7,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from poolcli.engine.pooling import Axes, NanPolicy, average, table_average
+from poolcli.engine.kernels import NanPolicy
+from poolcli.engine.means import average
+from poolcli.engine.window import Axes
 from poolcli.errors import PoolError
 from poolcli.picture import MODES
 
@@ -80,7 +82,7 @@ def linear_average(array: NDArray[Any], axes: Axes, **divisor: Any) -> NDArray[A
     Args:
         array: bool, uint8 or uint16, (H, W) or (H, W, C).
         axes: the windows, laid over the array.
-        divisor: as in `poolcli.engine.pooling.table_average`.
+        divisor: as in `poolcli.engine.means.average`.
 
     Returns:
         An array of the same type; of a bool one uint8.
@@ -90,7 +92,7 @@ def linear_average(array: NDArray[Any], axes: Axes, **divisor: Any) -> NDArray[A
     else:
         full = int(np.iinfo(array.dtype).max)
         table = srgb_decoded(np.arange(full + 1) / full)
-    light = table_average(array, table, axes, **divisor)
+    light = average(array, axes, table=table, **divisor)
     result = np.empty(light.shape, array.dtype)
     for top in range(0, len(light), ENCODED_ROWS):
         rows = slice(top, top + ENCODED_ROWS)

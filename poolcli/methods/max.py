@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from poolcli.engine.extremes import Extreme
-from poolcli.engine.pooling import Axes, NanPolicy, extreme
+from poolcli.engine.extremes import Extreme, extreme
+from poolcli.engine.kernels import NanPolicy
+from poolcli.engine.window import Axes
 
 
 @dataclass(frozen=True)

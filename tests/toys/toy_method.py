@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from poolcli.engine.pooling import Axes, NanPolicy
+from poolcli.engine.kernels import NanPolicy
+from poolcli.engine.window import Axes
 
 
 class First(NamedTuple):
