@@ -9,7 +9,7 @@ import signal
 import sys
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
@@ -29,18 +29,15 @@ class Terminated(BaseException):
     """SIGTERM came."""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
-def group() -> None:
-    """Pool pictures: slide a window over them and keep its maximum, minimum or average.
+HELP: Final = """Pool pictures: slide a window over them and keep its maximum, minimum or average.
 
-    \b
-    poolcli max --size 2 --stride 2 in.png out.png
-    poolcli avg --size 4 in.jpg small.jpg
-    cat in.png | poolcli min --size 3 --stride 1 --padding same - - > out.png
+\b
+poolcli max --size 2 --stride 2 in.png out.png
+poolcli avg --size 4 in.jpg small.jpg
+cat in.png | poolcli min --size 3 --stride 1 --padding same - - > out.png
 
-    See poolcli VERB --help for the options.
-    """
+See poolcli VERB --help for the options.
+"""
 
 
 def pool(row: methods.Row, **typed: Any) -> int:
@@ -95,8 +92,12 @@ def pool(row: methods.Row, **typed: Any) -> int:
         return _carry_out(plan, work, executor, request, console, interrupts)
 
 
-for _row in methods.METHODS:
-    group.add_command(options.verb(_row, partial(pool, _row)))
+group = click.Group(
+    commands=[options.verb(row, partial(pool, row)) for row in methods.METHODS],
+    help=HELP,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")(group)
 
 
 def _carry_out(

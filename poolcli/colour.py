@@ -42,10 +42,6 @@ class Pixels(NamedTuple):
     nan: NanPolicy = "omit"
     background: Colour | None = None
 
-    def flattens(self, mode: str) -> bool:
-        """Return whether pictures of a mode are put on the background."""
-        return self.background is not None and bool(MODES[mode].without_alpha)
-
 
 def pooled_info(info: FrameInfo, axes: Axes, method: Method, pixels: Pixels) -> FrameInfo:
     """Return what is known of the pooled frame, from what is known of the frame.
@@ -54,26 +50,19 @@ def pooled_info(info: FrameInfo, axes: Axes, method: Method, pixels: Pixels) -> 
         PoolError: the method can't pool such pictures.
     """
     mode, dtype = method.result(info.mode, info.dtype)
-    if pixels.flattens(mode):
-        grey = len(set(pixels.background or ())) == 1
-        without = MODES[mode].without_alpha
-        mode = without if grey else COLOURED.get(mode, without)
+    if pixels.background is not None and (without := MODES[mode].without_alpha):
+        is_grey = len(set(pixels.background)) == 1
+        mode = without if is_grey else COLOURED.get(mode, without)
     rows, columns = axes
+    # An array whose mode doesn't tell keeps its channels; those of one channel have no axis for it.
+    channels = {0: info.shape[2:], 1: ()}.get(MODES[mode].channels, (MODES[mode].channels,))
     return info._replace(
-        shape=(rows.out, columns.out, *channel_axis(mode, info.shape)),
+        shape=(rows.out, columns.out, *channels),
         dtype=dtype,
         mode=mode,
         maxval=info.maxval if dtype == info.dtype else full_scale(dtype),
         palette=None,
     )
-
-
-def channel_axis(mode: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the third axis of arrays of a mode, if they have one; that of ``shape`` if any."""
-    channels = MODES[mode].channels
-    if not channels:
-        return shape[2:]
-    return (channels,) if channels > 1 else ()
 
 
 def placement(axes: Axes) -> Placement:
@@ -113,7 +102,7 @@ def pooled_bands(
         if info.palette is not None:
             band = np.take(info.palette, band, axis=0)
         pooled = _pool_channels(band, info.mode, (part, columns), method, pixels)
-        if pixels.background is not None and pixels.flattens(info.mode):
+        if pixels.background is not None and MODES[info.mode].without_alpha:
             pooled = _flatten(pooled, pixels.background, info.maxval)
         yield pooled
 

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
+from math import prod
 from typing import Any, Final, Literal, TypeAlias
 
 Status: TypeAlias = Literal["done", "skipped", "failed", "planned"]
@@ -121,8 +122,8 @@ class Report:
         if outcome.status == "failed":
             self.failures.append(outcome)
         if outcome.status in ("done", "planned"):
-            self.pixels_in += _pixels(outcome.input_shape)
-            self.pixels_out += _pixels(outcome.output_shape)
+            self.pixels_in += prod((outcome.input_shape or (0,))[:2])
+            self.pixels_out += prod((outcome.output_shape or (0,))[:2])
             self.bytes_in += outcome.input_bytes or 0
             self.bytes_out += outcome.output_bytes or 0
 
@@ -146,11 +147,6 @@ class Report:
     def elapsed(self) -> float:
         """The seconds since the run began."""
         return time.monotonic() - self.started
-
-
-def _pixels(shape: tuple[int, ...] | None) -> int:
-    """Return height times width; 0 where the shape is unknown."""
-    return shape[0] * shape[1] if shape else 0
 
 
 def _dumped(content: dict[str, Any]) -> str:

@@ -218,7 +218,9 @@ def _pool_frames(
         for band in _bands(frame, pooled, work, clock):
             with clock("write"), refusing(f"it can't be written as {target.title}"):
                 writer.rows(band)
-    _tell_printed(outcome)
+    if lines := process.printed():
+        _remark(outcome.warnings, ("its decoder complained: it may be damaged",))
+        outcome.notes.append(f"its decoder printed: {lines[0]}")
     del frame, band  # while a whole picture is encoded, nobody holds the one that it came from
     with clock("write"), refusing(f"it can't be written as {target.title}"):
         outcome.notes += writer.finish()
@@ -284,8 +286,16 @@ def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome)
         if work.method.assumes_srgb:
             _remark(outcome.warnings, _srgb_warnings(frame))
         _remark(outcome.notes, info.notes)
-        if not number:
-            _describe(outcome, info, pooled, target)
+        if number:
+            continue
+        # An outcome speaks of its first frame.
+        rows, columns = pooled.axes
+        outcome.input_shape, outcome.output_shape = info.shape, pooled.info.shape
+        outcome.padding = ((rows.before, rows.after), (columns.before, columns.after))
+        outcome.dropped = (rows.dropped, columns.dropped)
+        outcome.has_gaps = rows.has_gaps or columns.has_gaps
+        outcome.mode = target.modes.get(pooled.info.mode, pooled.info.mode)
+        outcome.dtype = MODES[outcome.mode].dtype or str(pooled.info.dtype.newbyteorder("="))
 
 
 def _result(info: FrameInfo, target: Format, work: Work) -> Pooled:
@@ -299,17 +309,6 @@ def _result(info: FrameInfo, target: Format, work: Work) -> Pooled:
     return Pooled(colour.rounded_info(pooled), axes, pooled.maxval)
 
 
-def _describe(outcome: Outcome, info: FrameInfo, pooled: Pooled, target: Format) -> None:
-    """Let an outcome speak of its first frame."""
-    rows, columns = pooled.axes
-    outcome.input_shape, outcome.output_shape = info.shape, pooled.info.shape
-    outcome.padding = ((rows.before, rows.after), (columns.before, columns.after))
-    outcome.dropped = (rows.dropped, columns.dropped)
-    outcome.has_gaps = rows.has_gaps or columns.has_gaps
-    outcome.mode = target.modes.get(pooled.info.mode, pooled.info.mode)
-    outcome.dtype = MODES[outcome.mode].dtype or str(pooled.info.dtype.newbyteorder("="))
-
-
 def _srgb_warnings(frame: Frame) -> Iterator[str]:
     """Yield a warning where a frame's values are not light as encoded by the curve of sRGB."""
     from poolcli.formats.profiles import unlike_srgb
@@ -318,13 +317,6 @@ def _srgb_warnings(frame: Frame) -> Iterator[str]:
         reason = unlike_srgb(frame.metadata())
     if reason:
         yield f"averaged by the curve of sRGB, but {reason}"
-
-
-def _tell_printed(outcome: Outcome) -> None:
-    """Warn of what a C library printed while it decoded a picture all the same."""
-    if lines := process.printed():
-        _remark(outcome.warnings, ("its decoder complained: it may be damaged",))
-        outcome.notes.append(f"its decoder printed: {lines[0]}")
 
 
 def _remark(remarks: list[str], more: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from poolcli.errors import PoolError
 from poolcli.formats import by_name, by_suffix
-from poolcli.plan.records import Job, Policy, Refusal
+from poolcli.plan import Job, Policy, Refusal
 from poolcli.storage import DASH, Place, Status, place_at, place_of
 
 NAME_BYTES: Final = 255
