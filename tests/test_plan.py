@@ -24,8 +24,9 @@ from poolcli.formats.saving import Saving
 from poolcli.options.types import rename
 from poolcli.plan import Job, NothingMatchedError, PlanError, Policy, Refusal
 from poolcli.storage import Target
-from tests.batch_support import grow, linux_only, new_folder, snapshot
 from tests.storage_support import MemoryStorage
+from tests.support.processes import linux_only
+from tests.support.trees import grow, new_folder, snapshot
 
 # Tools
 

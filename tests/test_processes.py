@@ -13,26 +13,25 @@ import pytest
 from PIL import Image
 
 from poolcli.executors import WORTHWHILE_BYTES
-from tests.batch_support import (
+from tests.pictures import saved
+from tests.support.output import statuses
+from tests.support.processes import (
     HALVE,
     Process,
-    contents,
+    Run,
     family,
     finish,
     gone,
     held,
     linux_only,
-    paint_all,
     readers_of,
     run_after,
     sabotage,
     started,
-    statuses,
     until,
     workers_of,
 )
-from tests.conftest import Run
-from tests.pictures import saved
+from tests.support.trees import contents, paint_all
 
 pytestmark = linux_only
 
