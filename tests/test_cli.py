@@ -685,25 +685,7 @@ def test_what_cannot_be_done_fails_and_its_remedy_works(
         assert np.shape(pixels(tmp_path / str(words[-1]))) == shape
 
 
-# Permissions, full disks, interruptions
-
-
-DROP_PRIVILEGES = """
-import ctypes
-ctypes.CDLL(None).capset((ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)())
-"""
-"""Takes from root what lets it read and write everything, but not its own files."""
-
-
-@pytest.mark.parametrize("flags", [(), ("--overwrite",)])
-def test_somebody_without_privileges_can_pool(
-    run: Run, tmp_path: Path, flags: tuple[str, ...], halved: bytes
-) -> None:
-    first = DROP_PRIVILEGES if os.geteuid() == 0 else ""
-    done = run(*HALVE, "-q", *flags, "in.png", "out.png", first=first)
-
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert (tmp_path / "out.png").read_bytes() == halved
+# Interruptions
 
 
 @pytest.fixture
