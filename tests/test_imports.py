@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 import poolcli
 from poolcli import formats, methods
+from tests.support.processes import Run
+from tests.support.trees import SAMPLES
 
 PACKAGE = Path(poolcli.__file__).parent
 ROWS = {
@@ -242,50 +243,31 @@ def test_the_look_for_methods_sees_what_it_should(tmp_path: Path) -> None:
 # What imports leave alone
 
 LEFT_ALONE = """
-import importlib, logging, os, signal, sys, warnings
-from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
-import numpy
-
-def state():
-    return {
-        "Pillow": [
-            Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, ImageFile.MAXBLOCK,
-            PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY,
-            TiffImagePlugin.READ_LIBTIFF, TiffImagePlugin.WRITE_LIBTIFF,
-            Image.core.get_blocks_max(), Image.core.get_alignment(),
-        ],
-        "NumPy": numpy.geterr(),
-        "filters": list(warnings.filters),
-        "logging": [logging.root.handlers[:], logging.root.level, logging.root.disabled],
-        "signals": {one: signal.getsignal(one) for one in signal.valid_signals()},
-        "streams": [sys.stdin, sys.stdout, sys.stderr, sys.__stderr__, os.fstat(2)[:2]],
-        "descriptors": sorted(os.listdir("/proc/self/fd")),
-        "process": [os.getcwd(), dict(os.environ), sys.getrecursionlimit(), sys.excepthook],
-    }
+import importlib, sys
+from tests.support.state import state
 
 before = state()
-module = importlib.import_module(sys.argv[1])
-for name in sys.argv[2:]:
-    getattr(module, name)
-after = state()
-for key in before:
-    assert before[key] == after[key], (key, before[key], after[key])
+for words in sys.argv[1:]:
+    name, *public = words.split()
+    module = importlib.import_module(name)
+    for one in public:
+        getattr(module, one)
+    after = state()
+    for key in before:
+        assert before[key] == after[key], (name, key, before[key], after[key])
 """
 LIBRARY = [
-    ("poolcli", *poolcli.__all__),
-    ("poolcli.formats.contract",),
-    ("poolcli.formats.pillow",),
-    ("poolcli.engine.pooling",),
-    ("poolcli.run",),
-    ("poolcli.process",),
-    *((row.module,) for row in methods.METHODS),
-    *sorted({(f"poolcli.formats.{row.module}",) for row in formats.FORMATS}),
+    " ".join(("poolcli", *poolcli.__all__)),
+    *("poolcli.formats.contract", "poolcli.formats.pillow", "poolcli.engine.pooling"),
+    *("poolcli.run", "poolcli.process"),
+    *(row.module for row in methods.METHODS),
+    *sorted({f"poolcli.formats.{row.module}" for row in formats.FORMATS}),
 ]
 
 
-@pytest.mark.parametrize("words", LIBRARY, ids=lambda words: words[0])
-def test_importing_changes_nothing_that_is_global_to_the_process(words: tuple[str, ...]) -> None:
-    done = subprocess.run([sys.executable, "-c", LEFT_ALONE, *words], capture_output=True)
+def test_importing_changes_nothing_that_is_global_to_the_process() -> None:
+    command = [sys.executable, "-c", LEFT_ALONE, *LIBRARY]
+    done = subprocess.run(command, capture_output=True, cwd=PACKAGE.parent)
 
     assert (done.returncode, done.stderr.decode()) == (0, "")
 
@@ -332,14 +314,7 @@ finally:
         (("--version",), {}),
         ((), {"_POOLCLI_COMPLETE": "bash_source"}),
         ((), {"_POOLCLI_COMPLETE": "zsh_source"}),
-        (
-            (),
-            {
-                "_POOLCLI_COMPLETE": "bash_complete",
-                "COMP_WORDS": "poolcli max --",
-                "COMP_CWORD": "2",
-            },
-        ),
+        ((), {"_POOLCLI_COMPLETE": "bash_complete", "COMP_WORDS": "poolcli max --"}),
     ],
     ids=lambda value: " ".join(value) or "nothing",
 )
@@ -350,7 +325,7 @@ def test_help_and_completion_import_nothing_heavy(
         [sys.executable, "-c", LIST_MODULES, *words],
         capture_output=True,
         check=False,
-        env=os.environ | variables,
+        env=os.environ | {"COMP_CWORD": "2"} | variables,
     )
     modules = json.loads(done.stderr.splitlines()[-1])
 
@@ -368,14 +343,10 @@ def asking(*words):
     print(gc.isenabled())
     return run(*words)
 runner.run_job = asking
-from poolcli.cli import main
-main()
 """
 
 
-def test_garbage_is_looked_for_while_pictures_are_pooled(tmp_path: Path) -> None:
-    Image.new("L", (4, 4)).save(tmp_path / "in.png")
-    command = [sys.executable, "-c", ASK_FOR_GARBAGE, "max", "-k", "2", "-q", "in.png", "out.png"]
-    done = subprocess.run(command, capture_output=True, check=True, cwd=tmp_path)
+def test_garbage_is_collected_while_pictures_are_pooled(run: Run) -> None:
+    done = run("max", "-k", "2", "-q", SAMPLES / "logo.png", "out.png", first=ASK_FOR_GARBAGE)
 
-    assert (done.stdout, done.stderr) == (b"True\n", b"")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"True\n", b"")
