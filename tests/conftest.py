@@ -18,8 +18,6 @@ from tests.support.terminal import Terminal
 from tests.support.trees import PLACES, SAMPLES, paint, paint_all
 from tests.support.warm import ForkServer
 
-__all__ = ["SAMPLES", "Run"]
-
 
 @pytest.fixture
 def samples() -> Path:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from poolcli.formats.saving import Saving
-from tests.films import Cel, apng_of
+from tests.animations import Region, apng_of
 from tests.jobs import pool, work
 from tests.pictures import chunk, decoded, noise, pictures_in, saved, written
 
@@ -64,4 +64,4 @@ def flipped(octets: bytes, name: bytes) -> bytes:
     return octets[:at] + bytes([octets[at] ^ 1]) + octets[at + 1 :]
 
 
-ANIMATED: Final = apng_of([Cel(noise("RGBA", (4, 4), seed)) for seed in range(3)], 4, 4)
+ANIMATED: Final = apng_of([Region(noise("RGBA", (4, 4), seed)) for seed in range(3)], 4, 4)

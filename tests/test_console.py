@@ -130,28 +130,29 @@ def test_a_summary_shows_names_and_numbers_and_parses_nothing(
     assert "2 columns " in text
 
 
-@pytest.mark.parametrize(("verbose", "remarks"), [(0, ["warned"]), (1, ["warned", "noted"])])
-def test_warnings_are_printed_always_and_notes_on_demand(
-    capsys: pytest.CaptureFixture[str], verbose: int, remarks: list[str]
-) -> None:
-    outcome = Outcome("in.png", "-", "done", warnings=["warned"], notes=["noted"])
-    tell(outcome, verbose=verbose, stream=True)
-    text = capsys.readouterr().err
-
-    assert [one for one in ("warned", "noted") if one in text] == remarks
-    assert text.startswith("poolcli: in.png: warning: warned\n")
-
-
 @pytest.mark.parametrize(
-    ("status", "expected"),
-    [("done", ""), ("skipped", ""), ("failed", "poolcli: stdin: it is broken; mend it\n")],
+    ("flags", "status", "printed"),
+    [
+        ({"verbose": 0}, "done", ["warning: warned"]),
+        ({"verbose": 1}, "done", ["warning: warned", "noted"]),
+        ({"quiet": True}, "done", []),
+        ({"quiet": True}, "skipped", []),
+        ({"quiet": True}, "failed", ["it is broken; mend it"]),
+    ],
 )
-def test_quiet_prints_only_failures(
-    capsys: pytest.CaptureFixture[str], status: Any, expected: str
+def test_warnings_are_printed_unless_quiet_notes_on_demand_and_failures_always(
+    capsys: pytest.CaptureFixture[str], flags: dict[str, Any], status: Any, printed: list[str]
 ) -> None:
-    failure: dict[str, Any] = (
-        {"error": "it is broken", "remedy": "mend it"} if status == "failed" else {}
+    failure = {"error": "it is broken", "remedy": "mend it"} if status == "failed" else {}
+    tell(
+        Outcome("-", "-", status, warnings=["warned"], notes=["noted"], **failure),  # type: ignore[arg-type]
+        stream=True,
+        **flags,
     )
-    tell(Outcome("-", "out.png", status, warnings=["warned"], **failure), quiet=True)
+    out, text = capsys.readouterr()
 
-    assert capsys.readouterr() == ("", expected)
+    assert out == ""
+    parts = ("warning: warned", "noted", "it is broken; mend it")
+    assert [one for one in parts if one in text] == printed
+    assert text.startswith(f"poolcli: stdin: {printed[0]}\n" if printed else "")
+    assert bool(text) is bool(printed)

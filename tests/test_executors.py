@@ -24,7 +24,6 @@ from poolcli.executors.processes import Processes
 from poolcli.formats import by_name
 from poolcli.plan import Job
 from poolcli.report import Outcome
-from tests.batch_support import contents, paint, until
 from tests.executor_support import (
     after,
     attempts,
@@ -34,6 +33,8 @@ from tests.executor_support import (
     raising,
 )
 from tests.jobs import work
+from tests.support.processes import until
+from tests.support.trees import contents, paint
 
 EXECUTORS: Final = {"serial": Serial(), "processes": Processes(2, timeout=120)}
 every_executor = pytest.mark.parametrize("executor", EXECUTORS.values(), ids=EXECUTORS)

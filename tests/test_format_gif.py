@@ -17,8 +17,8 @@ from PIL import Image
 from poolcli.errors import PoolError
 from poolcli.formats.contract import Limits, open_reader
 from poolcli.picture import Metadata, Stored
+from tests.animations import CLEAR, Region, chunks_of, gif_of, read_gif, shown
 from tests.contract_support import Counting
-from tests.films import CLEAR, Cel, chunks_of, gif_of, read_gif, shown
 from tests.pictures import (
     decoded,
     encoded,
@@ -145,10 +145,10 @@ def test_frames_have_palettes_and_transparent_colours_of_their_own() -> None:
 
 
 def test_a_first_image_beyond_the_screen_enlarges_the_canvas() -> None:
-    cels = [Cel(np.full((3, 4, 4), 255, np.uint8), 2, 1)]
-    found = decoded(gif_of(cels, 5, 2))
+    regions = [Region(np.full((3, 4, 4), 255, np.uint8), 2, 1)]
+    found = decoded(gif_of(regions, 5, 2))
     assert found.info.shape == (4, 6, 4)
-    np.testing.assert_array_equal(found.array, shown(cels, 6, 4)[0][0])
+    np.testing.assert_array_equal(found.array, shown(regions, 6, 4)[0][0])
 
 
 @pytest.mark.skipif(not GIFTOPNM, reason="giftopnm is not installed")
@@ -191,8 +191,10 @@ def test_blocks_without_a_meaning_are_passed_over(behind: bytes) -> None:
 
 
 def test_headers_are_read_without_the_pixels() -> None:
-    cels = [Cel(np.dstack((noise("RGB", (90, 2)).repeat(60, axis=1), np.full((90, 120), 255))))]
-    octets = gif_of([cels[0]] * 3, 120, 90)
+    regions = [
+        Region(np.dstack((noise("RGB", (90, 2)).repeat(60, axis=1), np.full((90, 120), 255))))
+    ]
+    octets = gif_of([regions[0]] * 3, 120, 90)
     stream = Counting(octets)
     reader = open_reader(stream, Limits(10**6))
     assert [frame.info.duration for frame in reader.frames()] == [100] * 3
@@ -347,7 +349,7 @@ def places_in(octets: bytes) -> list[tuple[int, ...]]:
 
 
 def test_a_single_picture_is_a_still_whatever_its_time() -> None:
-    cel = Cel(noise("RGBA", (4, 4)) | np.array([0, 0, 0, 255], np.uint8), dispose=CLEAR)
-    octets = encoded(decoded(gif_of([cel], 4, 4)), "gif")
+    region = Region(noise("RGBA", (4, 4)) | np.array([0, 0, 0, 255], np.uint8), dispose=CLEAR)
+    octets = encoded(decoded(gif_of([region], 4, 4)), "gif")
     assert b"NETSCAPE" not in octets
     assert "duration" not in Image.open(BytesIO(octets)).info

@@ -17,9 +17,9 @@ from poolcli.errors import PoolError
 from poolcli.formats.contract import Limits, open_reader
 from poolcli.picture import Metadata, Stored
 from tests import jobs
-from tests.conftest import Run
 from tests.contract_support import Counting
 from tests.pictures import LIMIT, decoded, encoded, first_info, noisy, notes_of, reader_of
+from tests.support.processes import Run
 
 DTYPES = ("?", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")
 SHAPES = ((4, 6), (4, 6, 1), (4, 6, 2), (4, 6, 3), (4, 6, 4), (4, 6, 7))

@@ -19,8 +19,7 @@ from poolcli.errors import PoolError
 from poolcli.formats.contract import Limits, open_reader, refusing
 from poolcli.formats.saving import Saving
 from poolcli.picture import Metadata, Picture, Stored
-from tests.conftest import SAMPLES
-from tests.films import CLEAR, Cel, apng_of, chunks_of, read_apng
+from tests.animations import CLEAR, Region, apng_of, chunks_of, read_apng
 from tests.pictures import (
     GREY,
     GREY_ALPHA,
@@ -55,6 +54,7 @@ from tests.png_support import (
     plain,
     png_with,
 )
+from tests.support.trees import SAMPLES
 
 CONVERT = imagemagick("convert")
 DEEP: Final = ("LA;16", "RGB;16", "RGBA;16")
@@ -284,11 +284,11 @@ def parts_of(octets: bytes, name: bytes) -> list[bytes]:
 
 
 def test_a_single_frame_is_a_still_unless_another_picture_hides_it() -> None:
-    cel = Cel(noise("RGBA", (4, 5)), over=False)
+    region = Region(noise("RGBA", (4, 5)), over=False)
     for fallback in (None, np.zeros((4, 5, 4), np.uint8)):
-        octets = apng_of([cel], 5, 4, fallback=fallback)
+        octets = apng_of([region], 5, 4, fallback=fallback)
         (found,) = pictures_in(octets)
-        np.testing.assert_array_equal(found.array, cel.array)
+        np.testing.assert_array_equal(found.array, region.array)
         assert b"acTL" not in encoded(found, "png")
 
 
@@ -333,7 +333,9 @@ def test_a_canvas_that_is_cleared_gains_alpha(mode: str, canvas: str, is_cleared
 
 
 def test_a_region_larger_than_allowed_is_refused() -> None:
-    octets = apng_of([Cel(np.zeros((4, 4, 4), np.uint8)), Cel(np.zeros((9, 9, 4), np.uint8))], 4, 4)
+    octets = apng_of(
+        [Region(np.zeros((4, 4, 4), np.uint8)), Region(np.zeros((9, 9, 4), np.uint8))], 4, 4
+    )
     assert reader_of(octets, 81).count == 2
     with pytest.raises(PoolError, match="more than the"):
         reader_of(octets, 80)
@@ -360,7 +362,7 @@ def test_only_what_changes_is_written_and_equal_frames_become_one() -> None:
 
 
 def test_save_options_have_an_effect_on_every_frame() -> None:
-    frames = [Cel(np.full((90, 90, 4), one, np.uint8), dispose=CLEAR) for one in (40, 200)]
+    frames = [Region(np.full((90, 90, 4), one, np.uint8), dispose=CLEAR) for one in (40, 200)]
     pictures = list(pictures_in(apng_of(frames, 90, 90)))
     loose, tight = (written(pictures, "png", Saving(compress_level=one))[0] for one in (0, 9))
     assert len(loose) > 2 * 90 * 90 * 4 > 20 * len(tight)

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from poolcli.picture import Metadata
-from tests.films import chunks_of
+from tests.animations import chunks_of
 from tests.pictures import (
     chunk,
     decoded,

@@ -19,7 +19,6 @@ from poolcli.formats.saving import Saving
 from poolcli.formats.tiff_tags import Directory, TagFile, append
 from poolcli.picture import Metadata
 from tests import jobs
-from tests.conftest import Run
 from tests.exif_support import (
     ASCII,
     DETAILS,
@@ -48,6 +47,7 @@ from tests.pictures import (
     reader_of,
     written,
 )
+from tests.support.processes import Run
 from tests.tiff_support import block_of, samples, tags_of, tiff_of, tiff_with
 
 XMP: Final = (

@@ -25,8 +25,9 @@ from poolcli.options.types import rename
 from poolcli.plan import Job, NothingMatchedError, PlanError, Policy, Refusal
 from poolcli.storage import DASH
 from poolcli.storage.local import LocalFile
-from tests.batch_support import grow, linux_only, new_folder, snapshot
 from tests.storage_support import use_memory
+from tests.support.processes import linux_only
+from tests.support.trees import grow, new_folder, snapshot
 
 # Tools
 

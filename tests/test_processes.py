@@ -13,31 +13,28 @@ import pytest
 from PIL import Image
 
 from poolcli.executors import WORTHWHILE_BYTES
-from tests.batch_support import (
+from tests.pictures import saved
+from tests.support.output import statuses
+from tests.support.processes import (
+    FORCE,
     HALVE,
     Process,
-    contents,
+    Run,
     family,
     finish,
     gone,
     held,
     linux_only,
-    paint_all,
     readers_of,
     run_after,
     sabotage,
     started,
-    statuses,
     until,
     workers_of,
 )
-from tests.conftest import Run
-from tests.pictures import saved
+from tests.support.trees import contents, paint_all
 
 pytestmark = linux_only
-
-FORCE: Final = ("--timeout", 60)
-"""What makes a small batch use workers."""
 
 
 @pytest.fixture
@@ -47,10 +44,9 @@ def gallery(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def expected(gallery: Path, tmp_path: Path) -> dict[str, bytes]:
+def expected(run: Run, gallery: Path, tmp_path: Path) -> dict[str, bytes]:
     """What becomes of the gallery in one process."""
-    done = run_after("", *HALVE, "-q", "-j", 1, gallery, tmp_path / "expected", cwd=tmp_path)
-    assert done.returncode == 0
+    assert run(*HALVE, "-q", "-j", 1, gallery, "expected").returncode == 0
     return contents(tmp_path / "expected")
 
 
@@ -84,22 +80,10 @@ def test_no_more_workers_live_at_a_time_than_were_asked_for(tmp_path: Path) -> N
     fifos = [tmp_path / f"{number}.png" for number in range(5)]
     for fifo in fifos:
         os.mkfifo(fifo)
-    with started(*HALVE, "-j", 3, *FORCE, *fifos, "out", cwd=tmp_path) as process:
+    with started(*HALVE, *FORCE, "-j", 3, *fifos, "out", cwd=tmp_path) as process:
         for fifo in fifos:
             with held(fifo):
                 assert len(workers_of(process)) <= 3
-
-
-SPAWN: Final = "import multiprocessing as one; one.get_all_start_methods = lambda: ['spawn']"
-
-
-def test_where_there_is_no_fork_server_workers_are_spawned(
-    gallery: Path, tmp_path: Path, expected: dict[str, bytes]
-) -> None:
-    done = run_after(SPAWN, *HALVE, "-j", 2, *FORCE, gallery, "out", cwd=tmp_path)
-
-    assert done.returncode == 0, done.stderr
-    assert contents(tmp_path / "out") == expected
 
 
 def test_workers_that_die_at_their_start_end_the_run_as_a_fault(
@@ -109,7 +93,7 @@ def test_workers_that_die_at_their_start_end_the_run_as_a_fault(
 import os, multiprocessing.process
 multiprocessing.process.BaseProcess._bootstrap = lambda *_, **__: os._exit(3)
 """
-    words = (*HALVE, "-j", 2, *FORCE, gallery, "out")
+    words = (*HALVE, *FORCE, gallery, "out")
     done = run_after("", *words, cwd=tmp_path, variables=sabotage(tmp_path, code))
 
     assert done.returncode == 70
@@ -127,8 +111,10 @@ forkserver.ensure_running = fail
 """
 
 
-def test_a_system_without_room_for_workers_is_told_as_such(gallery: Path, tmp_path: Path) -> None:
-    done = run_after(NO_ROOM, *HALVE, "-q", *FORCE, gallery, "out", cwd=tmp_path)
+def test_a_system_without_room_for_workers_is_told_as_such(
+    run: Run, gallery: Path, tmp_path: Path
+) -> None:
+    done = run(*HALVE, "-q", *FORCE, gallery, "out", first=NO_ROOM)
     (line,) = done.stderr.decode().splitlines()
 
     assert done.returncode == 70
@@ -190,7 +176,7 @@ def fatal(source, target, **options):
         os.kill(os.getpid(), 9)
 os.link = fatal
 """
-    words = (*HALVE, "--json", "-j", 2, *FORCE, gallery, "out")
+    words = (*HALVE, "--json", *FORCE, gallery, "out")
     done = run_after("", *words, cwd=tmp_path, variables=sabotage(tmp_path, code))
 
     assert contents(tmp_path / "out") == expected
@@ -201,7 +187,7 @@ os.link = fatal
 def test_an_idle_worker_that_is_killed_costs_nothing(
     gallery: Path, hanging: Path, tmp_path: Path, expected: dict[str, bytes]
 ) -> None:
-    words = (*HALVE, "--json", "-j", 3, *FORCE, hanging, gallery, "out")
+    words = (*HALVE, "--json", *FORCE, "-j", 3, hanging, gallery, "out")
     with started(*words, cwd=tmp_path) as process:
         with held(hanging) as descriptor:
             until(lambda: contents(tmp_path / "out") == expected)
@@ -219,7 +205,7 @@ def test_an_idle_worker_that_is_killed_costs_nothing(
 def test_the_death_of_the_fork_server_is_not_taken_for_an_interruption(
     gallery: Path, hanging: Path, tmp_path: Path, expected: dict[str, bytes]
 ) -> None:
-    words = (*HALVE, "-j", 1, *FORCE, hanging, gallery, "out")
+    words = (*HALVE, *FORCE, "-j", 1, hanging, gallery, "out")
     with started(*words, cwd=tmp_path) as process:
         with held(hanging):
             (worker,) = until(lambda: readers_of(hanging, process))
@@ -274,7 +260,7 @@ def test_a_picture_that_is_given_up_while_it_is_written_vanishes_whole(
     old = (out / "f.png").read_bytes()
     mark = tmp_path / "hangs"
     variables = sabotage(tmp_path, HANGS_BEFORE_NAMING.format(mark=str(mark)))
-    words = (*HALVE, "--overwrite", "-j", 1, *flags, gallery, "out")
+    words = (*HALVE, "--overwrite", *flags, "-j", 1, gallery, "out")
     with started(*words, cwd=tmp_path, variables=variables) as process:
         until(mark.exists)
         disturb(process)

@@ -16,69 +16,55 @@ from tests.contract_support import ROWS, each
 from tests.thread_support import WORKS, results, sources
 
 
+def folders(at: Path, *names: str) -> list[Path]:
+    """Make empty folders."""
+    made = [at / name for name in names]
+    for folder in made:
+        folder.mkdir(parents=True)
+    return made
+
+
 @each()
 @pytest.mark.usefixtures("toy_format")
 def test_threads_pool_what_one_thread_pools(row: Format, tmp_path: Path) -> None:
-    names = ("in", "serial", "threads")
-    given, serial, threads = (tmp_path / name for name in names)
-    for folder in (given, serial, threads):
-        folder.mkdir()
+    given, serial, *threads = folders(tmp_path, "in", "serial", *"1234")
     paths = sources(row, given)
     if row.name == "avif":  # its animations hold the second of their making
         paths = paths[:-1]
     wanted = [results(path, serial, row, WORKS) for path in paths]
-    count, barrier = 4, Barrier(4, timeout=60)
+    barrier = Barrier(len(threads), timeout=60)
 
-    def pool(number: int) -> list[list[object]]:
+    def pool(folder: Path) -> list[list[object]]:
         barrier.wait()
-        mine = threads / str(number)
-        mine.mkdir()
+        number = threads.index(folder)
         order = paths[number:] + paths[:number]
-        found = {path: results(path, mine, row, WORKS) for path in order}
+        found = {path: results(path, folder, row, WORKS) for path in order}
         return [found[path] for path in paths]
 
-    with ThreadPoolExecutor(count) as pool_of_threads:
-        for found in pool_of_threads.map(pool, range(count)):
+    with ThreadPoolExecutor(len(threads)) as pool_of_threads:
+        for found in pool_of_threads.map(pool, threads):
             assert found == wanted
 
 
 @pytest.mark.usefixtures("toy_format")
 def test_threads_of_all_formats_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
-    given, serial, threads = (tmp_path / name for name in ("in", "serial", "threads"))
-    for folder in (given, serial, threads):
-        folder.mkdir()
     cases = []
     for row in ROWS:
-        (given / row.name).mkdir()
-        (serial / row.name).mkdir()
-        (threads / row.name).mkdir()
-        cases += [(path, row) for path in sources(row, given / row.name)[:3]]
-    wanted = [results(path, serial / row.name, row, WORKS[:1]) for path, row in cases]
+        given, *others = folders(tmp_path / row.name, "in", "serial", "threads")
+        cases += [(path, row, *others) for path in sources(row, given)[:3]]
+    wanted = [results(path, serial, row, WORKS[:1]) for path, row, serial, _ in cases]
     with ThreadPoolExecutor(4) as pool:
-        found = pool.map(
-            lambda case: results(case[0], threads / case[1].name, case[1], WORKS[:1]), cases
-        )
+        found = pool.map(lambda case: results(case[0], case[3], case[1], WORKS[:1]), cases)
         assert list(found) == wanted
 
 
 UNCHANGED = """
-import logging, os, signal, sys, warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from PIL import Image, ImageFile, PngImagePlugin
-
-def state():
-    return [
-        Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, ImageFile.MAXBLOCK,
-        PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY, dict(os.environ),
-        list(warnings.filters), logging.getLogger().handlers, logging.getLogger().level,
-        {one: signal.getsignal(one) for one in signal.valid_signals()},
-        os.fstat(2)[:2], sys.stderr, sys.stdout, sorted(os.listdir("/proc/self/fd")), os.getcwd(),
-    ]
-
 from poolcli import formats
 from tests import toys
 from tests.contract_support import ROWS
+from tests.support.state import state
 from tests.thread_support import WORKS, results, sources
 vars(formats).update(toys.registered())
 cases = []
@@ -89,8 +75,9 @@ for row in ROWS:
 before = state()
 with ThreadPoolExecutor(4) as pool:
     list(pool.map(lambda case: results(case[0], Path(case[1].name), case[1], WORKS), cases))
-for one, other in zip(before, state(), strict=True):
-    assert one == other, (one, other)
+after = state()
+for key in before:
+    assert before[key] == after[key], (key, before[key], after[key])
 """
 
 

@@ -14,8 +14,9 @@ from PIL import Image, TiffImagePlugin
 from poolcli.errors import PoolError
 from poolcli.formats import check_start
 from poolcli.picture import turned
-from tests.conftest import SAMPLES, Run
 from tests.pictures import decoded, first_info, noise, opened, reader_of, saved
+from tests.support.processes import Run
+from tests.support.trees import SAMPLES
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
 NO_PICTURES = {
