@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from poolcli import Window, avg_pool, max_pool
 from poolcli.engine.kernels import Reduction
-from poolcli.engine.tiles import TUNED, Grid, Tile, Tuning, array_reader
+from poolcli.engine.tiles import TUNED, Grid, Tile, Tuning
 from tests.engine_calls import METHODS, Array, Call, functions_of
 
 MEGABYTE = 1 << 20
@@ -24,7 +24,13 @@ ANY_METHOD = pytest.mark.parametrize("method", METHODS)
 def grid(
     extents: tuple[int, int], channels: int = 1, tuning: Tuning = TUNED, **window: Any
 ) -> Grid:
-    return Grid(*Window.of(**window).axes(extents), channels, tuning)
+    array = np.broadcast_to(np.uint8(0), (*extents, channels))
+    return Grid(array, Window.of(**window).axes(extents), tuning)
+
+
+def over(array: Array, table: Array | None = None) -> Grid:
+    """The windows of one pixel over a picture."""
+    return Grid(array, Window.of(1).axes(array.shape[:2]), table=table)
 
 
 def shape_of(tile: Tile) -> tuple[int, int]:
@@ -94,11 +100,11 @@ def test_bands_of_one_to_three_rows_give_the_same(
 ) -> None:
     geometry = {**window, "stride": 1}
     laid = grid((30, 40), 3, **geometry)
-    width = -(-laid.columns.total_span * 3 // 8) * 8
+    width = (laid.columns.out - 1 + laid.columns.span) * 3
     laid = grid((30, 40), 3, Tuning(band_bytes=rows * width), **geometry)
     (tile,) = laid.tiles(1)
     reduction = Reduction(np.maximum, 0, True, lambda _: np.dtype(np.uint8))
-    bands = laid.bands(tile, array_reader(picture("u1", (30, 40, 3))), reduction)
+    bands = laid.bands(tile, reduction, over(picture("u1", (30, 40, 3))).read)
     heights = [len(block) for _, block in bands]
     assert max(heights) == rows
     assert sum(heights) == laid.rows.out
@@ -196,7 +202,7 @@ def test_every_row_of_the_picture_is_read_once_a_tile(
     ufunc, dtype = (np.maximum, "u1") if idempotent else (np.add, "u2")
     out = np.empty((laid.rows.out, laid.columns.out, 1), dtype)
     tile = Tile(slice(0, laid.rows.out), slice(0, laid.columns.out))
-    laid.reduce(tile, recorded, Reduction(ufunc, 0, idempotent, lambda _: out.dtype), out)
+    laid.reduce(tile, Reduction(ufunc, 0, idempotent, lambda _: out.dtype), out, recorded)
     assert read == [slice(0, (laid.rows.out - 1) * stride + size)]
 
 
@@ -206,7 +212,7 @@ def test_every_row_of_the_picture_is_read_once_a_tile(
 def test_native_rows_are_viewed_in_place() -> None:
     array = picture("u2", (4, 5, 3))
     for seen in (array, array[::-1], array[::2], array[:, :3], np.concatenate([array] * 2)[1:]):
-        block = array_reader(seen)(slice(0, 2), slice(1, 3))
+        block = over(seen).read(slice(0, 2), slice(1, 3))
         assert np.shares_memory(block, seen)
         assert block.tolist() == seen[:2, 1:3].reshape(2, -1).tolist()
 
@@ -224,7 +230,7 @@ def test_native_rows_are_viewed_in_place() -> None:
 )
 def test_other_rows_are_copied_to_native_contiguous_ones(change: Callable[[Array], Array]) -> None:
     array = change(picture("u2", (6, 7, 3)))
-    block = array_reader(array)(slice(1, 6, 2), slice(1, 3))
+    block = over(array).read(slice(1, 6, 2), slice(1, 3))
     assert not np.shares_memory(block, array)
     assert block.dtype.isnative
     assert block.flags.c_contiguous
@@ -233,7 +239,7 @@ def test_other_rows_are_copied_to_native_contiguous_ones(change: Callable[[Array
 
 def test_a_table_is_read_at_the_indices_of_the_pixels() -> None:
     array, table = picture("u1", (6, 7, 3)), np.arange(256) / 2
-    block = array_reader(array, table)(slice(1, 6, 2), slice(1, 3))
+    block = over(array, table).read(slice(1, 6, 2), slice(1, 3))
     assert np.array_equal(block, array[1:6:2, 1:3].reshape(3, -1) / 2)
 
 

@@ -73,7 +73,6 @@ def test_windows_and_their_taps_are_where_counting_finds_them(both: Laid) -> Non
     windows, inside = line.windows, [line.inside(window) for window in line.windows]
     assert (axis.before, axis.after) == (line.before, line.after)
     assert axis.span == windows[0][-1] - windows[0][0] + 1
-    assert axis.total_span == windows[-1][-1] - windows[0][0] + 1
     assert axis.dropped == len([at for at in range(line.extent) if at > windows[-1][-1]])
     interior = [i for i, window in enumerate(windows) if inside[i] == list(window)]
     assert list(axis.interior) == interior

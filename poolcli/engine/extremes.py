@@ -8,16 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.engine.kernels import Block, NanPolicy, Reduction
-from poolcli.engine.tiles import (
-    TUNED,
-    BlockReader,
-    Grid,
-    Tile,
-    Tuning,
-    array_reader,
-    prepare,
-    restored,
-)
+from poolcli.engine.tiles import TUNED, Grid, Tile, Tuning, restored
 from poolcli.engine.window import Axes
 
 Extreme = Literal["max", "min"]
@@ -39,16 +30,16 @@ def extreme(
     tuning: Tuning = TUNED,
 ) -> NDArray[Any]:
     """Pool like `max_pool` or `min_pool`, with windows that are laid over the array already."""
-    stack, grid = prepare(array, axes, tuning)
-    out = grid.empty(stack.dtype)
-    omit = nan == "omit" and out.dtype.kind == "f"
-    reduction, read = reduction_for(which, out.dtype, omit), array_reader(stack)
+    grid = Grid(array, axes, tuning)
+    dtype = grid.array.dtype.newbyteorder("=")
+    reduction = reduction_for(which, dtype, nan == "omit" and dtype.kind == "f")
+    out = np.empty((grid.rows.out, grid.columns.out, grid.channels), dtype)
     with np.errstate(all="ignore"):
-        for tile in grid.tiles(out.itemsize):
+        for tile in grid.tiles(dtype.itemsize):
             if where is None:
-                grid.reduce(tile, read, reduction, out[tile])
+                grid.reduce(tile, reduction, out[tile])
             else:
-                _reduce_masked(grid, tile, read, where, reduction, out[tile])
+                _reduce_masked(grid, tile, where, reduction, out[tile])
     return restored(out, array, array.dtype)
 
 
@@ -67,12 +58,7 @@ def reduction_for(which: Extreme, dtype: np.dtype[Any], omit: bool) -> Reduction
 
 
 def _reduce_masked(
-    grid: Grid,
-    tile: Tile,
-    read: BlockReader,
-    where: NDArray[np.bool_],
-    reduction: Reduction,
-    out: NDArray[Any],
+    grid: Grid, tile: Tile, where: NDArray[np.bool_], reduction: Reduction, out: NDArray[Any]
 ) -> None:
     """Reduce the pixels of a tile that take part.
 
@@ -81,18 +67,18 @@ def _reduce_masked(
 
     def read_masked(rows: slice, columns: slice) -> Block:
         taking_part = where[rows, columns].repeat(grid.channels, axis=1)
-        return np.where(taking_part, read(rows, columns), reduction.neutral)
+        return np.where(taking_part, grid.read(rows, columns), reduction.neutral)
 
-    grid.reduce(tile, read_masked, reduction, out)
-    if out.dtype.kind == "f" and np.isnan(reduction.neutral):
+    grid.reduce(tile, reduction, out, read_masked)
+    if reduction.neutral != reduction.neutral:
         empty = np.isnan(out)
     else:
         # The neutral value may also be a pixel's own, so pixels have to be counted.
-        count = Reduction(np.logical_or, False, True, lambda _: where.dtype)
-        empty = np.empty((*out.shape[:2], 1), np.bool_)
-        grid.planes().reduce(tile, array_reader(where[..., None]), count, empty)
-        np.logical_not(empty, out=empty)
+        found = np.empty((*out.shape[:2], 1), np.bool_)
+        anywhere = Reduction(np.logical_or, False, True, lambda _: found.dtype)
+        grid.planes().reduce(tile, anywhere, found, lambda *part: where[part])
+        empty = np.repeat(~found, grid.channels, axis=2)
     if empty.any():
         pooled = np.empty_like(out)
-        grid.reduce(tile, read, reduction, pooled)
-        np.copyto(out, pooled, where=empty.repeat(out.shape[2] // empty.shape[2], axis=2))
+        grid.reduce(tile, reduction, pooled)
+        np.copyto(out, pooled, where=empty)

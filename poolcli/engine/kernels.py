@@ -124,8 +124,9 @@ def slide(
     for number, (action, by) in enumerate(steps, 1):
         current_taps += {"double": by, "add": 1, "subtract": 0}[action]
         dtype = reduction.dtype(held * current_taps)
-        current = cast(current, dtype, names[1], scratch)
-        if action != "double":
+        if current.dtype != dtype:
+            current = cast(current, dtype, names[1], scratch)
+        if action != "double" and first.dtype != dtype:
             first = cast(first, dtype, "first", scratch)
         target = out if number == len(steps) else None  # the last pass saves a copy
         if target is None:
@@ -189,12 +190,10 @@ def van_herk(block: Block, ufunc: np.ufunc, taps: int, out: Block, scratch: Scra
 
 
 def cast(block: Block, dtype: np.dtype[Any], name: str, scratch: Scratch) -> Block:
-    """Return the block in another type, in the scratch buffer ``name``; itself if it has it.
+    """Return the block in another type, in the scratch buffer ``name``.
 
     One cast of the whole block takes half as long as a ufunc that casts its operands in pieces.
     """
-    if block.dtype == dtype:
-        return block
     if dtype.hasobject and block.dtype.kind == "f":
         block = block.astype(np.int64)  # otherwise the objects would be floats, which round
     converted = scratch.take(name, block.shape, dtype)

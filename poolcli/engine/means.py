@@ -12,16 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.engine.kernels import Block, NanPolicy, Reduction, Scratch, rounded_quotient
-from poolcli.engine.tiles import (
-    TUNED,
-    BlockReader,
-    Grid,
-    Tile,
-    Tuning,
-    array_reader,
-    prepare,
-    restored,
-)
+from poolcli.engine.tiles import TUNED, BlockReader, Grid, Tile, Tuning, restored
 from poolcli.engine.window import Axes, Axis
 
 FLOAT64: Final = np.dtype(np.float64)
@@ -52,141 +43,89 @@ def average(
             large; the result is float64.
         tuning: sizes of the working set.
     """
-    stack, grid = prepare(array, axes, tuning)
-    dtype = stack.dtype if table is None else FLOAT64
-    scale = 255 if array.dtype == np.bool_ else 1
+    grid = Grid(array, axes, tuning, table)
+    dtype = grid.array.dtype if table is None else FLOAT64
     rows, columns = (axis.padded() for axis in axes) if count_include_pad else axes
-    most_taps = grid.rows.size * grid.columns.size
-    if dtype.kind == "f":
-        total = products = FLOAT_SUM
-    else:
-        largest = divisor_override or rows.most_taps * columns.most_taps
-        total = integer_sum(stack.dtype, _peak(stack) * scale, largest)
-        products = total if weights is None else _sum_of_products(stack, scale, weights, most_taps)
-    mean = Mean(
-        array=stack,
-        table=table,
-        read=array_reader(stack, table),
-        grid=grid,
-        divisors=Divisors.of(rows, columns, total.dtype(most_taps), divisor_override),
-        total=total,
-        products=products,
-        scale=scale,
-        omit=nan == "omit" and stack.dtype.kind == "f",
-    )
-    out = grid.empty(dtype)
+    largest = divisor_override or rows.most_taps * columns.most_taps
+    scale = 255 if array.dtype == np.bool_ else 1
+    plain = products = FLOAT_SUM
+    if dtype.kind != "f":
+        peak = _peak(grid.array) * scale
+        plain = integer_sum(dtype.kind, peak, largest)
+        product = (peak + 1) * (1 if weights is None else max(1, _peak(weights)))
+        products = integer_sum(dtype.kind, product, product, by_array=True)
+    counted, omit = (rows, columns), nan == "omit"
+    mean = Mean(grid, counted, divisor_override, plain, products, scale, omit)
+    out = np.empty((grid.rows.out, grid.columns.out, grid.channels), dtype.newbyteorder("="))
     # Casts of integers may warn too: `slide` leaves undefined elements at the end of its rows.
     with np.errstate(all="ignore"):
         if weights is None:
-            for tile in grid.tiles(total.dtype(grid.rows.size).itemsize):
+            for tile in grid.tiles(plain.dtype(grid.rows.size).itemsize):
                 mean.fill(tile, out[tile])
         else:
             weights = np.ascontiguousarray(weights, weights.dtype.newbyteorder("="))
-            itemsize = products.dtype(1).itemsize + weights.itemsize * grid.rows.stride
-            for tile in grid.planes().tiles(itemsize):
+            itemsize = products.dtype(grid.rows.size).itemsize
+            for tile in grid.planes().tiles(itemsize + weights.itemsize * grid.rows.stride):
                 mean.fill_weighted(tile, weights, out[tile])
     return restored(out, array, dtype)
 
 
-class Divisors(NamedTuple):
-    """The divisor of each window: the product of its numbers of taps along both axes.
-
-    Attributes:
-        rows: the taps that count of every window along the height.
-        columns: those along the width.
-        inner: the windows along the width that have all their taps on pixels.
-        override: the divisor of every window instead, if given.
-    """
-
-    rows: NDArray[Any]
-    columns: NDArray[Any]
-    inner: range
-    override: float | None
-
-    @classmethod
-    def of(
-        cls, rows: Axis, columns: Axis, dtype: np.dtype[Any], override: int | None = None
-    ) -> Divisors:
-        """Count the taps on pixels, in arrays of a type that holds all divisors."""
-
-        def number(count: int) -> float:
-            too_large = dtype.kind == "f" and count > sys.float_info.max
-            return np.inf if too_large else count
-
-        counts = []
-        for axis in (rows, columns):
-            inner = axis.interior  # its windows, nearly all of them, need no counting one by one
-            taps = np.full(axis.out, number(axis.most_taps), dtype)
-            for index in chain(range(inner.start), range(inner.stop, axis.out)):
-                taps[index] = number(axis.taps_inside(index))
-            counts.append(taps)
-        down, across = counts
-        return cls(down, across, columns.interior, override and number(override))
-
-    def parts(self, tile: Tile) -> Iterator[tuple[slice, Any]]:
-        """Cut a tile's columns where divisors begin to differ: yield (its columns, divisor).
-
-        A divisor is one number where all windows have it, which NumPy divides by much faster,
-        else an array (rows, columns, 1).
-        """
-        if self.override is not None:
-            yield slice(None), self.override
-            return
-        rows, first, last = self.rows[tile.rows], tile.columns.start, tile.columns.stop
-        edges = (min(max(edge, first), last) for edge in (self.inner.start, self.inner.stop))
-        for start, stop in pairwise(sorted({first, *edges, last})):
-            columns = self.columns[start:stop]
-            divisor: Any = rows.item(0) * columns.item(0)
-            if rows.min() < rows.max() or columns.min() < columns.max():
-                divisor = self.product(Tile(tile.rows, slice(start, stop)))
-            yield slice(start - first, stop - first), divisor
-
-    def product(self, tile: Tile) -> NDArray[Any]:
-        """Return the divisor of every window of a tile: (rows, columns, 1)."""
-        product: NDArray[Any] = self.rows[tile.rows, None, None] * self.columns[tile.columns, None]
-        return product
-
-
 class Mean(NamedTuple):
-    """The pixels that one call averages, and how.
+    """The averages of one picture.
 
-    Averages of integers are exact and rounded once, to nearest, ties to even. Floats are summed
-    and divided in float64.
+    Those of integers are exact and rounded once, to nearest, ties to even. Floats are summed and
+    divided in float64.
 
     Attributes:
-        array: (H, W, C) numbers.
-        table: what is averaged in place of these indices into it, if given.
-        read: gives the pixels.
-        grid: the windows.
-        divisors: what sums without weights are divided by.
-        total: the sum of pixels.
+        grid: the picture and its windows.
+        counted: the windows where the taps count that make a divisor, those on pixels.
+        override: the divisor of every window instead, if given.
+        plain: the sum of pixels.
         products: the sum of pixels times weights, and that of weights.
         scale: multiplies every sum.
         omit: whether NaN is left out of sums and divisors.
     """
 
-    array: NDArray[Any]
-    table: NDArray[np.float64] | None
-    read: BlockReader
     grid: Grid
-    divisors: Divisors
-    total: Reduction
+    counted: Axes
+    override: int | None
+    plain: Reduction
     products: Reduction
     scale: int
     omit: bool
 
     def fill(self, tile: Tile, out: NDArray[Any]) -> None:
         """Fill ``out`` with the averages of one tile, without weights."""
-        grid, dtype = self.grid, self.divisors.rows.dtype
-        for rows, block in grid.bands(tile, self.read, self.total):
+        grid = self.grid
+        for rows, block in grid.bands(tile, self.plain, grid.read):
             target = out[rows]
-            sums = grid.scratch.take("sums", target.shape, dtype)
-            grid.reduce_columns(block, self.total, sums)
-            if self.omit and _has_nan(sums):
+            sums = grid.scratch.take("sums", target.shape, self.plain.dtype(grid.most_taps))
+            grid.reduce_columns(block, self.plain, sums)
+            if self.plain is FLOAT_SUM and self.omit and _has_nan(sums):
                 self._fill_with_nan(tile, None, out)
                 return
-            for columns, divisor in self.divisors.parts(tile.part(rows)):
+            for columns, divisor in self._divisors(tile.part(rows)):
                 self._divide(sums[:, columns], divisor, target[:, columns])
+
+    def _divisors(self, tile: Tile) -> Iterator[tuple[slice, Any]]:
+        """Cut a tile's columns where divisors begin to differ: yield (its columns, divisor).
+
+        A divisor is one number where all windows have it, which NumPy divides by much faster,
+        else an array (rows, columns, 1).
+        """
+        dtype = self.plain.dtype(self.grid.most_taps)
+        if self.override is not None:
+            yield slice(None), _number(self.override, dtype)
+            return
+        rows, columns = map(_counts, self.counted, tile, (dtype, dtype))
+        most = columns == columns.max()
+        edges = int(most.argmax()), len(most) - int(most[::-1].argmax())
+        for start, stop in pairwise(sorted({0, *edges, len(most)})):
+            part = columns[start:stop]
+            divisor: Any = rows.item(0) * part.item(0)
+            if rows.min() < rows.max() or part.min() < part.max():
+                divisor = rows[:, None, None] * part[:, None]
+            yield slice(start, stop), divisor
 
     def fill_weighted(self, tile: Tile, weights: NDArray[Any], out: NDArray[Any]) -> None:
         """Fill ``out`` with Σwx/Σw of one tile; where Σw is 0, with averages without weights.
@@ -194,19 +133,20 @@ class Mean(NamedTuple):
         Channels are pooled one after the other, each as a plane: weights for interleaved channels
         would be multiplied in steps of a pixel, which is not contiguous.
         """
-        planes, dtype = self.grid.planes(), self.products.dtype(1)
+        grid, dtype = self.grid, self.products.dtype(1)
+        planes = grid.planes()
         divisor = self._sums("divisor", planes, tile, lambda *part: weights[part])
         empty = divisor == 0
         divisor[empty] = 1
 
-        def products(channel: int, rows: slice, columns: slice) -> Block:
-            block = self.array[rows, columns, channel]
-            block = block if self.table is None else self.table[block]
-            return np.multiply(block, weights[rows, columns], dtype=dtype, casting="unsafe")
+        def product(channel: int, rows: slice, columns: slice) -> Block:
+            block = grid.array[rows, columns, channel]
+            block = block if grid.table is None else grid.table[block]
+            return np.multiply(block, weights[rows, columns], dtype=dtype, casting="unsafe")  # type: ignore[no-any-return]
 
         for channel in range(out.shape[2]):
-            sums = self._sums("products", planes, tile, partial(products, channel))
-            if self.array.dtype.kind == "f" and _has_nan(sums):
+            sums = self._sums("products", planes, tile, partial(product, channel))
+            if self.products is FLOAT_SUM and _has_nan(sums):
                 self._fill_with_nan(tile, weights, out)
                 return
             self._divide(sums, divisor, out[..., channel : channel + 1])
@@ -214,29 +154,31 @@ class Mean(NamedTuple):
 
     def _fill_with_nan(self, tile: Tile, weights: NDArray[Any] | None, out: NDArray[Any]) -> None:
         """Fill ``out`` with the averages of a tile that holds NaN, or infinity of weight 0."""
-        channels = out.shape[2]
+        grid = self.grid
 
         def weight(rows: slice, columns: slice) -> Any:
-            by = True if weights is None else weights[rows, columns].repeat(channels, axis=1)
-            return by * ~np.isnan(self.read(rows, columns)) if self.omit else by
+            by = True if weights is None else weights[rows, columns].repeat(grid.channels, axis=1)
+            return by * ~np.isnan(grid.read(rows, columns)) if self.omit else by
 
         def product(rows: slice, columns: slice) -> Block:
             by = weight(rows, columns)
-            block = np.where(by == 0, 0, self.read(rows, columns))
-            return np.multiply(block, by, dtype=FLOAT64)
+            block = np.where(by == 0, 0, grid.read(rows, columns))
+            return block if weights is None else np.multiply(block, by, dtype=FLOAT64)
 
-        divisor = self._sums("divisor", self.grid, tile, weight)
-        sums = self._sums("products", self.grid, tile, product)
+        divisor = self._sums("divisor", grid, tile, weight)
+        sums = self._sums("products", grid, tile, product)
         empty = divisor == 0
         if weights is not None:
             self._divide(sums, divisor, out)
             self._fill_empty(empty, tile, out)
             return
-        if self.divisors.override is not None:
-            divisor[...] = self.divisors.override
-        else:  # padding may count too
-            pixels = Divisors.of(self.grid.rows, self.grid.columns, FLOAT64)
-            divisor += self.divisors.product(tile) - pixels.product(tile)
+        if self.override is not None:
+            divisor[...] = 0
+        else:  # only padding is missing, if that counts
+            rows, columns = map(_counts, (grid.rows, grid.columns), tile, (FLOAT64, FLOAT64))
+            divisor -= rows[:, None, None] * columns[:, None]
+        for part, number in self._divisors(tile):
+            divisor[:, part] += number
         sums[empty] = np.nan
         self._divide(sums, divisor, out)
 
@@ -250,9 +192,9 @@ class Mean(NamedTuple):
     def _sums(self, name: str, grid: Grid, tile: Tile, read: BlockReader) -> NDArray[Any]:
         """Return the sums of a tile's windows, in scratch memory."""
         height, width = (side.stop - side.start for side in tile)
-        shape = height, width, grid.channels
-        sums = grid.scratch.take(name, shape, self.products.dtype(1))
-        grid.reduce(tile, read, self.products, sums)
+        dtype = self.products.dtype(grid.most_taps)
+        sums = grid.scratch.take(name, (height, width, grid.channels), dtype)
+        grid.reduce(tile, self.products, sums, read)
         return sums
 
     def _divide(self, sums: NDArray[Any], divisor: Any, out: NDArray[Any]) -> None:
@@ -263,37 +205,34 @@ class Mean(NamedTuple):
             mean = np.divide(sums, divisor, out=sums)
         else:
             mean = quotient(sums, divisor, self.grid.scratch)
-            if self.divisors.override is not None:  # no other average leaves the type's range
+            if self.override is not None:  # no other average leaves the type's range
                 limits = np.iinfo(out.dtype)
                 mean = np.clip(mean, limits.min, limits.max)
         np.copyto(out, mean, casting="unsafe")
 
 
-def integer_sum(dtype: np.dtype[Any], peak: int, divisor: int) -> Reduction:
+def integer_sum(kind: str, peak: int, divisor: int, *, by_array: bool = False) -> Reduction:
     """Return the sum of integers of magnitudes up to ``peak``, with room to divide it.
-
-    Args:
-        dtype: of the integers.
-        peak: the largest magnitude of one.
-        divisor: the largest number that sums are divided by.
-    """
-    kind = dtype.kind
-    return Reduction(
-        np.add, 0, False, lambda taps: sum_type(kind, taps * peak + divisor), invertible=True
-    )
-
-
-def sum_type(kind: str, most: int, *, by_array: bool = False) -> np.dtype[Any]:
-    """Return the type for sums of "i" or "u" integers, where sum plus divisor is up to ``most``.
 
     A sum is held by 16-bit integers, else by floats that divide it exactly (see `quotient`), else
     by wider integers: floats are rounded in fewer passes than integers, and 64-bit integers are
     slow to divide. By an array all integers are, so that floats hold all sums that they can.
+
+    Args:
+        kind: "i" or "u", of the integers.
+        peak: the largest magnitude of one.
+        divisor: the largest number that sums are divided by.
+        by_array: whether windows differ in their divisor.
     """
     sign = kind == "i"
     bits = {f"{kind}2": 16 - sign, "f4": 23, f"{kind}4": 32 - sign, "f8": 52, f"{kind}8": 64 - sign}
-    names = ["f4", "f8", f"{kind}8"] if by_array else bits
-    return np.dtype(next((name for name in names if most < 1 << bits[name]), object))
+    names = ["f4", "f8", f"{kind}8"] if by_array else list(bits)
+
+    def narrowest(taps: int) -> np.dtype[Any]:
+        most = taps * peak + divisor
+        return np.dtype(next((name for name in names if most < 1 << bits[name]), object))
+
+    return Reduction(np.add, 0, False, narrowest, invertible=True)
 
 
 def quotient(total: NDArray[Any], divisor: Any, scratch: Scratch) -> NDArray[Any]:
@@ -311,13 +250,20 @@ def quotient(total: NDArray[Any], divisor: Any, scratch: Scratch) -> NDArray[Any
     return total
 
 
-def _sum_of_products(
-    array: NDArray[Any], scale: int, weights: NDArray[Any], taps: int
-) -> Reduction:
-    """Return the sum of integers times weights, with room to divide it by the sum of weights."""
-    product = (_peak(array) * scale + 1) * max(1, _peak(weights))
-    dtype = sum_type(array.dtype.kind, (taps + 1) * product, by_array=True)
-    return Reduction(np.add, 0, False, lambda _: dtype, invertible=True)
+def _counts(axis: Axis, windows: slice, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the number of taps on pixels of some of the windows."""
+    first, stop = windows.start, windows.stop
+    counts = np.full(stop - first, _number(axis.most_taps, dtype), dtype)
+    inner = axis.interior  # its windows, nearly all of them, need no counting one by one
+    edges = range(first, min(inner.start, stop)), range(max(inner.stop, first), stop)
+    for index in chain(*edges):
+        counts[index - first] = _number(axis.taps_inside(index), dtype)
+    return counts
+
+
+def _number(count: int, dtype: np.dtype[Any]) -> float:
+    """Return a number as one that arrays of a type take: infinity beyond the range of floats."""
+    return np.inf if dtype.kind == "f" and count > sys.float_info.max else count
 
 
 def _has_nan(sums: NDArray[Any]) -> bool:

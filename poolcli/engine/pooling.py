@@ -58,8 +58,8 @@ def max_pool(
     array([[5, 9]])
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
-    values, axes, mask = _laid(array, window, nan, where)
-    return extreme("max", values, axes, nan=nan, where=mask)
+    values, axes = _laid(array, window, nan)
+    return extreme("max", values, axes, nan=nan, where=_mask(values, where))
 
 
 def min_pool(
@@ -81,8 +81,8 @@ def min_pool(
     array([[1, 2]])
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
-    values, axes, mask = _laid(array, window, nan, where)
-    return extreme("min", values, axes, nan=nan, where=mask)
+    values, axes = _laid(array, window, nan)
+    return extreme("min", values, axes, nan=nan, where=_mask(values, where))
 
 
 def avg_pool(
@@ -131,13 +131,14 @@ def avg_pool(
     array([[3, 5]])
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
-    values, axes, mask = _laid(array, window, nan, where)
+    values, axes = _laid(array, window, nan)
     if not isinstance(count_include_pad, bool):
         raise PoolError(f"count_include_pad is {count_include_pad!r}", "give True or False")
     if divisor_override is not None:
         divisor_override = whole_number("divisor_override", divisor_override, 1)
     if weights is not None:
         _check_per_pixel(values, "weights", weights, "u", "unsigned integers")
+    mask = _mask(values, where)
     if mask is not None:
         weights = mask.view(np.uint8) if weights is None else weights * mask
     if weights is not None and (count_include_pad or divisor_override is not None):
@@ -155,23 +156,10 @@ def avg_pool(
     )
 
 
-def _laid(
-    array: Any, window: Window, nan: Any, where: Any
-) -> tuple[NDArray[Any], Axes, NDArray[np.bool_] | None]:
-    """Check an array and its mask, and lay the window over it."""
+def _laid(array: Any, window: Window, nan: Any) -> tuple[NDArray[Any], Axes]:
+    """Check an array and lay the window over it."""
     if not isinstance(nan, str) or nan not in get_args(NanPolicy):
         raise PoolError(f"nan is {nan!r}", 'give "omit" or "propagate"')
-    values = _checked(array)
-    height, width = values.shape[:2]
-    axes = window.axes((height, width))
-    if where is None:
-        return values, axes, None
-    _check_per_pixel(values, "where", where, "b", "a bool array")
-    return values, axes, zeros_and_ones(where).view(np.bool_)
-
-
-def _checked(array: Any) -> NDArray[Any]:
-    """Return ``array`` as an array that can be pooled, or refuse it."""
     # Whoever has a masked array has imported numpy.ma, which takes longer than most pooling.
     masked = sys.modules.get("numpy.ma")
     if masked is not None and isinstance(array, masked.MaskedArray):
@@ -184,7 +172,16 @@ def _checked(array: Any) -> NDArray[Any]:
         raise PoolError(f"the array has shape {values.shape}", "give (H, W) or (H, W, C)")
     if values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:
         raise PoolError(f"the array's dtype is {values.dtype}", f"give {DTYPES}")
-    return values
+    height, width = values.shape[:2]
+    return values, window.axes((height, width))
+
+
+def _mask(values: NDArray[Any], where: Any) -> NDArray[np.bool_] | None:
+    """Return the mask, each byte of it 0 or 1, or refuse it."""
+    if where is None:
+        return None
+    _check_per_pixel(values, "where", where, "b", "a bool array")
+    return zeros_and_ones(where).view(np.bool_)
 
 
 def _check_per_pixel(values: NDArray[Any], name: str, given: Any, kind: str, wanted: str) -> None:

@@ -20,10 +20,6 @@ from poolcli.engine.window import Axes, Axis, ceil_div
 BlockReader: TypeAlias = Callable[[slice, slice], Block]
 """Gives the block of some pixels, in native byte order: (picture rows, picture columns) → block."""
 
-ALIGNED: Final = 8
-"""The length of a block's rows is a multiple of so many elements, so that each row begins at a
-machine word and `subsample` can read words."""
-
 
 class Tuning(NamedTuple):
     """Sizes that decide how fast the engine is, and never what it computes.
@@ -60,13 +56,6 @@ class Tile(NamedTuple):
         return Tile(slice(top + rows.start, top + rows.stop), self.columns)
 
 
-def prepare(array: NDArray[Any], axes: Axes, tuning: Tuning) -> tuple[NDArray[Any], Grid]:
-    """Return an array as (H, W, C) numbers, a view where possible, and the windows over it."""
-    numbers = zeros_and_ones(array) if array.dtype == np.bool_ else array
-    stack = numbers if numbers.ndim == 3 else numbers[..., None]
-    return stack, Grid(*axes, stack.shape[2], tuning)
-
-
 def zeros_and_ones(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     """Return a mask as 0 and 1: a view, unless its bytes are others, as Pillow makes them."""
     numbers = mask.view(np.uint8)
@@ -80,56 +69,48 @@ def restored(out: NDArray[Any], array: NDArray[Any], dtype: np.dtype[Any]) -> ND
     return out.view(dtype).reshape(out.shape[: array.ndim])
 
 
-def array_reader(array: NDArray[Any], table: NDArray[Any] | None = None) -> BlockReader:
-    """Read the pixels of an (H, W, C) array of any layout and byte order, or a table at these.
-
-    Rows that are contiguous and native are viewed in place; others are copied block by block.
-    """
-    channels = array.shape[2]
-    native = array.dtype.newbyteorder("=")
-    in_place = array[:1].flags.c_contiguous and array.dtype.isnative and array.flags.aligned
-    if in_place and table is None:
-        flat = array.reshape(array.shape[0], -1)
-        return lambda rows, columns: flat[rows, columns.start * channels : columns.stop * channels]
-
-    def read(rows: slice, columns: slice) -> Block:
-        part = array[rows, columns]
-        part = np.ascontiguousarray(part, native) if table is None else table[part]
-        return part.reshape(part.shape[0], -1)
-
-    return read
-
-
 class Grid:
-    """The windows over one picture of interleaved channels, and the memory to reduce them.
+    """A picture, the windows over it, and the memory to reduce them.
 
     Args:
-        rows: the windows along the height.
-        columns: the windows along the width.
-        channels: values of a pixel.
+        array: (H, W) or (H, W, C), in any layout and byte order.
+        axes: the windows, laid over it.
         tuning: sizes of the working set.
+        table: the numbers to reduce where the array holds their indices.
     """
 
-    def __init__(self, rows: Axis, columns: Axis, channels: int, tuning: Tuning = TUNED) -> None:
+    def __init__(
+        self,
+        array: NDArray[Any],
+        axes: Axes,
+        tuning: Tuning = TUNED,
+        table: NDArray[Any] | None = None,
+    ) -> None:
         """Trim both axes to the taps that are on pixels."""
-        self.rows = rows.trimmed()
-        self.columns = columns.trimmed()
-        self.channels = channels
-        self.tuning = tuning
-        self.scratch = Scratch()
+        numbers = zeros_and_ones(array) if array.dtype == np.bool_ else array
+        self.array = numbers if numbers.ndim == 3 else numbers[..., None]
+        self.channels = self.array.shape[2]
+        self.rows, self.columns = (axis.trimmed() for axis in axes)
+        self.most_taps = self.rows.size * self.columns.size
+        self.table, self.tuning, self.scratch = table, tuning, Scratch()
         # Where windows have so many rows in common, `van_herk` takes fewer operations than folding.
         self.uses_van_herk = self.rows.size - 1 > tuning.most_folded * self.rows.stride
-
-    def empty(self, dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Return memory for the result, (H', W', C), in native byte order."""
-        shape = self.rows.out, self.columns.out, self.channels
-        return np.empty(shape, dtype.newbyteorder("="))
 
     def planes(self) -> Grid:
         """Return the same windows over one of the channels, with the same memory."""
         grid = copy(self)
         grid.channels = 1
         return grid
+
+    def read(self, rows: slice, columns: slice) -> Block:
+        """Return the block of some pixels: a view, if rows are contiguous and native."""
+        pixels = self.array[rows, columns]
+        if self.table is not None:
+            pixels = self.table[pixels]
+        block = pixels.reshape(len(pixels), -1)
+        if block.strides[1] == block.itemsize and block.dtype.isnative and block.flags.aligned:
+            return block
+        return np.ascontiguousarray(block, block.dtype.newbyteorder("="))
 
     def tiles(self, itemsize: int) -> Iterator[Tile]:
         """Cut the result into tiles that hold about `Tuning.tile_bytes` of such elements.
@@ -143,15 +124,14 @@ class Grid:
         if not pixel:
             return
         high = rows.size // rows.stride if self.uses_van_herk else 0
-        tall = min(high * columns.total_span * pixel, tuning.tall_tile_bytes)
-        room = max(tuning.tile_bytes, tall) // pixel
+        row = columns.out * columns.stride * pixel
+        room = max(tuning.tile_bytes, min(high * row, tuning.tall_tile_bytes)) // pixel
         # Not higher than wide, since neighbouring narrow tiles would read many columns twice.
         high = max(1, min(high, isqrt(room)))
         fitting = (room // high - columns.span) // columns.stride + 1
         widest = max(fitting, ceil_div(columns.span, columns.stride))
         width = ceil_div(columns.out, ceil_div(columns.out, widest))  # tiles of about equal width
-        row = _aligned(((width - 1) * columns.stride + columns.span) * self.channels)
-        height = max(1, room * self.channels // row)
+        height = max(1, room // ((width - 1) * columns.stride + columns.span))
         if self.uses_van_herk and height > rows.size:
             height -= height % rows.size  # complete groups of `van_herk`
         for top in range(0, rows.out, height):
@@ -162,14 +142,14 @@ class Grid:
                 )
 
     def reduce(
-        self, tile: Tile, read: BlockReader, reduction: Reduction, out: NDArray[Any]
+        self, tile: Tile, reduction: Reduction, out: NDArray[Any], read: BlockReader | None = None
     ) -> None:
         """Reduce the windows of a tile into ``out``, (rows, columns, channels)."""
-        for rows, block in self.bands(tile, read, reduction):
+        for rows, block in self.bands(tile, reduction, read or self.read):
             self.reduce_columns(block, reduction, out[rows])
 
     def bands(
-        self, tile: Tile, read: BlockReader, reduction: Reduction
+        self, tile: Tile, reduction: Reduction, read: BlockReader
     ) -> Iterator[tuple[slice, Block]]:
         """Reduce a tile's windows along the height: yield (rows of the tile, their block).
 
@@ -177,8 +157,9 @@ class Grid:
         """
         channels = self.channels
         seen, columns = self.columns.part(tile.columns.start, tile.columns.stop)
-        # A whole stride follows the last window too, so that `subsample` can read words.
-        width = _aligned(max(columns.total_span, columns.out * columns.stride) * channels)
+        # Rows end with a whole stride, so that `subsample` can read words.
+        strides = columns.out - 1 + ceil_div(columns.span, columns.stride)
+        width = strides * columns.stride * channels
         height = tile.rows.stop - tile.rows.start
         block = self.scratch.take("rows", (height, width), reduction.dtype(self.rows.size))
         left, right = columns.before * channels, (columns.before + columns.extent) * channels
@@ -248,7 +229,7 @@ class Grid:
 
     def _van_herk(self, block: Block, rows: Axis, reduction: Reduction, out: Block) -> None:
         """Combine rows by `van_herk`, at stride 1, each phase of the dilation on its own."""
-        dtype, height, width = out.dtype, rows.total_span, out.shape[1]
+        dtype, height, width = out.dtype, (rows.out - 1) * rows.stride + rows.span, out.shape[1]
         if block.dtype != dtype or len(block) < height:
             padded = self.scratch.take("wide", (height, width), dtype)
             bottom = rows.before + rows.extent
@@ -263,8 +244,3 @@ class Grid:
             van_herk(block[apart], reduction.ufunc, rows.size, every[apart], self.scratch)
         if rows.stride > 1:
             out[...] = every[:: rows.stride]
-
-
-def _aligned(elements: int) -> int:
-    """Return the number of elements, rounded up to a multiple of `ALIGNED`."""
-    return ceil_div(elements, ALIGNED) * ALIGNED

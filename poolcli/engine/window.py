@@ -56,11 +56,6 @@ class Axis(NamedTuple):
         return self.dilation * (self.size - 1) + 1
 
     @property
-    def total_span(self) -> int:
-        """The pixels from the first tap of the first window to the last tap of the last."""
-        return (self.out - 1) * self.stride + self.span
-
-    @property
     def interior(self) -> range:
         """The windows of which every tap is on a pixel."""
         first = min(ceil_div(self.before, self.stride), self.out)
@@ -75,7 +70,7 @@ class Axis(NamedTuple):
     @property
     def dropped(self) -> int:
         """The number of pixels after the last tap of the last window."""
-        return max(0, self.extent + self.before - self.total_span)
+        return max(0, self.extent - self.start(self.out - 1) - self.span)
 
     @property
     def has_gaps(self) -> bool:
@@ -87,7 +82,7 @@ class Axis(NamedTuple):
         for tap in range(axis.size):
             windows, pixels = axis.pixels_at(tap)
             read[pixels] = b"\1" * (windows.stop - windows.start)
-        return 0 in read[max(0, -self.before) : self.total_span - self.before]
+        return 0 in read[max(0, self.start(0)) : self.start(self.out - 1) + self.span]
 
     def start(self, index: int) -> int:
         """Return the position of the first tap of window ``index``; negative in the padding."""
@@ -211,13 +206,8 @@ class Window(NamedTuple):
                         f"padding {found} is too large for a window that spans {most + 1}",
                         f"give a padding of at most {most}, or a larger size",
                     )
-        return cls(
-            size=sizes,
-            stride=sizes if stride is None else _per_axis("stride", stride),
-            padding=sides,
-            dilation=dilations,
-            ceil_mode=ceil_mode,
-        )
+        strides = sizes if stride is None else _per_axis("stride", stride)
+        return cls(sizes, strides, sides, dilations, ceil_mode)
 
     def axes(self, extents: Pair) -> Axes:
         """Lay the window over a picture of ``extents`` = (height, width) pixels.
@@ -351,10 +341,9 @@ def _per_axis(name: str, value: Any) -> Pair:
 def _padding(value: Any) -> Sides | NamedPadding:
     """Return a padding, in any accepted form, as four sides of at least 0 or a name."""
     if isinstance(value, str):
-        for name in NAMED_PADDING:
-            if value == name:
-                return name
-        raise PoolError(f"padding is {value!r}", f"give numbers or {', '.join(NAMED_PADDING)}")
+        if value not in NAMED_PADDING:
+            raise PoolError(f"padding is {value!r}", f"give numbers or {', '.join(NAMED_PADDING)}")
+        return value
     top, bottom, left, right = (
         whole_number("padding", side, 0)
         for axis in _pair("padding", value, "one number, (h, w) or ((top, bottom), (left, right))")
