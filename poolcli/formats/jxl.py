@@ -222,11 +222,8 @@ def read(stream: BinaryIO, limits: Limits) -> DecodedReader:
     header = _Header(_codestream(stream, HEADER_BYTES)[:HEADER_BYTES])
     info = header.info(is_transcoded=any(find_boxes(stream, b"jbrd")))
     limits.check(*info.shape)
-    decode, metadata = (
-        partial(_decode, stream, codec, info),
-        partial(_metadata, stream, codec, info),
-    )
-    return DecodedReader("jxl", info, decode, metadata)
+    parts = stream, codec, info
+    return DecodedReader("jxl", info, partial(_decode, *parts), partial(_metadata, *parts))
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> JxlWriter:
@@ -283,9 +280,8 @@ class JxlWriter(WholeFrameWriter):
 def _decode(stream: BinaryIO, codec: Any, info: FrameInfo) -> NDArray[Any]:
     """Return the samples as they are stored."""
     stream.seek(0)
-    array = codec.jpegxl_decode(stream.read(), 0, keeporientation=True, numthreads=1)
-    samples: NDArray[Any] = array.astype(info.dtype, copy=False)
-    return samples
+    array: NDArray[Any] = codec.jpegxl_decode(stream.read(), 0, keeporientation=True, numthreads=1)
+    return array.astype(info.dtype, copy=False)
 
 
 def _codestream(stream: BinaryIO, most: int = -1) -> bytes:
