@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from io import BytesIO
 from typing import Any, BinaryIO, Final
@@ -18,8 +17,8 @@ from poolcli.formats.pillow import PillowReader, info_of, open_image, save_image
 from poolcli.formats.saving import Saving
 from poolcli.picture import Encoding, Metadata, Picture, Stored
 
-START: Final = b"\xff\xd8"
-FILL, SCAN, COMMENT, COLOUR_TRANSFORM = 0xFF, 0xDA, 0xFE, 0xEE
+SCAN: Final = b"\xff\xda"
+FILL, COMMENT, COLOUR_TRANSFORM = 0xFF, 0xFE, 0xEE
 FRAME_HEADERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """The markers of frame headers, SOF0 to SOF15 (ITU-T T.81, table B.1)."""
 
@@ -39,7 +38,6 @@ DENSITIES: Final = range(1, 1 << 16)
 LONGEST: Final = {"icc_profile": 255 * 65519, "exif": 65533, "xmp": 65504, "comment": 65533}
 """The most bytes of metadata; only the colour profile may go over several segments."""
 
-DAMAGED: Final = "its metadata is damaged, and was dropped"
 QUALITY: Final = 90
 
 
@@ -49,7 +47,8 @@ def read(stream: BinaryIO, limits: Limits) -> PillowReader:
     try:
         image = open_image(_Jpeg, stream)
     except (SyntaxError, OSError):
-        stream, warnings = _without_metadata(stream), (DAMAGED,)
+        stream = _without_metadata(stream)
+        warnings = ("its metadata is damaged, and was dropped",)
         image = open_image(_Jpeg, stream)
     limits.check(image.height, image.width)
     described = describe(image.info.get("exif"), image.info.get("xmp"), warnings)
@@ -98,37 +97,34 @@ class JpegWriter(WholeFrameWriter):
         save_image(self.file, to_image(picture, self.row.modes[info.mode]), "JPEG", **arguments)
 
 
-def _segments(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield marker and whole segment up to the first scan; junk between them is skipped."""
-    stream.seek(len(START))
-    while byte := stream.read(1):
-        while byte and byte[0] == FILL:
-            byte = stream.read(1)
-            if byte and byte[0] not in WITHOUT_SEGMENT:
-                length = stream.read(2)
-                content = stream.read(max(0, int.from_bytes(length, "big") - 2))
-                yield byte[0], bytes((FILL, byte[0])) + length + content
-                if byte[0] == SCAN:
-                    return
-
-
 def _without_metadata(stream: BinaryIO) -> BytesIO:
     """Return a JPEG that Pillow can't open without what its pixels don't need.
 
     Raises:
         PoolError: its frame header is missing, or states samples that can't be decoded.
     """
-    segments = list(_segments(stream))
-    depths = [one[4] for marker, one in segments if marker in FRAME_HEADERS and len(one) > 9]
-    if not depths:
+    stream.seek(0)
+    octets, at, bits = stream.read(), 2, None
+    kept = [octets[:at]]
+    while at + 4 < len(octets) and octets[at : at + 2] != SCAN:
+        marker = octets[at + 1]
+        if octets[at] != FILL or marker in WITHOUT_SEGMENT:
+            at += 1  # junk, which is left out
+            continue
+        end = at + 2 + int.from_bytes(octets[at + 2 : at + 4], "big")
+        if marker in FRAME_HEADERS:
+            bits = octets[at + 4]
+        if marker not in DESCRIPTIVE:
+            kept.append(octets[at:end])
+        at = end
+    if bits is None:
         raise PoolError("its frame header is missing", "is the file complete?")
-    if depths[0] != 8:
+    if bits != 8:
         raise PoolError(
-            f"its samples have {depths[0]} bits, and only JPEGs of 8 bits can be read",
+            f"its samples have {bits} bits, and only JPEGs of 8 bits can be read",
             "convert it first to a 16-bit PNG or TIFF",
         )
-    kept = [segment for marker, segment in segments if marker not in DESCRIPTIVE]
-    return BytesIO(b"".join((START, *kept, stream.read())))
+    return BytesIO(b"".join((*kept, octets[at:])))
 
 
 def _metadata(image: JpegImageFile, described: Described) -> Metadata:
