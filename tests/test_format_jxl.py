@@ -293,8 +293,10 @@ def test_ten_bits_never_come_out_as_eight_unasked(name: str, tmp_path: Path) -> 
 # What can't be read
 
 
-def test_animations_other_channels_and_premultiplied_colours_are_refused() -> None:
+def test_animations_previews_other_channels_and_premultiplied_colours_are_refused() -> None:
     assert_unreadable(jxl(np.zeros((3, 6, 9, 3), np.uint8)), "it is an animation")
+    preview = Bits().start(more=True).put(0, 3).put(0).put(1).octets()
+    assert_unreadable(preview, "has a preview")
     planes = jxl(np.zeros((3, 6, 9), np.uint8), planar=True, photometric="gray")
     assert_unreadable(planes, "channels beside colour and alpha")
     one = Bits().start().depth(8).channels(1).put(0).enum(1).octets()
