@@ -1,10 +1,9 @@
-"""BMP through Pillow; bits and channels are read from the header itself."""
+"""BMP through Pillow; bits and alpha that Pillow doesn't tell are read from the header itself."""
 
 from __future__ import annotations
 
-import struct
 from functools import partial
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final
 
 from PIL.BmpImagePlugin import BmpImageFile
 
@@ -17,43 +16,20 @@ from poolcli.formats.pillow import PillowReader, info_of, open_image, save_image
 from poolcli.formats.saving import Saving
 from poolcli.picture import Encoding, Metadata, Picture, Stored
 
-FILE_HEAD, CORE_HEAD = 14, 12
-"""Bytes of the file header, and of the oldest of the bitmap headers that may follow."""
+FILE_HEAD, CORE_HEAD, ALPHA_HEAD = 14, 12, 56
+"""Bytes of the file header, of the oldest of the bitmap headers that may follow, and of the first
+of them that has a mask for alpha."""
 
-ALPHA_HEAD: Final = 56
-"""Bytes of the bitmap header from which on there is a mask for alpha."""
-
-MASKS_AT: Final = 54
-UNCOMPRESSED, BIT_FIELDS = 0, 3
-USUAL_MASKS: Final = {16: (0x7C00, 0x3E0, 0x1F)}
-BLACK_AND_WHITE: Final = (b"\0\0\0", b"\xff\xff\xff")
-
-
-class _Header(NamedTuple):
-    """What the headers say.
-
-    Attributes:
-        head_bytes: bytes of the bitmap header.
-        bits: bits of a pixel.
-        compression: how the rows are packed.
-        colours: entries of the palette; 0 for as many as the bits can count.
-    """
-
-    head_bytes: int
-    bits: int
-    compression: int = UNCOMPRESSED
-    colours: int = 0
+BIT_FIELDS: Final = 3
+DEPTHS: Final = {"BGR;15": 5, "BGR;16": 6}
+"""The most bits of a channel in 16-bit pixels, by Pillow's names for how they are packed."""
 
 
 def read(stream: BinaryIO, limits: Limits) -> PillowReader:
     """Open a BMP."""
     image = open_image(BmpImageFile, stream)
     limits.check(image.height, image.width)
-    header = _read_header(stream)
-    if image.mode == "L" and header.bits == 4 and header.compression == UNCOMPRESSED:
-        # Pillow would take the two pixels of each byte for one.
-        raise PoolError("its palette of 16 greys can't be read", "convert it first to PNG")
-    info = info_of(image, _stored(stream, header), Encoding("bmp"))
+    info = info_of(image, _stored(stream, image), Encoding("bmp"))
     dpi = checked_dpi(*image.info["dpi"]) if "dpi" in image.info else None
     return PillowReader(info, Metadata(dpi=dpi), image, partial(open_image, BmpImageFile, stream))
 
@@ -71,37 +47,27 @@ class BmpWriter(WholeFrameWriter):
         mode = picture.info.mode
         held, notes = carried(picture.metadata, self.row, mode, strip=self.saving.strip)
         self.note(*notes)
-        save_image(self.file, to_image(picture, self.row.stored_mode(mode)), "BMP", **held)
+        save_image(self.file, to_image(picture, self.row.modes[mode]), "BMP", **held)
 
 
-def _read_header(stream: BinaryIO) -> _Header:
-    """Read the headers; those of OS/2 and Windows have most fields at the same place."""
+def _stored(stream: BinaryIO, image: BmpImageFile) -> Stored:
+    """Return the samples as the header states them.
+
+    Raises:
+        PoolError: Pillow would read them wrongly.
+    """
     stream.seek(FILE_HEAD)
-    head = stream.read(40)
-    (head_bytes,) = struct.unpack_from("<I", head)
-    if head_bytes == CORE_HEAD:
-        return _Header(head_bytes, *struct.unpack_from("<H", head, 10))
-    return _Header(head_bytes, *struct.unpack_from("<HI12xI", head, 14))
-
-
-def _stored(stream: BinaryIO, header: _Header) -> Stored:
-    """Return the samples as the headers state them."""
-    if header.bits <= 8:
-        bits = 1 if header.bits == 1 and _is_bilevel(stream, header) else 8
-        return Stored("unsigned", bits, (1 << bits) - 1, 1)
-    masks = USUAL_MASKS.get(header.bits, (0xFF0000, 0xFF00, 0xFF))
-    if header.compression == BIT_FIELDS:
-        count = 4 if header.head_bytes >= ALPHA_HEAD else 3
-        stream.seek(MASKS_AT)
-        masks = struct.unpack(f"<{count}I", stream.read(4 * count))
-    depths = [mask.bit_count() for mask in masks if mask]
-    bits = max(depths, default=8)
-    return Stored("unsigned", bits, (1 << bits) - 1, max(len(depths), 3))
-
-
-def _is_bilevel(stream: BinaryIO, header: _Header) -> bool:
-    """Return whether the palette of two colours is black and white, in this order."""
-    stream.seek(FILE_HEAD + header.head_bytes)
-    entry_bytes = 3 if header.head_bytes == CORE_HEAD else 4
-    entries = [stream.read(entry_bytes)[:3] for _ in range(min(header.colours or 2, 2))]
-    return entries == [*BLACK_AND_WHITE[: len(entries)]]
+    head = stream.read(ALPHA_HEAD)
+    head_bytes = int.from_bytes(head[:4], "little")
+    pixel_bits = head[10 if head_bytes == CORE_HEAD else 14]
+    decoder, _, _, how = image.tile[0]
+    if image.mode == "L" and decoder == "raw" and pixel_bits < 8:
+        # Pillow would take the pixels that share a byte for one.
+        raise PoolError(
+            f"its palette of {1 << pixel_bits} greys can't be read", "convert it first to PNG"
+        )
+    bits = 1 if image.mode == "1" and pixel_bits == 1 else DEPTHS.get(how[0], 8) if how else 8
+    channels = len(image.getbands())
+    if image.info["compression"] == BIT_FIELDS and head_bytes >= ALPHA_HEAD and any(head[52:]):
+        channels = 4  # Pillow passes over alpha of a single bit
+    return Stored("unsigned", bits, (1 << bits) - 1, channels)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, BinaryIO, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
-from poolcli.formats.boxes import PROPERTIES, has_alpha, read_boxes
+from poolcli.formats.boxes import PROPERTIES, read_boxes
 from poolcli.formats.contract import DecodedReader, Limits
 from poolcli.formats.exif import describe
 from poolcli.formats.extras import library
@@ -24,27 +22,29 @@ SRGB_CURVES: Final = (1, 2, 6, 13, 14, 15)
 
 
 def read(stream: BinaryIO, limits: Limits) -> DecodedReader:
-    """Open a HEIC: the primary picture of it."""
-    heif = library("pillow_heif", "heif")
-    file = _open(heif, stream)
-    image = file[file.primary_index]
-    width, height = image.size
-    info = _info(stream, image, len(file))
-    limits.check(height, width)
-    metadata = _metadata(image, info)
-    return DecodedReader("heic", info, partial(_decode, heif, stream), lambda: metadata)
+    """Open a HEIC: the primary picture of it; the library applies the orientation."""
+    image, count = _open(stream)
+    limits.check(image.size[1], image.size[0])
+    info = _info(stream, image, count)
+    warnings = (f"{info.unread_colour}; it was taken for sRGB",) if info.unread_colour else ()
+    described = describe(image.info.get("exif"), image.info.get("xmp"), warnings)
+    metadata = Metadata(
+        icc_profile=image.info.get("icc_profile") or None,
+        exif=described.exif,
+        dpi=described.dpi,
+        xmp=described.xmp,
+        dropped=("auxiliary pictures",) if image.info.get("aux") else (),
+        warnings=described.warnings,
+    )
+    return DecodedReader("heic", info, lambda: np.asarray(_open(stream)[0]), lambda: metadata)
 
 
-def _open(heif: Any, stream: BinaryIO) -> Any:
-    """Open a file so that samples come as they are stored; nothing is decoded."""
+def _open(stream: BinaryIO) -> tuple[Any, int]:
+    """Return the primary picture, whose samples come as they are stored, and how many there are."""
     stream.seek(0)
-    return heif.open_heif(stream, convert_hdr_to_8bit=False, hdr_to_16bit=False)
-
-
-def _decode(heif: Any, stream: BinaryIO) -> NDArray[Any]:
-    """Return the samples of the primary picture, upright."""
-    file = _open(heif, stream)
-    return np.asarray(file[file.primary_index])
+    heif = library("pillow_heif", "heif")
+    file = heif.open_heif(stream, convert_hdr_to_8bit=False, hdr_to_16bit=False)
+    return file[file.primary_index], len(file)
 
 
 def _info(stream: BinaryIO, image: Any, count: int) -> FrameInfo:
@@ -67,14 +67,14 @@ def _info(stream: BinaryIO, image: Any, count: int) -> FrameInfo:
         np.dtype(np.uint16 if bits else np.uint8),
         mode,
         (1 << int(bits or 8)) - 1,
-        _stored(stream),
+        _stored(stream, has_alpha=bool(MODES[mode].without_alpha)),
         encoding=Encoding("heic", lossy=True),
         notes=(f"it holds {count} pictures, of which the primary one was read",) * (count > 1),
         unread_colour=_unread_colour(image),
     )
 
 
-def _stored(stream: BinaryIO) -> Stored:
+def _stored(stream: BinaryIO, *, has_alpha: bool) -> Stored:
     """Read depth and channels, the most where several pictures differ.
 
     Raises:
@@ -85,7 +85,7 @@ def _stored(stream: BinaryIO) -> Stored:
         raise PoolError("no box states its depth", "is the file complete?")
     bits = 8 + max(box[at] & 7 for box in found for at in (LUMA_DEPTH, CHROMA_DEPTH))
     colours = 3 if any(box[CHROMA] & 3 for box in found) else 1
-    return Stored("unsigned", bits, (1 << bits) - 1, colours + has_alpha(stream))
+    return Stored("unsigned", bits, (1 << bits) - 1, colours + has_alpha)
 
 
 def _unread_colour(image: Any) -> str:
@@ -96,17 +96,3 @@ def _unread_colour(image: Any) -> str:
     is_srgb = stated["color_primaries"] in SRGB_PRIMARIES
     is_srgb &= stated["transfer_characteristics"] in SRGB_CURVES
     return "" if is_srgb else "its colour encoding is not that of sRGB"
-
-
-def _metadata(image: Any, info: FrameInfo) -> Metadata:
-    """Collect what stands beside the pixels; the library has applied the orientation."""
-    warnings = (f"{info.unread_colour}; it was taken for sRGB",) if info.unread_colour else ()
-    described = describe(image.info.get("exif"), image.info.get("xmp"), warnings)
-    return Metadata(
-        icc_profile=image.info.get("icc_profile") or None,
-        exif=described.exif,
-        dpi=described.dpi,
-        xmp=described.xmp,
-        dropped=("auxiliary pictures",) if image.info.get("aux") else (),
-        warnings=described.warnings,
-    )

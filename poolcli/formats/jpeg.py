@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 from io import BytesIO
 from typing import Any, BinaryIO, Final
@@ -18,8 +17,8 @@ from poolcli.formats.pillow import PillowReader, info_of, open_image, save_image
 from poolcli.formats.saving import Saving
 from poolcli.picture import Encoding, Metadata, Picture, Stored
 
-START: Final = b"\xff\xd8"
-FILL, SCAN, COMMENT, COLOUR_TRANSFORM = 0xFF, 0xDA, 0xFE, 0xEE
+SCAN: Final = b"\xff\xda"
+FILL, COMMENT, COLOUR_TRANSFORM = 0xFF, 0xFE, 0xEE
 FRAME_HEADERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """The markers of frame headers, SOF0 to SOF15 (ITU-T T.81, table B.1)."""
 
@@ -39,20 +38,27 @@ DENSITIES: Final = range(1, 1 << 16)
 LONGEST: Final = {"icc_profile": 255 * 65519, "exif": 65533, "xmp": 65504, "comment": 65533}
 """The most bytes of metadata; only the colour profile may go over several segments."""
 
-DAMAGED: Final = "its metadata is damaged, and was dropped"
 QUALITY: Final = 90
 
 
 def read(stream: BinaryIO, limits: Limits) -> PillowReader:
     """Open a JPEG, or the first picture of an MPO."""
-    stored = _stored(stream)
-    image, stream, warnings = _open(stream)
+    warnings: tuple[str, ...] = ()
+    try:
+        image = open_image(_Jpeg, stream)
+    except (SyntaxError, OSError):
+        stream = _without_metadata(stream)
+        warnings = ("its metadata is damaged, and was dropped",)
+        image = open_image(_Jpeg, stream)
     limits.check(image.height, image.width)
-    described = describe(image.info.get("exif"), image.info.get("xmp"))
-    encoding = Encoding("jpeg", lossy=True, details=_tables(image))
+    described = describe(image.info.get("exif"), image.info.get("xmp"), warnings)
+    stored = Stored("unsigned", image.bits, (1 << image.bits) - 1, image.layers)
+    tables = {"quality": -1, "qtables": image.quantization, "subsampling": get_sampling(image)}
+    encoding = Encoding("jpeg", lossy=True, details=tables)
     info = info_of(image, stored, encoding, described.orientation)
-    metadata = _metadata(image, described, warnings)
-    return PillowReader(info, metadata, image, partial(open_image, _Jpeg, stream))
+    return PillowReader(
+        info, _metadata(image, described), image, partial(open_image, _Jpeg, stream)
+    )
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> JpegWriter:
@@ -86,87 +92,49 @@ class JpegWriter(WholeFrameWriter):
         self.note(*notes)
         arguments: dict[str, Any] = {"quality": QUALITY}
         if info.encoding.format == self.row.name and saving.quality is None:
-            arguments |= _repeated(picture)
+            arguments |= info.encoding.details
         arguments |= held | saving.for_format(self.row)
-        image = to_image(picture, self.row.stored_mode(info.mode))
-        save_image(self.file, image, "JPEG", **arguments)
+        save_image(self.file, to_image(picture, self.row.modes[info.mode]), "JPEG", **arguments)
 
 
-def _repeated(picture: Picture) -> dict[str, Any]:
-    """Return the arguments that repeat the tables of a source; grey has no subsampling."""
-    tables = dict(picture.info.encoding.details)
-    if picture.array.ndim == 2:
-        tables.pop("subsampling", None)
-    return {"quality": -1, **tables} if tables else {}
-
-
-def _open(stream: BinaryIO) -> tuple[JpegImageFile, BinaryIO, tuple[str, ...]]:
-    """Open a JPEG, without its metadata if they are damaged; return its stream and warnings too."""
-    try:
-        return open_image(_Jpeg, stream), stream, ()
-    except SyntaxError:
-        remainder = _without_metadata(stream)
-        if remainder is None:
-            raise
-    return open_image(_Jpeg, remainder), remainder, (DAMAGED,)
-
-
-def _segments(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield marker and whole segment up to the first scan; junk between them is skipped."""
-    stream.seek(len(START))
-    while byte := stream.read(1):
-        while byte and byte[0] == FILL:
-            byte = stream.read(1)
-            if byte and byte[0] not in WITHOUT_SEGMENT:
-                length = stream.read(2)
-                content = stream.read(max(0, int.from_bytes(length, "big") - 2))
-                yield byte[0], bytes((FILL, byte[0])) + length + content
-                if byte[0] == SCAN:
-                    return
-
-
-def _stored(stream: BinaryIO) -> Stored:
-    """Read precision and components from the frame header.
+def _without_metadata(stream: BinaryIO) -> BytesIO:
+    """Return a JPEG that Pillow can't open without what its pixels don't need.
 
     Raises:
-        PoolError: there is none, or it states samples that can't be decoded.
+        PoolError: its frame header is missing, or states samples that can't be decoded.
     """
-    for marker, segment in _segments(stream):
-        if marker in FRAME_HEADERS and len(segment) > 9:
-            bits, components = segment[4], segment[9]
-            if bits != 8:
-                raise PoolError(
-                    f"its samples have {bits} bits, and only JPEGs of 8 bits can be read",
-                    "convert it first to a 16-bit PNG or TIFF",
-                )
-            return Stored("unsigned", bits, (1 << bits) - 1, components)
-    raise PoolError("its frame header is missing", "is the file complete?")
+    stream.seek(0)
+    octets, at, bits = stream.read(), 2, None
+    kept = [octets[:at]]
+    while at + 4 < len(octets) and octets[at : at + 2] != SCAN:
+        marker = octets[at + 1]
+        if octets[at] != FILL or marker in WITHOUT_SEGMENT:
+            at += 1  # junk, which is left out
+            continue
+        end = at + 2 + int.from_bytes(octets[at + 2 : at + 4], "big")
+        if marker in FRAME_HEADERS:
+            bits = octets[at + 4]
+        if marker not in DESCRIPTIVE:
+            kept.append(octets[at:end])
+        at = end
+    if bits is None:
+        raise PoolError("its frame header is missing", "is the file complete?")
+    if bits != 8:
+        raise PoolError(
+            f"its samples have {bits} bits, and only JPEGs of 8 bits can be read",
+            "convert it first to a 16-bit PNG or TIFF",
+        )
+    return BytesIO(b"".join((*kept, octets[at:])))
 
 
-def _without_metadata(stream: BinaryIO) -> BytesIO | None:
-    """Return a JPEG without what its pixels don't need; None where there is nothing else in it."""
-    segments = list(_segments(stream))
-    kept = [segment for marker, segment in segments if marker not in DESCRIPTIVE]
-    if len(kept) == len(segments):
-        return None
-    return BytesIO(b"".join((START, *kept, stream.read())))
-
-
-def _tables(image: JpegImageFile) -> dict[str, Any]:
-    """Return the quantisation tables and subsampling, as Pillow takes them."""
-    subsampling = get_sampling(image)
-    tables: dict[str, Any] = {"qtables": image.quantization} if image.quantization else {}
-    return tables | {"subsampling": subsampling} if tables and subsampling >= 0 else tables
-
-
-def _metadata(image: JpegImageFile, described: Described, warnings: tuple[str, ...]) -> Metadata:
+def _metadata(image: JpegImageFile, described: Described) -> Metadata:
     """Collect what stands beside the pixels."""
-    found, segments = image.info, image.applist
+    found, segments, warnings = image.info, image.applist, described.warnings
     dpi = described.dpi
     if found.get("jfif_unit") in DENSITY_UNITS:
         dpi = checked_dpi(*found["dpi"])
     if found.get("icc_profile", b"") is None:  # Pillow has found some of its parts
-        warnings = ("its colour profile is damaged, and was dropped", *warnings)
+        warnings = (*warnings, "its colour profile is damaged, and was dropped")
     dropped = []
     if "photoshop" in found or found.get("mp"):
         dropped.append("blocks of other programs")
@@ -180,5 +148,5 @@ def _metadata(image: JpegImageFile, described: Described, warnings: tuple[str, .
         # Of several comments Pillow's `info` has the last one only.
         comment=b"\n".join(one for name, one in segments if name == "COM") or None,
         dropped=tuple(dropped),
-        warnings=(*described.warnings, *warnings),
+        warnings=warnings,
     )

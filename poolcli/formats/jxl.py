@@ -5,20 +5,20 @@ from __future__ import annotations
 import struct
 from functools import partial
 from io import BytesIO
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
-from poolcli.formats.boxes import Span, find_boxes, read_boxes
+from poolcli.formats.boxes import find_boxes, read_boxes
 from poolcli.formats.carried import carried
 from poolcli.formats.contract import DecodedReader, Limits, WholeFrameWriter
 from poolcli.formats.exif import EXIF_PREFIX, MOST_XMP_BYTES, describe
 from poolcli.formats.extras import library
 from poolcli.formats.saving import Saving
-from poolcli.picture import ARRAY, MODES, Encoding, FrameInfo, Metadata, Picture, Stored
+from poolcli.picture import ARRAY, MODES, Encoding, FrameInfo, Metadata, Pair, Picture, Stored
 
 CODESTREAM: Final = b"\xff\x0a"
 CONTAINER: Final = b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\x14ftypjxl \0\0\0\0jxl "
@@ -29,13 +29,10 @@ QUALITY: Final = 90
 EFFORT: Final = 5
 """The encoder's own 7 takes twice the time of 5 for 2 % fewer bytes; measured."""
 
-Choices = tuple[tuple[int, int], ...]
+Choices: TypeAlias = tuple[Pair, ...]
 """What a number of each of four kinds adds to how many bits (ISO/IEC 18181-1, U32)."""
 
 SIDES: Final[Choices] = ((1, 9), (1, 13), (1, 18), (1, 30))
-EIGHTHS: Final[Choices] = ((1, 5),)
-PREVIEW_SIDES: Final[Choices] = ((1, 6), (65, 8), (321, 10), (1345, 12))
-PREVIEW_EIGHTHS: Final[Choices] = ((16, 0), (32, 0), (1, 5), (33, 9))
 RATIOS: Final = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 """Width to height, as a size states them by numbers from 1."""
 
@@ -45,12 +42,10 @@ FLOAT_BITS: Final[Choices] = ((32, 0), (16, 0), (24, 0), (1, 6))
 EXTRA_CHANNELS: Final[Choices] = ((0, 0), (1, 0), (2, 4), (1, 12))
 SHIFTS: Final[Choices] = ((0, 0), (3, 0), (4, 0), (1, 3))
 NAME_LENGTHS: Final[Choices] = ((0, 0), (0, 4), (16, 5), (48, 10))
-COORDINATES: Final[Choices] = ((0, 19), (524288, 19), (1048576, 20), (2097152, 21))
 
 ALPHA: Final = 0
-GREY, XYB = 1, 2
-D65, SRGB_PRIMARIES, CUSTOM = 1, 1, 2
-LINEAR, SRGB_CURVE = 8, 13
+RGB, GREY = 0, 1
+D65, SRGB_PRIMARIES, LINEAR, SRGB_CURVE = 1, 1, 8, 13
 FLOATS: Final = {(32, 8): "f4", (16, 5): "f2"}
 """The types of floating-point samples by their bits and those of the exponent."""
 
@@ -58,79 +53,152 @@ USUAL: Final = {8: ("L", "LA", "RGB", "RGBA"), 16: ("I;16", "LA;16", "RGB;16", "
 """The modes of the usual depths, by the number of channels."""
 
 
-class _Depth(NamedTuple):
-    """How many bits a sample has; those of the exponent are 0 where it is a whole number."""
-
-    bits: int = 8
-    exponent: int = 0
-
-
-class _Colours(NamedTuple):
-    """How colours are encoded.
+class _Header:
+    """What the header of a codestream states, up to its colours (ISO/IEC 18181-1, ImageHeader).
 
     Attributes:
-        grey: whether there is one channel of colour rather than three.
-        curve: the number of the transfer function of sRGB's primaries; 0 for any other encoding.
-        curve_end: where the number of the transfer function ends, in bits.
-        has_profile: whether a profile describes them.
-    """
-
-    grey: bool = False
-    curve: int = SRGB_CURVE
-    curve_end: int = 0
-    has_profile: bool = False
-
-
-class _Header(NamedTuple):
-    """What the header of a codestream states.
-
-    Attributes:
-        height: as stored.
-        width: as stored.
+        at: the bit behind all that was read; the lowest bit of each byte comes first.
+        size: (height, width) as stored.
         orientation: EXIF's, which is still to be applied.
-        depth: of the channels of colour.
-        alpha: the depth of alpha, or None.
-        colours: how colours are encoded.
-        is_lossy: whether encoding has changed the pixels; true where that can't be told.
+        depth: of the channels of colour: the bits of a sample and of its exponent, which are 0
+            where it is a whole number.
+        alpha: likewise of alpha, or None.
+        is_lossy: whether colours are stored as XYB, which encoding without loss doesn't do.
+        is_grey: whether there is one channel of colour rather than three.
+        has_profile: whether a profile describes the colours.
+        curve: the number of the transfer function of sRGB's primaries; 0 for any other encoding.
     """
 
-    height: int
-    width: int
-    orientation: int = 1
-    depth: _Depth = _Depth()
-    alpha: _Depth | None = None
-    colours: _Colours = _Colours()
-    is_lossy: bool = True
+    orientation = 1
+    depth: Pair = (8, 0)
+    alpha: Pair | None = None
+    is_lossy = True
+    is_grey = has_profile = False
+    curve = SRGB_CURVE
 
-    def info(self) -> FrameInfo:
+    def __init__(self, octets: bytes) -> None:
+        """Read a codestream.
+
+        Raises:
+            PoolError: it is damaged, or of a picture that can't be read.
+        """
+        self.at = 8 * len(CODESTREAM)
+        self._bits, self._end = int.from_bytes(octets, "little"), 8 * len(octets)
+        self.size = self._size()
+        if not self._take():  # all other fields are as usual
+            self._read_fields()
+
+    def info(self, *, is_transcoded: bool) -> FrameInfo:
         """Return what is known of the picture before it is decoded.
 
         Raises:
             PoolError: no mode describes it.
         """
-        bits, whole = self.depth.bits, not self.depth.exponent
-        channels = (1 if self.colours.grey else 3) + (self.alpha is not None)
+        bits, is_float = self.depth[0], self.depth in FLOATS
+        channels = (1 if self.is_grey else 3) + (self.alpha is not None)
         mode = self._mode(channels)
-        sample = FLOATS.get(self.depth) or ("u1" if bits <= 8 else "u2" if bits <= 16 else "f4")
-        most = max(self.depth, self.alpha or self.depth).bits
+        most = max(self.depth, self.alpha or self.depth)[0]
         stored = Stored("unsigned", most, (1 << most) - 1, channels)
         return FrameInfo(
-            (self.height, self.width, channels) if channels > 1 else (self.height, self.width),
-            np.dtype(MODES[mode].dtype or sample),
+            (*self.size, channels) if channels > 1 else self.size,
+            np.dtype(MODES[mode].dtype or FLOATS.get(self.depth, "u1" if bits <= 8 else "u2")),
             mode,
-            (1 << bits) - 1 if whole else 0,
-            stored if whole else Stored("float", most, 0, channels),
+            0 if is_float else (1 << bits) - 1,
+            stored._replace(kind="float", maxval=0) if is_float else stored,
             self.orientation,
-            encoding=Encoding("jxl", self.is_lossy, {"curve": self.colours.curve}),
+            encoding=Encoding("jxl", self.is_lossy or is_transcoded, {"curve": self.curve}),
             notes=() if self.orientation == 1 else ("it was turned upright",),
             unread_colour=self._unread_colour(),
         )
 
+    def _take(self, count: int = 1) -> int:
+        """Return the number that the next bits are."""
+        if self.at + count > self._end:
+            raise PoolError("its header is cut off", "is the file complete?")
+        value = self._bits >> self.at & ((1 << count) - 1)
+        self.at += count
+        return value
+
+    def _number(self, choices: Choices) -> int:
+        """Return a number, of which two bits tell the kind."""
+        least, count = choices[self._take(2)]
+        return least + self._take(count)
+
+    def _size(self) -> Pair:
+        """Return height and width, which may be given in eighths, and the width by its ratio."""
+        in_eighths = self._take()
+        height, ratio = self._side(in_eighths), self._take(3)
+        if not ratio:
+            return height, self._side(in_eighths)
+        across, down = RATIOS[ratio - 1]
+        return height, height * across // down
+
+    def _side(self, in_eighths: int) -> int:
+        """Return height or width."""
+        return 8 * (1 + self._take(5)) if in_eighths else self._number(SIDES)
+
+    def _depth(self) -> Pair:
+        """Return the bits of a sample and of its exponent."""
+        if self._take():
+            return self._number(FLOAT_BITS), 1 + self._take(4)
+        return self._number(INTEGER_BITS), 0
+
+    def _read_fields(self) -> None:
+        """Read what follows the size."""
+        if self._take():
+            self.orientation = 1 + self._take(3)
+            if self._take():
+                self._size()  # at which it should be shown
+            if self._take() or self._take():
+                raise PoolError(
+                    "it is an animation or has a preview, and of JPEG XL only stills can be read",
+                    "convert it first to PNG",
+                )
+        self.depth = self._depth()
+        self._take()
+        if count := self._number(EXTRA_CHANNELS):
+            self._read_alpha(count)
+        self.is_lossy = bool(self._take())
+        if not self._take():
+            self._read_colours()
+
+    def _read_alpha(self, count: int) -> None:
+        """Read the depth of alpha, which is all that there may be beside the colours."""
+        if count == 1 and self._take():
+            self.alpha = 8, 0
+            return
+        if count == 1 and self._number(ENUM) == ALPHA:
+            self.alpha = self._depth()
+            self._number(SHIFTS)
+            self._take(8 * self._number(NAME_LENGTHS))
+            if not self._take():  # nothing is multiplied by it
+                return
+        raise PoolError(
+            "it has channels beside colour and alpha, or its colours are multiplied by alpha",
+            "save it with straight alpha alone",
+        )
+
+    def _read_colours(self) -> None:
+        """Read how colours are encoded, as far as they may be those of sRGB."""
+        self.has_profile, space = bool(self._take()), self._number(ENUM)
+        self.is_grey, self.curve = space == GREY, 0
+        if self.has_profile or space not in (RGB, GREY) or self._number(ENUM) != D65:
+            return
+        if space == RGB and self._number(ENUM) != SRGB_PRIMARIES:
+            return
+        if not self._take():  # there is no gamma in the place of a curve with a number
+            self.curve = self._number(ENUM)
+
     def _mode(self, channels: int) -> str:
         """Return the mode of the picture."""
         bits, exponent = self.depth
-        if exponent or bits > 16:
+        if self.depth in FLOATS:
             return "F" if channels == 1 else ARRAY
+        if exponent or bits > 16:
+            raise PoolError(
+                f"samples of {bits} bits, {exponent} of them for an exponent, can't be read",
+                "convert it first to 16 bits",
+            )
         if bits in USUAL:
             return USUAL[bits][channels - 1]
         if self.alpha:
@@ -141,147 +209,18 @@ class _Header(NamedTuple):
 
     def _unread_colour(self) -> str:
         """Return why what the colours mean can't be carried over; empty where it can."""
-        if self.colours.has_profile:
+        if self.has_profile:
             return "its colour profile can't be read"
         # Floating-point samples are linear where nothing else is known of them.
-        usual = (SRGB_CURVE, LINEAR) if self.depth.exponent else (SRGB_CURVE,)
-        if self.colours.curve in usual:
-            return ""
-        return "its colour encoding is not that of sRGB"
-
-
-class _Bits:
-    """The bits of a codestream, the lowest of each byte first."""
-
-    def __init__(self, octets: bytes) -> None:
-        """Begin behind the signature."""
-        self.at = 8 * len(CODESTREAM)
-        self._bits, self._end = int.from_bytes(octets, "little"), 8 * len(octets)
-
-    def take(self, count: int = 1) -> int:
-        """Return the number that the next bits are."""
-        if self.at + count > self._end:
-            raise PoolError("its header is cut off", "is the file complete?")
-        value = self._bits >> self.at & ((1 << count) - 1)
-        self.at += count
-        return value
-
-    def number(self, choices: Choices) -> int:
-        """Return a number, of which two bits tell the kind where there are several."""
-        least, count = choices[self.take(2) if len(choices) > 1 else 0]
-        return least + self.take(count)
-
-    def size(self, eighths: Choices, sides: Choices) -> tuple[int, int]:
-        """Return height and width, which may be given in eighths, and the width by its ratio."""
-        scale, choices = (8, eighths) if self.take() else (1, sides)
-        height, ratio = scale * self.number(choices), self.take(3)
-        if not ratio:
-            return height, scale * self.number(choices)
-        across, down = RATIOS[ratio - 1]
-        return height, height * across // down
-
-    def depth(self) -> _Depth:
-        """Return how many bits a sample has."""
-        if not self.take():
-            return _Depth(self.number(INTEGER_BITS))
-        depth = _Depth(self.number(FLOAT_BITS), 1 + self.take(4))
-        if depth not in FLOATS:
-            raise PoolError(
-                "its floating-point samples have {} bits, {} of them for the exponent, "
-                "and can't be read".format(*depth),
-                "convert it first to 32 bits",
-            )
-        return depth
-
-    def alpha(self) -> _Depth | None:
-        """Return the depth of alpha or None; refuse other channels and premultiplied colours."""
-        count = self.number(EXTRA_CHANNELS)
-        if count == 0:
-            return None
-        if count == 1 and self.take():
-            return _Depth()
-        if count > 1 or self.number(ENUM) != ALPHA:
-            raise PoolError(
-                "it has channels beside colour and alpha, which can't be read",
-                "convert it first to one without them",
-            )
-        depth = self.depth()
-        self.number(SHIFTS)
-        self.take(8 * self.number(NAME_LENGTHS))
-        if self.take():
-            raise PoolError("its colours are multiplied by alpha", "save it with straight alpha")
-        return depth
-
-    def colours(self) -> _Colours:
-        """Return how colours are encoded."""
-        if self.take():
-            return _Colours()
-        has_profile, space = bool(self.take()), self.number(ENUM)
-        if has_profile:
-            return _Colours(space == GREY, 0, has_profile=True)
-        if space == XYB:
-            self.number(ENUM)
-            return _Colours(curve=0)
-        is_srgb = self.is_standard(D65, points=1)
-        if space != GREY:
-            is_srgb &= self.is_standard(SRGB_PRIMARIES, points=3)
-        has_gamma = self.take()
-        curve = self.take(24) * 0 if has_gamma else self.number(ENUM)
-        end = self.at
-        self.number(ENUM)  # the rendering intent, which no pixel depends on
-        return _Colours(space == GREY, curve if is_srgb else 0, end)
-
-    def is_standard(self, standard: int, *, points: int) -> bool:
-        """Return whether the standard is named; anything else may be given by points."""
-        named = self.number(ENUM)
-        for _ in range(2 * points if named == CUSTOM else 0):
-            self.number(COORDINATES)
-        return named == standard
-
-    def begins_modular(self) -> bool:
-        """Return whether the first frame, behind the header, is coded without a transform."""
-        has_extensions, usual_transform = self.take(2), self.take()
-        if has_extensions or not usual_transform:
-            return False
-        self.at += -self.at % 8
-        return not self.take() and bool(self.take(3) & 0b100)
-
-
-def _parse(octets: bytes) -> _Header:
-    """Read the header of a codestream (ISO/IEC 18181-1, ImageHeader).
-
-    Raises:
-        PoolError: it is damaged, or of a picture that can't be read.
-    """
-    bits = _Bits(octets)
-    height, width = bits.size(EIGHTHS, SIDES)
-    if bits.take():
-        return _Header(height, width)
-    orientation = 1
-    if has_more := bits.take():
-        orientation = 1 + bits.take(3)
-        if bits.take():
-            bits.size(EIGHTHS, SIDES)  # at which it should be shown
-        if bits.take():
-            bits.size(PREVIEW_EIGHTHS, PREVIEW_SIDES)
-        if bits.take():
-            raise PoolError(
-                "it is an animation, and of JPEG XL only stills can be read",
-                "convert it first to an animated PNG",
-            )
-    depth = bits.depth()
-    bits.take()
-    alpha, in_xyb, colours = bits.alpha(), bits.take(), bits.colours()
-    if has_more and not bits.take():
-        bits.take(3 * 16 + 1)  # how its brightness is mapped to a display
-    is_lossy = bool(in_xyb) or colours.has_profile or not bits.begins_modular()
-    return _Header(height, width, orientation, depth, alpha, colours, is_lossy)
+        is_usual = self.curve == SRGB_CURVE or (self.curve == LINEAR and self.depth in FLOATS)
+        return "" if is_usual else "its colour encoding is not that of sRGB"
 
 
 def read(stream: BinaryIO, limits: Limits) -> DecodedReader:
     """Open a JPEG XL."""
-    codec = _codec()
-    info = _parse(_codestream(stream, HEADER_BYTES)).info()
+    codec = library("imagecodecs", "deep")
+    header = _Header(_codestream(stream, HEADER_BYTES)[:HEADER_BYTES])
+    info = header.info(is_transcoded=any(find_boxes(stream, b"jbrd")))
     limits.check(*info.shape)
     parts = stream, codec, info
     return DecodedReader("jxl", info, partial(_decode, *parts), partial(_metadata, *parts))
@@ -301,20 +240,20 @@ class JxlWriter(WholeFrameWriter):
         held, notes = carried(picture.metadata, self.row, info.mode, strip=self.saving.strip)
         self.note(*notes)
         encoded = self._encoded(picture.array, info)
-        codestream = _codestream(BytesIO(encoded), len(encoded))
-        curve = info.encoding.details.get("curve") if info.encoding.format == "jxl" else LINEAR
-        if info.mode in USUAL[16] or curve == SRGB_CURVE:
-            codestream = _told_as_srgb(codestream)
-        beside = {
+        codestream = _codestream(BytesIO(encoded))
+        # The library calls 16-bit and floating-point samples linear.
+        if info.mode in USUAL[16] or info.encoding.details.get("curve") == SRGB_CURVE:
+            codestream = _called_srgb(codestream)
+        boxes = {
             b"jxll": next(read_boxes(BytesIO(encoded), b"jxll"), b""),
             b"Exif": held.get("exif", b"").replace(EXIF_PREFIX, bytes(4), 1),
             b"xml ": held.get("xmp", b""),
         }
-        if not any(beside.values()):
+        if not any(boxes.values()):
             self.file.write(codestream)
             return
         self.file.write(CONTAINER)
-        for name, content in (*beside.items(), (b"jxlc", codestream)):
+        for name, content in (*boxes.items(), (b"jxlc", codestream)):
             if content:
                 self.file.write(struct.pack(">I4s", 8 + len(content), name) + content)
 
@@ -326,8 +265,8 @@ class JxlWriter(WholeFrameWriter):
             self.note("floating-point samples were written without loss")
             lossless = True
         if info.mode in USUAL[16] and not lossless:
-            array = _linear(array, has_alpha=bool(MODES[info.mode].without_alpha))
-        octets: bytes = _codec().jpegxl_encode(
+            array = _linear(array, info.mode)
+        octets: bytes = library("imagecodecs", "deep").jpegxl_encode(
             array.astype(np.uint8) if info.mode == "1" else array,
             level=None if lossless else chosen.get("quality", QUALITY),
             lossless=lossless,
@@ -338,33 +277,20 @@ class JxlWriter(WholeFrameWriter):
         return octets
 
 
-def _codec() -> Any:
-    """Return imagecodecs, or refuse one that was built without JPEG XL."""
-    codec = library("imagecodecs", "deep")
-    if not codec.JPEGXL.available:
-        raise PoolError("this imagecodecs was built without JPEG XL", "install it from PyPI")
-    return codec
-
-
 def _decode(stream: BinaryIO, codec: Any, info: FrameInfo) -> NDArray[Any]:
     """Return the samples as they are stored."""
     stream.seek(0)
-    array = codec.jpegxl_decode(stream.read(), 0, keeporientation=True, numthreads=1)
-    samples: NDArray[Any] = array.astype(info.dtype, copy=False)
-    return samples
+    array: NDArray[Any] = codec.jpegxl_decode(stream.read(), 0, keeporientation=True, numthreads=1)
+    return array.astype(info.dtype, copy=False)
 
 
-def _codestream(stream: BinaryIO, most: int) -> bytes:
-    """Return the first bytes of the codestream, which may lie in one box or in several."""
+def _codestream(stream: BinaryIO, most: int = -1) -> bytes:
+    """Return a codestream, which may lie in one box or in several; a bare one up to a length."""
     stream.seek(0)
     octets = stream.read(most)
     if not octets.startswith(CODESTREAM):
-        whole = list(find_boxes(stream, b"jxlc"))[:1]
-        numbered = (Span(begin + 4, stop) for begin, stop in find_boxes(stream, b"jxlp"))
-        octets = b""
-        for begin, stop in whole or numbered:
-            stream.seek(begin)
-            octets += stream.read(max(0, min(stop - begin, most - len(octets))))
+        whole = next(read_boxes(stream, b"jxlc"), b"")
+        octets = whole or b"".join(part[4:] for part in read_boxes(stream, b"jxlp"))
     if not octets.startswith(CODESTREAM):
         raise PoolError("its codestream is missing", "is the file complete?")
     return octets
@@ -391,25 +317,24 @@ def _metadata(stream: BinaryIO, codec: Any, info: FrameInfo) -> Metadata:
     )
 
 
-def _told_as_srgb(codestream: bytes) -> bytes:
+def _called_srgb(codestream: bytes) -> bytes:
     """Return a codestream whose header names the curve of sRGB in the place of no curve.
 
-    The library calls 16-bit samples linear. Both curves are named by the same number of bits.
+    Both are named by the same number of bits, the last ones that are read of the header.
     """
     head, rest = codestream[:HEADER_BYTES], codestream[HEADER_BYTES:]
-    colours = _parse(head).colours
-    if colours.curve != LINEAR:
+    header, (least, count) = _Header(head), ENUM[2]
+    if header.curve != LINEAR:
         return codestream
-    least, count = ENUM[2]
-    changed = (LINEAR - least ^ SRGB_CURVE - least) << colours.curve_end - count
+    changed = (LINEAR - least ^ SRGB_CURVE - least) << header.at - count
     return (int.from_bytes(head, "little") ^ changed).to_bytes(len(head), "little") + rest
 
 
-def _linear(array: NDArray[Any], *, has_alpha: bool) -> NDArray[Any]:
+def _linear(array: NDArray[Any], mode: str) -> NDArray[Any]:
     """Return 16-bit samples as light, rounded to 16 bits, but for alpha (IEC 61966-2-1)."""
     coded = np.arange(1 << 16) / 65535
     light = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
     linear: NDArray[Any] = np.rint(light * 65535).astype(np.uint16)[array]
-    if has_alpha:
+    if MODES[mode].without_alpha:
         linear[..., -1] = array[..., -1]
     return linear

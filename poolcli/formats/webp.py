@@ -1,12 +1,10 @@
-"""WebP, still and animated, through Pillow; alpha and durations are read from the chunks."""
+"""WebP, still and animated, through Pillow; size, loss and durations are read from the chunks."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import partial
 from typing import Any, BinaryIO, Final
 
 from PIL import WebPImagePlugin
@@ -16,95 +14,38 @@ from poolcli.errors import PoolError
 from poolcli.formats import Format
 from poolcli.formats.carried import carried
 from poolcli.formats.contract import Limits
-from poolcli.formats.exif import describe
-from poolcli.formats.pillow import PillowReader, info_of, open_image, require_support
-from poolcli.formats.pulled import PulledWriter
+from poolcli.formats.pillow import PillowReader, open_image, require_support
+from poolcli.formats.pillow_animation import PulledWriter, reader_of
 from poolcli.formats.saving import Saving
-from poolcli.picture import MODES, Encoding, FrameInfo, Metadata, Stored
+from poolcli.picture import Encoding, FrameInfo, Metadata, Pair, Stored
 
 RIFF_HEAD: Final = 12
 FRAME_HEAD: Final = 16
 """Bytes of an ANMF chunk before the chunks of its picture."""
 
 EXTENDED: Final = b"VP8X"
-ANIMATED, ALPHA = 0x02, 0x10
-"""Flags in the extended header."""
-
-
-@dataclass
-class _Header:
-    """What the chunks say (RFC 9649).
-
-    Attributes:
-        width: of the canvas.
-        height: of the canvas.
-        is_animated: whether there may be several frames.
-        has_alpha: whether there is an alpha channel.
-        is_lossy: whether any frame is coded with loss.
-        durations: how long each frame of an animation is shown, in milliseconds.
-    """
-
-    width: int = 0
-    height: int = 0
-    is_animated: bool = False
-    has_alpha: bool = False
-    is_lossy: bool = False
-    durations: list[Fraction] = field(default_factory=list)
-
-    def take(self, name: bytes, head: bytes) -> None:
-        """Take note of a chunk, of which the first bytes are given."""
-        match name:
-            case b"VP8X" if len(head) >= 10:
-                self.is_animated, self.has_alpha = bool(head[0] & ANIMATED), bool(head[0] & ALPHA)
-                self._set_size(1 + _number(head, 4), 1 + _number(head, 7))
-            case b"VP8 " if len(head) >= 10:
-                self.is_lossy = True
-                self._set_size(*(one & 0x3FFF for one in struct.unpack_from("<2H", head, 6)))
-            case b"VP8L" if len(head) >= 5:
-                (bits,) = struct.unpack_from("<I", head, 1)
-                self._set_size(1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
-                if not self.is_animated:  # the whole animation's flag stands in VP8X
-                    self.has_alpha = bool(bits >> 28 & 1)
-            case b"ALPH":
-                self.has_alpha |= not self.is_animated
-            case b"ANMF" if len(head) == FRAME_HEAD:
-                self.durations.append(Fraction(_number(head, 12)))
-
-    def _set_size(self, width: int, height: int) -> None:
-        """Set the canvas, of which the first chunk tells the size."""
-        if not self.width:
-            self.width, self.height = width, height
+ALPHA: Final = 0x10
+"""A flag in the extended header."""
 
 
 def read(stream: BinaryIO, limits: Limits) -> PillowReader:
     """Open a WebP."""
     require_support("WebP", supported=WebPImagePlugin.SUPPORTED)
-    header = _Header()
-    for name, head in _chunks(stream):
-        header.take(name, head)
+    chunks = list(_chunks(stream))
     # The decoder allocates the whole canvas as soon as it is opened.
-    limits.check(header.height, header.width)
+    limits.check(*_canvas_size(*chunks[0] if chunks else (b"", b"")))
     image = open_image(WebPImageFile, stream)
-    described = describe(image.info.get("exif"), image.info.get("xmp"))
-    stored = Stored("unsigned", 8, 255, 4 if header.has_alpha else 3)
-    encoding = Encoding("webp", lossy=header.is_lossy)
-    info = info_of(image, stored, encoding, described.orientation)
-    durations = header.durations if image.n_frames > 1 else [Fraction(0)]
+    durations = [Fraction(_number(head, 12)) for name, head in chunks if name == b"ANMF"]
+    if image.n_frames == 1:
+        durations = [Fraction(0)]
     if len(durations) != image.n_frames:
         raise PoolError(
             f"it states {len(durations)} frames, and {image.n_frames} were found",
             "is the file complete?",
         )
-    metadata = Metadata(
-        icc_profile=image.info.get("icc_profile"),
-        exif=described.exif,
-        dpi=described.dpi,
-        xmp=described.xmp,
-        plays=image.info.get("loop", 0),
-        warnings=described.warnings,
-    )
-    reopen = partial(open_image, WebPImageFile, stream)
-    return PillowReader(info, metadata, image, reopen, durations)
+    encoding = Encoding("webp", lossy=any(name == b"VP8 " for name, _ in chunks))
+    stored = Stored("unsigned", 8, 255, len(image.getbands()))
+    return reader_of(image, stream, stored, encoding, durations)
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> WebPWriter:
@@ -120,24 +61,20 @@ class WebPWriter(PulledWriter):
 
     def arguments(self, info: FrameInfo, metadata: Metadata) -> dict[str, Any]:
         """Return what Pillow is asked for; colours that can't be seen are kept."""
-        saving = self.saving
-        held, notes = carried(metadata, self.row, info.mode, strip=saving.strip)
+        held, notes = carried(metadata, self.row, info.mode, strip=self.saving.strip)
         self.note(*notes)
-        lossless = not info.encoding.lossy and saving.quality is None
-        return {"exact": True, "lossless": lossless, **held, **saving.for_format(self.row)}
+        lossless = not info.encoding.lossy and self.saving.quality is None
+        ours = {"exact": True, "lossless": lossless, "loop": metadata.plays}
+        return ours | held | self.saving.for_format(self.row)
 
-    def animation_arguments(self, metadata: Metadata) -> dict[str, Any]:
-        """Return the number of plays."""
-        return {"loop": metadata.plays}
-
-    def repair(self, content: memoryview, info: FrameInfo) -> None:
+    def repair(self, content: memoryview, mode: str) -> None:
         """Set the flag of alpha: libwebp forgets it where the canvas is only cleared."""
-        if MODES[info.mode].without_alpha and bytes(content[12:16]) == EXTENDED:
+        if mode == "RGBA" and bytes(content[12:16]) == EXTENDED:
             content[20] |= ALPHA
 
 
 def _chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Yield name and first bytes of every chunk, those in frames among them."""
+    """Yield name and first bytes of every chunk, those in frames among them (RFC 9649)."""
     at, end = RIFF_HEAD, stream.seek(0, 2)
     while at + 8 <= end:
         stream.seek(at)
@@ -146,6 +83,16 @@ def _chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
         at += 8 + (FRAME_HEAD if name == b"ANMF" else length + length % 2)
 
 
-def _number(octets: bytes, at: int) -> int:
-    """Return the number of three bytes at a position."""
-    return int.from_bytes(octets[at : at + 3], "little")
+def _canvas_size(name: bytes, head: bytes) -> Pair:
+    """Return height and width of the canvas by the name and first bytes of the first chunk."""
+    if name == EXTENDED:
+        return 1 + _number(head, 7), 1 + _number(head, 4)
+    if name == b"VP8L":
+        bits = _number(head, 1, 4)
+        return 1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF)
+    return _number(head, 8, 2) & 0x3FFF, _number(head, 6, 2) & 0x3FFF
+
+
+def _number(octets: bytes, at: int, count: int = 3) -> int:
+    """Return the number of so many bytes at a position."""
+    return int.from_bytes(octets[at : at + count], "little")

@@ -1,0 +1,149 @@
+"""What WebP and AVIF share: stills and animations that Pillow reads, and encodes by pulling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from functools import partial
+from io import BytesIO
+from typing import Any, BinaryIO, TypeAlias
+
+from PIL import Image, ImageFile
+
+from poolcli.formats import Format
+from poolcli.formats.animation import Bridge
+from poolcli.formats.contract import WholeFrameWriter
+from poolcli.formats.exif import describe
+from poolcli.formats.pillow import PillowReader, info_of, open_image, to_image
+from poolcli.formats.saving import Saving
+from poolcli.picture import Encoding, FrameInfo, Metadata, Picture, Stored
+
+Timed: TypeAlias = tuple[Image.Image, int]
+"""An image, and for how many milliseconds it is shown."""
+
+
+def reader_of(
+    image: ImageFile.ImageFile,
+    stream: BinaryIO,
+    stored: Stored,
+    encoding: Encoding,
+    durations: Sequence[Fraction],
+) -> PillowReader:
+    """Return the reader of an opened image, whose frames have everything but their times in common.
+
+    Args:
+        image: the image, not decoded yet.
+        stream: the file that it was opened from.
+        stored: the samples as the header states them.
+        encoding: how the file is encoded.
+        durations: how long each frame of an animation is shown, in milliseconds.
+    """
+    described = describe(image.info.get("exif"), image.info.get("xmp"))
+    metadata = Metadata(
+        icc_profile=image.info.get("icc_profile"),
+        exif=described.exif,
+        dpi=described.dpi,
+        xmp=described.xmp,
+        plays=image.info.get("loop", 0),
+        warnings=described.warnings,
+    )
+    info = info_of(image, stored, encoding, described.orientation)
+    reopen = partial(open_image, type(image), stream)
+    return PillowReader(info, metadata, image, reopen, durations)
+
+
+class PulledWriter(WholeFrameWriter):
+    """The base of writers of which Pillow encodes the animations: it pulls frame after frame.
+
+    Attributes:
+        plugin: Pillow's name of the format.
+        frames: how many there will be; where only the end tells (None), all are gathered first.
+    """
+
+    plugin = ""
+
+    def __init__(self, file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> None:
+        """Begin a file of so many frames."""
+        super().__init__(file, row, saving)
+        self.frames = frames
+        self._gathered: list[Timed] = []
+        self._bridge: Bridge[Timed] | None = None
+        self._arguments: dict[str, Any] = {}
+        self._owed = Fraction(0)
+        self._buffer = BytesIO()
+
+    def arguments(self, info: FrameInfo, metadata: Metadata) -> dict[str, Any]:
+        """Return what Pillow is asked for, by the first frame; note what is left out."""
+        raise NotImplementedError
+
+    def repair(self, content: memoryview, mode: str) -> None:
+        """Repair in place what the encoder of an animation in a mode gets wrong."""
+
+    def write_frame(self, picture: Picture) -> None:
+        """Hand on a frame to the encoder, which is started by the first of several."""
+        if not self._arguments:
+            self._arguments = self.arguments(picture.info, picture.metadata)
+            if self.frames is not None and self.frames > 1:
+                self._bridge = Bridge(partial(self._encode, self.frames))
+        # What rounding takes from one frame is given to the next: the sum stays right.
+        self._owed += picture.info.duration
+        milliseconds = round(self._owed)
+        self._owed -= milliseconds
+        timed = to_image(picture, self.row.modes[picture.info.mode]), milliseconds
+        if self._bridge is None:
+            self._gathered.append(timed)
+        else:
+            self._bridge.push(timed)
+
+    def write_end(self) -> None:
+        """Write what the encoder has made of the frames."""
+        if self._bridge is None:
+            self._encode(len(self._gathered), iter(self._gathered))
+        else:
+            self._bridge.finish()
+        self.file.write(self._buffer.getbuffer())
+
+    def discard(self) -> None:
+        """Forget the frame at hand, and end the encoder."""
+        super().discard()
+        if self._bridge is not None:
+            self._bridge.discard()
+
+    def _encode(self, count: int, frames: Iterator[Timed]) -> None:
+        """Encode all frames; of a single one Pillow makes a still."""
+        image = PulledImage(frames, count)
+        more = {"save_all": True, "duration": image.durations}
+        image.save(self._buffer, self.plugin, **more, **self._arguments)
+        if count > 1:
+            self.repair(self._buffer.getbuffer(), image.mode)
+
+
+class PulledImage(Image.Image):
+    """An animation as Pillow takes it: an image that shows one frame after the other.
+
+    Attributes:
+        n_frames: the number of frames.
+        is_animated: whether there are several.
+        durations: in milliseconds, of the frames shown so far.
+    """
+
+    def __init__(self, frames: Iterator[Timed], count: int) -> None:
+        """Show the first frame."""
+        super().__init__()
+        self.n_frames, self.is_animated = count, count > 1
+        self.durations: list[int] = []
+        self._frames = frames
+        self.seek(0)
+
+    def seek(self, frame: int) -> None:
+        """Show the next frame; to ask for one again has no effect: Pillow only asks for the first.
+
+        Raises:
+            EOFError: there is no such frame.
+        """
+        if frame >= self.n_frames:
+            raise EOFError("there are no more frames")
+        if frame == len(self.durations):
+            image, duration = next(self._frames)
+            self.im, self._mode, self._size = image.im, image.mode, image.size
+            self.durations.append(duration)
