@@ -71,7 +71,7 @@ class BmpWriter(WholeFrameWriter):
         mode = picture.info.mode
         held, notes = carried(picture.metadata, self.row, mode, strip=self.saving.strip)
         self.note(*notes)
-        save_image(self.file, to_image(picture, self.row.stored_mode(mode)), "BMP", **held)
+        save_image(self.file, to_image(picture, self.row.modes[mode]), "BMP", **held)
 
 
 def _read_header(stream: BinaryIO) -> _Header:

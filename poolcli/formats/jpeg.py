@@ -88,7 +88,7 @@ class JpegWriter(WholeFrameWriter):
         if info.encoding.format == self.row.name and saving.quality is None:
             arguments |= _repeated(picture)
         arguments |= held | saving.for_format(self.row)
-        image = to_image(picture, self.row.stored_mode(info.mode))
+        image = to_image(picture, self.row.modes[info.mode])
         save_image(self.file, image, "JPEG", **arguments)
 
 

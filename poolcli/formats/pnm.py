@@ -202,7 +202,7 @@ class PnmWriter:
     def begin(self, info: FrameInfo, metadata: Metadata) -> None:
         """Write the header."""
         _, self._notes = carried(metadata, self._row, info.mode, strip=self._strip)
-        self._mode, self._stored = info.mode, self._row.stored_mode(info.mode)
+        self._mode, self._stored = info.mode, self._row.modes[info.mode]
         self._maxval = info.maxval if self._stored == self._mode else 255
         kind = {"1": "4", "F": "f"}.get(self._stored, "6" if self._stored[:3] == "RGB" else "5")
         scale = {"4": "", "f": "-1.0\n"}.get(kind, f"{self._maxval}\n")

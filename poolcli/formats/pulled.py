@@ -60,7 +60,7 @@ class PulledWriter(WholeFrameWriter):
         if self._first is None:
             self._first = picture.info, picture.metadata
             self._arguments = self.arguments(*self._first)
-        image = to_image(picture, self.row.stored_mode(picture.info.mode))
+        image = to_image(picture, self.row.modes[picture.info.mode])
         self._waiting += self._ticks.push(image, picture.info.duration)
         if self._waiting and self._frames is not None:
             self._push(self._started(self._frames, self._first[1]))
