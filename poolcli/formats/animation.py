@@ -115,27 +115,20 @@ def blend(below: NDArray[Any], above: NDArray[Any], full: int) -> None:
     With alphas a above and b below, both of full A: alpha a + b(A-a)/A, colour
     (a·A·c + b(A-a)·d) / (a·A + b(A-a)), the operator "over" of Porter and Duff, 1984.
     """
-    step = max(1, BLENDED_PIXELS // below.shape[1]) if below.size else 1
+    step = max(1, BLENDED_PIXELS // max(1, below.shape[1]))
     for top in range(0, len(below), step):
-        _blend_rows(below[top : top + step], above[top : top + step], full)
-
-
-def _blend_rows(below: NDArray[Any], above: NDArray[Any], full: int) -> None:
-    """Blend some rows."""
-    opaque = above[..., -1] == full
-    below[opaque] = above[opaque]
-    partial = ~opaque & (above[..., -1] > 0)
-    if not partial.any():
-        return
-    upper = above[partial].astype(np.uint64)
-    lower = below[partial].astype(np.uint64)
-    weight_above = upper[:, -1:] * full
-    weight_below = lower[:, -1:] * (full - upper[:, -1:])
-    total = weight_above + weight_below
-    colour = weight_above * upper[:, :-1] + weight_below * lower[:, :-1]
-    lower[:, :-1] = (colour + total // 2) // total
-    lower[:, -1:] = (total + full // 2) // full
-    below[partial] = lower
+        under, over = below[top : top + step], above[top : top + step]
+        opaque = over[..., -1] == full
+        under[opaque] = over[opaque]
+        partial = ~opaque & (over[..., -1] > 0)
+        upper, lower = over[partial].astype(np.uint64), under[partial].astype(np.uint64)
+        weight_above = upper[:, -1:] * full
+        weight_below = lower[:, -1:] * (full - upper[:, -1:])
+        total = weight_above + weight_below
+        colour = weight_above * upper[:, :-1] + weight_below * lower[:, :-1]
+        lower[:, :-1] = (colour + total // 2) // total
+        lower[:, -1:] = (total + full // 2) // full
+        under[partial] = lower
 
 
 class Ticks(Generic[Shown]):

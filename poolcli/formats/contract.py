@@ -207,6 +207,22 @@ class WholeFrameWriter:
         """Note, once, what had to be left out or approximated."""
         self.notes |= dict.fromkeys(notes)
 
+    def held(self, info: FrameInfo, metadata: Metadata, **more: Any) -> dict[str, Any]:
+        """Return what the format holds of the metadata of a frame; what is lost is noted.
+
+        Args:
+            info: of the frame.
+            metadata: of the frame.
+            more: further arguments of `poolcli.formats.carried.carried`.
+        """
+        if metadata._replace(plays=0) == Metadata() and self.row.modes[info.mode] == info.mode:
+            return {}
+        from poolcli.formats.carried import carried  # with all of EXIF, which few pictures have
+
+        held, notes = carried(metadata, self.row, info.mode, strip=self.saving.strip, **more)
+        self.note(*notes)
+        return held
+
     def write_frame(self, picture: Picture) -> None:
         """Write one whole frame."""
         raise NotImplementedError

@@ -135,7 +135,7 @@ def _parsed(block: bytes) -> tuple[Image.Exif, tuple[str, ...]]:
     try:
         _check_places(block)
     except ValueError:
-        reason = "its values lie outside of it"
+        reason = "it is cut off"
     try:
         exif.load(EXIF_PREFIX + block)
         exif.tobytes()

@@ -18,38 +18,15 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 
-from poolcli.formats import Format
-from poolcli.formats.animation import (
-    Dispose,
-    Region,
-    Ticks,
-    changed_part,
-    frames_of,
-    has_transparency,
-)
-from poolcli.formats.carried import carried
+from poolcli.formats import Format, animation, gif_blocks, pillow
 from poolcli.formats.contract import Limits, WholeFrameWriter
 from poolcli.formats.gif_blocks import (
-    APPLICATION,
-    COMMENT,
-    EXTENSION,
-    GREY_RAMP,
     HAS_KEY,
-    LOOPS,
     SIGNATURE,
     TRAILER,
     ImageBlock,
-    packed,
+    extension,
     read_blocks,
-)
-from poolcli.formats.pillow import (
-    PillowFrame,
-    conversions,
-    encoded,
-    open_image,
-    palette_mode,
-    palette_pixels,
-    to_image,
 )
 from poolcli.formats.saving import Saving
 from poolcli.picture import Encoding, Frame, FrameInfo, Metadata, Picture, Stored, info_in_mode
@@ -58,23 +35,13 @@ TICK: Final = Fraction(10)
 """The unit of durations, in milliseconds."""
 
 MOST_TICKS: Final = 65535
-DISPOSALS: Final[dict[int, Dispose]] = {2: "clear", 3: "restore"}
+DISPOSALS: Final[dict[int, animation.Dispose]] = {2: "clear", 3: "restore"}
 CLEAR, KEEP = 2, 1
 DISPOSAL_SHIFT, DISPOSAL_MASK = 2, 0x07
 COLOURS: Final = 256
 OPAQUE_FROM: Final = 128
 OPAQUE: Final = 255
 APPROXIMATED: Final = "GIF holds 256 colours and alpha on or off: the rest is approximated"
-
-
-def read(stream: BinaryIO, limits: Limits) -> GifReader:
-    """Open a GIF."""
-    return GifReader(stream, limits)
-
-
-def write(file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> GifWriter:
-    """Begin to write a GIF."""
-    return (GifWriter if frames == 1 else GifAnimationWriter)(file, row, saving)
 
 
 class GifReader:
@@ -98,7 +65,7 @@ class GifReader:
         size = max(self._blocks.height, top + down), max(self._blocks.width, left + across)
         limits.check(*size)
         self._regions = [self._region(one) for one in self._images]
-        shows_canvas = has_transparency(self._regions, *size)
+        shows_canvas = animation.has_transparency(self._regions, *size)
         # Around a single image the canvas is transparent, and not of colour 0.
         self._is_still = self.count == 1 and not shows_canvas
         self._info = self._info_of(size, shows_canvas)
@@ -108,7 +75,7 @@ class GifReader:
         if self._is_still:
             yield self._picture(self._images[0], self._info)
         else:
-            yield from frames_of(self._regions, self._info, self.metadata)
+            yield from animation.frames_of(self._regions, self._info, self.metadata)
 
     def metadata(self) -> Metadata:
         """Return what stands beside the pixels, for all frames."""
@@ -119,8 +86,8 @@ class GifReader:
         """Return what is known of the only image, or of all frames of an animation."""
         first, palette = self._images[0], None
         if self._is_still:
-            mode = palette_mode(first.colours, has_alpha=first.alphas is not None)
-            palette = palette_pixels(first.colours, first.alphas or b"", mode)
+            mode = pillow.palette_mode(first.colours, has_alpha=first.alphas is not None)
+            palette = pillow.palette_pixels(first.colours, first.alphas or b"", mode)
         else:
             is_keyed = any(one.alphas is not None for one in self._images)
             mode = "RGBA" if is_keyed or shows_canvas else "RGB"
@@ -130,14 +97,16 @@ class GifReader:
             Stored("unsigned", 8, 255, 1),
             palette=palette,
             encoding=Encoding(self.format),
-            notes=conversions(first.colours != GREY_RAMP, first.alphas is not None),
+            notes=pillow.conversions(
+                first.colours != gif_blocks.GREY_RAMP, first.alphas is not None
+            ),
         )
 
-    def _region(self, image: ImageBlock) -> Region:
+    def _region(self, image: ImageBlock) -> animation.Region:
         """Return what an image draws."""
         left, top, width, height = image.place
         flags, delay = struct.unpack("<BH", image.control[:3])
-        return Region(
+        return animation.Region(
             top=top,
             left=left,
             height=height,
@@ -150,21 +119,18 @@ class GifReader:
 
     def _region_pixels(self, image: ImageBlock) -> NDArray[Any]:
         """Decode what an image draws, in the mode of the canvas."""
-        palette = palette_pixels(image.colours, image.alphas or b"", self._info.mode)
+        palette = pillow.palette_pixels(image.colours, image.alphas or b"", self._info.mode)
         still = self._picture(image, self._info._replace(palette=palette))
         return np.take(palette, still.rows(0, image.place[3]), axis=0)
 
-    def _picture(self, image: ImageBlock, info: FrameInfo) -> PillowFrame:
+    def _picture(self, image: ImageBlock, info: FrameInfo) -> pillow.PillowFrame:
         """Return one image as a picture of its own, whose rows are indices."""
-        return PillowFrame(info, cache(partial(self._opened, image)), self.metadata)
-
-    def _opened(self, image: ImageBlock) -> GifImageFile:
-        """Open one image as a GIF of its own."""
         self._stream.seek(image.begin)
         pixels = self._stream.read(image.end - image.begin)
         screen = struct.pack("<HHBBB", *image.place[2:], 0, 0, 0)
         head = image.head(0, 0, bytes((image.control[0] & HAS_KEY, 0, 0, image.control[3])))
-        return open_image(GifImageFile, BytesIO(SIGNATURE + screen + head + pixels + TRAILER))
+        still = BytesIO(SIGNATURE + screen + head + pixels + TRAILER)
+        return pillow.PillowFrame(info, cache(partial(GifImageFile, still)), self.metadata)
 
 
 class GifWriter(WholeFrameWriter):
@@ -173,21 +139,37 @@ class GifWriter(WholeFrameWriter):
     def write_frame(self, picture: Picture) -> None:
         """Encode the picture."""
         image = self.to_palette(picture)
-        self.file.write(encoded(image, "GIF", **self.held(picture)))
+        held = self.held(picture.info, picture.metadata)
+        self.file.write(pillow.encoded(image, "GIF", **held))
 
     def to_palette(self, picture: Picture) -> Image.Image:
-        """Return what a GIF holds of a picture; whether that is not all of it is noted."""
-        image, is_exact = to_palette(to_image(picture, picture.info.mode))
+        """Return what a GIF holds of a picture: up to 256 colours, and alpha on or off.
+
+        More colours are approximated by the nearest, which is noted. Alpha becomes one transparent
+        colour for pixels that are less than half opaque.
+        """
+        image = pillow.to_image(picture, picture.info.mode)
+        if image.mode in ("1", "L"):
+            return image
+        alpha = np.asarray(image.getchannel("A")) if image.mode in ("LA", "RGBA") else None
+        if alpha is not None and (alpha == OPAQUE).all():
+            image, alpha = image.convert(image.mode[:-1]), None
+            if image.mode == "L":
+                return image
+        colour = image.convert("RGB") if alpha is None else _without_hidden(image, alpha)
+        opaque = COLOURS if alpha is None else COLOURS - 1
+        is_exact = colour.getcolors(opaque) is not None
+        palette = colour.quantize(opaque, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        if alpha is not None:
+            is_exact &= bool(np.isin(alpha, (0, OPAQUE)).all())
+            indices = np.array(palette)
+            indices[alpha < OPAQUE_FROM] = opaque
+            entries, palette = palette.getpalette() or (), Image.fromarray(indices)
+            palette.putpalette(entries)
+            palette.info["transparency"] = opaque
         if not is_exact:
             self.note(APPROXIMATED)
-        return image
-
-    def held(self, picture: Picture) -> dict[str, Any]:
-        """Return what of the metadata is written; what is lost is noted."""
-        mode = picture.info.mode
-        held, notes = carried(picture.metadata, self.row, mode, strip=self.saving.strip)
-        self.note(*notes)
-        return held
+        return palette
 
 
 class Shown(NamedTuple):
@@ -208,7 +190,7 @@ class GifAnimationWriter(GifWriter):
     def __init__(self, file: BinaryIO, row: Format, saving: Saving) -> None:
         """Begin without a frame."""
         super().__init__(file, row, saving)
-        self._ticks: Ticks[Shown] = Ticks(TICK, MOST_TICKS, _look_same)
+        self._ticks: animation.Ticks[Shown] = animation.Ticks(TICK, MOST_TICKS, _look_same)
         self._waiting: list[tuple[Shown, int]] = []
         self._before: NDArray[np.uint8] | None = None
         self._is_begun = False
@@ -240,8 +222,8 @@ class GifAnimationWriter(GifWriter):
 
     def _write_region(self, shown: Shown, ticks: int, *, clears: bool) -> None:
         """Write the region of a frame that changes, or all of it if it is cleared afterwards."""
-        rows, columns = changed_part(None if clears else self._before, shown.pixels)
-        octets = encoded(_cropped(shown.image, rows, columns), "GIF")
+        rows, columns = animation.changed_part(None if clears else self._before, shown.pixels)
+        octets = pillow.encoded(_cropped(shown.image, rows, columns), "GIF")
         (image,) = read_blocks(BytesIO(octets)).images
         disposal = (CLEAR if clears else KEEP) << DISPOSAL_SHIFT
         flags = disposal | image.control[0] & HAS_KEY
@@ -254,42 +236,22 @@ class GifAnimationWriter(GifWriter):
         """Write all that comes before the frames."""
         self._is_begun = True
         height, width = picture.info.shape[:2]
-        parts = [SIGNATURE, struct.pack("<HHBBB", width, height, 0, 0, 0)]
+        self.file.write(SIGNATURE + struct.pack("<HHBBB", width, height, 0, 0, 0))
         plays = picture.metadata.plays
         if plays != 1:
             loops = struct.pack("<BH", 1, max(0, plays - 1))
-            parts += [EXTENSION, APPLICATION, packed(LOOPS[0]), packed(loops), b"\0"]
-        if comment := self.held(picture).get("comment"):
+            self.file.write(extension(gif_blocks.APPLICATION, gif_blocks.LOOPS[0], loops))
+        if comment := self.held(picture.info, picture.metadata).get("comment"):
             pieces = (comment[at : at + 255] for at in range(0, len(comment), 255))
-            parts += [EXTENSION, COMMENT, *map(packed, pieces), b"\0"]
-        self.file.write(b"".join(parts))
+            self.file.write(extension(gif_blocks.COMMENT, *pieces))
 
 
-def to_palette(image: Image.Image) -> tuple[Image.Image, bool]:
-    """Return what a GIF holds of a picture, and whether that is all of it.
+read = GifReader
 
-    Up to 256 colours stay themselves; more are approximated by the nearest. Alpha becomes one
-    transparent colour for pixels that are less than half opaque.
-    """
-    if image.mode in ("1", "L"):
-        return image, True
-    alpha = np.asarray(image.getchannel("A")) if image.mode in ("LA", "RGBA") else None
-    if alpha is not None and (alpha == OPAQUE).all():
-        image, alpha = image.convert(image.mode[:-1]), None
-        if image.mode == "L":
-            return image, True
-    colour = image.convert("RGB") if alpha is None else _without_hidden(image, alpha)
-    opaque = COLOURS if alpha is None else COLOURS - 1
-    fits = colour.getcolors(opaque) is not None
-    palette = colour.quantize(opaque, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    if alpha is None:
-        return palette, fits
-    indices = np.array(palette)
-    indices[alpha < OPAQUE_FROM] = opaque
-    keyed = Image.frombytes("P", palette.size, indices.tobytes())
-    keyed.putpalette(palette.getpalette() or [])
-    keyed.info["transparency"] = opaque
-    return keyed, fits and bool(np.isin(alpha, (0, OPAQUE)).all())
+
+def write(file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> GifWriter:
+    """Begin to write a GIF."""
+    return (GifWriter if frames == 1 else GifAnimationWriter)(file, row, saving)
 
 
 def _without_hidden(image: Image.Image, alpha: NDArray[np.uint8]) -> Image.Image:

@@ -57,7 +57,7 @@ class ImageBlock(NamedTuple):
     def head(self, left: int, top: int, control: bytes) -> bytes:
         """Return what comes before the pixels, for some place and control."""
         place = struct.pack("<4HB", left, top, *self.place[2:], self.flags)
-        return b"".join((EXTENSION, CONTROL, b"\4", control, b"\0", IMAGE, place, self.palette))
+        return extension(CONTROL, control) + IMAGE + place + self.palette
 
 
 class Blocks(NamedTuple):
@@ -108,9 +108,9 @@ def read_blocks(stream: BinaryIO) -> Blocks:
     return Blocks(width, height, plays, images, comments)
 
 
-def packed(part: bytes) -> bytes:
-    """Return a part of an extension with its length."""
-    return bytes((len(part),)) + part
+def extension(label: bytes, *parts: bytes) -> bytes:
+    """Return an extension of some parts of up to 255 bytes each."""
+    return b"".join((EXTENSION, label, *(bytes((len(one),)) + one for one in parts), b"\0"))
 
 
 def _palette_bytes(flags: int) -> int:

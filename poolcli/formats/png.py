@@ -10,7 +10,7 @@ import itertools
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
-from functools import cache, cached_property, partial
+from functools import cache, partial
 from io import BytesIO
 from typing import Any, BinaryIO, Final
 
@@ -20,75 +20,26 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from poolcli.errors import PoolError
-from poolcli.formats import Format
-from poolcli.formats.animation import (
-    Dispose,
-    Region,
-    Ticks,
-    changed_part,
-    frames_of,
-    has_transparency,
-)
-from poolcli.formats.carried import carried, no_place
+from poolcli.formats import Format, animation, pillow, png_chunks
+from poolcli.formats.animation import Region
+from poolcli.formats.carried import WORDS, no_place
 from poolcli.formats.contract import DecodedFrame, Limits, WholeFrameWriter
 from poolcli.formats.extras import library
-from poolcli.formats.pillow import (
-    PILLOW_MODES,
-    PillowFrame,
-    conversions,
-    encoded,
-    open_image,
-    palette_mode,
-    palette_pixels,
-    to_image,
-)
-from poolcli.formats.png_chunks import (
-    CONTROL,
-    GREY,
-    GREY_ALPHA,
-    HEADER,
-    METADATA,
-    PALETTE,
-    RGB,
-    RGB_ALPHA,
-    SIGNATURE,
-    AnimationFrame,
-    Header,
-    JoinedStream,
-    Place,
-    chunk,
-    read_chunks,
-    walk,
-)
+from poolcli.formats.png_chunks import AnimationFrame, Header, JoinedStream, Place, chunk
 from poolcli.formats.png_metadata import MOST_DPI, ancillary_chunks, metadata_of
 from poolcli.formats.saving import Saving
-from poolcli.picture import (
-    MODES,
-    Encoding,
-    Frame,
-    FrameInfo,
-    Metadata,
-    Picture,
-    Stored,
-    full_scale,
-    info_in_mode,
-)
+from poolcli.picture import Encoding, Frame, FrameInfo, Metadata, Picture, Stored, info_in_mode
 
-SHALLOW: Final = {GREY: "L", RGB: "RGB", GREY_ALPHA: "LA", RGB_ALPHA: "RGBA"}
-DEEP: Final = {GREY: "I;16", RGB: "RGB;16", GREY_ALPHA: "LA;16", RGB_ALPHA: "RGBA;16"}
-CHANNELS: Final = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
-WITH_ALPHA: Final = {"1": "LA"} | {
-    mode.without_alpha: name for name, mode in MODES.items() if mode.without_alpha
-}
+WITH_ALPHA: Final = {"1": "LA", "L": "LA", "RGB": "RGBA", "I;16": "LA;16", "RGB;16": "RGBA;16"}
 PALETTE_BITS: Final = 8
-DISPOSALS: Final[dict[int, Dispose]] = {1: "clear", 2: "restore"}
+DISPOSALS: Final[dict[int, animation.Dispose]] = {1: "clear", 2: "restore"}
 BLENDS: Final = 1
 
 TICK: Final = Fraction(1)
 """The unit in which durations are written, in milliseconds."""
 
 MOST_TICKS: Final = 65535
-HEAD_BYTES: Final = len(SIGNATURE) + HEADER.size + 12
+HEAD_BYTES: Final = len(png_chunks.SIGNATURE) + png_chunks.HEADER.size + 12
 """The bytes of a PNG until its first chunk is over, which is the header."""
 
 LEVEL: Final = 4
@@ -104,16 +55,6 @@ SAMPLE_BYTES: Final = 3 << 14
 SAMPLED, LEAST_SAMPLES = 32, 4
 
 
-def read(stream: BinaryIO, limits: Limits) -> PngReader:
-    """Open a PNG."""
-    return PngReader(stream, limits)
-
-
-def write(file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> PngWriter:
-    """Begin to write a PNG."""
-    return (PngWriter if frames == 1 else PngAnimationWriter)(file, row, saving)
-
-
 class PngReader:
     """A PNG that is read."""
 
@@ -125,25 +66,26 @@ class PngReader:
         Raises:
             PoolError: what the chunks say is refused, or is too large.
         """
-        self._chunks = read_chunks(stream)
-        self._header = self._chunks.header()
-        bodies = self._chunks.bodies
+        self._chunks = chunks = png_chunks.read_chunks(stream)
+        self._header = chunks.header()
+        has_alpha = self._header.colour_type in png_chunks.WITH_ALPHA
+        self._transparency = None if has_alpha else chunks.bodies.get(b"tRNS")
         self._metadata, self._orientation = Metadata(), 1
-        if self._chunks.texts or self._chunks.is_damaged or bodies.keys() & METADATA:
-            self._metadata, self._orientation = metadata_of(self._chunks)
-        has_alpha = self._header.colour_type in (GREY_ALPHA, RGB_ALPHA)
-        self._transparency = None if has_alpha else bodies.get(b"tRNS")
-        self._info = self._still_info()
+        if chunks.texts or chunks.is_damaged or chunks.bodies.keys() & png_chunks.METADATA:
+            self._metadata, self._orientation = metadata_of(chunks)
+        self._info = self._info_of(on_canvas=False)
         limits.check(*self._info.shape)
-        if self._info.mode not in PILLOW_MODES:
+        if self._info.mode not in pillow.PILLOW_MODES:
             library("imagecodecs", "deep")
-        self._regions = self._find_regions(limits) if b"acTL" in bodies else []
+        self._regions: list[Region] = []
+        if b"acTL" in chunks.bodies:
+            self._find_regions(limits)
         self.count = len(self._regions) or 1
 
     def frames(self) -> Iterator[Frame]:
         """Yield each frame."""
         if self._regions:
-            yield from frames_of(self._regions, self._canvas_info, self.metadata)
+            yield from animation.frames_of(self._regions, self._canvas_info, self.metadata)
         else:
             yield self._picture(self._header, self._chunks.data or self._chunks.frames[0].data)
 
@@ -151,41 +93,34 @@ class PngReader:
         """Return what stands beside the pixels, for all frames."""
         return self._metadata
 
-    def _still_info(self) -> FrameInfo:
-        """Return what is known of the picture, or of the regions of an animation."""
-        depth, kind = self._header.depth, self._header.colour_type
-        if kind == PALETTE:
-            entries, alphas = self._chunks.bodies[b"PLTE"], self._transparency
-            mode = palette_mode(entries, has_alpha=alphas is not None)
-            return self._info_in(mode, palette_pixels(entries, alphas or b"", mode))
-        mode = "1" if depth == 1 else (DEEP if depth == 16 else SHALLOW)[kind]
-        return self._info_in(mode if self._transparency is None else WITH_ALPHA[mode])
-
-    def _info_in(self, mode: str, palette: NDArray[Any] | None = None) -> FrameInfo:
-        """Return what is known of a picture in a mode."""
-        header, turn = self._header, self._orientation
-        has_palette = header.colour_type == PALETTE
-        bits = PALETTE_BITS if has_palette else header.depth
+    def _info_of(self, *, on_canvas: bool) -> FrameInfo:
+        """Return what is known of the picture, or of each frame of an animation."""
+        header, key, palette = self._header, self._transparency, None
+        kind, bits = header.colour_type, header.depth
+        if kind == png_chunks.PALETTE:
+            entries, bits = self._chunks.bodies[b"PLTE"], PALETTE_BITS
+            mode = pillow.palette_mode(entries, has_alpha=key is not None)
+            palette = None if on_canvas else pillow.palette_pixels(entries, key or b"", mode)
+        else:
+            mode = "1" if bits == 1 else png_chunks.MODES[kind][bits == 16]
+            mode = mode if key is None else WITH_ALPHA[mode]
+        size = header.height, header.width
+        if on_canvas and animation.has_transparency(self._regions, *size):
+            mode = WITH_ALPHA.get(mode, mode)
         return info_in_mode(
-            (header.height, header.width),
+            size,
             mode,
-            Stored("unsigned", bits, (1 << bits) - 1, CHANNELS[header.colour_type]),
-            orientation=turn,
+            Stored("unsigned", bits, (1 << bits) - 1, png_chunks.CHANNELS[kind]),
+            orientation=self._orientation,
             palette=palette,
             encoding=Encoding(self.format),
-            notes=conversions(has_palette, self._transparency is not None, turn),
+            notes=pillow.conversions(
+                kind == png_chunks.PALETTE, key is not None, self._orientation
+            ),
         )
 
-    @cached_property
-    def _canvas_info(self) -> FrameInfo:
-        """What all frames of an animation have in common."""
-        mode = self._info.mode
-        if has_transparency(self._regions, *self._info.shape[:2]):
-            mode = WITH_ALPHA.get(mode, mode)
-        return self._info_in(mode)
-
-    def _find_regions(self, limits: Limits) -> list[Region]:
-        """Return what each frame of an animation draws; nothing where there is a single picture.
+    def _find_regions(self, limits: Limits) -> None:
+        """Find what each frame of an animation draws; nothing where there is a single picture.
 
         A picture in front of it, for viewers that show no animations, is left out.
         """
@@ -193,14 +128,15 @@ class PngReader:
         self._metadata = self._metadata._replace(plays=plays)
         frames = self._chunks.frames[:stated]
         if not frames or (stated == 1 and not self._chunks.data):
-            return []
+            return
         if len(frames) < stated or not self._chunks.is_complete:
             raise PoolError(
                 f"the animation breaks off after {len(frames)} frames", "is the file complete?"
             )
         for one in frames:
             limits.check(one.control.height, one.control.width)
-        return [self._region(one) for one in frames]
+        self._regions = [self._region(one) for one in frames]
+        self._canvas_info = self._info_of(on_canvas=True)
 
     def _region(self, frame: AnimationFrame) -> Region:
         """Return what a frame of an animation draws."""
@@ -227,18 +163,17 @@ class PngReader:
 
     def _picture(self, header: Header, data: list[Place]) -> Frame:
         """Return the picture in some of the chunks."""
-        has_key = self._transparency is not None and header.colour_type != PALETTE
-        stream = self._chunks.picture(header, self._key_chunk() if has_key else b"", data)
+        has_key = self._transparency is not None and header.colour_type != png_chunks.PALETTE
+        stream: Any = self._chunks.picture(header, self._key_chunk() if has_key else b"", data)
         info = self._info._replace(shape=(header.height, header.width, *self._info.shape[2:]))
-        if info.mode not in PILLOW_MODES:
-            decode = partial(_decoded_by_imagecodecs, stream)
-            return DecodedFrame(info, decode, self.metadata)
-        return PillowFrame(info, cache(partial(open_image, PngImageFile, stream)), self.metadata)
+        if info.mode not in pillow.PILLOW_MODES:
+            return DecodedFrame(info, partial(_decoded_by_imagecodecs, stream), self.metadata)
+        return pillow.PillowFrame(info, cache(partial(PngImageFile, stream)), self.metadata)
 
     def _key_chunk(self) -> bytes:
         """Return the transparent colour as the decoder wants it."""
         key, depth = self._transparency or b"", self._header.depth
-        if self._header.colour_type == GREY and depth < 16:
+        if self._header.colour_type == png_chunks.GREY and depth < 16:
             # Pillow compares it with samples that it has widened to 8 bits.
             full = (1 << depth) - 1
             key = struct.pack(">H", (int.from_bytes(key[:2], "big") & full) * 255 // full)
@@ -250,40 +185,32 @@ class PngWriter(WholeFrameWriter):
 
     def write_frame(self, picture: Picture) -> None:
         """Encode the picture."""
-        pixels = self._encoded(picture)
+        pixels = self.encoded(picture)
         self.file.write(pixels[:HEAD_BYTES])
-        self._write_metadata(picture)
+        self.write_metadata(picture)
         self.file.write(pixels[HEAD_BYTES:])
 
-    def _write_metadata(self, picture: Picture) -> None:
+    def write_metadata(self, picture: Picture) -> None:
         """Write what stands beside the pixels."""
-        if picture.metadata == Metadata():
-            return
-        held, notes = carried(
-            picture.metadata,
-            self.row,
-            picture.info.mode,
-            strip=self.saving.strip,
-            grey_excludes_colour=True,
-        )
+        held = self.held(picture.info, picture.metadata, grey_excludes_colour=True)
         if max(held.get("dpi", (0,))) > MOST_DPI:
             del held["dpi"]
-            notes.append(no_place(self.row, "resolution"))
-        self.note(*notes)
-        self.file.write(ancillary_chunks(held))
+            self.note(no_place(self.row, WORDS["dpi"]))
+        if held:
+            self.file.write(ancillary_chunks(held))
 
-    def _encoded(self, picture: Picture) -> memoryview:
+    def encoded(self, picture: Picture) -> memoryview:
         """Return a PNG of nothing but the pixels."""
         chosen, mode = self.saving.for_format(self.row), picture.info.mode
         options = {"compress_level": LEVEL, **chosen}
-        if mode not in PILLOW_MODES:
+        if mode not in pillow.PILLOW_MODES:
             png_encode = library("imagecodecs", "deep").png_encode
             array = np.ascontiguousarray(picture.array)
             return memoryview(png_encode(array, level=options["compress_level"]))
-        image = to_image(picture, mode)
+        image = pillow.to_image(picture, mode)
         if not chosen and runs_suffice(image):
             options["compress_type"] = RUNS_ALONE
-        return encoded(image, "PNG", **options)
+        return pillow.encoded(image, "PNG", **options)
 
 
 class PngAnimationWriter(PngWriter):
@@ -292,7 +219,7 @@ class PngAnimationWriter(PngWriter):
     def __init__(self, file: BinaryIO, row: Format, saving: Saving) -> None:
         """Begin without a frame."""
         super().__init__(file, row, saving)
-        self._ticks: Ticks[Picture] = Ticks(TICK, MOST_TICKS, _look_same)
+        self._ticks: animation.Ticks[Picture] = animation.Ticks(TICK, MOST_TICKS, _look_same)
         self._written, self._plays, self._sequence = 0, 0, itertools.count()
         self._shown: NDArray[Any] | None = None
 
@@ -312,18 +239,18 @@ class PngAnimationWriter(PngWriter):
 
     def _write_region(self, picture: Picture, ticks: int) -> None:
         """Write the region of a frame that changes."""
-        rows, columns = changed_part(self._shown, picture.array)
-        pixels = self._encoded(picture._replace(array=picture.array[rows, columns]))
+        rows, columns = animation.changed_part(self._shown, picture.array)
+        pixels = self.encoded(picture._replace(array=picture.array[rows, columns]))
         if not self._written:
+            self._plays = picture.metadata.plays
             self.file.write(pixels[:HEAD_BYTES])
             self.file.write(chunk(b"acTL", bytes(8)))
-            self._write_metadata(picture)
-            self._plays = picture.metadata.plays
+            self.write_metadata(picture)
         place = (columns.stop - columns.start, rows.stop - rows.start, columns.start, rows.start)
-        control = CONTROL.pack(next(self._sequence), *place, ticks, 1000, 0, 0)
-        self.file.write(chunk(b"fcTL", control))
+        numbers = next(self._sequence), *place, ticks, 1000, 0, 0
+        self.file.write(chunk(b"fcTL", png_chunks.CONTROL.pack(*numbers)))
         stream = BytesIO(pixels)
-        for name, _, length in walk(stream, HEAD_BYTES):
+        for name, _, length in png_chunks.walk(stream, HEAD_BYTES):
             if name == b"IDAT" and not self._written:
                 self.file.write(chunk(name, stream.read(length)))
             elif name == b"IDAT":
@@ -331,6 +258,14 @@ class PngAnimationWriter(PngWriter):
                 self.file.write(chunk(b"fdAT", number + stream.read(length)))
         self._shown = picture.array
         self._written += 1
+
+
+read = PngReader
+
+
+def write(file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> PngWriter:
+    """Begin to write a PNG."""
+    return (PngWriter if frames == 1 else PngAnimationWriter)(file, row, saving)
 
 
 def runs_suffice(image: Image.Image) -> bool:
@@ -350,8 +285,8 @@ def runs_suffice(image: Image.Image) -> bool:
         # The margins of a picture tell nothing of it.
         top = (height - rows) * (2 * number + 1) // (2 * count)
         band = image.crop((0, top, width, top + rows))
-        usual += len(encoded(band, "PNG", compress_level=LEVEL))
-        runs += len(encoded(band, "PNG", compress_level=LEVEL, compress_type=RUNS_ALONE))
+        usual += len(pillow.encoded(band, "PNG", compress_level=LEVEL))
+        runs += len(pillow.encoded(band, "PNG", compress_level=LEVEL, compress_type=RUNS_ALONE))
     return runs <= usual * RUNS_SLACK
 
 
@@ -366,7 +301,7 @@ def _opaque(pixels: NDArray[Any]) -> NDArray[Any]:
     if pixels.dtype == np.bool_:
         pixels = pixels * np.uint8(255)
     colours = pixels if pixels.ndim == 3 else pixels[..., None]
-    alpha = np.full_like(colours[..., :1], full_scale(pixels.dtype))
+    alpha = np.full_like(colours[..., :1], np.iinfo(pixels.dtype).max)
     return np.concatenate((colours, alpha), axis=-1)
 
 

@@ -14,14 +14,19 @@ SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 HEADER: Final = struct.Struct(">IIBBBBB")
 CONTROL: Final = struct.Struct(">IIIIIHHBB")
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
-DEPTHS: Final = {
-    GREY: (1, 2, 4, 8, 16),
-    RGB: (8, 16),
-    PALETTE: (1, 2, 4, 8),
-    GREY_ALPHA: (8, 16),
-    RGB_ALPHA: (8, 16),
+DEPTHS: Final = {GREY: (1, 2, 4, 8, 16), PALETTE: (1, 2, 4, 8)}
+USUAL_DEPTHS: Final = (8, 16)
+CHANNELS: Final = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
+"""The samples of a pixel, by colour type."""
+
+WITH_ALPHA: Final = (GREY_ALPHA, RGB_ALPHA)
+MODES: Final = {
+    GREY: ("L", "I;16"),
+    RGB: ("RGB", "RGB;16"),
+    GREY_ALPHA: ("LA", "LA;16"),
+    RGB_ALPHA: ("RGBA", "RGBA;16"),
 }
-"""The bits that samples may have, by colour type (11.2.1)."""
+"""The modes of samples of up to 8 bits and of 16, by colour type."""
 
 KEY_BYTES: Final = {GREY: 2, RGB: 6}
 """The length of tRNS where it is a transparent colour."""
@@ -126,7 +131,7 @@ class Chunks:
         faults = {
             f"it has {header.height}×{header.width} pixels": not header.height * header.width,
             f"PNG has no {depth}-bit samples of colour type {kind}": (
-                depth not in DEPTHS.get(kind, ())
+                kind not in CHANNELS or depth not in DEPTHS.get(kind, USUAL_DEPTHS)
             ),
             "its pixels are compressed in an unknown way": header.compression or header.filters,
             "it has no palette": kind == PALETTE and b"PLTE" not in bodies,
@@ -221,9 +226,7 @@ def read_chunks(stream: BinaryIO) -> Chunks:
             chunks.frames.append(AnimationFrame(Control(*CONTROL.unpack(body)), data))
         elif name in TEXTS:
             chunks.texts.append((name, body))
-        elif name in NEEDED and has_pixels:
-            pass  # a palette behind the pixels has no effect
-        elif name in KEPT:
+        elif name in KEPT and not (has_pixels and name in NEEDED):  # a palette comes before them
             chunks.bodies.setdefault(name, body)
     return chunks
 
