@@ -14,12 +14,11 @@ from poolcli import colour, process
 from poolcli.colour import Pixels
 from poolcli.engine.window import Axes, Window
 from poolcli.errors import PoolError
-from poolcli.formats import Format, by_name, check_start, extras
+from poolcli.formats import Format, by_content, by_name
 from poolcli.formats.contract import (
     Limits,
     Reader,
     Writer,
-    check_colour,
     check_depth,
     open_reader,
     open_writer,
@@ -172,13 +171,13 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
     outcome.input_bytes = job.source.look().size
     process.printed()  # what earlier pictures left
     with clock("read"):
-        stream = job.source.open(check_start)
+        stream = job.source.open(by_content)
     with stream:
         with clock("read"):
             reader = open_reader(stream, work.limits)
             target = job.format or by_name(reader.format)
-            if fault := target.refusal():
-                raise fault
+            if not target.modes:
+                raise target.refusal()
             if job.format is None:
                 work.saving.check(target)
             _check_headers(reader, target, work, outcome)
@@ -272,15 +271,17 @@ def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome)
     """Note what the headers of all frames tell of the result, or refuse it."""
     outcome.frames = reader.count
     outcome.taken = 1 if work.frame is not None or reader.count is None else reader.count
-    target.check_frames(by_name(reader.format), outcome.taken)
+    source = by_name(reader.format)
+    if target.frames != source.frames:
+        target.check_frames(source.frames, outcome.taken)
     for number, frame in enumerate(_chosen(reader, work.frame)):
         info = frame.info
         work.limits.check(*info.shape)
-        check_colour(info, strip=work.saving.strip)
+        if info.unread_colour and not work.saving.strip:
+            raise PoolError(info.unread_colour, "give --strip to take its colours for sRGB")
         rounds = check_depth(info, allow_loss=work.allow_depth_loss)
         pooled = _result(info, target, work)
-        extras.require(target, pooled.info.mode)
-        target.check_extent(*pooled.info.shape[:2])
+        target.check_result(pooled.info.mode, *pooled.info.shape[:2])
         if rounds or pooled.rounded_from:
             _remark(outcome.warnings, (ROUNDED,))
         if work.method.assumes_srgb:
@@ -303,9 +304,9 @@ def _result(info: FrameInfo, target: Format, work: Work) -> Pooled:
     height, width = info.shape[:2]
     axes = work.window.axes((height, width))
     pooled = colour.pooled_info(info, axes, work.method, work.pixels)
-    target.stored_mode(pooled.mode, allow_depth_loss=work.allow_depth_loss)
-    if target.holds(pooled.mode):
+    if pooled.mode in target.modes:
         return Pooled(pooled, axes)
+    target.check_rounding(pooled.mode, allowed=work.allow_depth_loss)
     return Pooled(colour.rounded_info(pooled), axes, pooled.maxval)
 
 

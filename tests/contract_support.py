@@ -32,7 +32,7 @@ from tests.pictures import (
     widened,
 )
 
-ROWS: Final = (*(one for one in FORMATS if one.is_written), toys.FORMAT)
+ROWS: Final = (*(one for one in FORMATS if one.modes), toys.FORMAT)
 USUAL_MODES: Final = ("RGB", "L", "F", "1")
 """One of these is held by every format; the first is taken where any picture does."""
 
@@ -43,11 +43,11 @@ CLOSE: Final = 6
 
 def modes_of(row: Format) -> list[str]:
     """Every mode that a format holds without loss."""
-    return [mode for mode in MODES if row.holds(mode)]
+    return [mode for mode in MODES if mode in row.modes]
 
 
 def usual_mode(row: Format) -> str:
-    return next(mode for mode in USUAL_MODES if row.holds(mode))
+    return next(mode for mode in USUAL_MODES if mode in row.modes)
 
 
 def pairs(rows: Sequence[Format] = ROWS) -> pytest.MarkDecorator:
@@ -249,9 +249,9 @@ SAVINGS: Final = {"quality": (0, 1, 50, 100), "compress_level": range(10)}
 
 def good_savings(row: Format) -> Iterator[Saving]:
     """Every choice that a row promises; of long ranges the ends and the middle."""
-    if row.has_quality:
+    if row.quality:
         yield from (Saving(quality=one) for one in SAVINGS["quality"])
-    if row.has_compress_level:
+    if "compress_level" in row.options:
         yield from (Saving(compress_level=one) for one in SAVINGS["compress_level"])
     for key, kind in row.options.items():
         values: Sequence[object] = ("yes", "no")
@@ -270,9 +270,9 @@ def bad_savings(row: Format) -> Iterator[Saving]:
             texts.append(str(kind.stop))
         yield from (Saving(options=((key, text),)) for text in texts)
     yield Saving(options=(("nothing", "1"),))
-    if not row.has_quality:
+    if not row.quality:
         yield Saving(quality=50)
-    if not row.has_compress_level:
+    if "compress_level" not in row.options:
         yield Saving(compress_level=5)
 
 

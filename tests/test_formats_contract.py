@@ -41,7 +41,7 @@ from tests.jobs import run, work
 from tests.pictures import LIMIT, encoded, written
 
 pytestmark = pytest.mark.usefixtures("toy_format")
-LOSSY = [row for row in ROWS if row.has_quality]
+LOSSY = [row for row in ROWS if row.quality]
 SHAPES = ((5, 7), (1, 1), (1, 9), (9, 1), (17, 3))
 MANY = each(lambda row: row.frames != "one")
 MOVING = each(lambda row: row.frames == "animation")
@@ -83,7 +83,7 @@ def test_what_is_read_has_the_mode_and_depth_that_the_row_promises(row: Format, 
     if (info.mode, info.stored.channels, mode) == ("L", 1, "1"):
         return  # palettes hold black and white too
     assert info.dtype == (MODES[stored].dtype or given.dtype)
-    if row.name in STATES_NO_MODE or (row.has_quality and stored == "YCbCr"):
+    if row.name in STATES_NO_MODE or (row.quality and stored == "YCbCr"):
         return  # a bare array, or a colour space that every decoder undoes
     assert info.mode == stored
     if mode not in ("1", ARRAY):
@@ -170,7 +170,7 @@ def test_two_outputs_of_one_decode_are_those_of_two_runs(row: Format) -> None:
     for pictures in whole_pictures(row):
         targets = [row, *(one for one in ROWS if one.frames == row.frames)][:3]
         octets, _ = written(pictures, row.name)
-        targets = [one for one in targets if all(one.holds(p.info.mode) for p in pictures)]
+        targets = [one for one in targets if all(p.info.mode in one.modes for p in pictures)]
         repeated_until_equal(
             lambda targets=targets, octets=octets: (  # type: ignore[misc]
                 b"".join(fed_together(octets, targets)),
@@ -233,7 +233,7 @@ def test_a_frame_knows_the_format_that_it_comes_from(row: Format) -> None:
         reader = opened_after_headers(written(pictures, row.name)[0])
         for frame in reader.frames():
             assert frame.info.encoding.format == reader.format
-            assert formats.by_name(reader.format).holds(frame.info.mode)
+            assert frame.info.mode in formats.by_name(reader.format).modes
 
 
 FLAT = (1200, 2000)

@@ -15,9 +15,7 @@ from tests import toys
 from tests.jobs import run, work
 from tests.pictures import encoded, noisy, reader_of
 
-SEEN = toys.FORMAT._replace(
-    name="seen", title="SEEN", suffixes=(".seen",), modes={}, holds_arrays=False, options={}
-)
+SEEN = toys.FORMAT._replace(name="seen", title="SEEN", suffixes=(".seen",), modes={}, options={})
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +24,6 @@ def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     octets = encoded_toy(monkeypatch)
     rows = (*formats.FORMATS[:-1], SEEN, formats.FORMATS[-1])
     monkeypatch.setattr(formats, "FORMATS", rows)
-    monkeypatch.setitem(formats._BY_SUFFIX, ".seen", SEEN)
     monkeypatch.chdir(tmp_path)
     Path("in").mkdir()
     Path("in/a.png").write_bytes(encoded(noisy("RGB"), "png"))
@@ -50,7 +47,7 @@ def test_it_is_named_by_nothing_that_says_what_can_be_written() -> None:
     assert ".seen" not in formats.all_suffixes()
     assert formats.by_suffix(".seen") is SEEN
     with pytest.raises(PoolError) as refusal:
-        formats.by_name("png").check_frames(SEEN, 3)
+        formats.by_name("png").check_frames(SEEN.frames, 3)
     assert ".tif" in refusal.value.remedy
     assert ".seen" not in refusal.value.remedy
 

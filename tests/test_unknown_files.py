@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from poolcli.errors import PoolError
-from poolcli.formats import check_start
+from poolcli.formats import by_content
 from poolcli.picture import turned
 from tests.pictures import decoded, first_info, noise, opened, reader_of, saved
 from tests.support.processes import Run
@@ -57,12 +57,12 @@ def test_other_formats_are_not_opened_even_where_pillow_can(pillow: str) -> None
 @pytest.mark.parametrize("start", [b"yes\n" * 4, bytes(16), EPS[:16], b"<!DOCTYPE html><html>"])
 def test_what_begins_like_no_picture_is_not_read_to_the_end_from_a_pipe(start: bytes) -> None:
     with pytest.raises(PoolError, match="no picture of a known format"):
-        check_start(start)
+        by_content(start)
 
 
 @pytest.mark.parametrize("prefix", TiffImagePlugin.PREFIXES)
 def test_every_head_of_a_tiff_that_pillow_takes_is_read(prefix: bytes) -> None:
-    check_start(prefix)
+    by_content(prefix)
     array = noise("RGB", (4, 5))
     octets = saved(Image.fromarray(array), "TIFF", big_tiff=43 in prefix)
     if prefix[:2] == b"II":

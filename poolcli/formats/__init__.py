@@ -8,7 +8,7 @@ which returns a `Reader`, and ``write(file, row, saving, frames)``, which return
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from poolcli.errors import PoolError
@@ -29,12 +29,12 @@ class Extra(NamedTuple):
     Attributes:
         name: the optional extra of the distribution.
         packages: the packages that it installs, of those that the format uses.
-        modes: the modes that can't be written without them; None if the format needs them always.
+        modes: the modes that can't be written without them.
     """
 
     name: str
     packages: tuple[str, ...]
-    modes: frozenset[str] | None = None
+    modes: frozenset[str] = frozenset()
 
 
 class Format(NamedTuple):
@@ -47,12 +47,11 @@ class Format(NamedTuple):
         suffixes: the file suffixes that mean it, the usual one first.
         signature: a regular expression that the start of such a file matches; empty where files
             of the format are read by another row.
-        modes: for each mode of a picture the mode it is written in, without loss; empty where the
-            format is only read.
+        modes: for each mode of a picture the mode it is written in, without loss; of arrays any
+            type and number of channels. Empty where the format is only read.
         options: the keys of `--save-option` and what each takes.
         frames: whether it holds one picture, an animation, or pages.
         metadata: the fields of `poolcli.picture.Metadata` that it holds.
-        holds_arrays: whether it also holds samples of any type, in any number of channels.
         largest_side: the most pixels along a side, where the format has such a limit.
         quality: the quality where the user gives none, in words; empty where there is no such
             thing.
@@ -63,71 +62,43 @@ class Format(NamedTuple):
     title: str
     module: str
     suffixes: tuple[str, ...]
-    signature: bytes
-    modes: Mapping[str, str]
+    signature: bytes = b""
+    modes: Mapping[str, str] = {}
     options: Mapping[str, OptionKind] = {}
     frames: FrameKind = "one"
     metadata: tuple[str, ...] = ()
-    holds_arrays: bool = False
     largest_side: int | None = None
     quality: str = ""
     extra: Extra | None = None
 
-    @property
-    def is_written(self) -> bool:
-        """Whether files of the format can be written, not only read."""
-        return bool(self.modes)
-
-    @property
-    def has_quality(self) -> bool:
-        """Whether `--quality` has an effect."""
-        return bool(self.quality)
-
-    @property
-    def has_compress_level(self) -> bool:
-        """Whether `--compress-level` has an effect."""
-        return "compress_level" in self.options
-
-    def refusal(self) -> PoolError | None:
-        """Return why files of the format can't be written; None where they can."""
-        if self.is_written:
-            return None
+    def refusal(self) -> PoolError:
+        """Return why files of a format without modes can't be written."""
         return PoolError(f"{self.title} can only be read", f"give --format {', '.join(NAMES)}")
 
-    def holds(self, mode: str) -> bool:
-        """Return whether pictures of a mode can be written without loss."""
-        return mode in self.modes or (mode == ARRAY and self.holds_arrays)
-
-    def needs_extra(self, mode: str) -> bool:
-        """Return whether a picture of a mode can't be written without the format's extra."""
-        return self.extra is not None and (self.extra.modes is None or mode in self.extra.modes)
-
-    def stored_mode(self, mode: str, *, allow_depth_loss: bool = False) -> str:
-        """Return the mode in which a picture of ``mode`` is written: without loss, unless allowed.
+    def check_rounding(self, mode: str, *, allowed: bool) -> None:
+        """Refuse a mode that the format doesn't hold, unless it may and can be rounded to 8 bits.
 
         Raises:
-            PoolError: the format can't hold it.
+            PoolError: it has to be refused; how it could be written is told.
         """
-        if self.holds(mode):
-            return self.modes.get(mode, mode)
         rounded = MODES[mode].rounded
-        if allow_depth_loss and rounded in self.modes:
-            return self.modes[rounded]
+        if allowed and rounded in self.modes:
+            return
         without_alpha = {MODES[one].without_alpha for one in (mode, rounded) if one} & {*self.modes}
         remedies = []
         if without_alpha:
             remedies.append("flatten the alpha with --background COLOR")
-        if not allow_depth_loss and rounded and without_alpha | ({rounded} & {*self.modes}):
+        if not allowed and rounded and without_alpha | ({rounded} & {*self.modes}):
             remedies.append("give --allow-depth-loss")
-        holders = [other.suffixes[0] for other in FORMATS if other.holds(mode)]
+        holders = [other.suffixes[0] for other in FORMATS if mode in other.modes]
         remedies.append(f"write {' or '.join(holders)}")
         raise PoolError(f"{self.title} can't hold {MODES[mode].title}", ", ".join(remedies))
 
-    def check_extent(self, height: int, width: int) -> None:
-        """Refuse a picture that is too large for the format.
+    def check_result(self, mode: str, height: int, width: int) -> None:
+        """Refuse a picture that is too large for the format, or needs a library that is missing.
 
         Raises:
-            PoolError: a side is longer than the format can say.
+            PoolError: it is one; the library is named.
         """
         if self.largest_side is not None and max(height, width) > self.largest_side:
             raise PoolError(
@@ -135,20 +106,23 @@ class Format(NamedTuple):
                 f"the result has {height}×{width}",
                 "pool by more, or write .png or .tif",
             )
+        if self.extra is not None and mode in self.extra.modes:
+            from poolcli.formats.extras import require_all
 
-    def check_frames(self, source: Format, count: int) -> None:
-        """Refuse several frames from a file of another kind than this one.
+            require_all(self.extra)
+
+    def check_frames(self, kind: FrameKind, count: int) -> None:
+        """Refuse several frames of another kind than the format's own.
 
         Raises:
             PoolError: they can't be held.
         """
-        if count == 1 or self.frames == source.frames:
+        if count == 1 or self.frames == kind:
             return
-        written = (one for one in FORMATS if one.is_written)
-        holders = [one.suffixes[0] for one in written if one.frames == source.frames]
-        kind = {"animation": "an animation", "pages": "pages", "one": "several pictures"}
+        holders = [one.suffixes[0] for one in FORMATS if one.modes and one.frames == kind]
+        titles = {"animation": "an animation", "pages": "pages", "one": "several pictures"}
         raise PoolError(
-            f"{self.title} can't hold {kind[source.frames]}, and it has {count} frames",
+            f"{self.title} can't hold {titles[kind]}, and it has {count} frames",
             f"give --frame N for one of them, or write {' or '.join(holders)}",
         )
 
@@ -163,7 +137,7 @@ _BEYOND_PILLOW = frozenset({"LA;16", "RGB;16", "RGBA;16"})
 _INKS = {"CMYK": "CMYK", "YCbCr": "YCbCr"}
 _SUBSAMPLING = ("4:4:4", "4:2:2", "4:2:0")
 _MAXVAL = {"RGB;16": "RGB;16", "L;M": "L;M", "RGB;M": "RGB;M"}
-_EVERY = {mode: mode for mode in MODES if mode != ARRAY}
+_FOR_JXL = {**_ALPHA, **_DEEP, "F": "F"}
 _YES_NO = bool
 
 FORMATS: Final = (
@@ -210,11 +184,10 @@ FORMATS: Final = (
         module="tiff",
         suffixes=(".tif", ".tiff"),
         signature=rb"II\*\0|MM\0\*|II\0\*|MM\*\0|II\+\0|MM\0\+",
-        modes={**_ALPHA, **_DEEP, **_INKS, "LAB": "LAB", "I": "I", "F": "F"},
+        modes={**_ALPHA, **_DEEP, **_INKS, **{mode: mode for mode in ("LAB", "I", "F", ARRAY)}},
         options={"compression": ("none", "lzw", "deflate", "packbits", "zstd")},
         frames="pages",
         metadata=("icc_profile", "exif", "dpi", "xmp", "comment"),
-        holds_arrays=True,
         extra=Extra("deep", ("imagecodecs", "tifffile"), _BEYOND_PILLOW | {ARRAY}),
     ),
     Format(
@@ -250,7 +223,6 @@ FORMATS: Final = (
         title="PPM",
         module="pnm",
         suffixes=(".ppm",),
-        signature=b"",
         modes={**_AS_COLOUR, "RGB;16": "RGB;16", "RGB;M": "RGB;M"},
     ),
     Format(
@@ -258,7 +230,6 @@ FORMATS: Final = (
         title="PGM",
         module="pnm",
         suffixes=(".pgm",),
-        signature=b"",
         modes={"1": "L", "L": "L", "I;16": "I;16", "L;M": "L;M"},
     ),
     Format("pbm", "PBM", "pnm", (".pbm",), b"", {"1": "1"}),
@@ -270,7 +241,6 @@ FORMATS: Final = (
         suffixes=(".heic", ".heif", ".hif"),
         # Before AVIF, whose files may have the same general brands: the compatible ones decide.
         signature=rb"....ftyp(?:he(?:i[cxms]|v[cx])|m[is]f1....(?:....)*?he(?:i[cxms]|v[cx]))",
-        modes={},
         extra=Extra("heif", ("pillow_heif",)),
     ),
     Format(
@@ -292,11 +262,11 @@ FORMATS: Final = (
         module="jxl",
         suffixes=(".jxl",),
         signature=rb"\xff\n|\0\0\0\x0cJXL \r\n\x87\n",
-        modes={**_ALPHA, **_DEEP, "F": "F"},
+        modes=_FOR_JXL,
         options={"lossless": _YES_NO, "effort": range(1, 10)},
         metadata=("exif", "xmp"),
         quality="without loss from a lossless picture, else 90",
-        extra=Extra("deep", ("imagecodecs",)),
+        extra=Extra("deep", ("imagecodecs",), frozenset(_FOR_JXL)),
     ),
     Format(
         name="npy",
@@ -304,15 +274,12 @@ FORMATS: Final = (
         module="npy",
         suffixes=(".npy",),
         signature=rb"\x93NUMPY",
-        modes=_EVERY,
-        holds_arrays=True,
+        modes={mode: mode for mode in MODES},
     ),
 )
 
-NAMES: Final = tuple(one.name for one in FORMATS if one.is_written)
+NAMES: Final = tuple(one.name for one in FORMATS if one.modes)
 """The names of the formats that are written."""
-
-_BY_SUFFIX: Final = {suffix: one for one in FORMATS for suffix in one.suffixes}
 
 
 def by_name(name: str) -> Format:
@@ -322,7 +289,7 @@ def by_name(name: str) -> Format:
 
 def by_suffix(suffix: str) -> Format | None:
     """Return the format that a suffix means, its case ignored, or None."""
-    return _BY_SUFFIX.get(suffix.lower())
+    return next((one for one in FORMATS if suffix.lower() in one.suffixes), None)
 
 
 def by_content(start: bytes) -> Format:
@@ -334,23 +301,10 @@ def by_content(start: bytes) -> Format:
     for one in FORMATS:
         if one.signature and re.match(one.signature, start, re.DOTALL):
             return one
-    raise PoolError("it is no picture of a known format", f"give {', '.join(_read_titles())}")
-
-
-def check_start(start: bytes) -> None:
-    """Refuse what begins like no picture, so that a pipe without end is not read to it.
-
-    Raises:
-        PoolError: no format that is read begins so.
-    """
-    by_content(start)
+    titles = ", ".join(one.title for one in FORMATS if one.signature)
+    raise PoolError("it is no picture of a known format", f"give {titles}")
 
 
 def all_suffixes() -> str:
     """Return the usual suffix of every format that is written, for messages."""
-    return " ".join(one.suffixes[0] for one in FORMATS if one.is_written)
-
-
-def _read_titles() -> Iterator[str]:
-    """Yield the title of every format that is read."""
-    return (one.title for one in FORMATS if one.signature)
+    return " ".join(one.suffixes[0] for one in FORMATS if one.modes)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +14,16 @@ from numpy.typing import NDArray
 from poolcli.picture import MODES, FrameInfo, Metadata
 
 Dispose = Literal["keep", "clear", "restore"]
+Drawn: TypeAlias = "Iterator[tuple[int, NDArray[Any]]]"
+"""The number of each frame, and the canvas while it is shown."""
+
 Shown = TypeVar("Shown")
 Item = TypeVar("Item")
 BLENDED_PIXELS: Final = 1 << 16
 """Pixels that are blended at a time: it takes many times the memory of their samples."""
 
 
-@dataclass(frozen=True, slots=True)
-class Region:
+class Region(NamedTuple):
     """What one frame of an animation draws, and where.
 
     Attributes:
@@ -47,109 +48,65 @@ class Region:
     read: Callable[[], NDArray[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Animation:
-    """A canvas and what is drawn on it, one frame after the other.
-
-    Attributes:
-        height: of the canvas.
-        width: of the canvas.
-        plays: how often it is shown; 0 for ever.
-        regions: what each frame draws.
-    """
-
-    height: int
-    width: int
-    plays: int
-    regions: tuple[Region, ...]
-
-    @property
-    def has_transparency(self) -> bool:
-        """Whether the canvas, transparent at first, may be seen beside or behind the frames."""
-        first = self.regions[0]
-        covers = first.top <= 0 and first.left <= 0
-        covers &= first.top + first.height >= self.height
-        covers &= first.left + first.width >= self.width
-        cleared = any(one.dispose == "clear" for one in self.regions[:-1])
-        # Before the first frame there is the bare canvas to be restored.
-        return not covers or cleared or (len(self.regions) > 1 and first.dispose == "restore")
-
-
-class Canvas:
-    """The picture that the frames of an animation are drawn on, in turn and only when needed."""
-
-    def __init__(self, animation: Animation, info: FrameInfo) -> None:
-        """Keep the animation; the canvas takes no memory until a frame is shown."""
-        self._animation, self._info = animation, info
-        self._array: NDArray[Any] | None = None
-        self._before: NDArray[Any] | None = None
-        self._drawn = -1
-
-    def show(self, number: int) -> NDArray[Any]:
-        """Return the canvas as it is while a frame is shown; it changes with the next call.
-
-        Args:
-            number: of the frame, from 0; not less than in the call before.
-        """
-        if self._array is None:
-            self._array = np.zeros(self._info.shape, self._info.dtype)
-        while self._drawn < number:
-            self._draw_next(self._array)
-        return self._array
-
-    def _draw_next(self, canvas: NDArray[Any]) -> None:
-        """Dispose of the frame that is shown, and draw the next one."""
-        regions = self._animation.regions
-        if self._drawn >= 0:
-            shown = regions[self._drawn]
-            if self._before is not None:
-                self._part(canvas, shown)[...] = self._before
-            elif shown.dispose == "clear":
-                self._part(canvas, shown)[...] = 0
-        self._drawn += 1
-        region = regions[self._drawn]
-        part = self._part(canvas, region)
-        self._before = part.copy() if region.dispose == "restore" else None
-        pixels = region.read()[: part.shape[0], : part.shape[1]]
-        if region.blends and MODES[self._info.mode].without_alpha:
-            blend(part, pixels, self._info.maxval)
-        else:
-            part[...] = pixels
-
-    def _part(self, canvas: NDArray[Any], region: Region) -> NDArray[Any]:
-        """Return the part of the canvas that a region covers; it may lie outside in part."""
-        top, left = min(region.top, canvas.shape[0]), min(region.left, canvas.shape[1])
-        return canvas[top : region.top + region.height, left : region.left + region.width]
+def has_transparency(regions: Sequence[Region], height: int, width: int) -> bool:
+    """Return whether the canvas, transparent at first, may be seen beside or behind the frames."""
+    first = regions[0]
+    covers = first.top <= 0 and first.left <= 0
+    covers &= first.top + first.height >= height and first.left + first.width >= width
+    is_cleared = any(one.dispose == "clear" for one in regions[:-1])
+    # Before the first frame there is the bare canvas to be restored.
+    return not covers or is_cleared or (len(regions) > 1 and first.dispose == "restore")
 
 
 class CanvasFrame:
     """One frame of an animation, as it is seen on the canvas."""
 
     def __init__(
-        self, canvas: Canvas, number: int, info: FrameInfo, metadata: Callable[[], Metadata]
+        self, drawn: Drawn, number: int, info: FrameInfo, metadata: Callable[[], Metadata]
     ) -> None:
         """Keep where it comes from."""
         self.info, self.metadata = info, metadata
-        self._canvas, self._number = canvas, number
+        self._drawn, self._number = drawn, number
+        self._canvas: NDArray[Any] | None = None
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
         """Return some rows; the first call draws the frame and those before it."""
-        return self._canvas.show(self._number)[start:stop]
+        if self._canvas is None:
+            self._canvas = next(one for number, one in self._drawn if number == self._number)
+        return self._canvas[start:stop]
 
 
 def frames_of(
-    animation: Animation, info: FrameInfo, metadata: Callable[[], Metadata]
+    regions: Sequence[Region], info: FrameInfo, metadata: Callable[[], Metadata]
 ) -> Iterator[CanvasFrame]:
     """Yield the frames of an animation as they are seen.
 
     Args:
-        animation: what is drawn.
+        regions: what each of them draws.
         info: what all frames have in common: shape, mode and type of the canvas.
         metadata: reads what stands beside the pixels.
     """
-    canvas = Canvas(animation, info)
-    for number, region in enumerate(animation.regions):
-        yield CanvasFrame(canvas, number, info._replace(duration=region.duration), metadata)
+    drawn = _draw(regions, info)
+    for number, region in enumerate(regions):
+        yield CanvasFrame(drawn, number, info._replace(duration=region.duration), metadata)
+
+
+def _draw(regions: Sequence[Region], info: FrameInfo) -> Drawn:
+    """Yield the canvas as it is while each frame is shown; it changes with the next one."""
+    canvas = np.zeros(info.shape, info.dtype)
+    for number, one in enumerate(regions):
+        part = canvas[one.top : one.top + one.height, one.left : one.left + one.width]
+        before = part.copy() if one.dispose == "restore" else None
+        pixels = one.read()[: part.shape[0], : part.shape[1]]  # it may lie outside in part
+        if one.blends and MODES[info.mode].without_alpha:
+            blend(part, pixels, info.maxval)
+        else:
+            part[...] = pixels
+        yield number, canvas
+        if before is not None:
+            part[...] = before
+        elif one.dispose == "clear":
+            part[...] = 0
 
 
 def blend(below: NDArray[Any], above: NDArray[Any], full: int) -> None:
@@ -158,27 +115,20 @@ def blend(below: NDArray[Any], above: NDArray[Any], full: int) -> None:
     With alphas a above and b below, both of full A: alpha a + b(A-a)/A, colour
     (a·A·c + b(A-a)·d) / (a·A + b(A-a)), the operator "over" of Porter and Duff, 1984.
     """
-    step = max(1, BLENDED_PIXELS // below.shape[1]) if below.size else 1
+    step = max(1, BLENDED_PIXELS // max(1, below.shape[1]))
     for top in range(0, len(below), step):
-        _blend_rows(below[top : top + step], above[top : top + step], full)
-
-
-def _blend_rows(below: NDArray[Any], above: NDArray[Any], full: int) -> None:
-    """Blend some rows."""
-    opaque = above[..., -1] == full
-    below[opaque] = above[opaque]
-    partial = ~opaque & (above[..., -1] > 0)
-    if not partial.any():
-        return
-    upper = above[partial].astype(np.uint64)
-    lower = below[partial].astype(np.uint64)
-    weight_above = upper[:, -1:] * full
-    weight_below = lower[:, -1:] * (full - upper[:, -1:])
-    total = weight_above + weight_below
-    colour = weight_above * upper[:, :-1] + weight_below * lower[:, :-1]
-    lower[:, :-1] = (colour + total // 2) // total
-    lower[:, -1:] = (total + full // 2) // full
-    below[partial] = lower
+        under, over = below[top : top + step], above[top : top + step]
+        opaque = over[..., -1] == full
+        under[opaque] = over[opaque]
+        partial = ~opaque & (over[..., -1] > 0)
+        upper, lower = over[partial].astype(np.uint64), under[partial].astype(np.uint64)
+        weight_above = upper[:, -1:] * full
+        weight_below = lower[:, -1:] * (full - upper[:, -1:])
+        total = weight_above + weight_below
+        colour = weight_above * upper[:, :-1] + weight_below * lower[:, :-1]
+        lower[:, :-1] = (colour + total // 2) // total
+        lower[:, -1:] = (total + full // 2) // full
+        under[partial] = lower
 
 
 class Ticks(Generic[Shown]):
@@ -226,31 +176,22 @@ class Ticks(Generic[Shown]):
         return [*parts, (shown, ticks)]
 
 
-class Box(NamedTuple):
-    """A rectangle: rows from top to bottom, columns from left to right, ends excluded."""
+def changed_part(before: NDArray[Any] | None, after: NDArray[Any]) -> tuple[slice, slice]:
+    """Return the rows and columns outside of which two pictures are equal; at least one pixel.
 
-    top: int
-    bottom: int
-    left: int
-    right: int
-
-    @classmethod
-    def whole(cls, array: NDArray[Any]) -> Box:
-        """Return the box of a whole picture."""
-        return cls(0, array.shape[0], 0, array.shape[1])
-
-    @classmethod
-    def of_changes(cls, before: NDArray[Any] | None, after: NDArray[Any]) -> Box:
-        """Return the smallest box outside of which two pictures are equal; never an empty one."""
-        if before is None:
-            return cls.whole(after)
-        changed = before != after
-        if changed.ndim == 3:
-            changed = changed.any(axis=2)
-        rows, columns = changed.any(axis=1).nonzero()[0], changed.any(axis=0).nonzero()[0]
-        if not len(rows):
-            return cls(0, 1, 0, 1)
-        return cls(int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1)
+    Args:
+        before: the first picture, or None where all of the other has changed.
+        after: the other picture.
+    """
+    if before is None:
+        return slice(0, after.shape[0]), slice(0, after.shape[1])
+    changed = before != after
+    if changed.ndim == 3:
+        changed = changed.any(axis=2)
+    rows, columns = changed.any(axis=1).nonzero()[0], changed.any(axis=0).nonzero()[0]
+    if not len(rows):
+        return slice(0, 1), slice(0, 1)
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 class Bridge(Generic[Item]):
@@ -264,7 +205,6 @@ class Bridge(Generic[Item]):
         """
         self._queue: queue.Queue[Item | None] = queue.Queue(maxsize=1)
         self._fault: BaseException | None = None
-        self._ended = False
         self._thread = threading.Thread(target=self._run, args=(encode,), daemon=True)
         self._thread.start()
 
@@ -284,8 +224,7 @@ class Bridge(Generic[Item]):
         Raises:
             Exception: what the encoder raised.
         """
-        self._queue.put(None)
-        self._thread.join()
+        self.discard()
         if self._fault is not None:
             raise self._fault
 
@@ -297,15 +236,10 @@ class Bridge(Generic[Item]):
 
     def _run(self, encode: Callable[[Iterator[Item]], None]) -> None:
         """Encode; after a failure go on taking frames, so that nobody waits for room."""
+        frames = iter(self._queue.get, None)
         try:
-            encode(self._frames())
+            encode(frames)
         except BaseException as fault:  # noqa: BLE001  # it is raised where frames are pushed
             self._fault = fault
-        while not self._ended:
-            next(self._frames(), None)
-
-    def _frames(self) -> Iterator[Item]:
-        """Yield what is pushed, until the end."""
-        while (item := self._queue.get()) is not None:
-            yield item
-        self._ended = True
+        for _ in frames:
+            pass

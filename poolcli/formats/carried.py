@@ -8,19 +8,26 @@ from typing import Any, Final
 
 from poolcli.formats import Format
 from poolcli.formats.exif import PAGE_TAGS, packed_exif
-from poolcli.formats.profiles import is_for_others
 from poolcli.picture import MODES, Chunks, Metadata
 
 WORDS: Final = {
     "icc_profile": "colour profile",
-    "exif": "EXIF",
-    "dpi": "resolution",
+    "colour": "colour chunks",
     "xmp": "XMP",
     "texts": "text",
     "comment": "comment",
-    "colour": "colour chunks",
+    "exif": "EXIF",
+    "dpi": "resolution",
 }
-"""The fields of metadata, in words."""
+"""The fields of metadata in words, in the order in which their loss is noted."""
+
+NEVER_STRIPPED: Final = ("icc_profile", "colour")
+"""The fields without which colours would look different."""
+
+COLOUR_SPACE: Final = slice(16, 20)
+"""Where a profile says for which channels it is (ICC.1, 7.2.6)."""
+
+GREY_MODES: Final = ("1", "L", "LA", "I;16", "LA;16", "I", "F")
 
 
 def carried(
@@ -42,33 +49,34 @@ def carried(
         row: the format that is written.
         mode: the mode of the picture, not yet as stored.
         strip: whether only the colour profile goes along.
-        grey_excludes_colour: see `poolcli.formats.profiles.is_for_others`.
+        grey_excludes_colour: whether the format forbids profiles of colour for grey pictures, as
+            only PNG does (Third Edition, 11.3.2.3).
         longest: the most bytes of those fields for which the format has such a limit.
     """
-    given: dict[str, Any] = {"icc_profile": metadata.icc_profile, "colour": metadata.colour}
-    lost: list[str] = []
-    if not strip:
-        given |= {"xmp": metadata.xmp, "texts": metadata.texts, "comment": metadata.comment}
-        given["exif"] = _exif(metadata, row)
-        given["dpi"] = None if metadata.dpi is None else metadata.dpi[::-1]
-        lost += metadata.dropped
-    if "comment" in row.metadata and "texts" not in row.metadata and given.get("texts"):
-        given["comment"], given["texts"] = comment_among(metadata.texts)
+    names = NEVER_STRIPPED if strip else tuple(WORDS)
+    given = {name: value for name in names if (value := getattr(metadata, name))}
+    lost = [] if strip else [*metadata.dropped]
+    if "exif" in given:
+        without = () if row.frames == "pages" else PAGE_TAGS
+        given["exif"] = packed_exif(given["exif"], metadata.dpi, without)
+    if "dpi" in given:
+        given["dpi"] = given["dpi"][::-1]
+    if "texts" in given and "comment" in row.metadata and "texts" not in row.metadata:
+        given["comment"], given["texts"] = _comment_among(metadata.texts)
     for name, most in longest.items():
         if len(given.get(name) or b"") > most:
             del given[name]
             lost.append(f"{WORDS[name]}, which is too long")
     held = {name: value for name, value in given.items() if value and name in row.metadata}
-    repeated = {"dpi"} if "exif" in held else set()  # EXIF says the resolution too
-    lost += [
-        WORDS[name]
-        for name, value in given.items()
-        if value and name not in held and name not in repeated
-    ]
+    if "exif" in held:  # it says the resolution too
+        given.pop("dpi", None)
+    lost += [WORDS[name] for name, value in given.items() if value and name not in held]
     notes = [no_place(row, what) for what in lost]
-    stored = row.stored_mode(mode)
-    if is_for_others(
-        held.get("icc_profile", b""), stored, grey_excludes_colour=grey_excludes_colour
+    stored = row.modes[mode]
+    space, is_grey = held.get("icc_profile", b"")[COLOUR_SPACE], stored in GREY_MODES
+    # Readers must ignore a profile of grey for colours, or the reverse.
+    if (space == b"GRAY" and not is_grey) or (
+        space == b"RGB " and is_grey and grey_excludes_colour
     ):
         del held["icc_profile"]
         notes.append(f"its colour profile is not for {MODES[stored].title}, and was dropped")
@@ -82,26 +90,9 @@ def no_place(row: Format, what: str) -> str:
     return f"{row.title} has no place for the {what}"
 
 
-def comment_among(texts: Chunks) -> tuple[bytes | None, Chunks]:
+def _comment_among(texts: Chunks) -> tuple[bytes | None, Chunks]:
     """Return the plain comment among the texts of a PNG, and the other texts."""
     for place, (name, body) in enumerate(texts):
         if name == b"tEXt" and body.startswith(b"Comment\0"):
             return body[8:], texts[:place] + texts[place + 1 :]
     return None, texts
-
-
-def as_text(octets: bytes) -> str:
-    """Decode the text of a file that doesn't say how it is encoded."""
-    try:
-        return octets.decode()
-    except UnicodeDecodeError:
-        return octets.decode("latin-1")
-
-
-def _exif(metadata: Metadata, row: Format) -> bytes | None:
-    """Return EXIF for a format; tags of a page only go where there are pages."""
-    if metadata.exif is None:
-        return None
-    return packed_exif(
-        metadata.exif, metadata.dpi, without=() if row.frames == "pages" else PAGE_TAGS
-    )

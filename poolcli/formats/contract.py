@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol
 from poolcli.errors import PoolError
 from poolcli.formats import START_BYTES, Format, by_content
 from poolcli.formats.saving import Saving
-from poolcli.picture import Frame, FrameInfo, Metadata, Picture, Stored
+from poolcli.picture import Frame, FrameInfo, Metadata, Picture
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 CHANNELS_COUNTED_ONCE: Final = 4
@@ -23,6 +22,9 @@ CHANNELS_COUNTED_ONCE: Final = 4
 
 USUAL_TILE: Final = 1 << 20
 """Pixels of a tile that is decoded whatever is allowed: small pictures have tiles too."""
+
+SAMPLE_KINDS: Final = {"unsigned": "bu", "signed": "i", "float": "f"}
+"""The kinds of NumPy's types that hold the samples of each kind."""
 
 WIDENED_BELOW: Final = 8
 """Samples of fewer bits may come widened to 0…255: no value is lost."""
@@ -77,7 +79,7 @@ class Limits(NamedTuple):
         Raises:
             PoolError: it has more pixels than allowed.
         """
-        layers = _layers(channels)
+        layers = -(-max(channels, 1) // CHANNELS_COUNTED_ONCE)
         if height * width * layers > self.pixels:
             raise PoolError(
                 f"it has {width * height / 1e6:.1f} million pixels"
@@ -94,7 +96,8 @@ class Limits(NamedTuple):
         """
         if not isinstance(height, int) or not isinstance(width, int):
             raise PoolError("its tiles are no whole number of pixels", "is the file sound?")
-        if height * width * _layers(channels) > max(self.pixels, USUAL_TILE):
+        layers = -(-max(channels, 1) // CHANNELS_COUNTED_ONCE)
+        if height * width * layers > max(self.pixels, USUAL_TILE):
             raise PoolError(
                 f"it has tiles of {height * width / 1e6:.1f} million pixels, "
                 f"more than the {self.pixels / 1e6:g} million allowed",
@@ -204,6 +207,22 @@ class WholeFrameWriter:
         """Note, once, what had to be left out or approximated."""
         self.notes |= dict.fromkeys(notes)
 
+    def held(self, info: FrameInfo, metadata: Metadata, **more: Any) -> dict[str, Any]:
+        """Return what the format holds of the metadata of a frame; what is lost is noted.
+
+        Args:
+            info: of the frame.
+            metadata: of the frame.
+            more: further arguments of `poolcli.formats.carried.carried`.
+        """
+        if metadata._replace(plays=0) == Metadata() and self.row.modes[info.mode] == info.mode:
+            return {}
+        from poolcli.formats.carried import carried  # with all of EXIF, which few pictures have
+
+        held, notes = carried(metadata, self.row, info.mode, strip=self.saving.strip, **more)
+        self.note(*notes)
+        return held
+
     def write_frame(self, picture: Picture) -> None:
         """Write one whole frame."""
         raise NotImplementedError
@@ -257,14 +276,18 @@ def check_depth(info: FrameInfo, *, allow_loss: bool) -> bool:
     Raises:
         PoolError: bits, sign, scale or channels would be lost, and it isn't allowed or possible.
     """
-    stored, channels = info.stored, info.shape[2] if len(info.shape) == 3 else 1
-    if _holds(info.dtype, stored) and channels >= stored.channels and _keeps_scale(info):
+    stored, dtype = info.stored, info.dtype
+    channels = info.shape[2] if len(info.shape) == 3 else 1
+    bits = 1 if dtype.kind == "b" else 8 * dtype.itemsize
+    holds = dtype.kind in SAMPLE_KINDS[stored.kind] and bits >= stored.bits
+    is_widened = stored.bits < WIDENED_BELOW and info.maxval == 255
+    keeps_scale = stored.kind != "unsigned" or info.maxval == stored.maxval or is_widened
+    if holds and keeps_scale and channels >= stored.channels:
         return False
-    depth = f"{stored.bits}-bit {stored.kind}"
-    if channels < stored.channels or stored.kind != "unsigned" or info.dtype != "uint8":
+    if channels < stored.channels or stored.kind != "unsigned" or dtype != "uint8":
         raise PoolError(
-            f"{stored.channels} channels of {depth} samples would be read as {channels} "
-            f"of {info.dtype}",
+            f"{stored.channels} channels of {stored.bits}-bit {stored.kind} samples "
+            f"would be read as {channels} of {dtype}",
             "convert it first to a format with such samples",
         )
     if not allow_loss:
@@ -272,16 +295,6 @@ def check_depth(info: FrameInfo, *, allow_loss: bool) -> bool:
             f"its {stored.bits}-bit samples can only be read as 8 bits", "give --allow-depth-loss"
         )
     return True
-
-
-def check_colour(info: FrameInfo, *, strip: bool) -> None:
-    """Refuse a frame of which the colours would change, unless all that describes it may go.
-
-    Raises:
-        PoolError: the file states what its colours mean in a way that can't be carried over.
-    """
-    if info.unread_colour and not strip:
-        raise PoolError(info.unread_colour, "give --strip to take its colours for sRGB")
 
 
 @contextmanager
@@ -294,7 +307,9 @@ def refusing(what: str) -> Iterator[None]:
     except MemoryError:
         raise PoolError(f"{what}: not enough memory", "lower --max-pixels to skip it") from None
     except Exception as fault:  # OSError, ValueError, SyntaxError, struct.error …
-        if _is_limit_of_pillow(fault):
+        from PIL import Image  # loaded by now where it matters
+
+        if isinstance(fault, Image.DecompressionBombError | Image.DecompressionBombWarning):
             raise PoolError(
                 f"{what}: it has more pixels than Pillow's own limit, "
                 "PIL.Image.MAX_IMAGE_PIXELS, allows in this process",
@@ -310,36 +325,6 @@ def _reason(fault: Exception) -> str:
     return str(fault) or type(fault).__name__
 
 
-def _is_limit_of_pillow(fault: Exception) -> bool:
-    """Return whether Pillow refused a picture by its own limit, which the command lifts."""
-    from PIL import Image
-
-    return isinstance(fault, Image.DecompressionBombError | Image.DecompressionBombWarning)
-
-
 def _module(row: Format) -> ModuleType:
     """Import the module that reads and writes a format; a name with a dot is that of any module."""
     return import_module(row.module if "." in row.module else f"poolcli.formats.{row.module}")
-
-
-def _layers(channels: int) -> int:
-    """Return how many times a pixel of so many channels counts."""
-    return -(-max(channels, 1) // CHANNELS_COUNTED_ONCE)
-
-
-def _holds(dtype: np.dtype[Any], stored: Stored) -> bool:
-    """Return whether a type has room for every value of the stored samples."""
-    bits = 8 * dtype.itemsize
-    match stored.kind:
-        case "float":
-            return dtype.kind == "f" and bits >= stored.bits
-        case "signed":
-            return dtype.kind == "i" and bits >= stored.bits
-    return (dtype.kind == "b" and stored.bits == 1) or (dtype.kind == "u" and bits >= stored.bits)
-
-
-def _keeps_scale(info: FrameInfo) -> bool:
-    """Return whether full scale is as stored, or was widened from fewer than 8 bits."""
-    stored = info.stored
-    widened = stored.bits < WIDENED_BELOW and info.maxval == 255
-    return stored.kind != "unsigned" or info.maxval == stored.maxval or widened

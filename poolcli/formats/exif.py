@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from fractions import Fraction
+from io import BytesIO
 from typing import Any, Final, NamedTuple
 
 from PIL import ExifTags, Image
+
+from poolcli.formats.tiff_tags import Directory, TagFile
 
 Tag = ExifTags.Base
 DETAILS, PLACE = ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo
@@ -23,12 +25,6 @@ PAGE_TAGS: Final = (254, 285, 297)
 """Tags of one page among others: its kind, name and number."""
 
 EXIF_PREFIX: Final = b"Exif\0\0"
-TYPE_BYTES: Final = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1))
-"""Bytes of a value of each type (TIFF 6.0, section 2)."""
-
-OFFSETS: Final = (4, 13)
-"""The types of a value that may say where a directory begins: LONG and IFD."""
-
 MOST_XMP_BYTES: Final = 1 << 24
 XMP_KEYWORD: Final = b"XML:com.adobe.xmp"
 XMP_PREFIX: Final = b"http://ns.adobe.com/xap/1.0/\0"
@@ -71,42 +67,16 @@ def describe(block: bytes | None, xmp: bytes | None, warnings: Iterable[str] = (
     """
     if not block and not xmp:
         return Described(warnings=tuple(warnings))
-    exif, damage = parse_exif(block or b"")
-    xmp, complaint = checked_xmp(xmp)
-    return described(exif, xmp, (*damage, *complaint, *warnings))
-
-
-def described(exif: Image.Exif, xmp: bytes | None, warnings: tuple[str, ...]) -> Described:
-    """Describe EXIF that is parsed already; the parts that pooling makes false leave it."""
+    exif, damage = _parsed(block or b"")
+    xmp, complaint = _checked_xmp(xmp)
     orientation, dpi = orientation_of(exif, xmp), dpi_of(exif)
     return Described(
-        exif=cleaned_exif(exif),
-        xmp=None if xmp is None else cleaned_xmp(xmp),
+        exif=_cleaned_exif(exif),
+        xmp=None if xmp is None else _cleaned_xmp(xmp),
         orientation=orientation,
         dpi=dpi,
-        warnings=warnings,
+        warnings=(*damage, *complaint, *warnings),
     )
-
-
-def parse_exif(block: bytes) -> tuple[Image.Exif, tuple[str, ...]]:
-    """Parse a block of EXIF; of one that is damaged only the orientation is kept."""
-    exif = Image.Exif()
-    if not block:
-        return exif, ()
-    block = block.removeprefix(EXIF_PREFIX)
-    reason = _damage(block)
-    try:
-        exif.load(EXIF_PREFIX + block)
-        exif.tobytes()
-    except Exception as fault:  # noqa: BLE001  # EXIF from strangers raises almost anything
-        reason = reason or str(fault) or type(fault).__name__
-    if not reason:
-        return exif, ()
-    kept = Image.Exif()
-    with suppress(Exception):
-        if isinstance(value := exif.get(Tag.Orientation), int):
-            kept[Tag.Orientation] = value
-    return kept, (f"its EXIF is damaged ({reason.strip()})",)
 
 
 def orientation_of(exif: Mapping[int, Any], xmp: bytes | None) -> int:
@@ -135,24 +105,6 @@ def checked_dpi(across: Any, down: Any) -> tuple[float, float] | None:
     return (down, across) if 0 < across < 1e9 and 0 < down < 1e9 else None
 
 
-def cleaned_exif(exif: Image.Exif) -> bytes | None:
-    """Pack EXIF without orientation, sizes and resolution; Pillow leaves the thumbnail behind.
-
-    EXIF that says nothing but the resolution is kept, empty: `packed_exif` puts it in again.
-    """
-    for tag in SIZES:
-        exif.pop(tag, None)
-    if DETAILS in exif:
-        details = exif.get_ifd(DETAILS)
-        for tag in SIZES_IN_DETAILS:
-            details.pop(tag, None)
-    if not len(exif):
-        return None
-    for tag in RESOLUTION:
-        exif.pop(tag, None)
-    return _packed(exif)
-
-
 def packed_exif(
     block: bytes, dpi: tuple[float, float] | None, without: Iterable[int] = ()
 ) -> bytes | None:
@@ -174,7 +126,65 @@ def packed_exif(
     return EXIF_PREFIX + _packed(exif) if len(exif) else None
 
 
-def checked_xmp(xmp: Any) -> tuple[bytes | None, tuple[str, ...]]:
+def _parsed(block: bytes) -> tuple[Image.Exif, tuple[str, ...]]:
+    """Parse a block of EXIF; of one that is damaged only the orientation is kept."""
+    exif = Image.Exif()
+    if not block:
+        return exif, ()
+    block, reason = block.removeprefix(EXIF_PREFIX), ""
+    try:
+        _check_places(block)
+    except ValueError:
+        reason = "it is cut off"
+    try:
+        exif.load(EXIF_PREFIX + block)
+        exif.tobytes()
+    except Exception as fault:  # noqa: BLE001  # EXIF from strangers raises almost anything
+        reason = reason or str(fault) or type(fault).__name__
+    if not reason:
+        return exif, ()
+    kept = Image.Exif()
+    with suppress(Exception):
+        if isinstance(value := exif.get(Tag.Orientation), int):
+            kept[Tag.Orientation] = value
+    return kept, (f"its EXIF is damaged ({reason.strip()})",)
+
+
+def _check_places(block: bytes) -> None:
+    """Refuse EXIF of which a value lies outside.
+
+    Pillow reads on with a warning, which can't be caught in one thread alone.
+
+    Raises:
+        ValueError: one does.
+    """
+    file = TagFile(BytesIO(block))
+    main = Directory(file, file.number("I", file.first))
+    offsets = [main.number(tag) for tag in (DETAILS, PLACE)]
+    below = [Directory(file, offset) for offset in offsets if isinstance(offset, int)]
+    for directory in (main, *below):
+        directory.only(directory.entries)
+
+
+def _cleaned_exif(exif: Image.Exif) -> bytes | None:
+    """Pack EXIF without orientation, sizes and resolution; Pillow leaves the thumbnail behind.
+
+    EXIF that says nothing but the resolution is kept, empty: `packed_exif` puts it in again.
+    """
+    for tag in SIZES:
+        exif.pop(tag, None)
+    if DETAILS in exif:
+        details = exif.get_ifd(DETAILS)
+        for tag in SIZES_IN_DETAILS:
+            details.pop(tag, None)
+    if not len(exif):
+        return None
+    for tag in RESOLUTION:
+        exif.pop(tag, None)
+    return _packed(exif)
+
+
+def _checked_xmp(xmp: Any) -> tuple[bytes | None, tuple[str, ...]]:
     """Return XMP, and a warning why it can't be used."""
     if not isinstance(xmp, bytes) or not xmp:
         return None, ()
@@ -185,7 +195,7 @@ def checked_xmp(xmp: Any) -> tuple[bytes | None, tuple[str, ...]]:
     return xmp.rstrip(b"\0"), ()
 
 
-def cleaned_xmp(xmp: bytes) -> bytes:
+def _cleaned_xmp(xmp: bytes) -> bytes:
     """Return XMP without orientation, sizes, resolution, thumbnails and its second part's name."""
     begin, end = xmp.find(b"<xmp:Thumbnails"), xmp.find(b"</xmp:Thumbnails>")
     if 0 <= begin < end:
@@ -200,31 +210,3 @@ def _packed(exif: Image.Exif) -> bytes:
             if isinstance(value, str) and not value.isascii():
                 each[tag] = value.encode("latin-1", "replace")  # as Pillow has read it
     return exif.tobytes().removeprefix(EXIF_PREFIX)
-
-
-def _damage(block: bytes) -> str:
-    """Return what is wrong with the structure of EXIF, in words; empty where nothing is.
-
-    Pillow reads on with a warning, which can't be caught in one thread alone.
-    """
-    try:
-        order = {b"II": "<", b"MM": ">"}[block[:2]]
-        (begin,) = struct.unpack_from(f"{order}I", block, 4)
-        for tag, end in _value_ends(block, order, begin):
-            if end > len(block):
-                return f"tag {tag} ends after {end} of {len(block)} bytes"
-    except (KeyError, struct.error):
-        return "its directory is cut off"
-    return ""
-
-
-def _value_ends(block: bytes, order: str, begin: int) -> Iterator[tuple[int, int]]:
-    """Yield each tag of a directory and of those below it, and where its value ends."""
-    (count,) = struct.unpack_from(f"{order}H", block, begin)
-    for at in range(begin + 2, begin + 2 + 12 * count, 12):
-        tag, kind, number, offset = struct.unpack_from(f"{order}HHII", block, at)
-        size = TYPE_BYTES.get(kind, 0) * number
-        yield tag, offset + size if size > 4 else at + 12
-        # Forwards only: they may form a ring. What is no offset is left alone by Pillow too.
-        if tag in (DETAILS, PLACE) and kind in OFFSETS and offset > begin:
-            yield from _value_ends(block, order, offset)

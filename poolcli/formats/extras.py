@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from poolcli.errors import PoolError
-from poolcli.formats import Extra, Format
+from poolcli.formats import Extra
 
 
 def library(name: str, extra: str) -> Any:
@@ -21,16 +21,6 @@ def library(name: str, extra: str) -> Any:
         raise PoolError(
             f"such samples need {name}", f"install it: the extra [{extra}] of poolcli-image"
         ) from None
-
-
-def require(row: Format, mode: str) -> None:
-    """Refuse to write a mode for which an optional library is missing.
-
-    Raises:
-        PoolError: naming the library.
-    """
-    if row.needs_extra(mode):
-        require_all(row.extra)
 
 
 def require_all(extra: Extra | None) -> None:

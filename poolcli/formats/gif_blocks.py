@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, NamedTuple
 
 from poolcli.errors import PoolError
-from poolcli.formats.palettes import GREY_RAMP
 
 SIGNATURE: Final = b"GIF89a"
 HEAD_BYTES: Final = 13
@@ -21,10 +19,12 @@ HAS_PALETTE, IS_INTERLACED, PALETTE_SIZE = 0x80, 0x40, 0x07
 """Flags of a palette, or of an image, and the exponent of a palette's size among them."""
 
 HAS_KEY: Final = 1
+NO_CONTROL: Final = bytes(4)
+GREY_RAMP: Final = bytes(grey for grey in range(256) for _ in range(3))
+"""The palette in which every index is a grey of its own number."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageBlock:
+class ImageBlock(NamedTuple):
     """One image of a GIF, and where it is in the file.
 
     Attributes:
@@ -57,59 +57,25 @@ class ImageBlock:
     def head(self, left: int, top: int, control: bytes) -> bytes:
         """Return what comes before the pixels, for some place and control."""
         place = struct.pack("<4HB", left, top, *self.place[2:], self.flags)
-        return b"".join((EXTENSION, CONTROL, b"\4", control, b"\0", IMAGE, place, self.palette))
+        return extension(CONTROL, control) + IMAGE + place + self.palette
 
 
-@dataclass(slots=True)
-class Blocks:
+class Blocks(NamedTuple):
     """The blocks of a GIF.
 
     Attributes:
-        screen: its width and height.
-        palette: the global palette.
-        palette_flags: those that announce it.
-        control: what applies to the image that is read next.
+        width: of its screen.
+        height: of its screen.
         plays: how often it is shown; 0 for ever.
         images: its images.
         comments: its comments.
     """
 
-    screen: tuple[int, int]
-    palette: bytes
-    palette_flags: int
-    control: bytes = bytes(4)
-    plays: int = 1
-    images: list[ImageBlock] = field(default_factory=list)
-    comments: list[bytes] = field(default_factory=list)
-
-    def add_extension(self, stream: BinaryIO) -> None:
-        """Read an extension."""
-        label, parts = stream.read(1), _sub_blocks(stream)
-        if label == COMMENT:
-            self.comments.append(b"".join(parts))
-        first, second = next(parts, b""), next(parts, b"")
-        if label == CONTROL and len(first) >= 4:
-            self.control = first[:4]
-        elif label == APPLICATION and first in LOOPS and len(second) >= 3 and second[0] == 1:
-            loops = int.from_bytes(second[1:3], "little")
-            self.plays = loops + 1 if loops else 0
-        for _ in parts:
-            pass
-
-    def add_image(self, stream: BinaryIO) -> None:
-        """Read an image, but for its pixels."""
-        left, top, width, height, flags = struct.unpack("<4HB", _exactly(stream, 9))
-        palette = _exactly(stream, _palette_bytes(flags))
-        palette_flags = flags if palette else self.palette_flags
-        flags = flags & IS_INTERLACED | palette_flags & (HAS_PALETTE | PALETTE_SIZE)
-        begin = stream.tell()
-        _exactly(stream, 1)  # the size of its first codes
-        while length := _exactly(stream, 1)[0]:
-            stream.seek(length, 1)
-        place, palette = (left, top, width, height), palette or self.palette
-        image = ImageBlock(self.control, place, flags, palette, begin, stream.tell())
-        self.images.append(image)
-        self.control = bytes(4)
+    width: int
+    height: int
+    plays: int
+    images: list[ImageBlock]
+    comments: list[bytes]
 
 
 def read_blocks(stream: BinaryIO) -> Blocks:
@@ -121,25 +87,55 @@ def read_blocks(stream: BinaryIO) -> Blocks:
     stream.seek(0)
     head = _exactly(stream, HEAD_BYTES)
     width, height, flags = struct.unpack("<HHB", head[6:11])
-    blocks = Blocks((width, height), _exactly(stream, _palette_bytes(flags)), flags)
+    palette = _exactly(stream, _palette_bytes(flags))
+    images, comments, plays, control = [], [], 1, NO_CONTROL
     while (kind := stream.read(1)) not in (b"", TRAILER):
-        if kind == EXTENSION:
-            blocks.add_extension(stream)
-        elif kind == IMAGE:
-            blocks.add_image(stream)
-    if not blocks.images:
+        if kind == IMAGE:
+            images.append(_image(stream, control, flags, palette))
+            control = NO_CONTROL
+        if kind != EXTENSION:
+            continue
+        match stream.read(1), [*_sub_blocks(stream)]:
+            case b"\xfe", parts:
+                comments.append(b"".join(parts))
+            case b"\xf9", [first, *_] if len(first) >= 4:
+                control = first[:4]
+            case b"\xff", [name, loops, *_] if name in LOOPS and len(loops) >= 3 and loops[0] == 1:
+                again = int.from_bytes(loops[1:3], "little")
+                plays = again + 1 if again else 0
+    if not images:
         raise PoolError("it has no image", "is the file complete?")
-    return blocks
+    return Blocks(width, height, plays, images, comments)
 
 
-def packed(part: bytes) -> bytes:
-    """Return a part of an extension with its length."""
-    return bytes((len(part),)) + part
+def extension(label: bytes, *parts: bytes) -> bytes:
+    """Return an extension of some parts of up to 255 bytes each."""
+    return b"".join((EXTENSION, label, *(bytes((len(one),)) + one for one in parts), b"\0"))
 
 
 def _palette_bytes(flags: int) -> int:
     """Return the length of a palette, from the flags that announce it."""
     return 3 << (flags & PALETTE_SIZE) + 1 if flags & HAS_PALETTE else 0
+
+
+def _image(stream: BinaryIO, control: bytes, shared_flags: int, shared: bytes) -> ImageBlock:
+    """Read an image, but for its pixels.
+
+    Args:
+        stream: behind the byte that announces it.
+        control: what applies to it.
+        shared_flags: those that announce the global palette.
+        shared: the global palette.
+    """
+    *place, flags = struct.unpack("<4HB", _exactly(stream, 9))
+    palette = _exactly(stream, _palette_bytes(flags))
+    palette_flags = flags if palette else shared_flags
+    flags = flags & IS_INTERLACED | palette_flags & (HAS_PALETTE | PALETTE_SIZE)
+    begin = stream.tell()
+    _exactly(stream, 1)  # the size of its first codes
+    while length := _exactly(stream, 1)[0]:
+        stream.seek(length, 1)
+    return ImageBlock(control, tuple(place), flags, palette or shared, begin, stream.tell())
 
 
 def _sub_blocks(stream: BinaryIO) -> Iterator[bytes]:

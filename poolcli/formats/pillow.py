@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageMode
 
 from poolcli.errors import PoolError
-from poolcli.picture import MODES, Encoding, FrameInfo, Metadata, Picture, Stored, full_scale
+from poolcli.picture import MODES, Encoding, FrameInfo, Metadata, Picture, Stored, info_in_mode
 
 Plugin = TypeVar("Plugin", bound=ImageFile.ImageFile)
 
@@ -23,17 +23,13 @@ PILLOW_MODES: Final = ("1", "L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I
 """The modes of frames that Pillow has too."""
 
 NATIVE_16: Final = {"I;16B": "I;16", "I;16L": "I;16", "I;16N": "I;16"}
-KEYED: Final = {"1": "LA", "L": "LA", "RGB": "RGBA"}
-"""What a mode becomes where one of its colours is transparent."""
-
-APPLIED: Final = {"L": "RGB", "LA": "RGBA"}
-"""As what a grey palette is applied: Pillow would weigh its equal red, green and blue."""
+ENTRIES: Final = 256
+OPAQUE_BLACK: Final = (0, 0, 0, 255)
+CHANNELS: Final[dict[str, Any]] = {"L": 0, "LA": [0, 3], "RGB": [0, 1, 2], "RGBA": [0, 1, 2, 3]}
+"""What of red, green, blue and alpha a mode holds; grey modes where the three are equal."""
 
 LAB_SIGNS: Final = np.array([0, 128, 128], np.uint8)
 """What turns a* and b* from two's complement, as files have them, into an order, and back."""
-
-COPIED_BYTES: Final = 1 << 19
-"""Bytes that are copied out of Pillow at a time, so that they stay in the cache; measured."""
 
 
 def lift_limits() -> None:
@@ -61,29 +57,39 @@ def parse_color(text: str) -> tuple[int, int, int]:
     raise PoolError(f"--background is {text!r}", "give an opaque colour like white or #ff8800")
 
 
-def mode_of(image: Image.Image) -> str:
-    """Return the mode of the picture in an opened image, palette and transparent key applied.
+def info_of(
+    image: Image.Image, stored: Stored, encoding: Encoding, orientation: int = 1
+) -> FrameInfo:
+    """Return what is known of an opened image, and of its file's header.
+
+    Args:
+        image: the image, not decoded yet.
+        stored: the samples as the header states them.
+        encoding: how the file is encoded.
+        orientation: EXIF's orientation that is still to be applied.
 
     Raises:
-        PoolError: the mode is one that can't be pooled.
+        PoolError: its mode is one that can't be pooled.
     """
-    keyed = "transparency" in image.info
-    if image.mode in ("P", "PA"):
-        grey, alpha = _palette_is_grey(image), keyed or image.mode == "PA"
-        return ("LA" if grey else "RGBA") if alpha else ("L" if grey else "RGB")
-    if keyed and image.mode in KEYED:
-        return KEYED[image.mode]
-    mode = NATIVE_16.get(image.mode, image.mode)
+    mode, palette = NATIVE_16.get(image.mode, image.mode), None
+    has_palette = mode in ("P", "PA")
+    if has_palette:
+        entries = _entries(image)
+        mode = palette_mode(entries, has_alpha=image.mode == "PA")
+        palette = palette_pixels(entries, b"", mode) if image.mode == "P" else None
     if mode not in PILLOW_MODES:
         raise PoolError(
             f"pictures of mode {mode} can't be pooled", "convert it first to RGB or grey"
         )
-    return mode
-
-
-def notes_of(image: Image.Image, orientation: int = 1) -> tuple[str, ...]:
-    """Return what is done to the pixels of an image on their way into a picture, in words."""
-    return conversions(image.mode in ("P", "PA"), "transparency" in image.info, orientation)
+    return info_in_mode(
+        image.size[::-1],
+        mode,
+        stored,
+        orientation=orientation,
+        palette=palette,
+        encoding=encoding,
+        notes=conversions(has_palette, False, orientation),
+    )
 
 
 def conversions(has_palette: bool, has_key: bool, orientation: int = 1) -> tuple[str, ...]:
@@ -96,50 +102,30 @@ def conversions(has_palette: bool, has_key: bool, orientation: int = 1) -> tuple
     return tuple(note for note, applies in notes.items() if applies)
 
 
-def shape_of(image: Image.Image, mode: str) -> tuple[int, ...]:
-    """Return (H, W) or (H, W, C) of an image in a mode."""
-    width, height = image.size
-    channels = MODES[mode].channels
-    return (height, width, channels) if channels > 1 else (height, width)
-
-
-def palette_of(image: Image.Image, mode: str) -> NDArray[np.uint8] | None:
-    """Return the 256 pixels that the indices of a palette image mean, in a mode; else None."""
-    if image.mode != "P" or image.palette is None:
-        return None
-    ramp = Image.frombytes("P", (256, 1), bytes(range(256)))
-    ramp.palette = image.palette.copy()
-    ramp.palette.dirty = 1
-    if "transparency" in image.info:
-        ramp.info["transparency"] = image.info["transparency"]
-    ramp.load()
-    return _reduced(np.asarray(ramp.convert(APPLIED.get(mode, mode)))[0], mode)
-
-
-def info_of(
-    image: Image.Image, stored: Stored, encoding: Encoding, orientation: int = 1
-) -> FrameInfo:
-    """Return what is known of an opened image, and of its file's header.
+def palette_mode(entries: bytes, *, has_alpha: bool) -> str:
+    """Return the mode of a picture once its palette is applied.
 
     Args:
-        image: the image, not decoded yet.
-        stored: the samples as the header states them.
-        encoding: how the file is encoded.
-        orientation: EXIF's orientation that is still to be applied.
+        entries: red, green and blue of each entry.
+        has_alpha: whether entries may be transparent.
     """
-    mode = mode_of(image)
-    dtype = np.dtype(MODES[mode].dtype)
-    return FrameInfo(
-        shape_of(image, mode),
-        dtype,
-        mode,
-        full_scale(dtype),
-        stored,
-        orientation,
-        palette_of(image, mode),
-        encoding=encoding,
-        notes=notes_of(image, orientation),
-    )
+    is_grey = entries[::3] == entries[1::3] == entries[2::3]
+    return ("L" if is_grey else "RGB") + ("A" if has_alpha else "")
+
+
+def palette_pixels(entries: bytes, alphas: bytes, mode: str) -> NDArray[np.uint8]:
+    """Return the 256 pixels that indices mean.
+
+    Args:
+        entries: red, green and blue of each entry; missing ones are black.
+        alphas: of the first entries; the others are opaque.
+        mode: a mode of 8 bits.
+    """
+    pixels = np.full((ENTRIES, 4), OPAQUE_BLACK, np.uint8)
+    count = min(len(entries) // 3, ENTRIES)
+    pixels[:count, :3] = np.frombuffer(entries, np.uint8, 3 * count).reshape(count, 3)
+    pixels[: len(alphas), 3] = np.frombuffer(alphas[:ENTRIES], np.uint8)
+    return np.ascontiguousarray(pixels[:, CHANNELS[mode]])
 
 
 class PillowFrame:
@@ -151,26 +137,30 @@ class PillowFrame:
 
     def __init__(
         self,
-        image: Image.Image,
         info: FrameInfo,
-        metadata: Callable[[], Metadata] = Metadata,
+        image: Callable[[], Image.Image],
+        metadata: Callable[[], Metadata],
+        number: int = 0,
     ) -> None:
-        """Keep an opened image, which is not decoded yet.
+        """Keep where it is found; nothing is opened yet.
 
         Args:
-            image: the image; it may be at one of several frames.
             info: what its header says.
+            image: returns the opened image, each time the same.
             metadata: reads what stands beside the pixels.
+            number: of the frame, if the image shows several in turn, forwards only.
         """
         self.info, self.metadata = info, metadata
-        self._image = image
+        self._image, self._number = image, number
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
-        """Return some rows; the first call decodes the image."""
-        self._image.load()
+        """Return some rows; the first call decodes the frame and those before it."""
+        image = self._image()
+        image.seek(self._number)
+        image.load()
         if self.info.palette is not None:
-            return _packed(self._image, start, stop)
-        return rows_of(self._image, self.info.mode, start, stop)
+            return _packed(image, start, stop)
+        return rows_of(image, self.info.mode, start, stop)
 
 
 class PillowReader:
@@ -198,12 +188,12 @@ class PillowReader:
         self._image: Image.Image | None = image
         self._reopen = reopen
 
-    def frames(self) -> Iterator[SeekedFrame]:
+    def frames(self) -> Iterator[PillowFrame]:
         """Yield the frames; the first rows that are asked for decode."""
         image = cache(self._take)
         for number, duration in enumerate(self._durations):
             info = self._info._replace(duration=duration)
-            yield SeekedFrame(image, number, info, self._metadata)
+            yield PillowFrame(info, image, lambda: self._metadata, number)
 
     def _take(self) -> Image.Image:
         """Return the opened image, which is no longer kept here; later open the file again."""
@@ -211,32 +201,8 @@ class PillowReader:
         return self._reopen() if image is None else image
 
 
-class SeekedFrame:
-    """One of the frames of an image that Pillow shows in turn, forwards only."""
-
-    def __init__(
-        self, image: Callable[[], Image.Image], number: int, info: FrameInfo, metadata: Metadata
-    ) -> None:
-        """Keep where it is found; nothing is opened yet."""
-        self.info = info
-        self._image, self._number, self._metadata = image, number, metadata
-
-    def rows(self, start: int, stop: int) -> NDArray[Any]:
-        """Return some rows; the first call decodes the frame and those before it."""
-        image = self._image()
-        image.seek(self._number)
-        return PillowFrame(image, self.info).rows(start, stop)
-
-    def metadata(self) -> Metadata:
-        """Return what stands beside the pixels."""
-        return self._metadata
-
-
 def rows_of(image: Image.Image, mode: str, start: int, stop: int) -> NDArray[Any]:
     """Return some rows of a decoded image in a mode."""
-    if image.mode in ("P", "PA"):
-        band = image.crop((0, start, image.width, stop))
-        return _reduced(_packed(band.convert(APPLIED.get(mode, mode))), mode)
     if image.mode != mode and mode in ("LA", "RGBA"):
         return _packed(image.crop((0, start, image.width, stop)).convert(mode))
     rows = _packed(image, start, stop)
@@ -244,16 +210,6 @@ def rows_of(image: Image.Image, mode: str, start: int, stop: int) -> NDArray[Any
         return rows ^ LAB_SIGNS
     dtype = MODES[mode].dtype
     return rows if rows.dtype == dtype else rows.astype(dtype)
-
-
-def array_of(image: Image.Image, mode: str) -> NDArray[Any]:
-    """Return a whole decoded image in a mode, copied in bands that stay in the cache."""
-    shape, dtype = shape_of(image, mode), np.dtype(MODES[mode].dtype)
-    array = np.empty(shape, dtype)
-    step = max(1, COPIED_BYTES // (dtype.itemsize * math.prod(shape[1:])))
-    for top in range(0, shape[0], step):
-        array[top : top + step] = rows_of(image, mode, top, min(top + step, shape[0]))
-    return array
 
 
 def to_image(picture: Picture, stored: str) -> Image.Image:
@@ -285,11 +241,16 @@ def open_image(plugin: type[Plugin], stream: Any) -> Plugin:
     return plugin(stream)
 
 
-def save_image(file: BinaryIO, image: Image.Image, plugin: str, **arguments: Any) -> None:
-    """Encode an image in memory, and write it: Pillow ignores short writes to real files."""
+def encoded(image: Image.Image, plugin: str, **arguments: Any) -> memoryview:
+    """Encode an image in memory."""
     buffer = BytesIO()
     image.save(buffer, plugin, **arguments)
-    file.write(buffer.getbuffer())
+    return buffer.getbuffer()
+
+
+def save_image(file: BinaryIO, image: Image.Image, plugin: str, **arguments: Any) -> None:
+    """Encode an image in memory, and write it: Pillow ignores short writes to real files."""
+    file.write(encoded(image, plugin, **arguments))
 
 
 def _packed(image: Image.Image, top: int = 0, bottom: int | None = None) -> NDArray[Any]:
@@ -306,18 +267,8 @@ def _packed(image: Image.Image, top: int = 0, bottom: int | None = None) -> NDAr
     return np.frombuffer(octets, kind).reshape(shape)
 
 
-def _reduced(colours: NDArray[Any], mode: str) -> NDArray[Any]:
-    """Return the channels of a grey mode from equal red, green and blue; others unchanged."""
-    return {"L": colours[..., 0], "LA": colours[..., ::3]}.get(mode, colours)
-
-
-def _palette_is_grey(image: Image.Image) -> bool:
-    """Return whether every palette entry has equal red, green and blue; nothing is decoded."""
-    if image.palette is None:
-        return False
-    raw_mode, entries = image.palette.getdata()
-    if raw_mode.endswith(";L"):  # all reds first, then all greens
-        third = len(entries) // 3
-        return entries[:third] == entries[third : 2 * third] == entries[2 * third :]
-    step = 4 if raw_mode in ("BGRX", "RGBX", "RGBA", "BGRA") else 3
-    return entries[::step] == entries[1::step] == entries[2::step]
+def _entries(image: Image.Image) -> bytes:
+    """Return red, green and blue of each entry of a palette; nothing is decoded."""
+    probe = Image.new("P", (1, 1))
+    probe.putpalette(image.palette or b"")
+    return bytes(probe.getpalette() or ())

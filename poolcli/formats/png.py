@@ -6,10 +6,11 @@ what it blends comes out too transparent.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
-from functools import cached_property, partial
+from functools import cache, partial
 from io import BytesIO
 from typing import Any, BinaryIO, Final
 
@@ -19,58 +20,26 @@ from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
 from poolcli.errors import PoolError
-from poolcli.formats import Format, png_metadata
-from poolcli.formats.animation import Animation, Box, Dispose, Region, Ticks, frames_of
-from poolcli.formats.carried import carried, no_place
+from poolcli.formats import Format, animation, pillow, png_chunks
+from poolcli.formats.animation import Region
+from poolcli.formats.carried import WORDS, no_place
 from poolcli.formats.contract import DecodedFrame, Limits, WholeFrameWriter
 from poolcli.formats.extras import library
-from poolcli.formats.palettes import palette_mode, palette_pixels
-from poolcli.formats.pillow import PILLOW_MODES, PillowFrame, conversions, open_image, to_image
-from poolcli.formats.png_chunks import (
-    CONTROL,
-    GREY,
-    GREY_ALPHA,
-    HEADER,
-    PALETTE,
-    RGB,
-    RGB_ALPHA,
-    SIGNATURE,
-    AnimationFrame,
-    Header,
-    JoinedStream,
-    Place,
-    chunk,
-    read_chunks,
-    walk,
-)
-from poolcli.formats.saving import OptionValue, Saving
-from poolcli.picture import (
-    MODES,
-    Encoding,
-    Frame,
-    FrameInfo,
-    Metadata,
-    Picture,
-    Stored,
-    full_scale,
-    info_in_mode,
-)
+from poolcli.formats.png_chunks import AnimationFrame, Header, JoinedStream, Place, chunk
+from poolcli.formats.png_metadata import MOST_DPI, ancillary_chunks, metadata_of
+from poolcli.formats.saving import Saving
+from poolcli.picture import Encoding, Frame, FrameInfo, Metadata, Picture, Stored, info_in_mode
 
-SHALLOW: Final = {GREY: "L", RGB: "RGB", GREY_ALPHA: "LA", RGB_ALPHA: "RGBA"}
-DEEP: Final = {GREY: "I;16", RGB: "RGB;16", GREY_ALPHA: "LA;16", RGB_ALPHA: "RGBA;16"}
-CHANNELS: Final = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
-WITH_ALPHA: Final = {"1": "LA"} | {
-    mode.without_alpha: name for name, mode in MODES.items() if mode.without_alpha
-}
+WITH_ALPHA: Final = {"1": "LA", "L": "LA", "RGB": "RGBA", "I;16": "LA;16", "RGB;16": "RGBA;16"}
 PALETTE_BITS: Final = 8
-DISPOSALS: Final[dict[int, Dispose]] = {1: "clear", 2: "restore"}
+DISPOSALS: Final[dict[int, animation.Dispose]] = {1: "clear", 2: "restore"}
 BLENDS: Final = 1
 
 TICK: Final = Fraction(1)
 """The unit in which durations are written, in milliseconds."""
 
 MOST_TICKS: Final = 65535
-HEAD_BYTES: Final = len(SIGNATURE) + HEADER.size + 12
+HEAD_BYTES: Final = len(png_chunks.SIGNATURE) + png_chunks.HEADER.size + 12
 """The bytes of a PNG until its first chunk is over, which is the header."""
 
 LEVEL: Final = 4
@@ -86,16 +55,6 @@ SAMPLE_BYTES: Final = 3 << 14
 SAMPLED, LEAST_SAMPLES = 32, 4
 
 
-def read(stream: BinaryIO, limits: Limits) -> PngReader:
-    """Open a PNG."""
-    return PngReader(stream, limits)
-
-
-def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> PngWriter:
-    """Begin to write a PNG."""
-    return PngWriter(file, row, saving)
-
-
 class PngReader:
     """A PNG that is read."""
 
@@ -107,89 +66,77 @@ class PngReader:
         Raises:
             PoolError: what the chunks say is refused, or is too large.
         """
-        self._chunks = read_chunks(stream)
-        self._header = self._chunks.header()
-        self._described = png_metadata.describe(self._chunks)
-        has_alpha = self._header.colour_type in (GREY_ALPHA, RGB_ALPHA)
-        self._transparency = None if has_alpha else self._chunks.bodies.get(b"tRNS")
-        self._info = self._still_info()
+        self._chunks = chunks = png_chunks.read_chunks(stream)
+        self._header = chunks.header()
+        has_alpha = self._header.colour_type in png_chunks.WITH_ALPHA
+        self._transparency = None if has_alpha else chunks.bodies.get(b"tRNS")
+        self._metadata, self._orientation = Metadata(), 1
+        if chunks.texts or chunks.is_damaged or chunks.bodies.keys() & png_chunks.METADATA:
+            self._metadata, self._orientation = metadata_of(chunks)
+        self._info = self._info_of(on_canvas=False)
         limits.check(*self._info.shape)
-        if self._info.mode not in PILLOW_MODES:
+        if self._info.mode not in pillow.PILLOW_MODES:
             library("imagecodecs", "deep")
-        self._animation = self._find_animation(limits)
-        self.count = len(self._animation.regions) if self._animation else 1
+        self._regions: list[Region] = []
+        if b"acTL" in chunks.bodies:
+            self._find_regions(limits)
+        self.count = len(self._regions) or 1
 
     def frames(self) -> Iterator[Frame]:
         """Yield each frame."""
-        if self._animation is None:
-            chunks = self._chunks
-            yield self._picture(self._header, chunks.data or chunks.frames[0].data)
+        if self._regions:
+            yield from animation.frames_of(self._regions, self._canvas_info, self.metadata)
         else:
-            yield from frames_of(self._animation, self._canvas_info, self.metadata)
+            yield self._picture(self._header, self._chunks.data or self._chunks.frames[0].data)
 
     def metadata(self) -> Metadata:
         """Return what stands beside the pixels, for all frames."""
         return self._metadata
 
-    @cached_property
-    def _metadata(self) -> Metadata:
-        return png_metadata.metadata_of(self._chunks, self._described, self._stated[1])
-
-    @property
-    def _stated(self) -> tuple[int, int]:
-        """The number of frames, and of plays, that acTL states."""
-        return struct.unpack(">II", self._chunks.bodies.get(b"acTL", bytes(8)))
-
-    def _still_info(self) -> FrameInfo:
-        """Return what is known of the picture, or of the regions of an animation."""
-        depth, kind = self._header.depth, self._header.colour_type
-        if kind == PALETTE:
-            entries, alphas = self._chunks.bodies[b"PLTE"], self._transparency
-            mode = palette_mode(entries, has_alpha=alphas is not None)
-            return self._info_in(mode, palette_pixels(entries, alphas or b"", mode))
-        mode = "1" if depth == 1 else (DEEP if depth == 16 else SHALLOW)[kind]
-        return self._info_in(mode if self._transparency is None else WITH_ALPHA[mode])
-
-    def _info_in(self, mode: str, palette: NDArray[Any] | None = None) -> FrameInfo:
-        """Return what is known of a picture in a mode."""
-        header, turn = self._header, self._described.orientation
-        has_palette = header.colour_type == PALETTE
-        bits = PALETTE_BITS if has_palette else header.depth
+    def _info_of(self, *, on_canvas: bool) -> FrameInfo:
+        """Return what is known of the picture, or of each frame of an animation."""
+        header, key, palette = self._header, self._transparency, None
+        kind, bits = header.colour_type, header.depth
+        if kind == png_chunks.PALETTE:
+            entries, bits = self._chunks.bodies[b"PLTE"], PALETTE_BITS
+            mode = pillow.palette_mode(entries, has_alpha=key is not None)
+            palette = None if on_canvas else pillow.palette_pixels(entries, key or b"", mode)
+        else:
+            mode = "1" if bits == 1 else png_chunks.MODES[kind][bits == 16]
+            mode = mode if key is None else WITH_ALPHA[mode]
+        size = header.height, header.width
+        if on_canvas and animation.has_transparency(self._regions, *size):
+            mode = WITH_ALPHA.get(mode, mode)
         return info_in_mode(
-            (header.height, header.width),
+            size,
             mode,
-            Stored("unsigned", bits, (1 << bits) - 1, CHANNELS[header.colour_type]),
-            orientation=turn,
+            Stored("unsigned", bits, (1 << bits) - 1, png_chunks.CHANNELS[kind]),
+            orientation=self._orientation,
             palette=palette,
             encoding=Encoding(self.format),
-            notes=conversions(has_palette, self._transparency is not None, turn),
+            notes=pillow.conversions(
+                kind == png_chunks.PALETTE, key is not None, self._orientation
+            ),
         )
 
-    @cached_property
-    def _canvas_info(self) -> FrameInfo:
-        """What all frames of an animation have in common."""
-        mode = self._info.mode
-        if self._animation is not None and self._animation.has_transparency:
-            mode = WITH_ALPHA.get(mode, mode)
-        return self._info_in(mode)
-
-    def _find_animation(self, limits: Limits) -> Animation | None:
-        """Return the animation; None where there is a single picture.
+    def _find_regions(self, limits: Limits) -> None:
+        """Find what each frame of an animation draws; nothing where there is a single picture.
 
         A picture in front of it, for viewers that show no animations, is left out.
         """
-        stated, plays = self._stated
+        stated, plays = struct.unpack(">II", self._chunks.bodies[b"acTL"])
+        self._metadata = self._metadata._replace(plays=plays)
         frames = self._chunks.frames[:stated]
         if not frames or (stated == 1 and not self._chunks.data):
-            return None
+            return
         if len(frames) < stated or not self._chunks.is_complete:
             raise PoolError(
                 f"the animation breaks off after {len(frames)} frames", "is the file complete?"
             )
         for one in frames:
             limits.check(one.control.height, one.control.width)
-        height, width = self._info.shape[:2]
-        return Animation(height, width, plays, tuple(map(self._region, frames)))
+        self._regions = [self._region(one) for one in frames]
+        self._canvas_info = self._info_of(on_canvas=True)
 
     def _region(self, frame: AnimationFrame) -> Region:
         """Return what a frame of an animation draws."""
@@ -216,19 +163,17 @@ class PngReader:
 
     def _picture(self, header: Header, data: list[Place]) -> Frame:
         """Return the picture in some of the chunks."""
-        stream = self._chunks.picture(header, self._key_chunk(), data)
+        has_key = self._transparency is not None and header.colour_type != png_chunks.PALETTE
+        stream: Any = self._chunks.picture(header, self._key_chunk() if has_key else b"", data)
         info = self._info._replace(shape=(header.height, header.width, *self._info.shape[2:]))
-        if info.mode not in PILLOW_MODES:
-            decode = partial(_decoded_by_imagecodecs, stream)
-            return DecodedFrame(info, decode, self.metadata)
-        return PillowFrame(open_image(PngImageFile, stream), info, self.metadata)
+        if info.mode not in pillow.PILLOW_MODES:
+            return DecodedFrame(info, partial(_decoded_by_imagecodecs, stream), self.metadata)
+        return pillow.PillowFrame(info, cache(partial(PngImageFile, stream)), self.metadata)
 
     def _key_chunk(self) -> bytes:
         """Return the transparent colour as the decoder wants it."""
-        key, depth, kind = self._transparency, self._header.depth, self._header.colour_type
-        if key is None or kind == PALETTE:
-            return b""
-        if kind == GREY and depth < 16:
+        key, depth = self._transparency or b"", self._header.depth
+        if self._header.colour_type == png_chunks.GREY and depth < 16:
             # Pillow compares it with samples that it has widened to 8 bits.
             full = (1 << depth) - 1
             key = struct.pack(">H", (int.from_bytes(key[:2], "big") & full) * 255 // full)
@@ -236,91 +181,91 @@ class PngReader:
 
 
 class PngWriter(WholeFrameWriter):
-    """A PNG that is written: a still picture, or an animation of more than one frame."""
+    """A still PNG that is written."""
+
+    def write_frame(self, picture: Picture) -> None:
+        """Encode the picture."""
+        pixels = self.encoded(picture)
+        self.file.write(pixels[:HEAD_BYTES])
+        self.write_metadata(picture)
+        self.file.write(pixels[HEAD_BYTES:])
+
+    def write_metadata(self, picture: Picture) -> None:
+        """Write what stands beside the pixels."""
+        held = self.held(picture.info, picture.metadata, grey_excludes_colour=True)
+        if max(held.get("dpi", (0,))) > MOST_DPI:
+            del held["dpi"]
+            self.note(no_place(self.row, WORDS["dpi"]))
+        if held:
+            self.file.write(ancillary_chunks(held))
+
+    def encoded(self, picture: Picture) -> memoryview:
+        """Return a PNG of nothing but the pixels."""
+        chosen, mode = self.saving.for_format(self.row), picture.info.mode
+        options = {"compress_level": LEVEL, **chosen}
+        if mode not in pillow.PILLOW_MODES:
+            png_encode = library("imagecodecs", "deep").png_encode
+            array = np.ascontiguousarray(picture.array)
+            return memoryview(png_encode(array, level=options["compress_level"]))
+        image = pillow.to_image(picture, mode)
+        if not chosen and runs_suffice(image):
+            options["compress_type"] = RUNS_ALONE
+        return pillow.encoded(image, "PNG", **options)
+
+
+class PngAnimationWriter(PngWriter):
+    """An animated PNG that is written: of each frame the region that changes."""
 
     def __init__(self, file: BinaryIO, row: Format, saving: Saving) -> None:
         """Begin without a frame."""
         super().__init__(file, row, saving)
-        self._ticks: Ticks[Picture] = Ticks(TICK, MOST_TICKS, _look_same)
-        self._pushed = self._written = self._sequence = self._plays = 0
+        self._ticks: animation.Ticks[Picture] = animation.Ticks(TICK, MOST_TICKS, _look_same)
+        self._written, self._plays, self._sequence = 0, 0, itertools.count()
         self._shown: NDArray[Any] | None = None
 
     def write_frame(self, picture: Picture) -> None:
         """Take a frame; those before it that are complete are written."""
-        self._pushed += 1
         for shown, ticks in self._ticks.push(picture, picture.info.duration):
             self._write_region(shown, ticks)
 
     def write_end(self) -> None:
-        """Write what is left."""
-        rest = self._ticks.finish()
-        if self._pushed == 1:
-            picture, _ = rest[0]
-            encoded = self._encoded(picture)
-            self._write_start(picture, encoded)
-            self.file.write(encoded[HEAD_BYTES:])
-            return
-        for shown, ticks in rest:
+        """Write what is left, and how many frames there are."""
+        for shown, ticks in self._ticks.finish():
             self._write_region(shown, ticks)
         self.file.write(chunk(b"IEND", b""))
         self.file.seek(HEAD_BYTES)
         self.file.write(chunk(b"acTL", struct.pack(">II", self._written, self._plays)))
         self.file.seek(0, 2)
 
-    def _write_start(self, picture: Picture, encoded: memoryview, control: bytes = b"") -> None:
-        """Write all that comes before the pixels."""
-        held, notes = carried(
-            picture.metadata,
-            self.row,
-            picture.info.mode,
-            strip=self.saving.strip,
-            grey_excludes_colour=True,
-        )
-        if max(held.get("dpi", (0,))) > png_metadata.MOST_DPI:
-            del held["dpi"]
-            notes.append(no_place(self.row, "resolution"))
-        self.note(*notes)
-        self.file.write(bytes(encoded[:HEAD_BYTES]) + control)
-        self.file.write(png_metadata.ancillary_chunks(held))
-
     def _write_region(self, picture: Picture, ticks: int) -> None:
-        """Write a frame of an animation, as the region that changes."""
-        box = Box.of_changes(self._shown, picture.array)
-        part = picture.array[box.top : box.bottom, box.left : box.right]
-        encoded = self._encoded(picture._replace(array=part))
-        if self._shown is None:
-            # How many frames there are is known when all are written.
-            self._write_start(picture, encoded, chunk(b"acTL", bytes(8)))
+        """Write the region of a frame that changes."""
+        rows, columns = animation.changed_part(self._shown, picture.array)
+        pixels = self.encoded(picture._replace(array=picture.array[rows, columns]))
+        if not self._written:
             self._plays = picture.metadata.plays
-        size = (part.shape[1], part.shape[0], box.left, box.top)
-        chunks = [(b"fcTL", CONTROL.pack(self._next(), *size, ticks, 1000, 0, 0))]
-        stream = BytesIO(encoded)
-        for name, _, length in walk(stream, HEAD_BYTES):
-            if name == b"IDAT" and self._shown is None:
-                chunks.append((name, stream.read(length)))
+            self.file.write(pixels[:HEAD_BYTES])
+            self.file.write(chunk(b"acTL", bytes(8)))
+            self.write_metadata(picture)
+        place = (columns.stop - columns.start, rows.stop - rows.start, columns.start, rows.start)
+        numbers = next(self._sequence), *place, ticks, 1000, 0, 0
+        self.file.write(chunk(b"fcTL", png_chunks.CONTROL.pack(*numbers)))
+        stream = BytesIO(pixels)
+        for name, _, length in png_chunks.walk(stream, HEAD_BYTES):
+            if name == b"IDAT" and not self._written:
+                self.file.write(chunk(name, stream.read(length)))
             elif name == b"IDAT":
-                chunks.append((b"fdAT", struct.pack(">I", self._next()) + stream.read(length)))
-        self.file.write(b"".join(chunk(*one) for one in chunks))
+                number = struct.pack(">I", next(self._sequence))
+                self.file.write(chunk(b"fdAT", number + stream.read(length)))
         self._shown = picture.array
         self._written += 1
 
-    def _encoded(self, picture: Picture) -> memoryview:
-        """Return a PNG of nothing but the pixels."""
-        chosen = self.saving.for_format(self.row)
-        options = {"compress_level": LEVEL, **chosen}
-        if self.row.needs_extra(picture.info.mode):
-            png_encode = library("imagecodecs", "deep").png_encode
-            array = np.ascontiguousarray(picture.array)
-            return memoryview(png_encode(array, level=options["compress_level"]))
-        image = to_image(picture, picture.info.mode)
-        if not chosen and runs_suffice(image):
-            options["compress_type"] = RUNS_ALONE
-        return _encoded_by_pillow(image, **options)
 
-    def _next(self) -> int:
-        """Return the next sequence number."""
-        self._sequence += 1
-        return self._sequence - 1
+read = PngReader
+
+
+def write(file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> PngWriter:
+    """Begin to write a PNG."""
+    return (PngWriter if frames == 1 else PngAnimationWriter)(file, row, saving)
 
 
 def runs_suffice(image: Image.Image) -> bool:
@@ -340,16 +285,9 @@ def runs_suffice(image: Image.Image) -> bool:
         # The margins of a picture tell nothing of it.
         top = (height - rows) * (2 * number + 1) // (2 * count)
         band = image.crop((0, top, width, top + rows))
-        usual += len(_encoded_by_pillow(band, compress_level=LEVEL))
-        runs += len(_encoded_by_pillow(band, compress_level=LEVEL, compress_type=RUNS_ALONE))
+        usual += len(pillow.encoded(band, "PNG", compress_level=LEVEL))
+        runs += len(pillow.encoded(band, "PNG", compress_level=LEVEL, compress_type=RUNS_ALONE))
     return runs <= usual * RUNS_SLACK
-
-
-def _encoded_by_pillow(image: Image.Image, **options: OptionValue) -> memoryview:
-    """Return a PNG of an image."""
-    buffer = BytesIO()
-    image.save(buffer, "PNG", **options)
-    return buffer.getbuffer()
 
 
 def _decoded_by_imagecodecs(stream: JoinedStream) -> NDArray[np.uint16]:
@@ -363,7 +301,7 @@ def _opaque(pixels: NDArray[Any]) -> NDArray[Any]:
     if pixels.dtype == np.bool_:
         pixels = pixels * np.uint8(255)
     colours = pixels if pixels.ndim == 3 else pixels[..., None]
-    alpha = np.full_like(colours[..., :1], full_scale(pixels.dtype))
+    alpha = np.full_like(colours[..., :1], np.iinfo(pixels.dtype).max)
     return np.concatenate((colours, alpha), axis=-1)
 
 

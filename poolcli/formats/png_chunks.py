@@ -6,7 +6,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import BinaryIO, Final, NamedTuple
 
 from poolcli.errors import PoolError
@@ -15,14 +14,19 @@ SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 HEADER: Final = struct.Struct(">IIBBBBB")
 CONTROL: Final = struct.Struct(">IIIIIHHBB")
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
-DEPTHS: Final = {
-    GREY: (1, 2, 4, 8, 16),
-    RGB: (8, 16),
-    PALETTE: (1, 2, 4, 8),
-    GREY_ALPHA: (8, 16),
-    RGB_ALPHA: (8, 16),
+DEPTHS: Final = {GREY: (1, 2, 4, 8, 16), PALETTE: (1, 2, 4, 8)}
+USUAL_DEPTHS: Final = (8, 16)
+CHANNELS: Final = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
+"""The samples of a pixel, by colour type."""
+
+WITH_ALPHA: Final = (GREY_ALPHA, RGB_ALPHA)
+MODES: Final = {
+    GREY: ("L", "I;16"),
+    RGB: ("RGB", "RGB;16"),
+    GREY_ALPHA: ("LA", "LA;16"),
+    RGB_ALPHA: ("RGBA", "RGBA;16"),
 }
-"""The bits that samples may have, by colour type (11.2.1)."""
+"""The modes of samples of up to 8 bits and of 16, by colour type."""
 
 KEY_BYTES: Final = {GREY: 2, RGB: 6}
 """The length of tRNS where it is a transparent colour."""
@@ -43,11 +47,11 @@ TEXTS: Final = (b"tEXt", b"zTXt", b"iTXt")
 NEEDED: Final = (b"PLTE", b"tRNS", b"acTL", b"fcTL")
 """The chunks without which the pixels would be others, with IHDR and the pixel data."""
 
-READ: Final = frozenset((*LENGTHS, *TEXTS, *NEEDED, b"iCCP", b"eXIf"))
-"""The chunks whose bodies are kept."""
+METADATA: Final = frozenset((b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"iCCP", b"eXIf"))
+"""The chunks of what stands beside the pixels, texts apart."""
 
-PIECE: Final = 1 << 20
-"""Bytes that are read at a time of chunks whose bodies are not kept."""
+KEPT: Final = {b"IHDR", *NEEDED, *METADATA}
+"""The chunks whose bodies are kept."""
 
 Place = tuple[bytes, int, int]
 """The name of one or several chunks in a row, and where they begin and end in the file."""
@@ -79,8 +83,7 @@ class Control(NamedTuple):
     blend: int
 
 
-@dataclass(slots=True)
-class AnimationFrame:
+class AnimationFrame(NamedTuple):
     """One frame of an animation.
 
     Attributes:
@@ -89,7 +92,7 @@ class AnimationFrame:
     """
 
     control: Control
-    data: list[Place] = field(default_factory=list)
+    data: list[Place]
 
 
 @dataclass(slots=True)
@@ -114,27 +117,6 @@ class Chunks:
     is_damaged: bool = False
     is_complete: bool = False
 
-    def add_data(self, name: bytes, begin: int, end: int) -> None:
-        """Note where pixels are; neighbouring chunks are noted together."""
-        data = self.frames[-1].data if self.frames else self.data
-        if data and data[-1][::2] == (name, begin):
-            begin = data.pop()[1]
-        data.append((name, begin, end))
-
-    def add_body(self, name: bytes, body: bytes) -> None:
-        """Keep what is read of another chunk."""
-        if name == b"fcTL":
-            self.frames.append(AnimationFrame(Control(*CONTROL.unpack(body))))
-        elif name in TEXTS:
-            self.texts.append((name, body))
-        elif name in READ and not (name in NEEDED and self.has_pixels):
-            self.bodies.setdefault(name, body)
-
-    @property
-    def has_pixels(self) -> bool:
-        """Whether any pixels were met; a palette behind them has no effect."""
-        return bool(self.data or (self.frames and self.frames[0].data))
-
     def header(self) -> Header:
         """Return the header.
 
@@ -142,14 +124,14 @@ class Chunks:
             PoolError: it is missing, or no picture can have it.
         """
         bodies = self.bodies
-        if b"IHDR" not in bodies or not self.has_pixels:
+        if b"IHDR" not in bodies or not (self.data or (self.frames and self.frames[0].data)):
             raise PoolError("it has no pixels", "is the file complete?")
         header = Header(*HEADER.unpack(bodies[b"IHDR"]))
         kind, depth = header.colour_type, header.depth
         faults = {
             f"it has {header.height}×{header.width} pixels": not header.height * header.width,
             f"PNG has no {depth}-bit samples of colour type {kind}": (
-                depth not in DEPTHS.get(kind, ())
+                kind not in CHANNELS or depth not in DEPTHS.get(kind, USUAL_DEPTHS)
             ),
             "its pixels are compressed in an unknown way": header.compression or header.filters,
             "it has no palette": kind == PALETTE and b"PLTE" not in bodies,
@@ -172,22 +154,21 @@ class Chunks:
             key: a tRNS chunk, or nothing.
             data: where the pixels are.
         """
-        ihdr = chunk(b"IHDR", HEADER.pack(*header))
-        parts = [_whole(SIGNATURE + ihdr + key)]
+        parts: list[bytes | range] = [SIGNATURE + chunk(b"IHDR", HEADER.pack(*header)) + key]
         for name, begin, end in data:
-            part = self.stream, begin, end
-            parts.append(part if name == b"IDAT" else _whole(_as_still(*part)))
+            is_still = name == b"IDAT"
+            parts.append(range(begin, end) if is_still else _as_still(self.stream, begin, end))
         # The end of a file that is cut off must not be taken for its last pixels.
-        parts.append(_whole(chunk(b"IEND", b"") if self.is_complete else b""))
-        return JoinedStream(parts)
+        parts.append(chunk(b"IEND", b"") if self.is_complete else b"")
+        return JoinedStream(self.stream, parts)
 
 
 class JoinedStream:
-    """Parts of other streams as one, so that their bytes need not be copied."""
+    """Bytes and places in another stream as one, so that those in the stream are not copied."""
 
-    def __init__(self, parts: list[tuple[BinaryIO, int, int]]) -> None:
-        """Keep the parts: a stream, and where the part begins and ends in it."""
-        self._parts, self._at = parts, 0
+    def __init__(self, stream: BinaryIO, parts: list[bytes | range]) -> None:
+        """Keep the parts."""
+        self._stream, self._parts, self._at = stream, parts, 0
 
     def tell(self) -> int:
         """Return the position."""
@@ -201,16 +182,17 @@ class JoinedStream:
     def read(self, size: int = 1 << 62) -> bytes:
         """Return the next bytes; fewer at the end."""
         found, offset = [], self._at
-        for stream, begin, end in self._parts:
-            if size and offset < end - begin:
-                stream.seek(begin + offset)
-                found.append(stream.read(min(size, end - begin - offset)))
-                size -= len(found[-1])
-                self._at += len(found[-1])
-                offset = 0
-            else:
-                offset = max(0, offset - (end - begin))
-        return b"".join(found)
+        for part in self._parts:
+            piece = part[offset : offset + size]
+            if isinstance(piece, range):
+                self._stream.seek(piece.start)
+                piece = self._stream.read(len(piece))
+            found.append(piece)
+            size -= len(piece)
+            offset = max(0, offset - len(part))
+        octets = b"".join(found)
+        self._at += len(octets)
+        return octets
 
 
 def read_chunks(stream: BinaryIO) -> Chunks:
@@ -222,17 +204,30 @@ def read_chunks(stream: BinaryIO) -> Chunks:
         PoolError: one is damaged without which the pixels would be others.
     """
     chunks = Chunks(stream)
+    data, has_pixels = chunks.data, False
     for name, begin, length in walk(stream):
         if name in (b"IDAT", b"fdAT"):
-            chunks.add_data(name, begin - 8, begin + length + 4)
-        elif name == b"IEND":
+            start, has_pixels = begin - 8, True
+            if data and data[-1][::2] == (name, start):  # neighbours are noted together
+                start = data.pop()[1]
+            data.append((name, start, begin + length + 4))
+            continue
+        body = stream.read(length)
+        checksum = zlib.crc32(body, zlib.crc32(name))
+        is_intact = stream.read(4) == struct.pack(">I", checksum)
+        if name == b"IEND":
             chunks.is_complete = True
-        elif (body := _intact_body(stream, name, length)) is not None:
-            chunks.add_body(name, body)
-        elif name[:1].isupper() or name in NEEDED:
-            raise PoolError(f"its {name.decode()} chunk is damaged", "is the file complete?")
-        else:
+        elif not is_intact or len(body) != LENGTHS.get(name, len(body)):
+            if name[:1].isupper() or name in NEEDED:
+                raise PoolError(f"its {name.decode()} chunk is damaged", "is the file complete?")
             chunks.is_damaged = True
+        elif name == b"fcTL":
+            data = []
+            chunks.frames.append(AnimationFrame(Control(*CONTROL.unpack(body)), data))
+        elif name in TEXTS:
+            chunks.texts.append((name, body))
+        elif name in KEPT and not (has_pixels and name in NEEDED):  # a palette comes before them
+            chunks.bodies.setdefault(name, body)
     return chunks
 
 
@@ -258,23 +253,6 @@ def walk(
 def chunk(name: bytes, body: bytes) -> bytes:
     """Return a chunk with its length and checksum."""
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-
-def _intact_body(stream: BinaryIO, name: bytes, length: int) -> bytes | None:
-    """Return the body of a chunk, or nothing if it is not kept; None if the chunk is damaged."""
-    parts, checksum, left = [], zlib.crc32(name), length
-    while left and (part := stream.read(min(left, PIECE))):
-        left -= len(part)
-        checksum = zlib.crc32(part, checksum)
-        if name in READ:
-            parts.append(part)
-    is_intact = stream.read(4) == struct.pack(">I", checksum)
-    return b"".join(parts) if is_intact and LENGTHS.get(name, length) == length else None
-
-
-def _whole(octets: bytes) -> tuple[BinaryIO, int, int]:
-    """Return bytes as a part of a joined stream."""
-    return BytesIO(octets), 0, len(octets)
 
 
 def _as_still(stream: BinaryIO, begin: int, end: int) -> bytes:

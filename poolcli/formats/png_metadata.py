@@ -8,22 +8,20 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from poolcli.formats import exif
-from poolcli.formats.carried import as_text
 from poolcli.formats.exif import (
     EXIF_PREFIX,
     MOST_XMP_BYTES,
     XMP_KEYWORD,
     XMP_PREFIX,
-    Described,
     checked_dpi,
+    describe,
 )
 from poolcli.formats.png_chunks import Chunks, chunk
 from poolcli.picture import Metadata
 
 COLOUR: Final = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
-MOST_PROFILE_BYTES: Final = 1 << 24
-"""Bytes of a colour profile once it is unpacked: those of printers have several megabytes."""
+MOST_BYTES: Final = MOST_XMP_BYTES
+"""Bytes of anything once it is unpacked: profiles of printers have several megabytes."""
 
 METRES_IN_AN_INCH: Final = 0.0254
 PER_METRE: Final = 1
@@ -43,37 +41,26 @@ FALSE_TEXT: Final = re.compile(
 """What ImageMagick repeats of EXIF as text, and pooling makes false."""
 
 
-def describe(chunks: Chunks) -> Described:
-    """Read EXIF and XMP, wherever they are in the file."""
+def metadata_of(chunks: Chunks) -> tuple[Metadata, int]:
+    """Return what a file says beside its pixels, and how it is to be turned (see EXIF's tag)."""
     warnings: list[str] = []
     block = _tried(_exif_block, chunks, "EXIF", warnings)
     xmp = _tried(_xmp_packet, chunks, "XMP", warnings)
-    return exif.describe(block, xmp, warnings)
-
-
-def metadata_of(chunks: Chunks, described: Described, plays: int) -> Metadata:
-    """Return what a file says beside its pixels.
-
-    Args:
-        chunks: of the file.
-        described: its EXIF and XMP.
-        plays: how often an animation is shown.
-    """
-    warnings, icc_profile = [*described.warnings], None
-    if b"iCCP" in chunks.bodies:
-        icc_profile = _tried(_profile, chunks, "colour profile", warnings)
+    described = describe(block, xmp, warnings)
+    warnings = [*described.warnings]
+    icc_profile = _tried(_profile, chunks, "colour profile", warnings)
     if chunks.is_damaged:
         warnings.append("its metadata is damaged, and was dropped")
-    return Metadata(
+    metadata = Metadata(
         icc_profile=icc_profile,
         exif=described.exif,
         dpi=_dpi(chunks.bodies.get(b"pHYs", NO_DENSITY)) or described.dpi,
         xmp=described.xmp,
         texts=tuple(one for one in chunks.texts if not _is_elsewhere(one[1])),
         colour=tuple(one for one in chunks.bodies.items() if one[0] in COLOUR),
-        plays=plays,
         warnings=tuple(warnings),
     )
+    return metadata, described.orientation
 
 
 def ancillary_chunks(held: Mapping[str, Any]) -> bytes:
@@ -87,7 +74,7 @@ def ancillary_chunks(held: Mapping[str, Any]) -> bytes:
     if xmp := held.get("xmp"):
         parts.append((b"iTXt", XMP_KEYWORD + bytes(5) + xmp))
     if comment := held.get("comment"):
-        parts.append(_text(b"Comment", as_text(comment)))
+        parts.append(_comment(comment))
     if dpi := held.get("dpi"):
         across, down = (int(one / METRES_IN_AN_INCH + 0.5) for one in dpi)
         parts.append((b"pHYs", struct.pack(">IIB", across, down, PER_METRE)))
@@ -109,9 +96,11 @@ def _tried(
 
 def _profile(chunks: Chunks) -> bytes | None:
     """Return the colour profile, unless it is empty."""
+    if b"iCCP" not in chunks.bodies:
+        return None
     _, _, packed = chunks.bodies[b"iCCP"].partition(b"\0")
-    profile = _unpacked(packed, MOST_PROFILE_BYTES)
-    if len(profile) > MOST_PROFILE_BYTES:
+    profile = _unpacked(packed)
+    if len(profile) > MOST_BYTES:
         raise ValueError("it is too long")
     return profile or None
 
@@ -131,7 +120,7 @@ def _xmp_packet(chunks: Chunks) -> bytes | None:
             rest = body[len(XMP_KEYWORD) + 1 :]
             is_packed, method = rest[:1] == b"\1", rest[1:2]
             _, _, text = rest[2:].split(b"\0", 2)  # a language and a translated keyword
-            return _unpacked(method + text, MOST_XMP_BYTES) if is_packed else text
+            return _unpacked(method + text) if is_packed else text
     profiles = _raw_profiles(chunks, b"xmp", b"APP1")
     xmp = next((one for one in profiles if not one.startswith(EXIF_PREFIX)), None)
     return None if xmp is None else xmp.removeprefix(XMP_PREFIX)
@@ -143,20 +132,20 @@ def _raw_profiles(chunks: Chunks, *kinds: bytes) -> Iterator[bytes]:
         keyword, _, text = body.partition(b"\0")
         if keyword.startswith(RAW_PROFILE) and keyword.removeprefix(RAW_PROFILE) in kinds:
             if name == b"zTXt":
-                text = _unpacked(text, MOST_XMP_BYTES)
-            if len(text) > MOST_XMP_BYTES:
+                text = _unpacked(text)
+            if len(text) > MOST_BYTES:
                 raise ValueError("it is too long")
             # Before the digits come the kind and the length, a line each.
             yield bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode())
 
 
-def _unpacked(packed: bytes, most: int) -> bytes:
-    """Unpack what follows a byte that names deflate; of more than ``most`` bytes one too many."""
+def _unpacked(packed: bytes) -> bytes:
+    """Unpack what follows a byte that names deflate; of too many bytes one more than the most."""
     if packed[:1] != b"\0":
         raise ValueError("it is compressed in an unknown way")
     unpacking = zlib.decompressobj()
-    octets = unpacking.decompress(packed[1:], most + 1)
-    if not unpacking.eof and len(octets) <= most:
+    octets = unpacking.decompress(packed[1:], MOST_BYTES + 1)
+    if not unpacking.eof and len(octets) <= MOST_BYTES:
         raise ValueError("it is cut off")
     return octets
 
@@ -175,9 +164,12 @@ def _is_elsewhere(body: bytes) -> bool:
     return body.startswith((XMP_KEYWORD, *raw)) or FALSE_TEXT.match(body) is not None
 
 
-def _text(keyword: bytes, text: str) -> tuple[bytes, bytes]:
-    """Return a textual chunk, in Latin-1 if that holds the text, else in UTF-8."""
+def _comment(comment: bytes) -> tuple[bytes, bytes]:
+    """Return a comment, UTF-8 or Latin-1, as a text in Latin-1 if that holds it, else in UTF-8."""
     try:
-        return b"tEXt", keyword + b"\0" + text.encode("latin-1")
+        latin = comment.decode().encode("latin-1")
     except UnicodeEncodeError:
-        return b"iTXt", keyword + bytes(5) + text.encode()
+        return b"iTXt", b"Comment" + bytes(5) + comment
+    except UnicodeDecodeError:
+        latin = comment
+    return b"tEXt", b"Comment\0" + latin

@@ -1,4 +1,4 @@
-"""Colour profiles: for which pictures they are, and whether they are sRGB's."""
+"""Whether the values of a picture are light as encoded by the curve of sRGB."""
 
 from __future__ import annotations
 
@@ -7,29 +7,12 @@ from typing import Final
 
 from poolcli.picture import Metadata
 
-COLOUR_SPACE: Final = slice(16, 20)
-"""Where a profile says for which channels it is (ICC.1, 7.2.6)."""
-
-GREY_MODES: Final = ("1", "L", "LA", "I;16", "LA;16", "I", "F")
 SRGB_CICP: Final = bytes((1, 13))
 """Primaries and transfer of sRGB, by ITU-T H.273."""
 
 SRGB_GAMA: Final = 0.45455
 GAMA_SLACK: Final = 0.001
 GAMA_UNIT: Final = 100_000
-
-
-def is_for_others(icc_profile: bytes, stored: str, *, grey_excludes_colour: bool) -> bool:
-    """Return whether readers must ignore a profile: one of grey for colours, or the reverse.
-
-    Args:
-        icc_profile: the profile.
-        stored: the mode of the picture that it would be written with.
-        grey_excludes_colour: whether the format forbids profiles of colour for grey pictures, as
-            only PNG does (Third Edition, 11.3.2.3).
-    """
-    space, grey = icc_profile[COLOUR_SPACE], stored in GREY_MODES
-    return (space == b"GRAY" and not grey) or (space == b"RGB " and grey and grey_excludes_colour)
 
 
 def unlike_srgb(metadata: Metadata) -> str:

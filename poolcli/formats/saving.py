@@ -28,9 +28,9 @@ class Saving(NamedTuple):
 
     def misfits(self, target: Format) -> Iterator[str]:
         """Yield the options that have no effect on ``target``, as typed."""
-        if self.quality is not None and not target.has_quality:
+        if self.quality is not None and not target.quality:
             yield "--quality"
-        if self.compress_level is not None and not target.has_compress_level:
+        if self.compress_level is not None and "compress_level" not in target.options:
             yield "--compress-level"
         yield from (f"--save-option {key}" for key, _ in self.options if key not in target.options)
 
@@ -51,9 +51,9 @@ class Saving(NamedTuple):
             PoolError: a value is not of the option's kind.
         """
         chosen: dict[str, OptionValue] = {}
-        if self.quality is not None and target.has_quality:
+        if self.quality is not None and target.quality:
             chosen["quality"] = self.quality
-        if self.compress_level is not None and target.has_compress_level:
+        if self.compress_level is not None and "compress_level" in target.options:
             chosen["compress_level"] = self.compress_level
         for key, text in self.options:
             if key in target.options:

@@ -23,7 +23,7 @@ from poolcli.formats.exif import (
     dpi_of,
     orientation_of,
 )
-from poolcli.formats.pillow import PillowFrame, info_of, open_image, to_image
+from poolcli.formats.pillow import PILLOW_MODES, PillowFrame, info_of, open_image, to_image
 from poolcli.formats.saving import Saving
 from poolcli.formats.tiff_deep import DeepPages
 from poolcli.formats.tiff_tags import ASCII, BYTE, UNDEFINED, Directory, TagFile, Tags, Value
@@ -132,7 +132,7 @@ class TiffReader:
             return deep
         self._limits.check(*image.size[::-1])
         info = info_of(image, _stored(page), Encoding(self.format), _orientation(page))
-        return PillowFrame(image, info, metadata)
+        return PillowFrame(info, lambda: image, metadata)
 
 
 class TiffWriter(WholeFrameWriter):
@@ -150,10 +150,10 @@ class TiffWriter(WholeFrameWriter):
         held, notes = carried(picture.metadata, self.row, mode, strip=self.saving.strip)
         self.note(*notes)
         compression = str(self.saving.for_format(self.row).get("compression", DEFAULT_COMPRESSION))
-        if self.row.needs_extra(mode):
+        if mode not in PILLOW_MODES:
             page = tiff_deep.encode(picture, compression, held)
         else:
-            page = _encode(picture, self.row.stored_mode(mode), compression, held)
+            page = _encode(picture, self.row.modes[mode], compression, held)
         self._pointer = tiff_tags.append(self.file, page, self._pointer)
         self._tags.append(_tags_of(held, tiff_tags.order_of(page)))
 

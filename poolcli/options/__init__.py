@@ -33,7 +33,9 @@ _QUALITY: Final = (
     f"Quality of {', '.join(one.title for one in _LOSSY[:-1])} and {_LOSSY[-1].title}, 0 to 100 "
     f"(default: {'; '.join(f'{one.title} {one.quality}' for one in _LOSSY)})."
 )
-_COMPRESSED: Final = " and ".join(one.title for one in formats.FORMATS if one.has_compress_level)
+_COMPRESSED: Final = " and ".join(
+    one.title for one in formats.FORMATS if "compress_level" in one.options
+)
 _SAVE_OPTIONS: Final = "; ".join(
     f"{one.name}: {', '.join(f'{key}={describe(kind)}' for key, kind in one.options.items())}"
     for one in formats.FORMATS

@@ -204,8 +204,9 @@ def _format_of(target: Place, policy: Policy) -> Format | None:
             f"{target.path}: {f'the suffix {suffix} names no format' if suffix else 'no suffix'}",
             f"end it in one of {all_suffixes()}, or give --format",
         )
-    if fault := form.refusal():
-        raise PoolError(f"{target.path}: {fault.message}", f"end it in one of {all_suffixes()}")
+    if not form.modes:
+        message = f"{target.path}: {form.refusal().message}"
+        raise PoolError(message, f"end it in one of {all_suffixes()}")
     return form
 
 

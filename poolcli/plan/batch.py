@@ -87,8 +87,8 @@ class Batch:
         elif form is None and not refusal:
             refusal = f"the suffix {suffix} names no format" if suffix else "it has no suffix"
             remedy = "name a picture, or give --format"
-        elif form is not None and not refusal and (fault := form.refusal()):
-            refusal, remedy = fault.message, fault.remedy
+        elif form is not None and not refusal and not form.modes:
+            refusal, remedy = form.refusal().args
         kept = suffix if form is None or own is form else form.suffixes[0]
         if self.policy.rename is not None:
             stem = self.policy.rename(source.path)

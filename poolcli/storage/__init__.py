@@ -11,7 +11,7 @@ from typing import BinaryIO, ClassVar, Final, Literal, NamedTuple, TypeAlias
 from poolcli.errors import PoolError
 
 DASH: Final = "-"
-CheckStart: TypeAlias = Callable[[bytes], None]
+CheckStart: TypeAlias = Callable[[bytes], object]
 Kind: TypeAlias = Literal["file", "folder", "link", "stream", "device", "missing"]
 
 

@@ -20,7 +20,6 @@ FORMAT = Format(
     options={"level": range(3), "order": ("big", "little"), "padded": bool},
     frames="pages",
     metadata=("comment",),
-    holds_arrays=True,
     largest_side=5000,
 )
 METHOD = Row(
@@ -36,11 +35,9 @@ METHOD = Row(
 
 def registered() -> dict[str, object]:
     """What the registry of formats holds with one row more."""
-    suffixes = {suffix: one for one in (*formats.FORMATS, FORMAT) for suffix in one.suffixes}
     return {
         "FORMATS": (*formats.FORMATS, FORMAT),
         "NAMES": (*formats.NAMES, FORMAT.name),
-        "_BY_SUFFIX": suffixes,
     }
 
 
