@@ -60,13 +60,14 @@ def _stored(stream: BinaryIO, image: BmpImageFile) -> Stored:
     head = stream.read(ALPHA_HEAD)
     head_bytes = int.from_bytes(head[:4], "little")
     pixel_bits = head[10 if head_bytes == CORE_HEAD else 14]
-    decoder, _, _, how = image.tile[0]
+    decoder, _, _, arguments = image.tile[0]
+    packing = arguments[0] if arguments else ""
     if image.mode == "L" and decoder == "raw" and pixel_bits < 8:
         # Pillow would take the pixels that share a byte for one.
         raise PoolError(
             f"its palette of {1 << pixel_bits} greys can't be read", "convert it first to PNG"
         )
-    bits = 1 if image.mode == "1" and pixel_bits == 1 else DEPTHS.get(how[0], 8) if how else 8
+    bits = 1 if image.mode == "1" and pixel_bits == 1 else DEPTHS.get(packing, 8)
     channels = len(image.getbands())
     if image.info["compression"] == BIT_FIELDS and head_bytes >= ALPHA_HEAD and any(head[52:]):
         channels = 4  # Pillow passes over alpha of a single bit
