@@ -279,7 +279,7 @@ LIBRARY = [
     ("poolcli.run",),
     ("poolcli.process",),
     *((row.module,) for row in methods.METHODS),
-    *sorted({(f"poolcli.formats.{row.module}",) for row in formats.FORMATS}),
+    *sorted({(f"poolcli.formats{row.module}",) for row in formats.FORMATS}),
 ]
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from fractions import Fraction
 from functools import partial
 from io import BytesIO
-from typing import Any, BinaryIO, Final, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from PIL import Image
 
 from poolcli.formats import Format
-from poolcli.formats.animation import Bridge, Ticks
+from poolcli.formats.animation import Bridge
 from poolcli.formats.contract import WholeFrameWriter
 from poolcli.formats.pillow import save_image, to_image
 from poolcli.formats.saving import Saving
@@ -19,9 +19,6 @@ from poolcli.picture import FrameInfo, Metadata, Picture
 
 Timed: TypeAlias = tuple[Image.Image, int]
 """An image, and for how many milliseconds it is shown."""
-
-MILLISECOND: Final = Fraction(1)
-UNLIMITED: Final = 1 << 62
 
 
 class PulledWriter(WholeFrameWriter):
@@ -37,7 +34,7 @@ class PulledWriter(WholeFrameWriter):
         """Begin a file of so many frames; where only the end tells, all are gathered first."""
         super().__init__(file, row, saving)
         self._frames = frames
-        self._ticks: Ticks[Image.Image] = Ticks(MILLISECOND, UNLIMITED)
+        self._owed = Fraction(0)
         self._waiting: list[Timed] = []
         self._first: tuple[FrameInfo, Metadata] | None = None
         self._arguments: dict[str, Any] = {}
@@ -61,13 +58,15 @@ class PulledWriter(WholeFrameWriter):
             self._first = picture.info, picture.metadata
             self._arguments = self.arguments(*self._first)
         image = to_image(picture, self.row.modes[picture.info.mode])
-        self._waiting += self._ticks.push(image, picture.info.duration)
+        self._owed += picture.info.duration
+        milliseconds = round(self._owed)
+        self._owed -= milliseconds
         if self._waiting and self._frames is not None:
             self._push(self._started(self._frames, self._first[1]))
+        self._waiting.append((image, milliseconds))
 
     def write_end(self) -> None:
         """Write a still, or what the encoder has made of the frames."""
-        self._waiting += self._ticks.finish()
         if self._first is None:
             raise RuntimeError("there is no frame")
         if self._bridge is None and len(self._waiting) == 1:
