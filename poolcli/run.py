@@ -295,7 +295,7 @@ def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome)
         outcome.padding = ((rows.before, rows.after), (columns.before, columns.after))
         outcome.dropped = (rows.dropped, columns.dropped)
         outcome.has_gaps = rows.has_gaps or columns.has_gaps
-        outcome.mode = target.modes.get(pooled.info.mode, pooled.info.mode)
+        outcome.mode = target.modes[pooled.info.mode]
         outcome.dtype = MODES[outcome.mode].dtype or str(pooled.info.dtype.newbyteorder("="))
 
 

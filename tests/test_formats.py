@@ -88,7 +88,7 @@ def test_a_row_says_nothing_that_is_not_known_elsewhere(target: Format) -> None:
     assert set(target.metadata) <= set(Metadata._fields)
     assert target.extra is None or target.extra.name in EXTRAS
     assert target.extra is None or target.extra.modes <= set(target.modes)
-    module = import_module(f"poolcli.formats.{target.module}")
+    module = import_module(target.module, "poolcli.formats")
     assert callable(module.read)
     assert hasattr(module, "write") == bool(target.modes)
 

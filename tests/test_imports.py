@@ -239,7 +239,7 @@ LIBRARY = [
     *("poolcli.formats.contract", "poolcli.formats.pillow", "poolcli.engine.pooling"),
     *("poolcli.run", "poolcli.process"),
     *(row.module for row in methods.METHODS),
-    *sorted({f"poolcli.formats.{row.module}" for row in formats.FORMATS}),
+    *sorted({f"poolcli.formats{row.module}" for row in formats.FORMATS}),
 ]
 
 

@@ -43,7 +43,7 @@ class Format(NamedTuple):
     Attributes:
         name: what `--format` calls it.
         title: what messages call it.
-        module: the module of `poolcli.formats` that reads and writes it; or any other, in full.
+        module: the module that reads and writes it; with a dot in front, of `poolcli.formats`.
         suffixes: the file suffixes that mean it, the usual one first.
         signature: a regular expression that the start of such a file matches; empty where files
             of the format are read by another row.
@@ -136,7 +136,9 @@ _DEEP = {"I;16": "I;16", "LA;16": "LA;16", "RGB;16": "RGB;16", "RGBA;16": "RGBA;
 _BEYOND_PILLOW = frozenset({"LA;16", "RGB;16", "RGBA;16"})
 _INKS = {"CMYK": "CMYK", "YCbCr": "YCbCr"}
 _SUBSAMPLING = ("4:4:4", "4:2:2", "4:2:0")
-_MAXVAL = {"RGB;16": "RGB;16", "L;M": "L;M", "RGB;M": "RGB;M"}
+_NETPBM_GREY = {"I;16": "I;16", "L;M": "L;M"}
+_NETPBM_COLOUR = {"RGB;16": "RGB;16", "RGB;M": "RGB;M"}
+_NETPBM = {**_NETPBM_GREY, **_NETPBM_COLOUR}
 _FOR_JXL = {**_ALPHA, **_DEEP, "F": "F"}
 _YES_NO = bool
 
@@ -144,7 +146,7 @@ FORMATS: Final = (
     Format(
         name="png",
         title="PNG",
-        module="png",
+        module=".png",
         suffixes=(".png",),
         signature=rb"\x89PNG\r\n\x1a\n",
         modes={**_ALPHA, **_DEEP},
@@ -156,7 +158,7 @@ FORMATS: Final = (
     Format(
         name="jpeg",
         title="JPEG",
-        module="jpeg",
+        module=".jpeg",
         suffixes=(".jpg", ".jpeg", ".jpe", ".jfif"),
         signature=rb"\xff\xd8\xff",
         modes={"1": "L", "L": "L", "RGB": "RGB", **_INKS},
@@ -168,7 +170,7 @@ FORMATS: Final = (
     Format(
         name="webp",
         title="WebP",
-        module="webp",
+        module=".webp",
         suffixes=(".webp",),
         signature=rb"RIFF....WEBP",
         modes=_AS_COLOUR_ALPHA,
@@ -181,7 +183,7 @@ FORMATS: Final = (
     Format(
         name="tiff",
         title="TIFF",
-        module="tiff",
+        module=".tiff",
         suffixes=(".tif", ".tiff"),
         signature=rb"II\*\0|MM\0\*|II\0\*|MM\*\0|II\+\0|MM\0\+",
         modes={**_ALPHA, **_DEEP, **_INKS, **{mode: mode for mode in ("LAB", "I", "F", ARRAY)}},
@@ -193,7 +195,7 @@ FORMATS: Final = (
     Format(
         name="gif",
         title="GIF",
-        module="gif",
+        module=".gif",
         suffixes=(".gif",),
         signature=rb"GIF8[79]a",
         modes=_ALPHA,
@@ -201,43 +203,16 @@ FORMATS: Final = (
         metadata=("comment",),
         largest_side=65535,
     ),
-    Format(
-        name="bmp",
-        title="BMP",
-        module="bmp",
-        suffixes=(".bmp", ".dib"),
-        signature=rb"BM",
-        modes=_COLOUR,
-        metadata=("dpi",),
-    ),
-    Format(
-        name="pnm",
-        title="PNM",
-        module="pnm",
-        suffixes=(".pnm",),
-        signature=rb"P[1-6][\s#]",
-        modes={**_COLOUR, "I;16": "I;16", **_MAXVAL},
-    ),
-    Format(
-        name="ppm",
-        title="PPM",
-        module="pnm",
-        suffixes=(".ppm",),
-        modes={**_AS_COLOUR, "RGB;16": "RGB;16", "RGB;M": "RGB;M"},
-    ),
-    Format(
-        name="pgm",
-        title="PGM",
-        module="pnm",
-        suffixes=(".pgm",),
-        modes={"1": "L", "L": "L", "I;16": "I;16", "L;M": "L;M"},
-    ),
-    Format("pbm", "PBM", "pnm", (".pbm",), b"", {"1": "1"}),
-    Format("pfm", "PFM", "pnm", (".pfm",), rb"Pf\s", {"F": "F"}),
+    Format("bmp", "BMP", ".bmp", (".bmp", ".dib"), rb"BM", _COLOUR, metadata=("dpi",)),
+    Format("pnm", "PNM", ".pnm", (".pnm",), rb"P[1-6][\s#]", {**_COLOUR, **_NETPBM}),
+    Format("ppm", "PPM", ".pnm", (".ppm",), b"", {**_AS_COLOUR, **_NETPBM_COLOUR}),
+    Format("pgm", "PGM", ".pnm", (".pgm",), b"", {"1": "L", "L": "L", **_NETPBM_GREY}),
+    Format("pbm", "PBM", ".pnm", (".pbm",), b"", {"1": "1"}),
+    Format("pfm", "PFM", ".pnm", (".pfm",), rb"Pf\s", {"F": "F"}),
     Format(
         name="heic",
         title="HEIC",
-        module="heic",
+        module=".heic",
         suffixes=(".heic", ".heif", ".hif"),
         # Before AVIF, whose files may have the same general brands: the compatible ones decide.
         signature=rb"....ftyp(?:he(?:i[cxms]|v[cx])|m[is]f1....(?:....)*?he(?:i[cxms]|v[cx]))",
@@ -246,7 +221,7 @@ FORMATS: Final = (
     Format(
         name="avif",
         title="AVIF",
-        module="avif",
+        module=".avif",
         suffixes=(".avif",),
         signature=rb"....ftyp(?:avif|avis|mif1|msf1)",
         modes=_AS_COLOUR_ALPHA,
@@ -259,7 +234,7 @@ FORMATS: Final = (
     Format(
         name="jxl",
         title="JPEG XL",
-        module="jxl",
+        module=".jxl",
         suffixes=(".jxl",),
         signature=rb"\xff\n|\0\0\0\x0cJXL \r\n\x87\n",
         modes=_FOR_JXL,
@@ -268,14 +243,7 @@ FORMATS: Final = (
         quality="without loss from a lossless picture, else 90",
         extra=Extra("deep", ("imagecodecs",), frozenset(_FOR_JXL)),
     ),
-    Format(
-        name="npy",
-        title="NPY",
-        module="npy",
-        suffixes=(".npy",),
-        signature=rb"\x93NUMPY",
-        modes={mode: mode for mode in MODES},
-    ),
+    Format("npy", "NPY", ".npy", (".npy",), rb"\x93NUMPY", {mode: mode for mode in MODES}),
 )
 
 NAMES: Final = tuple(one.name for one in FORMATS if one.modes)

@@ -11,14 +11,17 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from poolcli.picture import MODES, FrameInfo, Metadata
+from poolcli.formats.contract import WholeFrameWriter
+from poolcli.picture import MODES, FrameInfo, Metadata, Picture
 
 Dispose = Literal["keep", "clear", "restore"]
 Drawn: TypeAlias = "Iterator[tuple[int, NDArray[Any]]]"
 """The number of each frame, and the canvas while it is shown."""
 
-Shown = TypeVar("Shown")
 Item = TypeVar("Item")
+MOST_TICKS: Final = 65535
+"""The most ticks that one frame may be shown: formats have 16 bits for them."""
+
 BLENDED_PIXELS: Final = 1 << 16
 """Pixels that are blended at a time: it takes many times the memory of their samples."""
 
@@ -131,49 +134,62 @@ def blend(below: NDArray[Any], above: NDArray[Any], full: int) -> None:
         under[partial] = lower
 
 
-class Ticks(Generic[Shown]):
-    """Durations in whole ticks, of which the sum stays that of the animation.
+class Shown(NamedTuple):
+    """A frame as an animation shows it.
 
-    Frames that look the same as the one before become one with it, and what is shown for more
-    ticks than a file can say is given several times.
+    Attributes:
+        pixels: what is seen.
+        image: what is encoded, in whatever form the format has it.
     """
 
-    def __init__(
-        self, tick: Fraction, most: int, same: Callable[[Shown, Shown], bool] = lambda _a, _b: False
-    ) -> None:
-        """Begin without a frame.
+    pixels: NDArray[Any]
+    image: Any
 
-        Args:
-            tick: milliseconds of a tick.
-            most: the most ticks that one frame may be shown.
-            same: whether two frames look the same.
-        """
-        self._tick, self._most, self._same = tick, most, same
-        self._owed = Fraction(0)
-        self._held: tuple[Shown, int] | None = None
 
-    def push(self, shown: Shown, duration: Fraction) -> list[tuple[Shown, int]]:
-        """Take the next frame; return those that are complete, each with its ticks."""
-        self._owed += duration / self._tick
+class AnimationWriter(WholeFrameWriter):
+    """The base of writers of animations, of whose frames the regions are written that change.
+
+    Durations are written in whole ticks, of which the sum stays that of the animation. Frames that
+    look the same as the one before become one with it, and what is shown for more ticks than a
+    file can say is written several times.
+
+    Attributes:
+        tick: milliseconds of a tick.
+    """
+
+    tick = Fraction(1)
+    _owed = Fraction(0)
+    _held: tuple[Shown, int] | None = None
+
+    def shown(self, picture: Picture) -> Shown:
+        """Return a frame as the format shows it."""
+        raise NotImplementedError
+
+    def write_region(self, shown: Shown, ticks: int, following: Shown | None) -> None:
+        """Write a frame that is followed by another one, or by the end."""
+        raise NotImplementedError
+
+    def write_frame(self, picture: Picture) -> None:
+        """Take a frame; the one before is written if it looks otherwise."""
+        shown = self.shown(picture)
+        self._owed += picture.info.duration / self.tick
         ticks = round(self._owed)
         self._owed -= ticks
-        if self._held is not None and self._same(self._held[0], shown):
-            self._held = self._held[0], self._held[1] + ticks
-            return []
-        complete = self.finish()
+        if self._held is not None and np.array_equal(self._held[0].pixels, shown.pixels):
+            shown, ticks = self._held[0], self._held[1] + ticks
+        else:
+            self.write_held(shown)
         self._held = shown, ticks
-        return complete
 
-    def finish(self) -> list[tuple[Shown, int]]:
-        """Return the last frame."""
+    def write_held(self, following: Shown | None) -> None:
+        """Write the frame that is held, if there is one."""
         if self._held is None:
-            return []
-        (shown, ticks), self._held = self._held, None
-        parts = []
-        while ticks > self._most:
-            parts.append((shown, self._most))
-            ticks -= self._most
-        return [*parts, (shown, ticks)]
+            return
+        shown, ticks = self._held
+        while ticks > MOST_TICKS:
+            self.write_region(shown, MOST_TICKS, shown)
+            ticks -= MOST_TICKS
+        self.write_region(shown, ticks, following)
 
 
 def changed_part(before: NDArray[Any] | None, after: NDArray[Any]) -> tuple[slice, slice]:

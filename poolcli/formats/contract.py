@@ -6,7 +6,6 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol
 
 from poolcli.errors import PoolError
@@ -253,7 +252,7 @@ def open_reader(stream: BinaryIO, limits: Limits) -> Reader:
         stream.seek(0)
         row = by_content(stream.read(START_BYTES))
         stream.seek(0)
-        reader: Reader = _module(row).read(stream, limits)
+        reader: Reader = import_module(row.module, __package__).read(stream, limits)
     return reader
 
 
@@ -266,7 +265,7 @@ def open_writer(file: BinaryIO, row: Format, saving: Saving, frames: int | None)
         saving: how it is written.
         frames: how many frames will be pushed; None if only the end tells.
     """
-    writer: Writer = _module(row).write(file, row, saving, frames)
+    writer: Writer = import_module(row.module, __package__).write(file, row, saving, frames)
     return writer
 
 
@@ -323,8 +322,3 @@ def _reason(fault: Exception) -> str:
     if isinstance(fault, struct.error) or isinstance(fault.__cause__, struct.error):
         return "its structure is damaged"
     return str(fault) or type(fault).__name__
-
-
-def _module(row: Format) -> ModuleType:
-    """Import the module that reads and writes a format; a name with a dot is that of any module."""
-    return import_module(row.module if "." in row.module else f"poolcli.formats.{row.module}")

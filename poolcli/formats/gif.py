@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache, partial
 from io import BytesIO
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 
 from poolcli.formats import Format, animation, gif_blocks, pillow
+from poolcli.formats.animation import AnimationWriter, Shown
 from poolcli.formats.contract import Limits, WholeFrameWriter
 from poolcli.formats.gif_blocks import (
     HAS_KEY,
@@ -34,7 +35,6 @@ from poolcli.picture import Encoding, Frame, FrameInfo, Metadata, Picture, Store
 TICK: Final = Fraction(10)
 """The unit of durations, in milliseconds."""
 
-MOST_TICKS: Final = 65535
 DISPOSALS: Final[dict[int, animation.Dispose]] = {2: "clear", 3: "restore"}
 CLEAR, KEEP = 2, 1
 DISPOSAL_SHIFT, DISPOSAL_MASK = 2, 0x07
@@ -172,57 +172,36 @@ class GifWriter(WholeFrameWriter):
         return palette
 
 
-class Shown(NamedTuple):
-    """A frame as a GIF shows it.
+class GifAnimationWriter(AnimationWriter, GifWriter):
+    """An animated GIF that is written."""
 
-    Attributes:
-        image: of up to 256 colours, one of which may be transparent.
-        pixels: red, green, blue and alpha; all 0 where it is transparent.
-    """
+    tick = TICK
+    _before: NDArray[np.uint8] | None = None
+    _is_begun = False
 
-    image: Image.Image
-    pixels: NDArray[np.uint8]
-
-
-class GifAnimationWriter(GifWriter):
-    """An animated GIF that is written: of each frame the region that changes."""
-
-    def __init__(self, file: BinaryIO, row: Format, saving: Saving) -> None:
-        """Begin without a frame."""
-        super().__init__(file, row, saving)
-        self._ticks: animation.Ticks[Shown] = animation.Ticks(TICK, MOST_TICKS, _look_same)
-        self._waiting: list[tuple[Shown, int]] = []
-        self._before: NDArray[np.uint8] | None = None
-        self._is_begun = False
-
-    def write_frame(self, picture: Picture) -> None:
-        """Take a frame; those before it that are complete are written."""
+    def shown(self, picture: Picture) -> Shown:
+        """Return a frame of few colours, and its red, green, blue and alpha: 0 if transparent."""
         image = self.to_palette(picture)
         if not self._is_begun:
             self._write_start(picture)
         pixels = np.array(image.convert("RGBA"))
         pixels[pixels[..., 3] == 0] = 0
-        self._write(self._ticks.push(Shown(image, pixels), picture.info.duration))
+        return Shown(pixels, image)
 
     def write_end(self) -> None:
         """Write what is left."""
-        self._write(self._ticks.finish())
-        for shown, ticks in self._waiting:
-            self._write_region(shown, ticks, clears=False)
+        self.write_held(None)
         self.file.write(TRAILER)
 
-    def _write(self, complete: list[tuple[Shown, int]]) -> None:
-        """Write frames but for the last one; before one that uncovers something, all is cleared."""
-        self._waiting += complete
-        while len(self._waiting) > 1:
-            shown, ticks = self._waiting.pop(0)
-            after, _ = self._waiting[0]
-            uncovered = (shown.pixels[..., 3] > 0) & (after.pixels[..., 3] == 0)
-            self._write_region(shown, ticks, clears=bool(uncovered.any()))
+    def write_region(self, shown: Shown, ticks: int, following: Shown | None) -> None:
+        """Write the region of a frame that changes.
 
-    def _write_region(self, shown: Shown, ticks: int, *, clears: bool) -> None:
-        """Write the region of a frame that changes, or all of it if it is cleared afterwards."""
-        rows, columns = animation.changed_part(None if clears else self._before, shown.pixels)
+        Before a frame that is transparent where this one isn't all is cleared.
+        """
+        pixels, clears = shown.pixels, False
+        if following is not None:
+            clears = bool(((pixels[..., 3] > 0) & (following.pixels[..., 3] == 0)).any())
+        rows, columns = animation.changed_part(None if clears else self._before, pixels)
         octets = pillow.encoded(_cropped(shown.image, rows, columns), "GIF")
         (image,) = read_blocks(BytesIO(octets)).images
         disposal = (CLEAR if clears else KEEP) << DISPOSAL_SHIFT
@@ -230,7 +209,7 @@ class GifAnimationWriter(GifWriter):
         control = struct.pack("<BHB", flags, ticks, image.control[3])
         self.file.write(image.head(columns.start, rows.start, control))
         self.file.write(octets[image.begin : image.end])
-        self._before = None if clears else shown.pixels
+        self._before = None if clears else pixels
 
     def _write_start(self, picture: Picture) -> None:
         """Write all that comes before the frames."""
@@ -269,8 +248,3 @@ def _cropped(image: Image.Image, rows: slice, columns: slice) -> Image.Image:
         part.putpalette(image.getpalette() or [])
         part.info = {key: image.info[key] for key in ("transparency",) if key in image.info}
     return part
-
-
-def _look_same(one: Shown, other: Shown) -> bool:
-    """Return whether two frames look the same."""
-    return np.array_equal(one.pixels, other.pixels)

@@ -33,6 +33,8 @@ class ImageBlock(NamedTuple):
         flags: those of its descriptor, as if its palette were its own.
         palette: red, green and blue of each entry; the global one if it has none of its own, or
             nothing.
+        colours: likewise; greys where there is no palette.
+        alphas: the alpha of the palette's first entries; None if all are opaque.
         begin: where its pixels begin.
         end: where its pixels end.
     """
@@ -41,18 +43,10 @@ class ImageBlock(NamedTuple):
     place: tuple[int, int, int, int]
     flags: int
     palette: bytes
+    colours: bytes
+    alphas: bytes | None
     begin: int
     end: int
-
-    @property
-    def colours(self) -> bytes:
-        """Red, green and blue of each entry; without a palette indices are greys."""
-        return GREY_RAMP if GREY_RAMP.startswith(self.palette) else self.palette
-
-    @property
-    def alphas(self) -> bytes | None:
-        """The alpha of the palette's first entries; None if all are opaque."""
-        return b"\xff" * self.control[3] + b"\0" if self.control[0] & HAS_KEY else None
 
     def head(self, left: int, top: int, control: bytes) -> bytes:
         """Return what comes before the pixels, for some place and control."""
@@ -131,11 +125,15 @@ def _image(stream: BinaryIO, control: bytes, shared_flags: int, shared: bytes) -
     palette = _exactly(stream, _palette_bytes(flags))
     palette_flags = flags if palette else shared_flags
     flags = flags & IS_INTERLACED | palette_flags & (HAS_PALETTE | PALETTE_SIZE)
+    palette = palette or shared
+    colours = GREY_RAMP if GREY_RAMP.startswith(palette) else palette
+    alphas = b"\xff" * control[3] + b"\0" if control[0] & HAS_KEY else None
     begin = stream.tell()
     _exactly(stream, 1)  # the size of its first codes
     while length := _exactly(stream, 1)[0]:
         stream.seek(length, 1)
-    return ImageBlock(control, tuple(place), flags, palette or shared, begin, stream.tell())
+    end = stream.tell()
+    return ImageBlock(control, tuple(place), flags, palette, colours, alphas, begin, end)
 
 
 def _sub_blocks(stream: BinaryIO) -> Iterator[bytes]:

@@ -21,11 +21,11 @@ from PIL.PngImagePlugin import PngImageFile
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format, animation, pillow, png_chunks
-from poolcli.formats.animation import Region
+from poolcli.formats.animation import AnimationWriter, Region, Shown
 from poolcli.formats.carried import WORDS, no_place
 from poolcli.formats.contract import DecodedFrame, Limits, WholeFrameWriter
 from poolcli.formats.extras import library
-from poolcli.formats.png_chunks import AnimationFrame, Header, JoinedStream, Place, chunk
+from poolcli.formats.png_chunks import Data, Header, JoinedStream, chunk
 from poolcli.formats.png_metadata import MOST_DPI, ancillary_chunks, metadata_of
 from poolcli.formats.saving import Saving
 from poolcli.picture import Encoding, Frame, FrameInfo, Metadata, Picture, Stored, info_in_mode
@@ -35,10 +35,6 @@ PALETTE_BITS: Final = 8
 DISPOSALS: Final[dict[int, animation.Dispose]] = {1: "clear", 2: "restore"}
 BLENDS: Final = 1
 
-TICK: Final = Fraction(1)
-"""The unit in which durations are written, in milliseconds."""
-
-MOST_TICKS: Final = 65535
 HEAD_BYTES: Final = len(png_chunks.SIGNATURE) + png_chunks.HEADER.size + 12
 """The bytes of a PNG until its first chunk is over, which is the header."""
 
@@ -87,7 +83,7 @@ class PngReader:
         if self._regions:
             yield from animation.frames_of(self._regions, self._canvas_info, self.metadata)
         else:
-            yield self._picture(self._header, self._chunks.data or self._chunks.frames[0].data)
+            yield self._picture(self._header, self._chunks.data or self._chunks.frames[0][1])
 
     def metadata(self) -> Metadata:
         """Return what stands beside the pixels, for all frames."""
@@ -133,35 +129,35 @@ class PngReader:
             raise PoolError(
                 f"the animation breaks off after {len(frames)} frames", "is the file complete?"
             )
-        for one in frames:
-            limits.check(one.control.height, one.control.width)
-        self._regions = [self._region(one) for one in frames]
+        self._regions = [self._region(*one) for one in frames]
+        for one in self._regions:
+            limits.check(one.height, one.width)
         self._canvas_info = self._info_of(on_canvas=True)
 
-    def _region(self, frame: AnimationFrame) -> Region:
-        """Return what a frame of an animation draws."""
-        control = frame.control
+    def _region(self, control: bytes, data: Data) -> Region:
+        """Return what a frame of an animation draws; the delay is a fraction of a second."""
+        _, *place, delay, unit, dispose, blend = png_chunks.CONTROL.unpack(control)
+        width, height, left, top = place
         return Region(
-            top=control.top,
-            left=control.left,
-            height=control.height,
-            width=control.width,
-            duration=Fraction(1000 * control.delay, control.delay_unit or 100),
-            dispose=DISPOSALS.get(control.dispose, "keep"),
-            blends=control.blend == BLENDS,
-            read=partial(self._region_pixels, frame),
+            top=top,
+            left=left,
+            height=height,
+            width=width,
+            duration=Fraction(1000 * delay, unit or 100),
+            dispose=DISPOSALS.get(dispose, "keep"),
+            blends=blend == BLENDS,
+            read=partial(self._region_pixels, height, width, data),
         )
 
-    def _region_pixels(self, frame: AnimationFrame) -> NDArray[Any]:
+    def _region_pixels(self, height: int, width: int, data: Data) -> NDArray[Any]:
         """Decode what a frame of an animation draws, in the mode of the canvas."""
-        height, width = frame.control.height, frame.control.width
-        still = self._picture(self._header._replace(height=height, width=width), frame.data)
+        still = self._picture(self._header._replace(height=height, width=width), data)
         pixels = still.rows(0, height)
         if still.info.palette is not None:
             pixels = np.take(still.info.palette, pixels, axis=0)
         return pixels if self._canvas_info.mode == self._info.mode else _opaque(pixels)
 
-    def _picture(self, header: Header, data: list[Place]) -> Frame:
+    def _picture(self, header: Header, data: Data) -> Frame:
         """Return the picture in some of the chunks."""
         has_key = self._transparency is not None and header.colour_type != png_chunks.PALETTE
         stream: Any = self._chunks.picture(header, self._key_chunk() if has_key else b"", data)
@@ -213,34 +209,32 @@ class PngWriter(WholeFrameWriter):
         return pillow.encoded(image, "PNG", **options)
 
 
-class PngAnimationWriter(PngWriter):
-    """An animated PNG that is written: of each frame the region that changes."""
+class PngAnimationWriter(AnimationWriter, PngWriter):
+    """An animated PNG that is written."""
 
     def __init__(self, file: BinaryIO, row: Format, saving: Saving) -> None:
         """Begin without a frame."""
         super().__init__(file, row, saving)
-        self._ticks: animation.Ticks[Picture] = animation.Ticks(TICK, MOST_TICKS, _look_same)
         self._written, self._plays, self._sequence = 0, 0, itertools.count()
-        self._shown: NDArray[Any] | None = None
+        self._before: NDArray[Any] | None = None
 
-    def write_frame(self, picture: Picture) -> None:
-        """Take a frame; those before it that are complete are written."""
-        for shown, ticks in self._ticks.push(picture, picture.info.duration):
-            self._write_region(shown, ticks)
+    def shown(self, picture: Picture) -> Shown:
+        """Return a frame as it is."""
+        return Shown(picture.array, picture)
 
     def write_end(self) -> None:
         """Write what is left, and how many frames there are."""
-        for shown, ticks in self._ticks.finish():
-            self._write_region(shown, ticks)
+        self.write_held(None)
         self.file.write(chunk(b"IEND", b""))
         self.file.seek(HEAD_BYTES)
         self.file.write(chunk(b"acTL", struct.pack(">II", self._written, self._plays)))
         self.file.seek(0, 2)
 
-    def _write_region(self, picture: Picture, ticks: int) -> None:
+    def write_region(self, shown: Shown, ticks: int, _following: Shown | None) -> None:
         """Write the region of a frame that changes."""
-        rows, columns = animation.changed_part(self._shown, picture.array)
-        pixels = self.encoded(picture._replace(array=picture.array[rows, columns]))
+        picture: Picture = shown.image
+        rows, columns = animation.changed_part(self._before, shown.pixels)
+        pixels = self.encoded(picture._replace(array=shown.pixels[rows, columns]))
         if not self._written:
             self._plays = picture.metadata.plays
             self.file.write(pixels[:HEAD_BYTES])
@@ -256,7 +250,7 @@ class PngAnimationWriter(PngWriter):
             elif name == b"IDAT":
                 number = struct.pack(">I", next(self._sequence))
                 self.file.write(chunk(b"fdAT", number + stream.read(length)))
-        self._shown = picture.array
+        self._before = shown.pixels
         self._written += 1
 
 
@@ -303,8 +297,3 @@ def _opaque(pixels: NDArray[Any]) -> NDArray[Any]:
     colours = pixels if pixels.ndim == 3 else pixels[..., None]
     alpha = np.full_like(colours[..., :1], np.iinfo(pixels.dtype).max)
     return np.concatenate((colours, alpha), axis=-1)
-
-
-def _look_same(one: Picture, other: Picture) -> bool:
-    """Return whether two frames look the same."""
-    return np.array_equal(one.array, other.array)

@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO, Final, NamedTuple
+from typing import BinaryIO, Final, NamedTuple, TypeAlias
 
 from poolcli.errors import PoolError
 
@@ -53,8 +53,8 @@ METADATA: Final = frozenset((b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"iCCP
 KEPT: Final = {b"IHDR", *NEEDED, *METADATA}
 """The chunks whose bodies are kept."""
 
-Place = tuple[bytes, int, int]
-"""The name of one or several chunks in a row, and where they begin and end in the file."""
+Data: TypeAlias = "list[tuple[bytes, range]]"
+"""Where pixels are in the file: IDAT and one or several whole chunks, or fdAT and its pixels."""
 
 
 class Header(NamedTuple):
@@ -69,32 +69,6 @@ class Header(NamedTuple):
     interlace: int
 
 
-class Control(NamedTuple):
-    """The body of fcTL; the delay is a fraction of a second."""
-
-    sequence: int
-    width: int
-    height: int
-    left: int
-    top: int
-    delay: int
-    delay_unit: int
-    dispose: int
-    blend: int
-
-
-class AnimationFrame(NamedTuple):
-    """One frame of an animation.
-
-    Attributes:
-        control: what it draws, and where.
-        data: where its pixels are.
-    """
-
-    control: Control
-    data: list[Place]
-
-
 @dataclass(slots=True)
 class Chunks:
     """The chunks of a file.
@@ -103,8 +77,9 @@ class Chunks:
         stream: the file.
         bodies: the first chunk of each name, texts and frames apart.
         texts: the textual chunks: (name, body).
-        frames: the frames of an animation.
+        frames: for each frame of an animation the body of fcTL, and where its pixels are.
         data: where the pixels are that belong to no frame of an animation.
+        has_pixels: whether there are any.
         is_damaged: whether a chunk was left out that the pixels don't need.
         is_complete: whether the file goes on to its end.
     """
@@ -112,8 +87,9 @@ class Chunks:
     stream: BinaryIO
     bodies: dict[bytes, bytes] = field(default_factory=dict)
     texts: list[tuple[bytes, bytes]] = field(default_factory=list)
-    frames: list[AnimationFrame] = field(default_factory=list)
-    data: list[Place] = field(default_factory=list)
+    frames: list[tuple[bytes, Data]] = field(default_factory=list)
+    data: Data = field(default_factory=list)
+    has_pixels: bool = False
     is_damaged: bool = False
     is_complete: bool = False
 
@@ -124,7 +100,7 @@ class Chunks:
             PoolError: it is missing, or no picture can have it.
         """
         bodies = self.bodies
-        if b"IHDR" not in bodies or not (self.data or (self.frames and self.frames[0].data)):
+        if b"IHDR" not in bodies or not self.has_pixels:
             raise PoolError("it has no pixels", "is the file complete?")
         header = Header(*HEADER.unpack(bodies[b"IHDR"]))
         kind, depth = header.colour_type, header.depth
@@ -144,7 +120,7 @@ class Chunks:
                 raise PoolError(fault, "is the file sound?")
         return header
 
-    def picture(self, header: Header, key: bytes, data: list[Place]) -> JoinedStream:
+    def picture(self, header: Header, key: bytes, data: Data) -> JoinedStream:
         """Return a PNG of nothing but the pixels of one frame.
 
         Decoders refuse a whole picture for large or odd metadata, and so are given none.
@@ -155,9 +131,12 @@ class Chunks:
             data: where the pixels are.
         """
         parts: list[bytes | range] = [SIGNATURE + chunk(b"IHDR", HEADER.pack(*header)) + key]
-        for name, begin, end in data:
-            is_still = name == b"IDAT"
-            parts.append(range(begin, end) if is_still else _as_still(self.stream, begin, end))
+        for name, place in data:
+            if name == b"IDAT":
+                parts.append(place)
+            else:
+                self.stream.seek(place.start)
+                parts.append(chunk(b"IDAT", self.stream.read(len(place))))
         # The end of a file that is cut off must not be taken for its last pixels.
         parts.append(chunk(b"IEND", b"") if self.is_complete else b"")
         return JoinedStream(self.stream, parts)
@@ -204,13 +183,17 @@ def read_chunks(stream: BinaryIO) -> Chunks:
         PoolError: one is damaged without which the pixels would be others.
     """
     chunks = Chunks(stream)
-    data, has_pixels = chunks.data, False
+    data = chunks.data
     for name, begin, length in walk(stream):
-        if name in (b"IDAT", b"fdAT"):
-            start, has_pixels = begin - 8, True
-            if data and data[-1][::2] == (name, start):  # neighbours are noted together
-                start = data.pop()[1]
-            data.append((name, start, begin + length + 4))
+        chunks.has_pixels |= name in (b"IDAT", b"fdAT")
+        if name == b"IDAT":
+            # Neighbours are noted together, with their lengths, names and checksums.
+            is_next = data and data[-1][1].stop == begin - 8
+            start = data.pop()[1].start if is_next else begin - 8
+            data.append((name, range(start, begin + length + 4)))
+            continue
+        if name == b"fdAT":  # a sequence number stands before its pixels
+            data.append((name, range(begin + 4, begin + length)))
             continue
         body = stream.read(length)
         checksum = zlib.crc32(body, zlib.crc32(name))
@@ -223,22 +206,20 @@ def read_chunks(stream: BinaryIO) -> Chunks:
             chunks.is_damaged = True
         elif name == b"fcTL":
             data = []
-            chunks.frames.append(AnimationFrame(Control(*CONTROL.unpack(body)), data))
+            chunks.frames.append((body, data))
         elif name in TEXTS:
             chunks.texts.append((name, body))
-        elif name in KEPT and not (has_pixels and name in NEEDED):  # a palette comes before them
+        elif name in KEPT and not (name in NEEDED and chunks.has_pixels):  # a palette comes first
             chunks.bodies.setdefault(name, body)
     return chunks
 
 
-def walk(
-    stream: BinaryIO, at: int = len(SIGNATURE), end: int | None = None
-) -> Iterator[tuple[bytes, int, int]]:
+def walk(stream: BinaryIO, at: int = len(SIGNATURE)) -> Iterator[tuple[bytes, int, int]]:
     """Yield the name of each chunk, and where its body begins and how long it is.
 
     The stream is set to the body. The last chunk may be cut off by the end of the file.
     """
-    end = stream.seek(0, 2) if end is None else end
+    end = stream.seek(0, 2)
     while at + 8 <= end:
         stream.seek(at)
         length, name = struct.unpack(">I4s", stream.read(8))
@@ -253,10 +234,3 @@ def walk(
 def chunk(name: bytes, body: bytes) -> bytes:
     """Return a chunk with its length and checksum."""
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-
-def _as_still(stream: BinaryIO, begin: int, end: int) -> bytes:
-    """Return the chunks of a later frame of an animation as those of a picture."""
-    return b"".join(
-        chunk(b"IDAT", stream.read(length)[4:]) for _, _, length in walk(stream, begin, end)
-    )

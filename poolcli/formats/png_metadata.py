@@ -8,19 +8,12 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from poolcli.formats.exif import (
-    EXIF_PREFIX,
-    MOST_XMP_BYTES,
-    XMP_KEYWORD,
-    XMP_PREFIX,
-    checked_dpi,
-    describe,
-)
+from poolcli.formats import exif
 from poolcli.formats.png_chunks import Chunks, chunk
 from poolcli.picture import Metadata
 
 COLOUR: Final = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
-MOST_BYTES: Final = MOST_XMP_BYTES
+MOST_BYTES: Final = exif.MOST_XMP_BYTES
 """Bytes of anything once it is unpacked: profiles of printers have several megabytes."""
 
 METRES_IN_AN_INCH: Final = 0.0254
@@ -46,7 +39,7 @@ def metadata_of(chunks: Chunks) -> tuple[Metadata, int]:
     warnings: list[str] = []
     block = _tried(_exif_block, chunks, "EXIF", warnings)
     xmp = _tried(_xmp_packet, chunks, "XMP", warnings)
-    described = describe(block, xmp, warnings)
+    described = exif.describe(block, xmp, warnings)
     warnings = [*described.warnings]
     icc_profile = _tried(_profile, chunks, "colour profile", warnings)
     if chunks.is_damaged:
@@ -72,14 +65,14 @@ def ancillary_chunks(held: Mapping[str, Any]) -> bytes:
     parts += [one for one in held.get("colour", ()) if not (profile and one[0] == b"sRGB")]
     parts += held.get("texts", ())
     if xmp := held.get("xmp"):
-        parts.append((b"iTXt", XMP_KEYWORD + bytes(5) + xmp))
+        parts.append((b"iTXt", exif.XMP_KEYWORD + bytes(5) + xmp))
     if comment := held.get("comment"):
         parts.append(_comment(comment))
     if dpi := held.get("dpi"):
         across, down = (int(one / METRES_IN_AN_INCH + 0.5) for one in dpi)
         parts.append((b"pHYs", struct.pack(">IIB", across, down, PER_METRE)))
     if block := held.get("exif"):
-        parts.append((b"eXIf", block.removeprefix(EXIF_PREFIX)))
+        parts.append((b"eXIf", block.removeprefix(exif.EXIF_PREFIX)))
     return b"".join(chunk(*one) for one in parts)
 
 
@@ -110,20 +103,20 @@ def _exif_block(chunks: Chunks) -> bytes | None:
     if b"eXIf" in chunks.bodies:
         return chunks.bodies[b"eXIf"]
     profiles = _raw_profiles(chunks, b"exif", b"APP1")
-    return next((one for one in profiles if not one.startswith(XMP_PREFIX)), None)
+    return next((one for one in profiles if not one.startswith(exif.XMP_PREFIX)), None)
 
 
 def _xmp_packet(chunks: Chunks) -> bytes | None:
     """Return XMP: that of its own text, else that of a raw profile."""
     for name, body in chunks.texts:
-        if name == b"iTXt" and body.startswith(XMP_KEYWORD + b"\0"):
-            rest = body[len(XMP_KEYWORD) + 1 :]
+        if name == b"iTXt" and body.startswith(exif.XMP_KEYWORD + b"\0"):
+            rest = body[len(exif.XMP_KEYWORD) + 1 :]
             is_packed, method = rest[:1] == b"\1", rest[1:2]
             _, _, text = rest[2:].split(b"\0", 2)  # a language and a translated keyword
             return _unpacked(method + text) if is_packed else text
     profiles = _raw_profiles(chunks, b"xmp", b"APP1")
-    xmp = next((one for one in profiles if not one.startswith(EXIF_PREFIX)), None)
-    return None if xmp is None else xmp.removeprefix(XMP_PREFIX)
+    xmp = next((one for one in profiles if not one.startswith(exif.EXIF_PREFIX)), None)
+    return None if xmp is None else xmp.removeprefix(exif.XMP_PREFIX)
 
 
 def _raw_profiles(chunks: Chunks, *kinds: bytes) -> Iterator[bytes]:
@@ -155,13 +148,13 @@ def _dpi(density: bytes) -> tuple[float, float] | None:
     across, down, unit = struct.unpack(">IIB", density)
     if unit != PER_METRE:
         return None
-    return checked_dpi(across * METRES_IN_AN_INCH, down * METRES_IN_AN_INCH)
+    return exif.checked_dpi(across * METRES_IN_AN_INCH, down * METRES_IN_AN_INCH)
 
 
 def _is_elsewhere(body: bytes) -> bool:
     """Return whether a text is carried as XMP or EXIF, or would be false."""
     raw = tuple(RAW_PROFILE + kind for kind in (b"exif", b"xmp", b"APP1"))
-    return body.startswith((XMP_KEYWORD, *raw)) or FALSE_TEXT.match(body) is not None
+    return body.startswith((exif.XMP_KEYWORD, *raw)) or FALSE_TEXT.match(body) is not None
 
 
 def _comment(comment: bytes) -> tuple[bytes, bytes]:
