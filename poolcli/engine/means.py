@@ -97,7 +97,7 @@ class Mean(NamedTuple):
     def fill(self, tile: Tile, out: NDArray[Any]) -> None:
         """Fill ``out`` with the averages of one tile, without weights."""
         grid = self.grid
-        for rows, block in grid.bands(tile, self.plain, grid.read):
+        for rows, block in grid.bands(tile, self.plain):
             target = out[rows]
             sums = grid.scratch.take("sums", target.shape, self.plain.dtype(grid.most_taps))
             grid.reduce_columns(block, self.plain, sums)
@@ -117,15 +117,17 @@ class Mean(NamedTuple):
         if self.override is not None:
             yield slice(None), _number(self.override, dtype)
             return
-        rows, columns = map(_counts, self.counted, tile, (dtype, dtype))
-        most = columns == columns.max()
-        edges = int(most.argmax()), len(most) - int(most[::-1].argmax())
-        for start, stop in pairwise(sorted({0, *edges, len(most)})):
-            part = columns[start:stop]
-            divisor: Any = rows.item(0) * part.item(0)
-            if rows.min() < rows.max() or part.min() < part.max():
-                divisor = rows[:, None, None] * part[:, None]
-            yield slice(start, stop), divisor
+        rows, columns = self.counted
+        first, last = tile.columns.start, tile.columns.stop
+        inner, cuts = columns.interior, {first, last}
+        is_inner = rows.interior.start <= tile.rows.start and tile.rows.stop <= rows.interior.stop
+        if is_inner:
+            cuts |= {min(max(edge, first), last) for edge in (inner.start, inner.stop)}
+        for start, stop in pairwise(sorted(cuts)):
+            divisor: Any = _number(rows.size * columns.size, dtype)
+            if not is_inner or start not in inner:
+                divisor = _taps(self.counted, Tile(tile.rows, slice(start, stop)), dtype)
+            yield slice(start - first, stop - first), divisor
 
     def fill_weighted(self, tile: Tile, weights: NDArray[Any], out: NDArray[Any]) -> None:
         """Fill ``out`` with Σwx/Σw of one tile; where Σw is 0, with averages without weights.
@@ -140,9 +142,10 @@ class Mean(NamedTuple):
         divisor[empty] = 1
 
         def product(channel: int, rows: slice, columns: slice) -> Block:
-            block = grid.array[rows, columns, channel]
-            block = block if grid.table is None else grid.table[block]
-            return np.multiply(block, weights[rows, columns], dtype=dtype, casting="unsafe")  # type: ignore[no-any-return]
+            plane = grid.array[rows, columns, channel]
+            block = plane.astype(dtype) if grid.table is None else grid.table[plane]
+            np.multiply(block, weights[rows, columns], out=block, casting="unsafe")
+            return block
 
         for channel in range(out.shape[2]):
             sums = self._sums("products", planes, tile, partial(product, channel))
@@ -157,12 +160,14 @@ class Mean(NamedTuple):
         grid = self.grid
 
         def weight(rows: slice, columns: slice) -> Any:
-            by = True if weights is None else weights[rows, columns].repeat(grid.channels, axis=1)
-            return by * ~np.isnan(grid.read(rows, columns)) if self.omit else by
+            numbers = ~np.isnan(grid.read(rows, columns)) if self.omit else True
+            if weights is None:
+                return numbers
+            return weights[rows, columns].repeat(grid.channels, axis=1) * numbers
 
         def product(rows: slice, columns: slice) -> Block:
             by = weight(rows, columns)
-            block = np.where(by == 0, 0, grid.read(rows, columns))
+            block = np.where(by, grid.read(rows, columns), 0)
             return block if weights is None else np.multiply(block, by, dtype=FLOAT64)
 
         divisor = self._sums("divisor", grid, tile, weight)
@@ -175,8 +180,7 @@ class Mean(NamedTuple):
         if self.override is not None:
             divisor[...] = 0
         else:  # only padding is missing, if that counts
-            rows, columns = map(_counts, (grid.rows, grid.columns), tile, (FLOAT64, FLOAT64))
-            divisor -= rows[:, None, None] * columns[:, None]
+            divisor -= _taps((grid.rows, grid.columns), tile, FLOAT64)
         for part, number in self._divisors(tile):
             divisor[:, part] += number
         sums[empty] = np.nan
@@ -248,6 +252,12 @@ def quotient(total: NDArray[Any], divisor: Any, scratch: Scratch) -> NDArray[Any
     total /= divisor
     np.rint(total, out=total)
     return total
+
+
+def _taps(axes: Axes, tile: Tile, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the number of taps on pixels of every window of a tile: (rows, columns, 1)."""
+    rows, columns = map(_counts, axes, tile, (dtype, dtype))
+    return rows[:, None, None] * columns[:, None]
 
 
 def _counts(axis: Axis, windows: slice, dtype: np.dtype[Any]) -> NDArray[Any]:

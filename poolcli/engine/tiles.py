@@ -6,6 +6,7 @@ columns, on the few rows that are left.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from copy import copy
 from math import isqrt
@@ -91,6 +92,8 @@ class Grid:
         self.array = numbers if numbers.ndim == 3 else numbers[..., None]
         self.channels = self.array.shape[2]
         self.rows, self.columns = (axis.trimmed() for axis in axes)
+        rows = self.array[:1]
+        self.in_place = rows.dtype.isnative and rows.flags.c_contiguous and rows.flags.aligned
         self.most_taps = self.rows.size * self.columns.size
         self.table, self.tuning, self.scratch = table, tuning, Scratch()
         # Where windows have so many rows in common, `van_herk` takes fewer operations than folding.
@@ -107,10 +110,9 @@ class Grid:
         pixels = self.array[rows, columns]
         if self.table is not None:
             pixels = self.table[pixels]
-        block = pixels.reshape(len(pixels), -1)
-        if block.strides[1] == block.itemsize and block.dtype.isnative and block.flags.aligned:
-            return block
-        return np.ascontiguousarray(block, block.dtype.newbyteorder("="))
+        elif not self.in_place:
+            pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
+        return pixels.reshape(len(pixels), -1)
 
     def tiles(self, itemsize: int) -> Iterator[Tile]:
         """Cut the result into tiles that hold about `Tuning.tile_bytes` of such elements.
@@ -145,11 +147,11 @@ class Grid:
         self, tile: Tile, reduction: Reduction, out: NDArray[Any], read: BlockReader | None = None
     ) -> None:
         """Reduce the windows of a tile into ``out``, (rows, columns, channels)."""
-        for rows, block in self.bands(tile, reduction, read or self.read):
+        for rows, block in self.bands(tile, reduction, read):
             self.reduce_columns(block, reduction, out[rows])
 
     def bands(
-        self, tile: Tile, reduction: Reduction, read: BlockReader
+        self, tile: Tile, reduction: Reduction, read: BlockReader | None = None
     ) -> Iterator[tuple[slice, Block]]:
         """Reduce a tile's windows along the height: yield (rows of the tile, their block).
 
@@ -188,14 +190,23 @@ class Grid:
             subsample(slid, columns.stride, channels, out)
 
     def _reduce_rows(
-        self, windows: slice, columns: slice, read: BlockReader, reduction: Reduction, out: Block
+        self,
+        windows: slice,
+        columns: slice,
+        read: BlockReader | None,
+        reduction: Reduction,
+        out: Block,
     ) -> None:
         """Reduce the windows along the height, in parts whose rows fit the cache."""
         rows, room, height = self.rows, self.tuning.tile_bytes, self.rows.span
         combine = self._fold
+        # Each pixel is cast once for all taps that read it, unless some are read by none.
+        overlaps = rows.size >= max(2, rows.stride)
         if self.uses_van_herk:  # it takes all windows together, and has room for one more of them
             combine, room = self._van_herk, self.tuning.tall_tile_bytes * 5 // 4
             height += (windows.stop - windows.start - 1) * rows.stride
+        elif read is None and self.in_place and (out.dtype == self.array.dtype or not overlaps):
+            room = sys.maxsize  # nothing is copied
         widest = max(1, room // (height * out.itemsize * self.channels))
         extent = columns.stop - columns.start
         widest = ceil_div(extent, ceil_div(extent, widest))
@@ -208,14 +219,14 @@ class Grid:
                 seen, part = rows.part(first, min(first + step, windows.stop))
                 top = first - windows.start
                 target = out[top : top + part.out, start:stop]
-                combine(read(seen, part_columns), part, reduction, target)
+                block = (read or self.read)(seen, part_columns)
+                if overlaps and block.dtype != out.dtype:
+                    block = cast(block, out.dtype, "wide", self.scratch)
+                combine(block, part, reduction, target)
 
     def _fold(self, block: Block, rows: Axis, reduction: Reduction, out: Block) -> None:
         """Combine rows tap by tap: size - 1 operations for each row of the result."""
         ufunc, dtype = reduction.ufunc, out.dtype
-        if block.dtype != dtype and rows.size >= max(2, rows.stride):
-            # Each pixel is cast once for all taps that read it. Else some may be read by none.
-            block = cast(block, dtype, "wide", self.scratch)
         taps = [rows.pixels_at(tap) for tap in range(rows.size)]
         everywhere = slice(0, rows.out)
         if [windows for windows, _ in taps[:2]] == [everywhere, everywhere]:
@@ -230,8 +241,8 @@ class Grid:
     def _van_herk(self, block: Block, rows: Axis, reduction: Reduction, out: Block) -> None:
         """Combine rows by `van_herk`, at stride 1, each phase of the dilation on its own."""
         dtype, height, width = out.dtype, (rows.out - 1) * rows.stride + rows.span, out.shape[1]
-        if block.dtype != dtype or len(block) < height:
-            padded = self.scratch.take("wide", (height, width), dtype)
+        if len(block) < height:
+            padded = self.scratch.take("padded", (height, width), dtype)
             bottom = rows.before + rows.extent
             padded[: rows.before] = padded[bottom:] = reduction.neutral
             padded[rows.before : bottom] = block
