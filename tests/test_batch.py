@@ -39,6 +39,7 @@ from tests.support.processes import (
     Done,
     Process,
     Run,
+    Words,
     asleep,
     either_executor,
     environment,
@@ -82,9 +83,7 @@ def fifo(tmp_path: Path) -> Path:
 # What becomes of folders
 
 
-def test_a_folder_is_pooled_as_its_files_alone_and_its_tree_mirrored(
-    run: Run, gallery: Path, tmp_path: Path
-) -> None:
+def test_a_folder_is_pooled_as_its_files_alone(run: Run, gallery: Path, tmp_path: Path) -> None:
     done = run(*HALVE, "in", "out")
     pooled = contents(tmp_path / "out")
 
@@ -95,9 +94,7 @@ def test_a_folder_is_pooled_as_its_files_alone_and_its_tree_mirrored(
     assert {size_of(tmp_path / "out" / place) for place in PLACES} == {(4, 4)}
 
 
-def test_the_output_folder_may_lie_in_the_input_folder_again_and_again(
-    run: Run, gallery: Path
-) -> None:
+def test_the_output_may_lie_in_the_input_again_and_again(run: Run, gallery: Path) -> None:
     for _ in range(2):
         assert run(*HALVE, "--overwrite", "in", "in/small").returncode == 0
 
@@ -137,9 +134,7 @@ def test_a_whole_folder_gets_one_format_and_new_names(run: Run, tmp_path: Path) 
     assert all(one.startswith(b"\xff\xd8") for one in contents(tmp_path / "out").values())
 
 
-def test_a_whole_folder_keeps_its_times_and_mode_bits(
-    run: Run, gallery: Path, tmp_path: Path
-) -> None:
+def test_a_folder_keeps_its_times_and_mode_bits(run: Run, gallery: Path, tmp_path: Path) -> None:
     for number, place in enumerate(PLACES):
         (gallery / place).chmod(0o600 + number)
         os.utime(gallery / place, ns=(10**18, 10**18 + number))
@@ -176,7 +171,7 @@ os.sync, os.fsync = telling("sync", os.sync), telling("fsync", os.fsync)
 
 @pytest.mark.parametrize("words", [("in/a.png", "new.png"), ("in/a.png", "out/"), ("in", "out")])
 @pytest.mark.usefixtures("gallery")
-def test_what_was_written_is_synced_to_disk(run: Run, words: tuple[object, ...]) -> None:
+def test_what_was_written_is_synced_to_disk(run: Run, words: Words) -> None:
     done = run(*HALVE, "-q", *words, first=TELL_OF_SYNC)
 
     assert done.returncode == 0
@@ -186,9 +181,7 @@ def test_what_was_written_is_synced_to_disk(run: Run, words: tuple[object, ...])
 # Refusals
 
 
-def test_a_refused_plan_is_told_by_reason_with_the_first_names_and_touches_nothing(
-    run: Run, tmp_path: Path
-) -> None:
+def test_a_refused_plan_is_told_by_reason_and_touches_nothing(run: Run, tmp_path: Path) -> None:
     paint_all(tmp_path / "in", *(f"{number}.png" for number in range(7)), "x.png", "sub/0.png")
     paint_all(tmp_path / "out", *(f"{number}.png" for number in range(1, 7)))
     os.link(tmp_path / "in/x.png", tmp_path / "out/x.png")
@@ -251,9 +244,7 @@ def test_an_input_that_cannot_be_read_fails_alone_and_with_its_reason(
     assert len(contents(tmp_path / "out")) == len(PLACES)
 
 
-def test_odd_things_in_a_folder_cost_only_themselves(
-    run: Run, gallery: Path, tmp_path: Path
-) -> None:
+def test_odd_things_cost_only_themselves(run: Run, gallery: Path, tmp_path: Path) -> None:
     os.mkfifo(gallery / "fifo.png")
     links = {"loop": "loop.png", "broken": "nowhere.png", "up": "..", "device": "/dev/zero"}
     for name, target in links.items():
@@ -274,7 +265,7 @@ def test_odd_things_in_a_folder_cost_only_themselves(
 
 @pytest.mark.parametrize("flags", [(), FORCE[2:]], ids=EXECUTORS)
 def test_a_vanished_input_fails_alone_and_a_new_output_is_not_clobbered(
-    gallery: Path, tmp_path: Path, fifo: Path, picture: bytes, flags: tuple[object, ...]
+    gallery: Path, tmp_path: Path, fifo: Path, picture: bytes, flags: Words
 ) -> None:
     words = (*HALVE, "--json", *flags, "-j", 1, fifo, "in", "out")
     with started(*words, cwd=tmp_path) as process:
@@ -360,7 +351,7 @@ LIMIT_FILES: Final = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE
 @pytest.mark.parametrize("first", ["", LIMIT_FILES], ids=["disk", "limit"])
 @either_executor
 def test_on_a_full_disk_what_fits_is_written_whole_and_the_rest_not_at_all(
-    run: Run, tmp_path: Path, disk: Callable[..., Path], flags: tuple[object, ...], first: str
+    run: Run, tmp_path: Path, disk: Callable[..., Path], flags: Words, first: str
 ) -> None:
     if not first:
         disk(size=ROOM)
@@ -380,9 +371,7 @@ def test_on_a_full_disk_what_fits_is_written_whole_and_the_rest_not_at_all(
 # Stopping at the first failure
 
 
-def test_after_the_first_failure_no_more_is_begun_if_asked(
-    run: Run, gallery: Path, tmp_path: Path
-) -> None:
+def test_after_the_first_failure_no_more_is_begun(run: Run, gallery: Path, tmp_path: Path) -> None:
     (gallery / "a.png").write_text("no picture")
     finished = run(*HALVE, "--json", "--fail-fast", "-j", 1, "in", "out")
 
@@ -396,9 +385,7 @@ def test_after_the_first_failure_no_more_is_begun_if_asked(
 
 
 @pytest.mark.usefixtures("gallery")
-def test_json_comes_line_by_line_as_pictures_are_finished(
-    tmp_path: Path, fifo: Path, picture: bytes
-) -> None:
+def test_json_comes_as_pictures_are_finished(tmp_path: Path, fifo: Path, picture: bytes) -> None:
     with started(*HALVE, "--json", "in/a.png", fifo, "out", cwd=tmp_path) as process:
         assert process.stdout is not None
         with held(fifo) as descriptor:
@@ -412,9 +399,7 @@ def test_json_comes_line_by_line_as_pictures_are_finished(
     assert [set(one) for one in objects(rest.stdout)] == [set(JSON_KEYS), {"summary"}]
 
 
-def test_json_tells_of_every_picture_with_the_same_keys_and_adds_up(
-    run: Run, gallery: Path, tmp_path: Path
-) -> None:
+def test_json_tells_of_every_picture_and_adds_up(run: Run, gallery: Path, tmp_path: Path) -> None:
     (gallery / "b.jpg").write_text("no picture")
     paint(tmp_path / "out/a.png", 2)
     done = run(*HALVE, "--json", "--skip-existing", "in", "in/sub/c.tif", "out")
@@ -434,9 +419,7 @@ def test_json_tells_of_every_picture_with_the_same_keys_and_adds_up(
         assert totals[total] == sum(sizes)
 
 
-def test_a_log_gets_plain_lines_and_each_failure_at_the_end_or_only_those_if_quiet(
-    run: Run, gallery: Path
-) -> None:
+def test_a_log_gets_plain_lines_and_each_failure_at_the_end(run: Run, gallery: Path) -> None:
     assert run(*HALVE, "-q", "in", "good").stderr == b""
     for name in ("b.jpg", "sub/c.tif"):
         (gallery / name).write_text("no picture")
@@ -469,7 +452,7 @@ def test_verbose_tells_what_became_of_each_picture(run: Run, gallery: Path, tmp_
 
 @pytest.mark.parametrize(("flags", "number"), [((), 1), (("-j", 2), 2)])
 def test_the_number_of_workers_comes_from_the_environment_unless_told(
-    tmp_path: Path, flags: tuple[object, ...], number: int
+    tmp_path: Path, flags: Words, number: int
 ) -> None:
     fifos = [tmp_path / f"fifo{one}.png" for one in range(3)]
     for one in fifos:
@@ -483,9 +466,7 @@ def test_the_number_of_workers_comes_from_the_environment_unless_told(
 
 
 @pytest.mark.usefixtures("gallery")
-def test_a_reader_of_json_that_leaves_ends_the_run_quietly(
-    tmp_path: Path, fifo: Path, picture: bytes
-) -> None:
+def test_a_reader_of_json_may_leave_early(tmp_path: Path, fifo: Path, picture: bytes) -> None:
     words = (*HALVE, "-q", "--json", *FORCE, "-j", 1, "in/a.png", fifo, "in/b.jpg", "out")
     with started(*words, cwd=tmp_path) as process:
         assert process.stdout is not None
@@ -544,9 +525,7 @@ def test_progress_can_be_switched_off(
     assert "\x1b" not in text or "TERM" not in variables
 
 
-def test_a_long_name_pushes_nothing_out_of_the_progress_bar(
-    run: Run, tmp_path: Path, terminal: Terminal
-) -> None:
+def test_a_long_name_fits_the_progress_bar(run: Run, tmp_path: Path, terminal: Terminal) -> None:
     paint_all(tmp_path / "in", "a.png", "n" * 150 + ".png")
     done = run(*HALVE, "in", "out", stderr=terminal.theirs, environment={"COLUMNS": "60"})
 
@@ -586,9 +565,7 @@ def test_progress_leaves_stdout_to_json(run: Run, terminal: Terminal, shared: bo
 
 
 @pytest.mark.usefixtures("gallery")
-def test_an_interruption_leaves_the_terminal_as_it_was(
-    tmp_path: Path, terminal: Terminal, fifo: Path
-) -> None:
+def test_ctrl_c_restores_the_terminal(tmp_path: Path, terminal: Terminal, fifo: Path) -> None:
     running = started(*HALVE, "in", fifo, "out", cwd=tmp_path, stderr=terminal.theirs)
     with running as process, held(fifo):
         until(lambda: "4/5" in terminal.so_far and asleep(process))
@@ -617,9 +594,7 @@ def oddities(tmp_path: Path, picture: bytes) -> Path:
     return tmp_path / "in"
 
 
-def test_odd_names_are_processed_correctly_and_shown_safely(
-    run: Run, oddities: Path, tmp_path: Path
-) -> None:
+def test_odd_names_are_processed_and_shown_safely(run: Run, oddities: Path, tmp_path: Path) -> None:
     done = run(*HALVE, "--json", "-v", *FORCE, "in", "out")
     outputs = [os.fsencode(one["output"]) for one in outcomes(done)]
     refused = run(*HALVE, "-v", "in", "out")
@@ -731,7 +706,7 @@ WORDS: Final = st.tuples(
 def test_a_dry_run_equals_the_run_on_every_key_but_status_times_and_bytes(
     fork_server: ForkServer,
     pictures: list[tuple[tuple[str, str], tuple[int, int]]],
-    words: tuple[object, ...],
+    words: Words,
 ) -> None:
     def run(*more: object) -> Done:
         return fork_server.run(*words, "--json", *more, "in", "out", cwd=top, variables={})
@@ -814,7 +789,7 @@ def end(process: Process) -> Done:
 @pytest.mark.slow
 @either_executor
 def test_whatever_is_killed_whenever_outputs_are_complete_and_the_rest_can_be_caught_up_on(
-    start: Start, expected: dict[str, bytes], tmp_path: Path, flags: tuple[object, ...]
+    start: Start, expected: dict[str, bytes], tmp_path: Path, flags: Words
 ) -> None:
     numbers = []
     for number in range(KILLS):
@@ -896,7 +871,7 @@ def test_random_kills_of_workers_lose_and_spoil_nothing(
     assert contents(out) == {name: one for name, one in expected.items() if name not in names}
 
 
-INTERRUPTS: Final[dict[str, tuple[tuple[object, ...], Callable[[Process], None]]]] = {
+INTERRUPTS: Final[dict[str, tuple[Words, Callable[[Process], None]]]] = {
     "one process": (("-j", 1), interrupt_all),
     "workers": (FORCE, interrupt_all),
     "the parent of workers": (FORCE, lambda process: process.send_signal(signal.SIGINT)),
@@ -917,7 +892,7 @@ def test_after_an_interruption_what_was_begun_is_finished_and_the_rest_is_left(
     start: Start,
     expected: dict[str, bytes],
     tmp_path: Path,
-    flags: tuple[object, ...],
+    flags: Words,
     interrupt: Callable[[Process], None],
     delay: float | None,
 ) -> None:
@@ -944,7 +919,7 @@ def test_after_an_interruption_what_was_begun_is_finished_and_the_rest_is_left(
 
 @either_executor
 def test_where_interruptions_are_ignored_the_run_goes_on(
-    start: Start, expected: dict[str, bytes], tmp_path: Path, flags: tuple[object, ...]
+    start: Start, expected: dict[str, bytes], tmp_path: Path, flags: Words
 ) -> None:
     first = "signal.signal(signal.SIGINT, signal.SIG_IGN)"  # as a shell does for what ends in &
     with start(*flags, "-q", first=first) as process:
@@ -958,7 +933,7 @@ def test_where_interruptions_are_ignored_the_run_goes_on(
 
 @either_executor
 def test_a_second_interruption_stops_at_once(
-    gallery: Path, tmp_path: Path, fifo: Path, flags: tuple[object, ...]
+    gallery: Path, tmp_path: Path, fifo: Path, flags: Words
 ) -> None:
     with started(*HALVE, *flags, gallery, fifo, "out", cwd=tmp_path) as process:
         assert process.stderr is not None
@@ -978,7 +953,7 @@ def test_a_second_interruption_stops_at_once(
 
 @either_executor
 def test_a_terminated_run_leaves_complete_outputs_and_no_processes(
-    start: Start, expected: dict[str, bytes], tmp_path: Path, flags: tuple[object, ...]
+    start: Start, expected: dict[str, bytes], tmp_path: Path, flags: Words
 ) -> None:
     with start(*flags) as process:
         read_lines(process, 10)

@@ -31,6 +31,7 @@ from tests.support.processes import (
     TAKE_SIGNALS,
     Process,
     Run,
+    Words,
     asleep,
     environment,
     finish,
@@ -108,9 +109,7 @@ def make_pictures(folder: Path) -> Path:
     ("verb", "expected"),
     [("max", [[6, 8], [14, 16]]), ("min", [[1, 3], [9, 11]]), ("avg", [[4, 6], [12, 14]])],
 )
-def test_a_file_is_pooled_into_a_file(
-    run: Run, tmp_path: Path, verb: str, expected: list[list[int]]
-) -> None:
+def test_a_file_is_pooled(run: Run, tmp_path: Path, verb: str, expected: list[list[int]]) -> None:
     array = np.arange(1, 17, dtype=np.uint8).reshape(4, 4)
     Image.fromarray(array).save(tmp_path / "in.png")
 
@@ -151,9 +150,7 @@ def test_formats_come_from_the_content_of_the_input_and_the_name_of_the_output(
     assert (tmp_path / "out.png").read_bytes() == halved
 
 
-def test_a_single_file_lands_in_an_existing_folder_under_its_own_name(
-    run: Run, tmp_path: Path
-) -> None:
+def test_a_file_lands_in_an_existing_folder_under_its_own_name(run: Run, tmp_path: Path) -> None:
     (tmp_path / "small").mkdir()
 
     assert run(*HALVE, "in.png", "small").returncode == 0
@@ -163,9 +160,7 @@ def test_a_single_file_lands_in_an_existing_folder_under_its_own_name(
 # Streams by name
 
 
-def test_standard_output_is_written_in_place_where_it_stands(
-    run: Run, tmp_path: Path, halved: bytes
-) -> None:
+def test_stdout_is_written_where_it_stands(run: Run, tmp_path: Path, halved: bytes) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"before")
     with log.open("ab") as stdout:
@@ -250,9 +245,7 @@ def test_a_socket_serves_as_both_streams(run: Run, source: Path, halved: bytes) 
 
 
 @pytest.mark.parametrize("output", ["-", "fifo.png"])
-def test_a_reader_that_leaves_early_ends_the_run_quietly(
-    noise: Path, tmp_path: Path, output: str
-) -> None:
+def test_a_reader_that_leaves_ends_a_run_quietly(noise: Path, tmp_path: Path, output: str) -> None:
     os.mkfifo(tmp_path / "fifo.png")
     reader, writer = os.pipe()
     if output != "-":
@@ -279,9 +272,7 @@ def test_a_reader_that_leaves_early_ends_the_run_quietly(
     ],
     ids=["pixels", "json", "help", "help of a verb", "version"],
 )
-def test_a_reader_that_was_gone_before_the_first_write_ends_the_run_quietly(
-    run: Run, words: tuple[object, ...]
-) -> None:
+def test_a_reader_that_was_gone_ends_a_run_quietly(run: Run, words: Words) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     done = run(*words, stdout=writer)
@@ -302,7 +293,7 @@ def test_a_reader_that_was_gone_before_the_first_write_ends_the_run_quietly(
     ids=["pixels", "json", "json of a folder", "a device", "help"],
 )
 @linux_only
-def test_a_full_device_is_one_line(run: Run, tmp_path: Path, words: tuple[object, ...]) -> None:
+def test_a_full_device_is_one_line(run: Run, tmp_path: Path, words: Words) -> None:
     paint_all(tmp_path / "pair", "a.png", "b.png")
     with Path("/dev/full").open("wb") as full:
         done = run(*words, stdout=full)
@@ -438,9 +429,7 @@ def test_a_file_is_summed_up_on_stderr(run: Run) -> None:
     assert done.stdout == b""
 
 
-def test_quiet_runs_print_nothing_and_streams_one_line_if_somebody_is_there(
-    run: Run, terminal: Terminal
-) -> None:
+def test_quiet_runs_print_nothing_and_streams_at_most_a_line(run: Run, terminal: Terminal) -> None:
     assert run(*HALVE, "-q", "in.png", "out.png").stderr == b""
     assert run(*HALVE, "in.png", "-").stderr == b""
     assert run(*HALVE, "-v", "in.png", "-").stderr.count(b"\n") == 1
@@ -449,9 +438,7 @@ def test_quiet_runs_print_nothing_and_streams_one_line_if_somebody_is_there(
 
 
 @pytest.mark.parametrize("paths", [("bad.png", "out.png"), (*FORCE, "bad", "out")])
-def test_a_traceback_is_shown_only_when_asked_for_twice(
-    run: Run, tmp_path: Path, paths: tuple[object, ...]
-) -> None:
+def test_a_traceback_is_shown_only_on_demand(run: Run, tmp_path: Path, paths: Words) -> None:
     (tmp_path / "bad").mkdir()
     for name in ("bad.png", "bad/bad.png"):
         (tmp_path / name).write_bytes(b"no picture")
@@ -485,9 +472,7 @@ def test_the_version_is_printed_on_stdout_and_help_on_stderr_without_arguments(r
 # JSON
 
 
-def test_json_tells_all_of_a_file_and_then_the_totals(
-    run: Run, source: Path, tmp_path: Path
-) -> None:
+def test_json_tells_all_of_a_file_and_the_totals(run: Run, source: Path, tmp_path: Path) -> None:
     window = ("--size", "3x2", "--stride", "2x3", "--padding", "1,0,2,1", "--dilation", "1x2")
     done = run("avg", *window, "--json", "in.png", "out.png")
     outcome, last = objects(done.stdout)
@@ -523,7 +508,7 @@ def test_json_tells_all_of_a_file_and_then_the_totals(
     ],
 )
 def test_a_dry_run_tells_what_the_run_tells_exits_as_it_and_writes_nothing(
-    run: Run, tmp_path: Path, code: int, words: tuple[object, ...]
+    run: Run, tmp_path: Path, code: int, words: Words
 ) -> None:
     before = snapshot(tmp_path)
     planned, piped = run(*words, "--json", "--dry-run"), run(*words[:-1], "-", "--dry-run")
@@ -603,11 +588,9 @@ def test_options_without_effect_on_a_stream_are_refused_once_its_format_is_known
         ("max -k 2 --json in.png /dev/fd/1", "--json"),
     ],
 )
-def test_refused_before_anything_is_read(
-    fails: Fails, source: Path, tmp_path: Path, words: str, part: str
-) -> None:
+def test_refused_before_a_file_is_read(fails: Fails, tmp_path: Path, words: str, part: str) -> None:
     (tmp_path / "taken.png").write_bytes(b"old")
-    (tmp_path / "other.png").write_bytes(source.read_bytes())
+    (tmp_path / "other.png").write_bytes((tmp_path / "in.png").read_bytes())
     paint_all(tmp_path / "folder", "a.png")
     (tmp_path / "link.png").symlink_to("leads nowhere")
 
@@ -674,9 +657,9 @@ def test_what_cannot_be_done_fails_and_its_remedy_works(
     run: Run,
     fails: Fails,
     tmp_path: Path,
-    words: tuple[object, ...],
+    words: Words,
     part: str,
-    remedies: tuple[object, ...] | None,
+    remedies: Words | None,
     shape: tuple[int, ...],
 ) -> None:
     assert part in fails(1, *words)
@@ -703,9 +686,7 @@ ENDING = pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (sig
 
 
 @ENDING
-def test_a_signal_ends_a_run_in_one_line(
-    reading: Process, tmp_path: Path, number: signal.Signals, code: int
-) -> None:
+def test_a_signal_is_one_line(reading: Process, tmp_path: Path, number: int, code: int) -> None:
     before = snapshot(tmp_path)
     reading.send_signal(number)
     done = finish(reading)
@@ -728,10 +709,10 @@ sys.meta_path.insert(0, Finder())
 @ENDING
 @pytest.mark.parametrize("module", ["poolcli.storage", "numpy"])
 def test_a_signal_during_the_start_ends_it_without_a_traceback(
-    tmp_path: Path, module: str, number: signal.Signals, code: int
+    tmp_path: Path, module: str, number: int, code: int
 ) -> None:
     before = snapshot(tmp_path)
-    finder = SIGNAL_AT_IMPORT.format(module=module, number=int(number))
+    finder = SIGNAL_AT_IMPORT.format(module=module, number=number)
     done = run_after(f"{TAKE_SIGNALS}\n{finder}", *HALVE, "in.png", "out.png", cwd=tmp_path)
 
     assert b"Traceback" not in done.stderr
@@ -761,13 +742,11 @@ def test_a_signal_ends_a_run_that_waits_for_the_reader_of_a_fifo(tmp_path: Path)
 
 
 @pytest.mark.parametrize("kind", ODD_NAMES)
-def test_odd_names_work_and_are_shown_escaped(
-    run: Run, fails: Fails, source: Path, tmp_path: Path, kind: str
-) -> None:
+def test_odd_names_work_and_are_escaped(run: Run, fails: Fails, tmp_path: Path, kind: str) -> None:
     given, wanted = ODD_NAMES[kind], b"-" + ODD_NAMES[kind]
     refused = fails(2, *HALVE, "--", b"in.png", given + b".xyz")
     failed = fails(1, *HALVE, "--", given, b"out.png")
-    source.rename(tmp_path / os.fsdecode(given))
+    (tmp_path / "in.png").rename(tmp_path / os.fsdecode(given))
     done = run(*HALVE, "--json", "--", given, wanted)
     (outcome,) = outcomes(done)
 

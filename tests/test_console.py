@@ -13,6 +13,8 @@ from poolcli.console import display_name
 from poolcli.report import Outcome
 from tests.support.output import has_only_printable_lines
 
+Patch = pytest.MonkeyPatch
+
 NAMES = st.text(st.characters(exclude_categories=()) | st.sampled_from("[/]\x1b\n\u202e\udcff"))
 DONE = Outcome(
     "in.png",
@@ -109,15 +111,13 @@ def tell(outcome: Outcome, *, quiet: bool = False, verbose: int = 0, stream: boo
 
 @pytest.mark.parametrize("stream", [None, Broken()], ids=["none", "full"])
 @pytest.mark.parametrize("status", ["done", "failed", "skipped"])
-def test_nothing_is_printed_where_nothing_can_be(
-    monkeypatch: pytest.MonkeyPatch, stream: Any, status: Any
-) -> None:
+def test_nothing_is_printed_where_nothing_can(monkeypatch: Patch, stream: Any, status: Any) -> None:
     monkeypatch.setattr("sys.stderr", stream)
 
     tell(Outcome("in.png", "out.png", status, error="it is broken"), verbose=2)
 
 
-def test_a_summary_shows_names_and_numbers_and_parses_nothing(
+def test_a_summary_shows_names_and_numbers(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     tell(replace(DONE, input="[bold]:smile:[/foo]\x1b[31m.png"))

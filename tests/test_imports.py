@@ -293,9 +293,7 @@ finally:
     ],
     ids=lambda value: " ".join(value) or "nothing",
 )
-def test_help_and_completion_import_nothing_heavy(
-    words: tuple[str, ...], variables: dict[str, str]
-) -> None:
+def test_help_and_completion_are_light(words: tuple[str, ...], variables: dict[str, str]) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LIST_MODULES, *words],
         capture_output=True,

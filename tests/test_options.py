@@ -12,7 +12,7 @@ from PIL import Image
 from poolcli import cli, formats
 from poolcli.formats.saving import describe
 from poolcli.options.types import Extent, Padding, SaveOption
-from tests.support.processes import Run
+from tests.support.processes import Run, Words
 
 VERBS = ["max", "min", "avg"]
 NUMBERS = st.integers(1, 999_999_999)
@@ -30,9 +30,7 @@ def options(verb: str) -> list[click.Option]:
 
 
 @given(width=NUMBERS, height=NUMBERS, right=NUMBERS, bottom=NUMBERS)
-def test_what_is_typed_width_first_is_kept_height_first(
-    width: int, height: int, right: int, bottom: int
-) -> None:
+def test_width_first_becomes_height_first(width: int, height: int, right: int, bottom: int) -> None:
     sides = f"{width},{height},{right},{bottom}"  # left, top, right, bottom
 
     assert Extent().convert(f"{width}x{height}", None, None) == (height, width)
@@ -86,9 +84,7 @@ def test_extents_and_padding_refuse_anything_else(kind: click.ParamType[Any], te
         ("method=a=b", ("method", "a=b")),
     ],
 )
-def test_a_save_option_is_a_key_and_a_value_and_nothing_else(
-    text: str, expected: tuple[str, str]
-) -> None:
+def test_a_save_option_is_a_key_and_a_value(text: str, expected: tuple[str, str]) -> None:
     assert SaveOption().convert(text, None, None) == expected
     for wrong in ("", "optimize", "=yes", "nothing=1", "Optimize=yes", "save_all=1"):
         with pytest.raises(click.BadParameter, match="optimize"):
@@ -150,7 +146,7 @@ def test_the_verbs_share_all_options_but_those_of_averages_and_no_two_share_a_na
     ],
 )
 def test_the_environment_sets_limits_and_colours_and_flags_win(
-    run: Run, tmp_path: Path, name: str, value: str, flags: tuple[object, ...], code: int, part: str
+    run: Run, tmp_path: Path, name: str, value: str, flags: Words, code: int, part: str
 ) -> None:
     Image.new("L", (4, 4)).save(tmp_path / "in.png")
     variables = {f"POOLCLI_{name}": value}

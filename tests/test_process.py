@@ -141,9 +141,7 @@ def test_a_script_prints_what_it_should(script: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "0<&- 2>&-", "0<&- 1>&- 2>&-"])
-def test_where_standard_error_is_closed_descriptor_2_is_taken_all_the_same(
-    closed: str, tmp_path: Path
-) -> None:
+def test_descriptor_2_is_taken_where_standard_error_is_closed(closed: str, tmp_path: Path) -> None:
     script = f"""
 process.enter()
 assert process.stderr_descriptor() == -1
@@ -221,9 +219,7 @@ for path in sys.argv[1:]:
 COMPLAINT = "its decoder complained: it may be damaged"
 
 
-def test_what_is_printed_is_told_with_the_picture_that_it_was_printed_for(
-    tmp_path: Path, toy_format: Any
-) -> None:
+def test_what_is_printed_is_told_with_its_picture(tmp_path: Path, toy_format: Any) -> None:
     paths: list[str] = []
     for name in ("one", "", "two", "failing", "", "three"):
         picture = noisy("L", (4, 4))

@@ -20,6 +20,7 @@ from tests.support.processes import (
     HALVE,
     Process,
     Run,
+    Words,
     family,
     finish,
     gone,
@@ -61,9 +62,7 @@ def hanging(tmp_path: Path) -> Path:
 # Starts
 
 
-def test_large_batches_use_as_many_workers_as_allowed_and_leave_none(
-    hanging: Path, tmp_path: Path
-) -> None:
+def test_large_batches_use_allowed_workers_and_leave_none(hanging: Path, tmp_path: Path) -> None:
     side = 1 + int((WORTHWHILE_BYTES / 2) ** 0.5)
     for name in ("a.pgm", "b.pgm"):
         header = b"P5 %d %d 255\n" % (side, side)
@@ -86,9 +85,7 @@ def test_no_more_workers_live_at_a_time_than_were_asked_for(tmp_path: Path) -> N
                 assert len(workers_of(process)) <= 3
 
 
-def test_workers_that_die_at_their_start_end_the_run_as_a_fault(
-    gallery: Path, tmp_path: Path
-) -> None:
+def test_workers_that_die_at_their_start_are_a_fault(gallery: Path, tmp_path: Path) -> None:
     code = """
 import os, multiprocessing.process
 multiprocessing.process.BaseProcess._bootstrap = lambda *_, **__: os._exit(3)
@@ -111,9 +108,7 @@ forkserver.ensure_running = fail
 """
 
 
-def test_a_system_without_room_for_workers_is_told_as_such(
-    run: Run, gallery: Path, tmp_path: Path
-) -> None:
+def test_a_system_without_room_for_workers_is_told(run: Run, gallery: Path, tmp_path: Path) -> None:
     done = run(*HALVE, "-q", *FORCE, gallery, "out", first=NO_ROOM)
     (line,) = done.stderr.decode().splitlines()
 
@@ -129,7 +124,7 @@ def test_a_system_without_room_for_workers_is_told_as_such(
     ("flags", "variables"), [(("--timeout", 0.5), {}), ((), {"POOLCLI_TIMEOUT": "0.5"})]
 )
 def test_a_picture_that_hangs_is_given_up_even_alone(
-    run: Run, hanging: Path, tmp_path: Path, flags: tuple[object, ...], variables: dict[str, str]
+    run: Run, hanging: Path, tmp_path: Path, flags: Words, variables: dict[str, str]
 ) -> None:
     done = run(*HALVE, *flags, hanging, "out.png", environment=variables)
 
@@ -241,7 +236,7 @@ def interrupt_twice(process: Process) -> None:
     process.send_signal(signal.SIGINT)
 
 
-GIVEN_UP: Final[dict[str, tuple[tuple[object, ...], Callable[[Process], None], int]]] = {
+GIVEN_UP: Final[dict[str, tuple[Words, Callable[[Process], None], int]]] = {
     "too late": (("--timeout", 2), lambda _: None, 1),
     "interrupted twice": (FORCE, interrupt_twice, 130),
     "terminated": (FORCE, Process.terminate, 143),

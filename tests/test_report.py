@@ -68,7 +68,7 @@ def test_an_outcome_in_json_has_the_documented_keys_in_order_and_null_for_what_i
         (line,) = objects(outcome.as_json())
         assert list(line) == DOCUMENTED.split()
         error = {"message": outcome.error, "remedy": None} if outcome.error else None
-        expected = {"status": outcome.status, "error": error}
+        expected: dict[str, Any] = {"status": outcome.status, "error": error}
         for key in ("input", "output", "input_bytes", "output_bytes"):
             expected[key] = getattr(outcome, key)
         for key in ("input_shape", "output_shape"):

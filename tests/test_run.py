@@ -33,6 +33,8 @@ from tests.jobs import work
 from tests.pictures import encoded, noise, noisy, opened, picture, read_back, written
 from tests.storage_support import use_memory
 
+Patch = pytest.MonkeyPatch
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -104,9 +106,7 @@ def test_an_outcome_tells_the_type_and_mode_as_written(
 
 
 @pytest.mark.parametrize(("source", "words"), [("in.png", "spans 9"), ("empty.png", "empty")])
-def test_a_picture_that_cannot_be_pooled_fails_with_a_remedy(
-    folder: Path, source: str, words: str
-) -> None:
+def test_what_cannot_be_pooled_fails_with_a_remedy(folder: Path, source: str, words: str) -> None:
     (folder / "empty.png").touch()
     outcome = run(folder, work(size=9), source)
 
@@ -120,7 +120,7 @@ def test_a_picture_that_cannot_be_pooled_fails_with_a_remedy(
 
 @pytest.mark.parametrize("after", [0, 5])
 def test_an_input_that_cannot_be_read_on_is_not_said_to_be_an_output(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, after: int
+    folder: Path, monkeypatch: Patch, after: int
 ) -> None:
     octets = (folder / "in.png").read_bytes()
     calls: list[int] = []
@@ -162,7 +162,7 @@ def test_an_input_that_cannot_be_read_on_is_not_said_to_be_an_output(
 )
 def test_whatever_goes_wrong_costs_one_picture_only(
     folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: Patch,
     module: Any,
     step: str,
     raised: Exception,
@@ -180,9 +180,7 @@ def test_whatever_goes_wrong_costs_one_picture_only(
 
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt(), BrokenPipeError(), SystemExit()], ids=repr)
-def test_what_ends_the_whole_run_passes(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, raised: BaseException
-) -> None:
+def test_what_ends_the_run_passes(folder: Path, monkeypatch: Patch, raised: BaseException) -> None:
     monkeypatch.setattr(colour, "pooled_bands", raising(raised))
     with pytest.raises(type(raised)):
         run(folder, work())
@@ -199,7 +197,7 @@ def raising(raised: BaseException) -> Any:
 
 @pytest.mark.parametrize("name", ["png", "jpeg", "bmp", "tiff", "webp"])
 def test_the_decoded_picture_is_gone_while_the_result_is_encoded(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: Patch
 ) -> None:
     extents = (64, 48)
     Image.new("RGB", extents).save(tmp_path / f"in.{name}")
@@ -231,9 +229,7 @@ def test_the_decoded_picture_is_gone_while_the_result_is_encoded(
     assert alive == [before]
 
 
-def test_a_job_asks_nothing_but_the_storages_of_its_paths(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_job_asks_nothing_but_the_storages_of_its_paths(folder: Path, monkeypatch: Patch) -> None:
     memory = use_memory(monkeypatch)
     memory["memory://in.png"] = (folder / "in.png").read_bytes()
     run(folder, work())
@@ -282,9 +278,7 @@ def test_several_pages_are_each_pooled_in_their_own_mode(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_a_page_that_is_too_small_for_the_window_refuses_the_file_before_it_is_begun(
-    number: int, tmp_path: Path
-) -> None:
+def test_a_page_that_is_too_small_refuses_the_whole_file(number: int, tmp_path: Path) -> None:
     pages = [noisy("L", (9, 9)), noisy("L", (9, 9))]
     pages[number] = noisy("L", (2, 2))
     (tmp_path / "in.tif").write_bytes(written(pages, "tiff")[0])

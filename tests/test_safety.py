@@ -30,6 +30,7 @@ from tests.support.processes import (
     HALVE,
     Done,
     Run,
+    Words,
     either_executor,
     linux_only,
     run_after,
@@ -117,9 +118,7 @@ def damaged_tiff(packed: str | None) -> bytes:
 
 
 @pytest.mark.parametrize("packed", ["tiff_lzw", "tiff_adobe_deflate", "jpeg", None])
-def test_a_failure_is_one_line_whatever_a_library_prints_or_logs(
-    run: Run, tmp_path: Path, packed: str | None
-) -> None:
+def test_a_failure_prints_one_line_only(run: Run, tmp_path: Path, packed: str | None) -> None:
     (tmp_path / "in.tif").write_bytes(damaged_tiff(packed))
     done = run(*HALVE, "in.tif", "out.png")
 
@@ -149,7 +148,7 @@ def test_a_library_may_print_more_than_a_pipe_holds(run: Run, tmp_path: Path) ->
 
 @either_executor
 def test_a_batch_counts_what_libraries_complain_of(
-    run: Run, faxes: Path, terminal: Terminal, flags: tuple[object, ...]
+    run: Run, faxes: Path, terminal: Terminal, flags: Words
 ) -> None:
     logged = run(*HALVE, *flags, faxes, "log")
     shown = run(*HALVE, *flags, faxes, "terminal", stderr=terminal.theirs)
@@ -164,7 +163,7 @@ def test_a_batch_counts_what_libraries_complain_of(
 
 @either_executor
 def test_without_standard_error_what_libraries_print_lands_in_no_file_and_no_pipe(
-    run: Run, faxes: Path, tmp_path: Path, flags: tuple[object, ...]
+    run: Run, faxes: Path, tmp_path: Path, flags: Words
 ) -> None:
     run(*HALVE, faxes, "expected")
     done = run_redirected("2>&-", *HALVE, *flags, "--json", faxes, "out", cwd=tmp_path)
@@ -175,7 +174,7 @@ def test_without_standard_error_what_libraries_print_lands_in_no_file_and_no_pip
 
 
 @pytest.mark.parametrize("name", ["/dev/stderr", "/dev/fd/2", "/proc/self/fd/2"])
-def test_a_picture_on_standard_error_holds_no_text(
+def test_a_picture_on_stderr_holds_no_text(
     run: Run, faxes: Path, tmp_path: Path, name: str
 ) -> None:
     run(*HALVE, faxes / "fax0.tif", "expected.tif")
@@ -297,9 +296,7 @@ def test_a_fault_or_signal_at_any_step_leaves_old_or_new_and_nothing_else(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--skip-existing", "--overwrite"])
-def test_a_kill_at_any_step_leaves_nothing_half_and_nothing_that_hinders(
-    run: Run, tmp_path: Path, flag: str
-) -> None:
+def test_a_kill_at_any_step_leaves_nothing_half(run: Run, tmp_path: Path, flag: str) -> None:
     pictures = ("a.png", "sub/b.png")
     paint_all(tmp_path / "before/in", *pictures, side=16)
     run(*HALVE, "-q", "before/in", "expected")
@@ -498,9 +495,7 @@ def test_a_bomb_is_refused_before_it_takes_memory(tmp_path: Path, peak: Peak, na
 
 
 @pytest.mark.parametrize("name", PACKED_METADATA)
-def test_packed_metadata_takes_little_memory_whatever_it_unpacks_to(
-    tmp_path: Path, peak: Peak, name: str
-) -> None:
+def test_packed_metadata_takes_little_memory(tmp_path: Path, peak: Peak, name: str) -> None:
     (tmp_path / name).write_bytes(texts(*PACKED_METADATA[name]))
     done, memory = peak(name, "out.png")
 
@@ -639,9 +634,7 @@ os.replace, os.unlink = refusing(os.replace), refusing(os.unlink)
         ("--skip-existing", ("in", "out")),
     ],
 )
-def test_a_poor_system_still_writes(
-    run: Run, tmp_path: Path, flag: str, paths: tuple[str, str]
-) -> None:
+def test_poor_systems_write(run: Run, tmp_path: Path, flag: str, paths: tuple[str, str]) -> None:
     paint_all(tmp_path / "in", "a.png", "sub/b.tif")
     (tmp_path / "out").mkdir()
     if flag == "--overwrite":

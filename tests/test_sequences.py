@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -34,11 +35,11 @@ from tests.animations import (
 )
 from tests.jobs import pool, work
 from tests.pictures import chunk, encoded, first_info, noise, picture, pictures_in, written
-from tests.support.processes import Run
+from tests.support.processes import Run, Words
 
 ROOT = Path(__file__).parent.parent
 WIDTH, HEIGHT = 9, 7
-MAKERS: Final = {"gif": gif_of, "png": apng_of}
+MAKERS: Final[dict[str, Callable[..., bytes]]] = {"gif": gif_of, "png": apng_of}
 FFMPEG = shutil.which("ffmpeg") or ""
 COLOURS: Final = np.array([[250, 10, 20], [10, 240, 30], [0, 0, 0], [255, 255, 255]], np.uint8)
 FORMATS = pytest.mark.parametrize("name", ["gif", "png", "webp"])
@@ -105,9 +106,7 @@ def assert_kept(source: str, name: str, regions: list[Region], width: int, heigh
     ("source", "name"), [("gif", "gif"), ("gif", "png"), ("png", "png"), ("png", "webp")]
 )
 @given(data=st.data())
-def test_an_animation_looks_the_same_at_every_time(
-    source: str, name: str, data: st.DataObject
-) -> None:
+def test_an_animation_looks_the_same(source: str, name: str, data: st.DataObject) -> None:
     regions = data.draw(animations(partial=source == "png"))
     assert_kept(source, name, regions, WIDTH, HEIGHT)
 
@@ -209,7 +208,7 @@ def test_animations_go_from_format_to_format(source: str, name: str, alpha: int)
 def test_ffmpeg_sees_the_same(tmp_path: Path, name: str, kind: str) -> None:
     regions = discs(alpha=255)
     (tmp_path / "in").write_bytes(pooled(gif_of(regions, 24, 24), name)[0])
-    words = ("-v", "error", "-f", kind, "-i", tmp_path / "in", "-vsync", "0")
+    words = ("-v", "error", "-f", kind, "-i", str(tmp_path / "in"), "-vsync", "0")
     command = [FFMPEG, *words, "-f", "rawvideo", "-pix_fmt", "rgba", "-"]
     done = subprocess.run(command, capture_output=True, check=True)
     frames = np.frombuffer(done.stdout, np.uint8).reshape(-1, 24, 24, 4)
@@ -287,9 +286,7 @@ def gif(tmp_path: Path) -> Path:
     return path
 
 
-def test_one_frame_can_be_taken_and_several_go_into_no_still(
-    run: Run, gif: Path, tmp_path: Path
-) -> None:
+def test_one_frame_goes_into_a_still_and_five_do_not(run: Run, gif: Path, tmp_path: Path) -> None:
     words = ("max", "-k", 1, "--background", "white", gif)
     for flags in ((), ("--dry-run",)):
         done = run(*words, *flags, "out.jpg")
@@ -303,7 +300,7 @@ def test_one_frame_can_be_taken_and_several_go_into_no_still(
 
 @pytest.mark.parametrize(("flags", "taken"), [((), 5), (("--frame", 2), 1)])
 def test_files_pipes_and_dry_runs_agree_on_frames(
-    run: Run, gif: Path, tmp_path: Path, flags: tuple[object, ...], taken: int
+    run: Run, gif: Path, tmp_path: Path, flags: Words, taken: int
 ) -> None:
     words = ("max", "-k", 2, *flags)
     filed = run(*words, "--json", gif, "out.gif")

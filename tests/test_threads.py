@@ -50,8 +50,8 @@ def test_threads_pool_what_one_thread_pools(row: Format, tmp_path: Path) -> None
 def test_threads_of_all_formats_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     cases = []
     for row in ROWS:
-        given, *others = folders(tmp_path / row.name, "in", "serial", "threads")
-        cases += [(path, row, *others) for path in sources(row, given)[:3]]
+        given, serial, threads = folders(tmp_path / row.name, "in", "serial", "threads")
+        cases += [(path, row, serial, threads) for path in sources(row, given)[:3]]
     wanted = [results(path, serial, row, WORKS[:1]) for path, row, serial, _ in cases]
     with ThreadPoolExecutor(4) as pool:
         found = pool.map(lambda case: results(case[0], case[3], case[1], WORKS[:1]), cases)

@@ -18,6 +18,7 @@ import pytest
 Done = subprocess.CompletedProcess[bytes]
 Process = subprocess.Popen[bytes]
 Run = Callable[..., Done]
+Words = tuple[object, ...]
 Value = TypeVar("Value")
 
 POOLCLI: Final = (sys.executable, "-m", "poolcli")
@@ -28,7 +29,7 @@ PATIENCE: Final = 120.0
 FORCE: Final = ("-j", 2, "--timeout", 600)
 """What makes a small batch use workers."""
 
-EXECUTORS: Final[dict[str, tuple[object, ...]]] = {
+EXECUTORS: Final[dict[str, Words]] = {
     "in this process": ("-j", 1),
     "by two workers": FORCE,
 }

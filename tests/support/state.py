@@ -10,6 +10,7 @@ import warnings
 
 import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
+from PIL.Image import core  # type: ignore[attr-defined]  # Pillow's blocks of memory
 
 
 def state() -> dict[str, object]:
@@ -19,7 +20,7 @@ def state() -> dict[str, object]:
             *(Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, ImageFile.MAXBLOCK),
             *(PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY),
             *(TiffImagePlugin.READ_LIBTIFF, TiffImagePlugin.WRITE_LIBTIFF),
-            *(Image.core.get_blocks_max(), Image.core.get_alignment()),
+            *(core.get_blocks_max(), core.get_alignment()),
         ],
         "NumPy": np.geterr(),
         "filters": list(warnings.filters),
