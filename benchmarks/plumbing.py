@@ -143,7 +143,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.one:
         side, path, method = asked.one
-        run.enter_process()
+        run.set_up_process()
         print(SIDES[side](Path(path), method))
         return
     print(f"{machine()}, one thread\n")

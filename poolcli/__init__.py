@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["PoolError", "Window", "avg_pool", "max_pool", "min_pool", "output_shape"]
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {
     "PoolError": "errors",
     "Window": "engine.window",
     "output_shape": "engine.window",
@@ -24,13 +24,13 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for, so that `--help` needs no NumPy."""
-    if name not in _HOMES:
+    """Import a public name at its first use, so that `--help` runs without NumPy."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     return value
 
 
 def __dir__() -> list[str]:
-    """The public names, loaded or not."""
+    """Return the public names, imported or not."""
     return sorted(set(globals()) | set(__all__))

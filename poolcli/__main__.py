@@ -1,4 +1,4 @@
-"""`python -m poolcli`."""
+"""Run the command line by `python -m poolcli`."""
 
 from poolcli.cli import main
 

@@ -1,4 +1,4 @@
-"""The command line: a verb for each pooling method, and the one exit."""
+"""The command line: a verb for each pooling method, and the only place where the program exits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Terminated(BaseException):
-    """SIGTERM came."""
+    """Raised by the handler of SIGTERM. Like KeyboardInterrupt, it is no `Exception`."""
 
 
 HELP: Final = """Pool pictures: slide a window over them and keep its maximum, minimum or average.
@@ -41,11 +41,16 @@ See poolcli VERB --help for the options.
 
 
 def pool(row: methods.Row, **typed: Any) -> int:
-    """Check the choices, plan, work and report; return the exit code.
+    """Pool the pictures that a command line names, report on them, and return the exit code.
+
+    Args:
+        row: the row of the method.
+        typed: the parameters of the command line, by name.
 
     Raises:
-        PoolError: a choice or the plan is refused; nothing was written.
+        PoolError: an option or the plan is refused; nothing was written.
     """
+    # Imported here, not above: `--help` and completion need Click alone.
     from poolcli import executors, process
     from poolcli.console import Console
     from poolcli.errors import PoolError
@@ -54,40 +59,43 @@ def pool(row: methods.Row, **typed: Any) -> int:
     from poolcli.report import EXIT_NOTHING, EXIT_USAGE
     from poolcli.storage import streams
 
-    process.enter()
+    process.set_up()
     request = request_of(row, typed)
-    voice = request.voice
+    display = request.display
     console = Console(
-        quiet=voice.quiet,
-        verbose=voice.verbose,
-        color=voice.color,
-        # On a terminal JSON Lines would be mixed with the bar.
-        progress=voice.progress and not (voice.as_json and streams.stdout_is_terminal()),
+        quiet=display.quiet,
+        verbose=display.verbose,
+        color=display.color,
+        # On a terminal JSON Lines and the progress bar would be mixed.
+        progress=display.progress and not (display.as_json and streams.stdout_is_terminal()),
     )
     try:
         plan = make_plan(request.paths, request.policy)
-    except PlanError as refused:
-        for one in refused.refusals:
-            console.refused(one)
+    except PlanError as fault:
+        for refusal in fault.refusals:
+            console.refusal(refusal)
         return EXIT_USAGE
-    except NothingMatchedError as nothing:
-        console.refused(Refusal(nothing.message, nothing.remedy, []))
+    except NothingMatchedError as fault:
+        console.refusal(Refusal(fault.message, fault.remedy, []))
         return EXIT_NOTHING
     except OSError as fault:
         raise PoolError(
-            f"the plan can't be made: {fault.strerror}", "is the working folder there?"
+            f"the plan can't be made: {fault.strerror}", "does the working folder exist?"
         ) from None
-    if voice.as_json and any(streams.is_stdout(job.target.path) for job in plan):
+    if display.as_json and any(streams.is_stdout(job.target.path) for job in plan):
         raise PoolError("--json and a picture can't share standard output", "name an output file")
-    pace = request.pace
-    executor = executors.choose(plan, count=pace.jobs, timeout=pace.timeout_for(plan))
-    with _Interrupts(patient=len(plan) > 1) as interrupts:
-        executor.prepare()  # what it starts imports NumPy and Pillow while this process does so too
+    execution = request.execution
+    executor = executors.choose(plan, count=execution.jobs, timeout=execution.timeout_for(plan))
+    with _Interrupts(is_batch=len(plan) > 1) as interrupts:
+        # The fork server imports NumPy and Pillow while this process imports them too, by the
+        # import of `run`.
+        executor.prepare()
         from poolcli import run
 
         work = request.work()
-        run.enter_process()
-        gc.freeze()  # what was imported is no garbage
+        run.set_up_process()
+        # What was imported stays until the exit: the garbage collector need not look at it.
+        gc.freeze()
         gc.enable()
         return _carry_out(plan, work, executor, request, console, interrupts)
 
@@ -108,95 +116,104 @@ def _carry_out(
     console: Console,
     interrupts: _Interrupts,
 ) -> int:
-    """Do the plan and report on it as it goes; return the exit code."""
+    """Run the jobs of a plan, report each outcome and the totals, and return the exit code."""
     from poolcli.report import EXIT_INTERRUPTED, Report
     from poolcli.storage import streams
 
-    report, alone, as_json = Report(left=len(plan)), len(plan) == 1, request.voice.as_json
-    octets = sum(job.bytes for job in plan if not job.is_settled)
+    report, is_single, as_json = Report(left=len(plan)), len(plan) == 1, request.display.as_json
+    total_bytes = sum(job.bytes for job in plan if not job.is_settled)
     outcomes = executor.run_all(plan, work, stopping=lambda: interrupts.stop)
-    with console.progress(0 if alone else len(plan), octets) as advance, closing(outcomes):
+    # Closing the generator ends the workers, also when an exception leaves the block.
+    with console.progress(0 if is_single else len(plan), total_bytes) as advance, closing(outcomes):
         for outcome in outcomes:
             report.add(outcome)
             if as_json:
-                streams.print_line(outcome.as_json())
-            if alone:
-                console.outcome(outcome, to_stream=plan[0].target.is_stream)
+                streams.write_line(outcome.as_json())
+            if is_single:
+                console.single_outcome(outcome, to_stream=plan[0].target.is_stream)
             else:
-                console.in_batch(outcome)
+                console.batch_outcome(outcome)
                 advance(outcome)
-            interrupts.stop |= request.pace.fail_fast and outcome.status == "failed"
-    if interrupts.came:
+            interrupts.stop |= request.execution.fail_fast and outcome.status == "failed"
+    if interrupts.interrupted:
         report.interruption = EXIT_INTERRUPTED
     if report.done and plan[0].target.in_folder:
         plan[0].target.sync()
-    if not alone:
+    if not is_single:
         console.summary(report)
     if as_json:
-        streams.print_line(report.as_json())
+        streams.write_line(report.as_json())
     return report.exit_code
 
 
 class _Interrupts:
-    """Ctrl-C in a batch: the first lets the pictures in hand be finished, the second doesn't.
+    """Handle Ctrl-C in a batch: the first lets the started pictures be finished, the second not.
 
     Attributes:
-        stop: whether no more work is handed out, for whatever reason.
-        came: whether Ctrl-C was the reason.
+        stop: whether no more pictures are started, because of Ctrl-C or of ``--fail-fast``.
+        interrupted: whether Ctrl-C was pressed.
     """
 
-    def __init__(self, *, patient: bool) -> None:
-        """Leave Ctrl-C alone unless patient, or where it is ignored: as by a shell for `&`."""
-        self.stop = self.came = False
-        self._patient = patient and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
-        self._before: Any = None
+    def __init__(self, *, is_batch: bool) -> None:
+        """Handle Ctrl-C only in a batch, and not where it is ignored.
+
+        A shell lets background commands, those that end in ``&``, ignore it.
+        """
+        self.stop = self.interrupted = False
+        self._handles = is_batch and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+        self._previous: Any = None
 
     def __enter__(self) -> _Interrupts:
-        """Take Ctrl-C over."""
-        if self._patient:
-            self._before = signal.signal(signal.SIGINT, self._take)
+        """Install the handler."""
+        if self._handles:
+            self._previous = signal.signal(signal.SIGINT, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give it back."""
-        if self._patient:
-            signal.signal(signal.SIGINT, self._before)
+        """Restore the previous handler."""
+        if self._handles:
+            signal.signal(signal.SIGINT, self._previous)
 
-    def _take(self, _number: int, _frame: FrameType | None) -> None:
-        """Ask for the end; the next Ctrl-C is answered as usual."""
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        """Ask for the end of the run; the next Ctrl-C raises KeyboardInterrupt as usual."""
         from poolcli import console
 
-        self.stop = self.came = True
-        signal.signal(signal.SIGINT, self._before)
-        console.line_from_handler(
-            "poolcli: finishing the pictures in hand; Ctrl-C again stops at once"
+        self.stop = self.interrupted = True
+        signal.signal(signal.SIGINT, self._previous)
+        console.print_line_from_handler(
+            "poolcli: finishing the started pictures; press Ctrl-C again to stop at once"
         )
 
 
 def main() -> NoReturn:
-    """Run the command line, print what went wrong in one line, and exit.
+    """Run the command line, print an error in one line, and exit with its code.
 
-    Imports make no garbage: none is collected while they go on, nor at the exit among what is
-    given back with the process. That is a tenth of the time of a small picture.
+    The garbage collector is off during the imports, which make no garbage, and at the exit, where
+    the system takes back all memory. That saves a tenth of the time of a small picture.
     """
     gc.disable()
     atexit.register(gc.freeze)
     try:
         signal.signal(signal.SIGTERM, _terminate)
-        # We multiply no matrices: NumPy's library for that would start a thread for every CPU.
+        # poolcli multiplies no matrices. NumPy's library for that, OpenBLAS, would still start a
+        # thread for every CPU when NumPy is imported.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         code = _invoke()
     except click.exceptions.Exit as end:
         code = end.exit_code
-    except SystemExit:  # completion's
+    except SystemExit:  # raised by Click's completion
         raise
-    except BaseException as fault:  # noqa: BLE001  # every ending has its code and its line
+    except BaseException as fault:  # noqa: BLE001  # each kind has its exit code and its message
         code = _end(fault)
     sys.exit(code)
 
 
 def _invoke() -> int:
-    """Parse and run; Click's own `main` would give pipes and signals exit codes of its own."""
+    """Parse the command line and run the verb; return the exit code.
+
+    Click's own `main` is used for completion only: it would exit with 1 after Ctrl-C and after a
+    closed pipe.
+    """
     if "_POOLCLI_COMPLETE" in os.environ:
         group.main(prog_name="poolcli")
     with group.make_context("poolcli", sys.argv[1:]) as context:
@@ -205,7 +222,10 @@ def _invoke() -> int:
 
 
 def _end(fault: BaseException) -> int:
-    """Say in one line why the program ends, and return its exit code; nothing interrupts it."""
+    """Print in one line why the program ends, and return its exit code.
+
+    Signals are ignored meanwhile, so that the message and the exit code fit each other.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     from poolcli import console, report
@@ -214,7 +234,7 @@ def _end(fault: BaseException) -> int:
 
     match fault:
         case click.exceptions.NoArgsIsHelpError():
-            console.plain(fault.format_message())
+            console.print_lines(fault.format_message())
             return report.EXIT_USAGE
         case click.UsageError():
             verb = fault.ctx.command_path if fault.ctx else "poolcli"
@@ -225,10 +245,10 @@ def _end(fault: BaseException) -> int:
             console.error(fault.message, fault.remedy)
             return report.EXIT_USAGE
         case KeyboardInterrupt() | click.Abort():
-            console.error("interrupted", "nothing half-written was left")
+            console.error("interrupted", "no incomplete file was left")
             return report.EXIT_INTERRUPTED
         case Terminated():
-            console.error("terminated", "nothing half-written was left")
+            console.error("terminated", "no incomplete file was left")
             return report.EXIT_TERMINATED
         case BrokenPipeError():
             streams.silence_stdout()
@@ -241,10 +261,10 @@ def _end(fault: BaseException) -> int:
     if sys.argv.count("-v") > 1 or "-vv" in sys.argv:
         import traceback
 
-        console.plain("".join(traceback.format_exception(fault)))
+        console.print_lines("".join(traceback.format_exception(fault)))
     return report.EXIT_FAULT
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Unwind, so that nothing half-written stays."""
+    """Raise an exception, so that `finally` blocks remove incomplete files."""
     raise Terminated

@@ -1,4 +1,8 @@
-"""Which numbers of a frame are pooled, and with which weight: palettes, alpha, background."""
+"""Pool the pixels of a frame, with palettes, alpha and background taken into account.
+
+`poolcli.methods` compute one number of a window; this module decides which numbers they get, and
+with which weights.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +23,26 @@ Colour: TypeAlias = tuple[int, int, int]
 ReadRows: TypeAlias = Callable[[int, int], NDArray[Any]]
 
 COLOURED: Final = {"LA": "RGB", "LA;16": "RGB;16"}
-"""What grey with alpha becomes on a background that isn't grey."""
+"""The mode of a grey picture with alpha on a background that isn't grey."""
 
 BAND_BYTES: Final = 1 << 21
-"""Bytes of the rows that are read and pooled together, so that they stay in the cache; measured."""
+"""Bytes of a band: the rows that are read and pooled together while they are in the cache. The
+value is the fastest of those measured."""
 
 BAND_SPANS: Final = 8
-"""How many times as high as a window a band is at least: one span is read for two bands."""
+"""A band is at least so many times as high as the span of a window. Neighbouring bands share up
+to one span of rows, which is read twice: with 8 that is at most an eighth of the rows."""
 
 
 class Pixels(NamedTuple):
-    """How the pixels of a frame are taken.
+    """How alpha and NaN are treated.
 
     Attributes:
-        alpha: "weighted" lets a pixel's alpha say how much its colour counts; "straight" pools it
-            as one more channel.
-        nan: "omit" leaves NaN out of its windows, "propagate" lets it spread.
-        background: the 8-bit colour under pictures with alpha, which then lose it; or None.
+        alpha: "weighted" weights the colour of a pixel by its alpha; "straight" pools alpha as
+            one more channel.
+        nan: "omit" leaves NaN pixels out of their windows; with "propagate" a window that holds
+            NaN becomes NaN.
+        background: the 8-bit colour on which pictures with alpha are flattened, or None.
     """
 
     alpha: Alpha = "weighted"
@@ -44,17 +51,24 @@ class Pixels(NamedTuple):
 
 
 def pooled_info(info: FrameInfo, axes: Axes, method: Method, pixels: Pixels) -> FrameInfo:
-    """Return what is known of the pooled frame, from what is known of the frame.
+    """Return what is known of the pooled frame, from the header of the frame.
+
+    Args:
+        info: the frame.
+        axes: the windows of both axes.
+        method: what is computed of every window.
+        pixels: how alpha and NaN are treated.
 
     Raises:
-        PoolError: the method can't pool such pictures.
+        PoolError: the method can't pool pictures of this mode.
     """
     mode, dtype = method.result(info.mode, info.dtype)
     if pixels.background is not None and (without := MODES[mode].without_alpha):
         is_grey = len(set(pixels.background)) == 1
         mode = without if is_grey else COLOURED.get(mode, without)
     rows, columns = axes
-    # An array whose mode doesn't tell keeps its channels; those of one channel have no axis for it.
+    # The mode "array" (0) says nothing about channels: the shape keeps them. Pictures of one
+    # channel have no third axis.
     channels = {0: info.shape[2:], 1: ()}.get(MODES[mode].channels, (MODES[mode].channels,))
     return info._replace(
         shape=(rows.out, columns.out, *channels),
@@ -66,9 +80,9 @@ def pooled_info(info: FrameInfo, axes: Axes, method: Method, pixels: Pixels) -> 
 
 
 def placement(axes: Axes) -> Placement:
-    """Derive where the pooled pixels lie from the windows: origin = (span - stride)/2 - padding."""
+    """Return where the pooled pixels lie: origin = (span - stride)/2 - padding before."""
     rows, columns = axes
-    down, across = ((one.span - one.stride) / 2 - one.before for one in axes)
+    down, across = ((axis.span - axis.stride) / 2 - axis.before for axis in axes)
     return Placement((rows.stride, columns.stride), (down, across))
 
 
@@ -81,16 +95,16 @@ def pooled_bands(
     band_bytes: int = BAND_BYTES,
     band_spans: int = BAND_SPANS,
 ) -> Iterator[NDArray[Any]]:
-    """Pool a frame band by band, from top to bottom; each band is pooled while in the cache.
+    """Pool a frame and yield the result band by band, from top to bottom.
 
     Args:
         info: the frame, upright.
-        read: returns rows of it, as `poolcli.picture.Frame.rows` does.
-        axes: the windows, laid over the frame.
-        method: what is computed of each.
-        pixels: how the pixels are taken.
-        band_bytes: about as many bytes are read at a time.
-        band_spans: how many times as high as a window a band is at least.
+        read: returns rows of the frame, as `poolcli.picture.Frame.rows` does.
+        axes: the windows of both axes.
+        method: what is computed of every window.
+        pixels: how alpha and NaN are treated.
+        band_bytes: the number of bytes to read at a time, roughly.
+        band_spans: the least height of a band, in spans of a window.
     """
     rows, columns = axes
     row_bytes = math.prod(info.shape[1:]) * info.dtype.itemsize
@@ -108,7 +122,7 @@ def pooled_bands(
 
 
 def rounded_info(info: FrameInfo) -> FrameInfo:
-    """Return what is known of a frame once it is rounded to 8 bits."""
+    """Return what is known of a frame after it is rounded to 8 bits."""
     return info._replace(mode=MODES[info.mode].rounded, dtype=np.dtype(np.uint8), maxval=255)
 
 
@@ -121,7 +135,7 @@ def rounded(band: NDArray[Any], maxval: int) -> NDArray[np.uint8]:
 def _pool_channels(
     array: NDArray[Any], mode: str, axes: Axes, method: Method, pixels: Pixels
 ) -> NDArray[Any]:
-    """Pool every channel on its own, but for colour under alpha."""
+    """Pool every channel on its own; weight colour by alpha where that is asked for."""
     if not MODES[mode].without_alpha:
         return method.pool(array, axes, nan=pixels.nan)
     colour, alpha = array[..., :-1], array[..., -1]
@@ -131,7 +145,8 @@ def _pool_channels(
 
 
 def _joined(colour: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
-    """Put colour and alpha side by side; NumPy's own way copies pixel by pixel."""
+    """Return an array of the colour channels and alpha."""
+    # `np.concatenate` along the last axis copies pixel by pixel, which is slower.
     array = np.empty((*alpha.shape, colour.shape[-1] + 1), alpha.dtype)
     for channel in range(colour.shape[-1]):
         array[..., channel] = colour[..., channel]
@@ -140,7 +155,7 @@ def _joined(colour: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
 
 
 def _flatten(array: NDArray[Any], background: Colour, full: int) -> NDArray[Any]:
-    """Lay colour over a background: c′ = (αc + (A-α)b)/A, rounded once to nearest."""
+    """Composite onto a background: c′ = (αc + (A-α)b)/A, rounded once, A being full alpha."""
     wide = np.uint32 if full < 1 << 16 else np.uint64
     alpha: NDArray[Any] = array[..., -1:].astype(wide)
     grey = len(set(background)) == 1 and array.shape[-1] == 2

@@ -1,4 +1,4 @@
-"""Everything that is printed for people, on standard error."""
+"""Print messages, tables and progress for people, on standard error."""
 
 from __future__ import annotations
 
@@ -19,30 +19,34 @@ if TYPE_CHECKING:
 
 ColorChoice = Literal["auto", "always", "never"]
 UNSAFE_CATEGORIES: Final = ("C", "Zl", "Zp")
+"""The Unicode categories of control characters, and of separators of lines and paragraphs."""
+
 SHOWN_NAMES: Final = 5
-"""How many names a refusal lists, unless more is asked for."""
+"""How many names a refusal lists without ``--verbose``."""
 
 
 def display_name(text: str) -> str:
-    r"""Escape what doesn't print in a text from outside, so that it does nothing to a terminal.
+    r"""Escape the control characters of a text that poolcli did not write, such as a file name.
+
+    Rich passes them on even in plain text, and a terminal would obey them.
 
     >>> display_name("a\x1b[31m.png")
     'a\\x1b[31m.png'
     """
     if text.isprintable():
         return text
-    import unicodedata  # few names need it
+    import unicodedata  # few names need it, and each import delays the start
 
     return "".join(
-        ascii(letter)[1:-1]
-        if unicodedata.category(letter).startswith(UNSAFE_CATEGORIES)
-        else letter
-        for letter in text
+        ascii(character)[1:-1]
+        if unicodedata.category(character).startswith(UNSAFE_CATEGORIES)
+        else character
+        for character in text
     )
 
 
-def line(text: str) -> None:
-    """Print one line; nothing where standard error is closed or full."""
+def print_line(text: str) -> None:
+    """Print one line, or do nothing if standard error is closed or full."""
     try:
         sys.stderr.write(f"{display_name(text)}\n")
         sys.stderr.flush()
@@ -50,61 +54,76 @@ def line(text: str) -> None:
         return
 
 
-def line_from_handler(text: str) -> None:
-    """Print one line from a signal handler: Rich may hold locks that the handler would wait for."""
-    if sys.__stderr__ is None:  # its descriptor may be any file by now
+def print_line_from_handler(text: str) -> None:
+    """Print one line from a signal handler, without Rich.
+
+    The interrupted code may hold a lock of Rich. The handler would wait for that lock for ever.
+    """
+    # Python sets it to None if standard error was closed at the start: another file may have its
+    # number by now.
+    if sys.__stderr__ is None:
         return
-    clear = "\r\x1b[2K" if sys.stderr is not sys.__stderr__ else ""  # over a progress bar
+    # Rich replaces `sys.stderr` while it shows a progress bar, which has to be erased first.
+    clear = "\r\x1b[2K" if sys.stderr is not sys.__stderr__ else ""
     with suppress(OSError, ValueError):
         os.write(sys.__stderr__.fileno(), f"{clear}{display_name(text)}\n".encode())
 
 
-def plain(text: str) -> None:
-    """Print several lines of our own."""
-    for one in text.splitlines():
-        line(one)
+def print_lines(text: str) -> None:
+    """Print a text of several lines."""
+    for one_line in text.splitlines():
+        print_line(one_line)
 
 
 def error(message: str, remedy: str = "", name: str = "") -> None:
     """Print ``poolcli: NAME: what is wrong; what to do about it``."""
-    line(": ".join(filter(None, ("poolcli", name, f"{message}; {remedy}" if remedy else message))))
+    reason = f"{message}; {remedy}" if remedy else message
+    print_line(": ".join(filter(None, ("poolcli", name, reason))))
 
 
 class Console:
-    """What is printed during one run, how much of it, and in which colour."""
+    """Print the outcomes, the progress and the summary of one run.
+
+    Attributes:
+        quiet: whether only errors are printed.
+        verbose: how often ``--verbose`` was given: 1 prints more, 2 also tracebacks of errors.
+        color: whether the output is coloured.
+        is_terminal: whether standard error is a terminal.
+        shows_progress: whether a batch shows a progress bar.
+    """
 
     def __init__(self, *, quiet: bool, verbose: int, color: ColorChoice, progress: bool) -> None:
-        """Keep the choices, and ask once whether standard error is a terminal."""
+        """Store the options, and check once whether standard error is a terminal."""
         self.quiet = quiet
         self.verbose = verbose
         self.color = color
         self.is_terminal = bool(sys.stderr) and sys.stderr.isatty()
         self.shows_progress = progress and self.is_terminal and not quiet
-        self._print_line: Callable[[str], None] = line
+        self._show_line: Callable[[str], None] = print_line
 
-    def outcome(self, outcome: Outcome, *, to_stream: bool) -> None:
+    def single_outcome(self, outcome: Outcome, *, to_stream: bool) -> None:
         """Print the outcome of the only picture of a run."""
         if outcome.status == "failed":
             self.failure(outcome)
         if self.quiet:
             return
-        self._remarks(outcome)
+        self._messages(outcome)
         if outcome.status == "skipped":
-            line(f"poolcli: {shown(outcome.input)}: skipped, {outcome.output} exists already")
+            print_line(_skipped(outcome))
         elif outcome.status != "failed" and not to_stream:
             self._print_table(_table(_rows(outcome)))
         elif outcome.status != "failed" and (self.is_terminal or self.verbose):
-            line(f"poolcli: {_sentence(outcome)}")
+            print_line(f"poolcli: {_sentence(outcome)}")
 
-    def in_batch(self, outcome: Outcome) -> None:
-        """Print the outcome of one picture of many, if that is asked for."""
+    def batch_outcome(self, outcome: Outcome) -> None:
+        """Print the outcome of one picture of many, if ``--verbose`` is given."""
         if self.quiet or not self.verbose:
             return
         if outcome.status in ("done", "planned"):
-            self._print_line(f"poolcli: {_sentence(outcome)}")
+            self._show_line(f"poolcli: {_sentence(outcome)}")
         elif outcome.status == "skipped":
-            self._print_line(f"poolcli: {outcome.input}: skipped, {outcome.output} exists already")
-        self._remarks(outcome)
+            self._show_line(_skipped(outcome))
+        self._messages(outcome)
 
     def summary(self, report: Report) -> None:
         """Print the totals of a batch, and each failure with its reason."""
@@ -114,28 +133,29 @@ class Console:
             self.failure(outcome)
 
     def failure(self, outcome: Outcome) -> None:
-        """Print why a picture failed, in one line; the traceback only if it is asked for."""
-        error(outcome.error or "it failed", outcome.remedy or "", shown(outcome.input))
+        """Print why a picture failed, in one line; also the traceback if ``-v -v`` is given."""
+        error(outcome.error or "it failed", outcome.remedy or "", display_path(outcome.input))
         if self.verbose > 1 and outcome.traceback:
-            plain(outcome.traceback.rstrip())
+            print_lines(outcome.traceback.rstrip())
 
-    def refused(self, refusal: Refusal) -> None:
-        """Print one reason for which a plan is refused: how many names, and the first of them."""
+    def refusal(self, refusal: Refusal) -> None:
+        """Print one reason why a plan is refused, the number of paths, and the first of them."""
         names = refusal.names
         if not names:
             error(refusal.reason, refusal.remedy)
             return
-        some = names if self.verbose else names[:SHOWN_NAMES]
-        dots = ", …" if len(some) < len(names) else ""
-        error(f"{refusal.reason} ({len(names)}): {', '.join(some)}{dots}", refusal.remedy)
+        shown = names if self.verbose else names[:SHOWN_NAMES]
+        dots = ", …" if len(shown) < len(names) else ""
+        error(f"{refusal.reason} ({len(names)}): {', '.join(shown)}{dots}", refusal.remedy)
 
     @contextmanager
-    def progress(self, pictures: int, octets: int) -> Iterator[Callable[[Outcome], None]]:
-        """Show a bar while a batch runs on a terminal; yield what is called after each picture.
+    def progress(self, pictures: int, total_bytes: int) -> Iterator[Callable[[Outcome], None]]:
+        """Show a progress bar on a terminal; yield the function to call after each picture.
 
         Args:
-            pictures: how many there are, 0 if there shall be no bar.
-            octets: the bytes of those that will be opened, from which the time left is estimated.
+            pictures: the number of pictures; 0 shows no bar.
+            total_bytes: the size of all inputs that will be opened. The bar advances by bytes,
+                since the time left depends on them more than on the number of pictures.
         """
         if not self.shows_progress or not pictures:
             yield lambda _: None
@@ -148,14 +168,14 @@ class Console:
             TextColumn("{task.fields[count]}/{task.fields[pictures]}", markup=False),
             TextColumn("{task.fields[rate]:.1f} MP/s", markup=False),
             TimeRemainingColumn(),
-            # The name gets the width that is left, so that a long one pushes nothing out.
+            # The name gets only the remaining width, so that a long one doesn't hide the others.
             TextColumn(
                 "{task.fields[name]}", markup=False, table_column=Column(ratio=1, no_wrap=True)
             ),
         )
         with Progress(*columns, console=self._rich(), transient=True, expand=True) as bar:
             task = bar.add_task(
-                "", total=max(1, octets), pictures=pictures, count=0, rate=0.0, name=""
+                "", total=max(1, total_bytes), pictures=pictures, count=0, rate=0.0, name=""
             )
             started, count, pixels = time.monotonic(), 0, 0
 
@@ -171,31 +191,32 @@ class Console:
                     name=display_name(os.path.basename(outcome.input)),
                 )
 
-            self._print_line = lambda text: bar.console.print(display_name(text), soft_wrap=True)
+            self._show_line = lambda text: bar.console.print(display_name(text), soft_wrap=True)
             try:
                 yield advance
             finally:
-                self._print_line = line
+                self._show_line = print_line
 
-    def _remarks(self, outcome: Outcome) -> None:
-        """Print warnings, and what is harmless if that is asked for."""
+    def _messages(self, outcome: Outcome) -> None:
+        """Print the warnings of a picture, and its notes if ``--verbose`` is given."""
         for warning in outcome.warnings:
-            self._print_line(f"poolcli: {shown(outcome.input)}: warning: {warning}")
+            self._show_line(f"poolcli: {display_path(outcome.input)}: warning: {warning}")
         if self.verbose:
             for note in outcome.notes:
-                self._print_line(f"poolcli: {shown(outcome.input)}: {note}")
+                self._show_line(f"poolcli: {display_path(outcome.input)}: {note}")
 
     def _print_table(self, table: RichTable) -> None:
-        """Print a table, unless standard error is closed or full."""
+        """Print a table, or do nothing if standard error is closed or full."""
         with suppress(OSError, ValueError):
             self._rich().print(table)
 
     def _rich(self) -> RichConsole:
-        """Return Rich's console, which parses no markup and obeys NO_COLOR and TERM=dumb."""
+        """Return a console of Rich that parses no markup and respects NO_COLOR and TERM=dumb."""
         from rich.console import Console as RichConsole
 
-        plain_asked = os.environ.get("TERM") == "dumb" or bool(os.environ.get("NO_COLOR"))
-        no_color = self.color == "never" or (plain_asked and self.color == "auto")
+        wants_plain = os.environ.get("TERM") == "dumb" or bool(os.environ.get("NO_COLOR"))
+        no_color = self.color == "never" or (wants_plain and self.color == "auto")
+        # File names are printed: one such as "[/foo].png" would crash Rich if parsed as markup.
         return RichConsole(
             stderr=True,
             markup=False,
@@ -207,7 +228,7 @@ class Console:
 
 
 def _table(rows: list[tuple[str, str]]) -> RichTable:
-    """Return a table of titles and values, side by side."""
+    """Return a table with a column of titles and a column of values."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -220,13 +241,18 @@ def _table(rows: list[tuple[str, str]]) -> RichTable:
     return table
 
 
-def shown(path: str) -> str:
-    """Return a path as people call it."""
+def display_path(path: str) -> str:
+    """Return the name of an input to print: "stdin" for "-"."""
     return "stdin" if path == "-" else path
 
 
+def _skipped(outcome: Outcome) -> str:
+    """Return the line that tells that a picture was skipped."""
+    return f"poolcli: {display_path(outcome.input)}: skipped, {outcome.output} exists already"
+
+
 def _rows(outcome: Outcome) -> list[tuple[str, str]]:
-    """Return the rows of the summary: title and value."""
+    """Return the rows of the summary of one picture: (title, value)."""
     rows = [
         ("input", outcome.input),
         ("output", outcome.output + (" (dry run)" if outcome.status == "planned" else "")),
@@ -242,15 +268,12 @@ def _rows(outcome: Outcome) -> list[tuple[str, str]]:
 
 
 def _totals(report: Report) -> list[tuple[str, str]]:
-    """Return the rows of a batch's summary."""
-    counts = ("done", "planned", "skipped", "failed", "left")
+    """Return the rows of the summary of a batch: (title, value)."""
+    names = ("done", "planned", "skipped", "failed", "left")
+    counts = [f"{count} {name}" for name in names if (count := getattr(report, name))]
     seconds = max(report.elapsed, 1e-6)
     rows = [
-        (
-            "pictures",
-            ", ".join(f"{getattr(report, one)} {one}" for one in counts if getattr(report, one))
-            or "none",
-        ),
+        ("pictures", ", ".join(counts) or "none"),
         ("pixels", f"{report.pixels_in / 1e6:.2f} → {report.pixels_out / 1e6:.2f} million"),
         ("bytes", f"{report.bytes_in / 1e6:.2f} → {report.bytes_out / 1e6:.2f} million"),
         (
@@ -259,13 +282,13 @@ def _totals(report: Report) -> list[tuple[str, str]]:
             f"{report.pixels_in / 1e6 / seconds:.1f} MP/s",
         ),
     ]
-    rows += [(f"{count}×", remark) for remark, count in report.remarks.most_common()]
-    return rows
+    return rows + [(f"{count}×", warning) for warning, count in report.warnings.most_common()]
 
 
 def _sentence(outcome: Outcome) -> str:
-    """Return the summary in one line."""
-    parts = [f"{shown(outcome.input)} → {outcome.output}", _shapes(outcome), _window(outcome)]
+    """Return the summary of one picture in one line."""
+    name = display_path(outcome.input)
+    parts = [f"{name} → {outcome.output}", _shapes(outcome), _window(outcome)]
     if frames := _frames(outcome):
         parts.insert(1, f"{frames} frames")
     if dropped := _dropped(outcome):
@@ -276,12 +299,12 @@ def _sentence(outcome: Outcome) -> str:
 
 
 def _frames(outcome: Outcome) -> str:
-    """Return how many frames were taken, where the file has several; else nothing."""
+    """Return how many of several frames were pooled; an empty text for a file of one frame."""
     return f"{outcome.taken} of {outcome.frames}" if (outcome.frames or 1) > 1 else ""
 
 
 def _shapes(outcome: Outcome) -> str:
-    """Return shape before and after, type and mode."""
+    """Return the shapes before and after pooling, and the type and mode that are written."""
     before, after = (
         "×".join(map(str, shape or ())) for shape in (outcome.input_shape, outcome.output_shape)
     )
@@ -289,7 +312,7 @@ def _shapes(outcome: Outcome) -> str:
 
 
 def _window(outcome: Outcome) -> str:
-    """Return method and window, as the command line writes them: width by height."""
+    """Return the method and the window, width before height as on the command line."""
     parts = [f"{outcome.method} {_extent(outcome.size)}", f"stride {_extent(outcome.stride)}"]
     if outcome.dilation != (1, 1):
         parts.append(f"dilation {_extent(outcome.dilation)}")
@@ -305,7 +328,7 @@ def _extent(pair: tuple[int, int] | None) -> str:
 
 
 def _dropped(outcome: Outcome) -> str:
-    """Return how many pixels no window reads, in words; nothing if there are none."""
+    """Return which pixels no window reads, in words; an empty text if there are none."""
     rows, columns = outcome.dropped or (0, 0)
     parts = []
     if rows:
@@ -318,7 +341,7 @@ def _dropped(outcome: Outcome) -> str:
 
 
 def _times(outcome: Outcome) -> str:
-    """Return the seconds of each step."""
+    """Return the seconds that each step took, in words."""
     steps = (
         ("read", outcome.read_seconds),
         ("pool", outcome.pool_seconds),

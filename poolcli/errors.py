@@ -1,8 +1,8 @@
-"""The one error that poolcli raises on purpose."""
+"""The only exception that poolcli raises on purpose."""
 
 
 class PoolError(ValueError):
-    """What is wrong, and what to do about it.
+    """An error that states what is wrong and what the user can do about it.
 
     Attributes:
         message: what is wrong, without a full stop.
@@ -13,11 +13,12 @@ class PoolError(ValueError):
     """
 
     def __init__(self, message: str, remedy: str = "") -> None:
-        """Keep both parts; they are also the pickled arguments."""
+        """Store both parts."""
+        # Both are passed on as arguments, since pickle rebuilds an exception from those alone.
         super().__init__(message, remedy)
         self.message = message
         self.remedy = remedy
 
     def __str__(self) -> str:
-        """Both parts on one line."""
+        """Return both parts on one line."""
         return f"{self.message}; {self.remedy}" if self.remedy else self.message

@@ -1,4 +1,7 @@
-"""The neutral types that formats, colour and run share: what a frame is, whatever file it is in."""
+"""Describe a frame independently of its file format: modes, headers, metadata, orientation.
+
+Formats, `colour` and `run` exchange these types.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,16 @@ Chunks = tuple[tuple[bytes, bytes], ...]
 
 
 class Mode(NamedTuple):
-    """One way in which the numbers of a pixel mean a colour.
+    """A pixel format: the number, the type and the meaning of the samples of a pixel.
 
     Attributes:
-        title: the mode in words, with its article.
-        dtype: the type of the samples, or None where it varies from picture to picture.
-        channels: samples of a pixel; arrays of one channel have two axes.
-        without_alpha: the mode that is left without alpha; empty where there is no alpha.
-        rounded: the 8-bit mode that its samples can be rounded to; empty where there is none.
-        is_srgb: whether its values are light as encoded by the curve of sRGB.
+        title: the mode in words, for messages, with its article.
+        dtype: the type of the samples; None if it differs from picture to picture.
+        channels: samples of a pixel, 0 if it differs from picture to picture; arrays of one
+            channel have two axes.
+        without_alpha: the mode without the alpha channel; empty if there is none.
+        rounded: the 8-bit mode that samples can be rounded to; empty if there is none.
+        is_srgb: whether values are encoded by the transfer curve of sRGB.
     """
 
     title: str
@@ -57,17 +61,20 @@ MODES: Final[Mapping[str, Mode]] = {
     "F": Mode("a floating-point picture", "float32"),
     ARRAY: Mode("samples of this type and number", None, 0),
 }
-"""Every mode by its name: Pillow's names where Pillow has one, with ;16 for 16 bits, and ;M for
-samples from 0 to another maximum than that of their type."""
+"""Every mode by its name. The names are Pillow's as far as Pillow has the mode; ";16" marks 16
+bits, and ";M" samples whose maximum is not that of their type, such as 1000 in a PGM."""
 
 
 class Stored(NamedTuple):
     """The samples as the file's own header states them.
 
+    `run` compares them with what the decoder delivers, so that no decoder can lose bits unnoticed.
+
     Attributes:
-        kind: how the bits of a sample are read.
-        bits: bits of a sample; of a palette those of its entries; the most where they differ.
-        maxval: full scale of unsigned samples; 0 for others.
+        kind: unsigned integers, signed integers or floating-point numbers.
+        bits: bits of a sample; for a palette, bits of an entry's sample; the largest number if
+            channels differ.
+        maxval: the largest value that unsigned samples may have (full scale); 0 for others.
         channels: samples of a pixel; 1 for a palette.
     """
 
@@ -82,8 +89,9 @@ class Encoding(NamedTuple):
 
     Attributes:
         format: the name of the source's format.
-        lossy: whether encoding has changed the pixels.
-        details: what a writer of that format repeats, such as JPEG's quantisation tables.
+        lossy: whether the encoding is lossy.
+        details: settings that a writer of that format uses again, such as JPEG's quantisation
+            tables.
     """
 
     format: str = ""
@@ -95,17 +103,17 @@ class FrameInfo(NamedTuple):
     """All that is known of a frame before its pixels are decoded.
 
     Attributes:
-        shape: (H, W) or (H, W, C) as stored, a palette applied.
-        dtype: the type of a sample, a palette applied.
-        mode: a key of `MODES`, a palette applied.
-        maxval: full scale of unsigned samples; 0 where there is none.
+        shape: (H, W) or (H, W, C) before turning, with the palette applied.
+        dtype: the type of a sample, with the palette applied.
+        mode: a key of `MODES`, with the palette applied.
+        maxval: the largest value that unsigned samples may have (full scale); 0 for others.
         stored: the samples as the file's header states them.
-        orientation: EXIF's orientation, 1 (upright) to 8, which is still to be applied.
-        palette: (N,) or (N, C): the pixel that each index means; None where rows hold pixels.
+        orientation: EXIF's orientation, 1 (upright) to 8, which is not applied yet.
+        palette: (N,) or (N, C): the pixel of each index; None if rows hold pixels.
         duration: how long the frame of an animation is shown, in milliseconds.
         encoding: how the source file is encoded.
-        notes: what was done to the pixels on their way from the file, in words.
-        unread_colour: why what its colours mean can't be carried over, in words; empty where it
+        notes: how the decoder has changed the samples, in words.
+        unread_colour: why the meaning of the colours can't be carried over, in words; empty if it
             can.
     """
 
@@ -123,13 +131,13 @@ class FrameInfo(NamedTuple):
 
 
 def info_in_mode(size: Pair, mode: str, stored: Stored, **more: Any) -> FrameInfo:
-    """Return what is known of a frame in a mode whose samples are always of one type.
+    """Return the `FrameInfo` of a frame in a mode that has a fixed type.
 
     Args:
         size: (H, W).
-        mode: the mode.
+        mode: a key of `MODES`.
         stored: the samples as the file's header states them.
-        more: the other fields of `FrameInfo`.
+        more: other fields of `FrameInfo`.
     """
     import numpy as np
 
@@ -139,11 +147,11 @@ def info_in_mode(size: Pair, mode: str, stored: Stored, **more: Any) -> FrameInf
 
 
 class Placement(NamedTuple):
-    """Where the pixels of a pooled picture lie on the picture that was pooled.
+    """Where the pixels of a pooled picture lie on the input.
 
     Attributes:
-        scale: pixels of the input from one pixel of the output to the next: (down, across).
-        origin: where the output's upper left corner lies on the input, in pixels: (down, across).
+        scale: the distance of neighbouring output pixels, in pixels of the input: (down, across).
+        origin: the upper left corner of the output, in pixels of the input: (down, across).
     """
 
     scale: Pair
@@ -151,20 +159,20 @@ class Placement(NamedTuple):
 
 
 class Metadata(NamedTuple):
-    """What a file says beside its pixels, without what pooling makes false.
+    """The metadata of a file, without what pooling makes false.
 
     Attributes:
-        icc_profile: the colour profile as it stands in the file, or None.
+        icc_profile: the colour profile, byte for byte, or None.
         exif: EXIF as a TIFF structure, without orientation, sizes, thumbnail and resolution; or
             None.
-        dpi: pixels an inch along (height, width), or None.
-        xmp: XMP, without the same; or None.
+        dpi: pixels per inch along (height, width), or None.
+        xmp: XMP, without the same properties as in EXIF; or None.
         comment: the comment of a JPEG or GIF, or None.
-        texts: the textual chunks of a PNG as they stand in the file: (name, body).
-        colour: likewise those that say what its colours mean.
-        plays: how often an animation is shown; 0 for ever.
-        dropped: what the file says that is never carried over, in words.
-        warnings: what could not be read, or would be false.
+        texts: the text chunks of a PNG, byte for byte: (name, body).
+        colour: the chunks of a PNG that define its colours, likewise.
+        plays: how often an animation is played; 0 means for ever.
+        dropped: metadata that is never carried over, in words.
+        warnings: metadata that could not be read or would be false, in words.
     """
 
     icc_profile: bytes | None = None
@@ -179,7 +187,7 @@ class Metadata(NamedTuple):
     warnings: tuple[str, ...] = ()
 
     def pooled(self, placement: Placement) -> Metadata:
-        """Return the metadata of the pooled picture, which keeps its size on paper."""
+        """Return the metadata of the pooled picture, whose size in inches stays the same."""
         if self.dpi is None:
             return self
         down, across = placement.scale
@@ -187,20 +195,20 @@ class Metadata(NamedTuple):
 
 
 class Frame(Protocol):
-    """One frame, page or picture of a file; valid until the next one is taken."""
+    """One frame, page or picture of a file; valid until the reader yields the next one."""
 
     @property
     def info(self) -> FrameInfo:
-        """What the header says of it."""
+        """What is known of it before its pixels are decoded."""
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
-        """Return rows ``start`` to ``stop`` as stored, decoding no more than is needed.
+        """Return rows ``start`` to ``stop``, not turned, decoding no more than is needed.
 
-        Where ``info.palette`` is given, they hold indices: (rows, W).
+        If ``info.palette`` is given, they hold indices: (rows, W).
         """
 
     def metadata(self) -> Metadata:
-        """Return what the file says beside the pixels; may be asked at any time."""
+        """Return the metadata; it may be called before, between and after calls of `rows`."""
 
 
 class Picture(NamedTuple):
@@ -208,8 +216,8 @@ class Picture(NamedTuple):
 
     Attributes:
         array: (H, W) or (H, W, C).
-        info: what is known of it.
-        metadata: what stands beside the pixels.
+        info: its shape, type, mode and so on.
+        metadata: its metadata.
     """
 
     array: NDArray[Any]
@@ -218,10 +226,14 @@ class Picture(NamedTuple):
 
 
 class Upright:
-    """A frame turned as its orientation asks; its pixels are held in memory once read."""
+    """A frame turned upright by EXIF's orientation.
+
+    The first row of a turned frame may be a column of the stored one, so all pixels are read at
+    once and kept in memory.
+    """
 
     def __init__(self, frame: Frame) -> None:
-        """Exchange height and width where the frame lies on its side."""
+        """Exchange height and width if the orientation exchanges the axes."""
         info = frame.info
         height, width, *channels = info.shape
         if info.orientation >= 5:
@@ -231,14 +243,14 @@ class Upright:
         self._array: NDArray[Any] | None = None
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
-        """Return rows of the upright picture: a view."""
+        """Return a view of rows of the upright picture."""
         if self._array is None:
             stored = self._frame.info
             self._array = turned(self._frame.rows(0, stored.shape[0]), stored.orientation)
         return self._array[start:stop]
 
     def metadata(self) -> Metadata:
-        """Return the metadata, the resolution turned too."""
+        """Return the metadata, with the two resolutions exchanged if the axes are."""
         metadata = self._frame.metadata()
         if metadata.dpi is None or self._frame.info.orientation < 5:
             return metadata
@@ -246,7 +258,7 @@ class Upright:
 
 
 def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Return a view of the array turned as EXIF's orientation (tag 274) asks."""
+    """Return a view of the array, turned upright from EXIF's orientation (tag 274)."""
     if orientation >= 5:
         array = array.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):

@@ -1,4 +1,8 @@
-"""What is global to a process: set once, at the entry of one that is ours, and nowhere else."""
+"""Set what is global to a process: warnings, logging, memory, and standard error.
+
+Only the command line and the workers call `set_up`, once, when they begin. Importing poolcli and
+calling its functions from another program changes nothing of these.
+"""
 
 from __future__ import annotations
 
@@ -14,27 +18,29 @@ from typing import Final
 
 STDERR_FD: Final = 2
 CLOSED: Final = -1
-PRINTED_BYTES: Final = 1 << 12
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-KEPT_BYTES: Final = 32 << 20
-"""What is freed in blocks up to this size, and as much at the end of the heap, stays with us."""
+CAPTURED_BYTES: Final = 1 << 12
+"""How much is read of what C libraries printed; a damaged file may make them print endlessly."""
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # the numbers in <malloc.h>
+KEPT_MEMORY: Final = 32 << 20
+"""Bytes: freed blocks up to this size, and as much at the end of the heap, are kept for reuse."""
 
 _stderr = STDERR_FD
 _captures = False
-_entered = False
+_is_set_up = False
 
 
-def enter() -> None:
-    """Set up a process that is ours: the command, or a worker. Later calls do nothing.
+def set_up() -> None:
+    """Set up the process of the command or of a worker. Later calls do nothing.
 
-    Descriptor 2 becomes a file without a name, in which C libraries may print what they like;
-    what people shall read goes through a duplicate of it. Python's warnings and the log records
-    of libraries, which are about strangers' files, are silenced.
+    File descriptor 2 is redirected to an unnamed file, which captures what C libraries print.
+    poolcli's own messages go to a duplicate of the original descriptor. Python's warnings and the
+    log records of libraries are silenced: the user can't mend the code that they are about.
     """
-    global _entered
-    if _entered:
+    global _is_set_up
+    if _is_set_up:
         return
-    _entered = True
+    _is_set_up = True
     _take_descriptor()
     warnings.simplefilter("ignore")
     logging.getLogger().addHandler(logging.NullHandler())
@@ -42,53 +48,56 @@ def enter() -> None:
 
 
 def stderr_descriptor() -> int:
-    """Return the descriptor that leads to standard error; -1 if it was closed at the start."""
+    """Return the descriptor of standard error; -1 if it was closed when the process began."""
     return _stderr
 
 
-def printed() -> list[str]:
-    """Return the first lines that C libraries have printed since the last call, and forget them.
+def captured_lines() -> list[str]:
+    """Return the first lines that C libraries have printed since the last call.
 
-    In a process that is not ours nothing is captured.
+    Without `set_up` nothing is captured, and the list is empty.
     """
     if not _captures or not os.fstat(STDERR_FD).st_size:
         return []
-    text = os.pread(STDERR_FD, PRINTED_BYTES, 0)
+    text = os.pread(STDERR_FD, CAPTURED_BYTES, 0)
     os.ftruncate(STDERR_FD, 0)
     os.lseek(STDERR_FD, 0, os.SEEK_SET)
     return text.decode("utf-8", "replace").splitlines()
 
 
 def _take_descriptor() -> None:
-    """Give standard error a descriptor of its own, and number 2 to what C libraries print.
+    """Duplicate standard error to another descriptor, and capture what is printed on number 2.
 
-    Where number 2 is closed it is taken too, or the next file that is opened would get it, and
-    be filled with what they print.
+    Number 2 is taken also if it is closed. The next file that is opened would get it otherwise,
+    and C libraries would print into that file.
     """
     global _stderr, _captures
-    low = []
+    unsuitable = []
     try:
+        # If standard input or output is closed, `dup` returns 0 or 1, which would be taken for
+        # these streams.
         while (duplicate := os.dup(STDERR_FD)) <= STDERR_FD:
-            low.append(duplicate)  # standard input or output is closed: these numbers mean more
+            unsuitable.append(duplicate)
     except OSError as fault:
-        if fault.errno != errno.EBADF:  # no descriptor is left: number 2 stays what it is
+        if fault.errno != errno.EBADF:  # too many files are open: capture nothing
             return
         duplicate = CLOSED
-    for number in low:
+    for number in unsuitable:
         os.close(number)
     try:
-        capture = _nameless_file()
-    except OSError:  # there is no room for one
+        capture = _unnamed_file()
+    except OSError:  # no memory or disk space is left: capture nothing
         if duplicate != CLOSED:
             os.close(duplicate)
         return
-    before = sys.stderr
-    if isinstance(before, TextIOWrapper) and before.fileno() == STDERR_FD:
-        before.flush()
-        sys.stderr = sys.__stderr__ = TextIOWrapper(  # type: ignore[misc]  # Rich asks the latter
+    original = sys.stderr
+    if isinstance(original, TextIOWrapper) and original.fileno() == STDERR_FD:
+        original.flush()
+        # `sys.__stderr__` is replaced too: Rich asks its descriptor for the terminal's width.
+        sys.stderr = sys.__stderr__ = TextIOWrapper(  # type: ignore[misc]
             FileIO(duplicate, "w", closefd=False),  # unbuffered, as Python's own
-            before.encoding,
-            before.errors,
+            original.encoding,
+            original.errors,
             line_buffering=True,
             write_through=True,
         )
@@ -100,8 +109,8 @@ def _take_descriptor() -> None:
     _stderr, _captures = duplicate, True
 
 
-def _nameless_file() -> int:
-    """Return the descriptor of a new file without a name."""
+def _unnamed_file() -> int:
+    """Return the descriptor of a new file that has no name and vanishes when it is closed."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("poolcli-stderr")
     import tempfile
@@ -111,16 +120,16 @@ def _nameless_file() -> int:
 
 
 def _keep_memory() -> None:
-    """Let the next step, and the next picture, have the memory of the last.
+    """Let the C library of Linux keep freed memory for the next step and the next picture.
 
-    The C library of Linux would give it back to the kernel after each, which has to zero every
-    page of it anew: a quarter of the time of a folder of JPEGs of 1 MP.
+    By default it returns large blocks to the kernel, which has to zero every page before it gives
+    it out again. That took a quarter of the time of a folder of JPEGs of 1 MP.
     """
     if sys.platform != "linux":
         return
-    with suppress(AttributeError, ImportError, OSError):  # another C library, or no ctypes
+    with suppress(AttributeError, ImportError, OSError):  # musl has no mallopt; or no ctypes
         import ctypes
 
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
-        mallopt(M_MMAP_THRESHOLD, KEPT_BYTES)
+        mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY)
+        mallopt(M_MMAP_THRESHOLD, KEPT_MEMORY)

@@ -1,4 +1,4 @@
-"""The results of the work: an `Outcome` for each picture, a `Report` for each run."""
+"""The results of a run: an `Outcome` for each picture, a `Report` of their totals, exit codes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from math import prod
 from typing import Any, Final, Literal, TypeAlias
 
-Status: TypeAlias = Literal["done", "skipped", "failed", "planned"]
+OutcomeStatus: TypeAlias = Literal["done", "skipped", "failed", "planned"]
 Pair: TypeAlias = tuple[int, int]
 
 EXIT_DONE: Final = 0
@@ -24,15 +24,44 @@ EXIT_TERMINATED: Final = 143
 
 @dataclass(slots=True)
 class Outcome:
-    """The result of one picture: plain strings and numbers, None where unknown.
+    """The result of one picture.
 
-    Sizes are (height, width), shapes (height, width) or (height, width, channels), times in
-    seconds. ``padding`` is ((top, bottom), (left, right)) as it was applied.
+    It holds plain strings and numbers only, since workers send it through a pipe; None means
+    unknown. The order of the fields is the order of the keys in JSON.
+
+    Attributes:
+        input: the path of the input as it was given.
+        output: the path of the output.
+        status: what became of the picture; "planned" in a dry run.
+        method: the name of the method.
+        size: (height, width) of the window.
+        stride: (height, width).
+        dilation: (height, width).
+        padding: ((top, bottom), (left, right)) as it was applied.
+        frames: the number of frames in the input; None if only reading to the end tells it.
+        input_shape: (H, W) or (H, W, C) of the first frame that was pooled.
+        output_shape: likewise of the result.
+        dropped: the rows and columns at the end that no window reads.
+        dtype: the type of the samples that are written.
+        mode: the mode that is written, a key of `poolcli.picture.MODES`.
+        read_seconds: the time to read and decode.
+        pool_seconds: the time to pool.
+        write_seconds: the time to encode and write.
+        input_bytes: the size of the input.
+        output_bytes: the size of the output.
+        error: why it failed, or None.
+        remedy: what the user can do about that.
+        taken: the number of frames that are pooled.
+        has_gaps: whether windows or their taps leave pixels between them unread.
+        warnings: what the user should know, a sentence each.
+        notes: harmless remarks, which are printed only with ``--verbose``.
+        traceback: the traceback of the exception, if there was one.
+        is_fault: whether it failed by a fault of poolcli itself.
     """
 
     input: str
     output: str
-    status: Status = "failed"
+    status: OutcomeStatus = "failed"
     method: str | None = None
     size: Pair | None = None
     stride: Pair | None = None
@@ -58,8 +87,8 @@ class Outcome:
     traceback: str | None = None
     is_fault: bool = False
 
-    def remarks(self) -> Iterator[str]:
-        """Yield what a batch counts by kind, and shows one by one only with --verbose."""
+    def kinds_of_warning(self) -> Iterator[str]:
+        """Yield the warnings that the summary of a batch counts, also those of unread pixels."""
         if self.dropped is not None and any(self.dropped):
             yield "dropped pixels at an edge"
         if self.has_gaps:
@@ -67,7 +96,7 @@ class Outcome:
         yield from self.warnings
 
     def as_json(self) -> str:
-        """Return one line of ASCII with the stable keys."""
+        """Return one line of JSON in ASCII. Its keys are public: none may be renamed or removed."""
         content = {key: value for key, value in asdict(self).items() if key in JSON_KEYS}
         if self.error is not None:
             content["error"] = {"message": self.error, "remedy": self.remedy or None}
@@ -96,8 +125,9 @@ class Report:
     Attributes:
         left: pictures of the plan that have no outcome yet.
         failures: the outcomes that failed, in the order in which they did.
-        remarks: the number of pictures to which each kind of remark applies.
+        warnings: for each kind of warning the number of pictures that have it.
         interruption: the exit code of an interrupted run, else 0.
+        started: when the run began, by the monotonic clock.
     """
 
     left: int = 0
@@ -110,15 +140,15 @@ class Report:
     bytes_in: int = 0
     bytes_out: int = 0
     failures: list[Outcome] = field(default_factory=list)
-    remarks: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
     interruption: int = 0
     started: float = field(default_factory=time.monotonic)
 
     def add(self, outcome: Outcome) -> None:
-        """Count one picture."""
+        """Add one picture to the totals."""
         setattr(self, outcome.status, getattr(self, outcome.status) + 1)
         self.left -= 1
-        self.remarks.update(outcome.remarks())
+        self.warnings.update(outcome.kinds_of_warning())
         if outcome.status == "failed":
             self.failures.append(outcome)
         if outcome.status in ("done", "planned"):
@@ -129,7 +159,7 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """0 if nothing failed, 1 if a picture did, 70 if poolcli itself did."""
+        """The exit code: 0 if nothing failed, 1 if a picture did, 70 if poolcli itself did."""
         if self.interruption:
             return self.interruption
         if any(outcome.is_fault for outcome in self.failures):
@@ -137,7 +167,7 @@ class Report:
         return EXIT_FAILED if self.failed else EXIT_DONE
 
     def as_json(self) -> str:
-        """Return the last line of a run."""
+        """Return the totals as one line of JSON, the last line of a run."""
         totals: dict[str, Any] = {key: getattr(self, key) for key in SUMMARY_KEYS}
         totals["elapsed_seconds"] = round(self.elapsed, 6)
         totals["exit_code"] = self.exit_code
@@ -150,7 +180,7 @@ class Report:
 
 
 def _dumped(content: dict[str, Any]) -> str:
-    """Return ASCII without NaN."""
-    import json  # few runs need it
+    """Return a record as JSON in ASCII; NaN, which JSON does not have, would raise."""
+    import json  # few runs need it, and each import delays the start
 
     return json.dumps(content, allow_nan=False)

@@ -1,4 +1,4 @@
-"""One job from its source to its target: read, for each frame pool and write, commit."""
+"""Run one job: open the source, pool and write each frame, commit the target."""
 
 from __future__ import annotations
 
@@ -36,19 +36,20 @@ ROUNDED = "its samples are rounded to 8 bits"
 
 
 class Work(NamedTuple):
-    """What is done with every picture of a run.
+    """The settings that are the same for every picture of a run.
 
     Attributes:
         method: what is computed of every window.
-        window: the window.
-        pixels: how pixels are taken.
-        saving: how results are written.
-        limits: what a picture may cost.
+        window: size, stride, padding and dilation of the windows.
+        pixels: how alpha and NaN are treated.
+        saving: how results are encoded.
+        limits: how large a picture may be.
         overwrite: whether existing files may be replaced.
-        preserve: whether the times and mode bits of the input are taken over.
+        preserve: whether outputs get the times and mode bits of their inputs.
         dry_run: whether only headers are read, and nothing is written.
-        allow_depth_loss: whether samples may be rounded to 8 bits where nothing else fits.
-        frame: the only frame to take, from 0, or None for all.
+        allow_depth_loss: whether samples may be rounded to 8 bits if the target or the decoder
+            can't hold them.
+        frame: the number of the only frame to pool, from 0; None for all frames.
     """
 
     method: Method
@@ -64,11 +65,11 @@ class Work(NamedTuple):
 
 
 class Pooled(NamedTuple):
-    """What the header of a frame tells of its result.
+    """What is known of a pooled frame before any pixel is decoded.
 
     Attributes:
         info: the pooled frame as the writer gets it.
-        axes: the windows, laid over the frame.
+        axes: the windows of both axes.
         rounded_from: the full scale of samples that are rounded to 8 bits, else 0.
     """
 
@@ -78,16 +79,20 @@ class Pooled(NamedTuple):
 
 
 class _Clock:
-    """The seconds that each step of a run takes; steps may lie in each other."""
+    """Measure the seconds that each step takes.
+
+    Steps may be nested: rows are read while they are pooled. The time of an inner step is counted
+    for that step only.
+    """
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Set all times to 0."""
         self.seconds = {"read": 0.0, "pool": 0.0, "write": 0.0}
         self._inner = 0.0
 
     @contextmanager
     def __call__(self, step: Literal["read", "pool", "write"]) -> Iterator[None]:
-        """Count the time until the end of the block, but what a step inside it takes."""
+        """Add the time of the block to a step, without the time of steps inside the block."""
         began, outer, self._inner = time.perf_counter(), self._inner, 0.0
         try:
             yield
@@ -97,27 +102,31 @@ class _Clock:
             self._inner = outer + elapsed
 
 
-def enter_process() -> None:
-    """Set up what is global to a process that is ours, before its first job."""
+def set_up_process() -> None:
+    """Set up the process of the command or of a worker, before its first job.
+
+    Other programs that call `run_job` do not call this: it changes global state.
+    """
     from poolcli.formats import pillow
 
-    process.enter()
+    process.set_up()
     pillow.lift_limits()
 
 
 def run_job(job: Job, work: Work) -> Outcome:
-    """Pool one picture.
+    """Pool one picture and return the outcome.
 
-    No exception escapes but those that end the whole run: an interruption, and a reader that
-    closed the output stream (BrokenPipeError).
+    Exceptions become a failed outcome, except those that end the whole run: KeyboardInterrupt and
+    the like, and BrokenPipeError, which means that the reader of the output stream has closed it.
     """
-    outcome = _blank(job, work)
+    outcome = _new_outcome(job, work)
     if job.refusal:
         outcome.error, outcome.remedy = job.refusal, job.remedy
         return outcome
     if job.skip:
-        if not work.dry_run:  # a run that was killed may have left more than this complete file
-            job.target.tidy(once=True)
+        # The killed run that this one resumes may have left hidden files in the folder.
+        if not work.dry_run:
+            job.target.remove_stale(once=True)
         outcome.status = "skipped"
         return outcome
     try:
@@ -127,25 +136,26 @@ def run_job(job: Job, work: Work) -> Outcome:
     except BrokenPipeError:
         raise
     except OSError as fault:
+        # Errors of reading have become a PoolError by now, so that only writing is left.
         _fail(outcome, f"it can't be written: {fault.strerror or fault}", "nothing was changed")
     except MemoryError:
         _fail(outcome, "there is not enough memory", "lower --max-pixels to skip such pictures")
-    except Exception as fault:  # noqa: BLE001  # our own fault must cost one picture only
+    except Exception as fault:  # noqa: BLE001  # the other pictures of a batch are still pooled
         outcome.is_fault = True
         _fail(outcome, f"poolcli failed: {type(fault).__name__}: {fault}", "please report it")
     return outcome
 
 
-def given_up(job: Job, work: Work, message: str, remedy: str) -> Outcome:
-    """Return the outcome of a picture that was given up from outside."""
-    outcome = _blank(job, work)
+def failed_outcome(job: Job, work: Work, message: str, remedy: str) -> Outcome:
+    """Return the outcome of a job that an executor gave up: its worker died or took too long."""
+    outcome = _new_outcome(job, work)
     outcome.error, outcome.remedy = message, remedy
     outcome.input_bytes = job.bytes or None
     return outcome
 
 
-def _blank(job: Job, work: Work) -> Outcome:
-    """Return an outcome that knows what was asked, and nothing else yet."""
+def _new_outcome(job: Job, work: Work) -> Outcome:
+    """Return an outcome with the paths and the window of a job, and without results."""
     return Outcome(
         input=job.source.path,
         output=job.target.path,
@@ -157,7 +167,7 @@ def _blank(job: Job, work: Work) -> Outcome:
 
 
 def _fail(outcome: Outcome, message: str, remedy: str) -> None:
-    """Note why a picture failed; called while the exception is at hand."""
+    """Set why a picture failed, with the traceback of the exception that is being handled."""
     import traceback
 
     outcome.status = "failed"
@@ -166,10 +176,10 @@ def _fail(outcome: Outcome, message: str, remedy: str) -> None:
 
 
 def _run(job: Job, work: Work, outcome: Outcome) -> None:
-    """Read, pool, write and commit; the outcome is filled in on the way."""
+    """Read, pool, write and commit one picture, and fill in the outcome."""
     clock = _Clock()
-    outcome.input_bytes = job.source.look().size
-    process.printed()  # what earlier pictures left
+    outcome.input_bytes = job.source.status().size
+    process.captured_lines()  # discards what was printed for earlier pictures
     with clock("read"):
         stream = job.source.open(by_content)
     with stream:
@@ -189,7 +199,7 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
         with job.target.create(
             overwrite=work.overwrite,
             like=job.source if work.preserve else None,
-            again=job.again,
+            retry=job.retry,
         ) as output:
             writer = open_writer(output, target, work.saving, outcome.taken)
             try:
@@ -206,34 +216,36 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
 def _pool_frames(
     reader: Reader, writer: Writer, target: Format, work: Work, outcome: Outcome, clock: _Clock
 ) -> None:
-    """Pool one frame after the other into a writer."""
-    for frame in _chosen(reader, work.frame):
+    """Pool the frames one after the other and pass them to a writer."""
+    for frame in _selected_frames(reader, work.frame):
         with clock("read"), refusing(UNDECODABLE):
             metadata = frame.metadata()
-        _remark(outcome.warnings, metadata.warnings)
+        _add_new(outcome.warnings, metadata.warnings)
         pooled = _result(frame.info, target, work)
         with clock("write"), refusing(f"it can't be written as {target.title}"):
             writer.begin(pooled.info, metadata.pooled(colour.placement(pooled.axes)))
         for band in _bands(frame, pooled, work, clock):
             with clock("write"), refusing(f"it can't be written as {target.title}"):
                 writer.rows(band)
-    if lines := process.printed():
-        _remark(outcome.warnings, ("its decoder complained: it may be damaged",))
+    if lines := process.captured_lines():
+        _add_new(outcome.warnings, ("its decoder printed a complaint: it may be damaged",))
         outcome.notes.append(f"its decoder printed: {lines[0]}")
-    del frame, band  # while a whole picture is encoded, nobody holds the one that it came from
+    # Writers encode in `finish`. The decoded input is freed before, so that it isn't held in
+    # memory together with the encoder's buffers.
+    del frame, band
     with clock("write"), refusing(f"it can't be written as {target.title}"):
         outcome.notes += writer.finish()
 
 
 def _bands(frame: Frame, pooled: Pooled, work: Work, clock: _Clock) -> Iterator[NDArray[Any]]:
-    """Pool the bands of a frame, and round them where the target holds 8 bits only."""
+    """Yield the pooled bands of a frame, rounded if the target holds 8 bits only."""
     info = frame.info
 
     def read(start: int, stop: int) -> NDArray[Any]:
         with clock("read"), refusing(UNDECODABLE):
             rows = frame.rows(start, stop)
         if info.palette is None and (rows.dtype, rows.shape[1:]) != (info.dtype, info.shape[1:]):
-            raise RuntimeError(f"rows come as {rows.dtype} {rows.shape}, stated was {info.dtype}")
+            raise RuntimeError(f"decoded {rows.dtype} {rows.shape}, the header states {info.dtype}")
         return rows
 
     bands = colour.pooled_bands(info, read, pooled.axes, work.method, work.pixels)
@@ -247,15 +259,15 @@ def _bands(frame: Frame, pooled: Pooled, work: Work, clock: _Clock) -> Iterator[
         yield band
 
 
-def _chosen(reader: Reader, number: int | None) -> Iterator[Frame]:
-    """Yield all frames, or the only one that is asked for; upright.
+def _selected_frames(reader: Reader, number: int | None) -> Iterator[Frame]:
+    """Yield all frames, or only the one of ``--frame``, turned upright.
 
     Raises:
-        PoolError: there is no such frame, or one can't be read.
+        PoolError: there is no frame of that number, or one can't be read.
     """
     if number is not None and reader.count is not None and number >= reader.count:
-        some = "1 frame" if reader.count == 1 else f"{reader.count} frames"
-        raise PoolError(f"it has {some}", "--frame counts from 0")
+        frames_text = "1 frame" if reader.count == 1 else f"{reader.count} frames"
+        raise PoolError(f"it has {frames_text}, none with number {number}", "--frame counts from 0")
     frames = reader.frames()
     if number is not None:
         frames = islice(frames, number, number + 1)
@@ -268,13 +280,19 @@ def _chosen(reader: Reader, number: int | None) -> Iterator[Frame]:
 
 
 def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome) -> None:
-    """Note what the headers of all frames tell of the result, or refuse it."""
+    """Check the headers of all frames, and fill in what they tell of the result.
+
+    All are checked before the first pixel is decoded, so that no animation fails half-way.
+
+    Raises:
+        PoolError: a frame can't be pooled by this work, or not be written to this format.
+    """
     outcome.frames = reader.count
     outcome.taken = 1 if work.frame is not None or reader.count is None else reader.count
     source = by_name(reader.format)
     if target.frames != source.frames:
         target.check_frames(source.frames, outcome.taken)
-    for number, frame in enumerate(_chosen(reader, work.frame)):
+    for number, frame in enumerate(_selected_frames(reader, work.frame)):
         info = frame.info
         work.limits.check(*info.shape)
         if info.unread_colour and not work.saving.strip:
@@ -283,13 +301,13 @@ def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome)
         pooled = _result(info, target, work)
         target.check_result(pooled.info.mode, *pooled.info.shape[:2])
         if rounds or pooled.rounded_from:
-            _remark(outcome.warnings, (ROUNDED,))
+            _add_new(outcome.warnings, (ROUNDED,))
         if work.method.assumes_srgb:
-            _remark(outcome.warnings, _srgb_warnings(frame))
-        _remark(outcome.notes, info.notes)
+            _add_new(outcome.warnings, _srgb_warnings(frame))
+        _add_new(outcome.notes, info.notes)
         if number:
             continue
-        # An outcome speaks of its first frame.
+        # Frames may differ in shape; an outcome has room for one, so it describes the first.
         rows, columns = pooled.axes
         outcome.input_shape, outcome.output_shape = info.shape, pooled.info.shape
         outcome.padding = ((rows.before, rows.after), (columns.before, columns.after))
@@ -300,7 +318,11 @@ def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome)
 
 
 def _result(info: FrameInfo, target: Format, work: Work) -> Pooled:
-    """Derive from a frame's header what its result is, or refuse it."""
+    """Return what is known of the pooled frame, from the header of a frame.
+
+    Raises:
+        PoolError: the window doesn't fit, or the format can't hold the result.
+    """
     height, width = info.shape[:2]
     axes = work.window.axes((height, width))
     pooled = colour.pooled_info(info, axes, work.method, work.pixels)
@@ -311,15 +333,15 @@ def _result(info: FrameInfo, target: Format, work: Work) -> Pooled:
 
 
 def _srgb_warnings(frame: Frame) -> Iterator[str]:
-    """Yield a warning where a frame's values are not light as encoded by the curve of sRGB."""
+    """Yield a warning if a frame's profile states another transfer curve than that of sRGB."""
     from poolcli.formats.profiles import unlike_srgb
 
     with refusing(UNDECODABLE):
         reason = unlike_srgb(frame.metadata())
     if reason:
-        yield f"averaged by the curve of sRGB, but {reason}"
+        yield f"--linear decodes it by the curve of sRGB, but {reason}"
 
 
-def _remark(remarks: list[str], more: Iterable[str]) -> None:
-    """Add remarks that are not there yet."""
-    remarks += [one for one in more if one not in remarks]
+def _add_new(messages: list[str], more: Iterable[str]) -> None:
+    """Append the messages that are not in the list yet: frames often repeat each other's."""
+    messages += [message for message in more if message not in messages]

@@ -28,7 +28,7 @@ class Memory(Place):
             raise PoolError("there is no such object", "check its name")
         return BytesIO(self.files[self.path])
 
-    def look(self) -> Status:
+    def status(self) -> Status:
         identity = ("memory", self.path.rstrip("/"))
         if self.path in self.files:
             return Status("file", len(self.files[self.path]), identity)
@@ -37,13 +37,13 @@ class Memory(Place):
         return Status("missing", problem="there is no such object")
 
     def existing(self) -> Status:
-        return self.look()
+        return self.status()
 
     def walk(self) -> Iterator[tuple[str, Status | None]]:
         prefix = f"{self.path.rstrip('/')}/"
         inside = (one.removeprefix(prefix) for one in self.files if one.startswith(prefix))
         for name in sorted({one.partition("/")[0] for one in inside}):
-            yield name, Memory(prefix + name).look()
+            yield name, Memory(prefix + name).status()
 
     def folds_names(self) -> bool:
         return self.folds
@@ -53,19 +53,19 @@ class Memory(Place):
         *,
         overwrite: bool = False,
         like: Place | None = None,  # noqa: ARG002
-        again: bool = False,
+        retry: bool = False,
     ) -> Output:
-        return MemoryOutput(self, overwrite, again)
+        return MemoryOutput(self, overwrite, retry)
 
 
 class MemoryOutput(Output):
-    def __init__(self, place: Memory, overwrite: bool, again: bool) -> None:
+    def __init__(self, place: Memory, overwrite: bool, retry: bool) -> None:
         super().__init__()
-        self.place, self.overwrite, self.again = place, overwrite, again
+        self.place, self.overwrite, self.retry = place, overwrite, retry
 
     def commit(self) -> int:
         path, files, content = self.place.path, self.place.files, self.getvalue()
-        same = self.again and files.get(path) == content
+        same = self.retry and files.get(path) == content
         if path in files and not (self.overwrite or same):
             raise PoolError("it exists already", "use --overwrite to replace it")
         files[path] = content

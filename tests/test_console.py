@@ -106,7 +106,7 @@ class Broken(io.StringIO):
 def tell(outcome: Outcome, *, quiet: bool = False, verbose: int = 0, stream: bool = False) -> None:
     """Let a console tell of the only picture of a run."""
     speaker = console.Console(quiet=quiet, verbose=verbose, color="never", progress=False)
-    speaker.outcome(outcome, to_stream=stream)
+    speaker.single_outcome(outcome, to_stream=stream)
 
 
 @pytest.mark.parametrize("stream", [None, Broken()], ids=["none", "full"])

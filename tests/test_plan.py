@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from poolcli import plan as jobs
 from poolcli.errors import PoolError
 from poolcli.formats.saving import Saving
-from poolcli.options.types import rename
+from poolcli.options.types import output_stem
 from poolcli.plan import Job, NothingMatchedError, PlanError, Policy, Refusal
 from poolcli.storage import DASH
 from poolcli.storage.local import LocalFile
@@ -74,7 +74,7 @@ def refusals(*paths: str, **policy: Any) -> tuple[Refusal, ...]:
 
 def named(template: str) -> Callable[[str], str]:
     """What --name does with a template."""
-    return partial(rename, template=template, method="max", size=(3, 2), stride=(2, 2))
+    return partial(output_stem, template=template, method="max", size=(3, 2), stride=(2, 2))
 
 
 def here(*names: str) -> None:
@@ -115,7 +115,7 @@ MEANINGS: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
     "the same format": ("in/sub/deep out", {"format": "tiff"}, "in/sub/deep/c.TIF>out/c.TIF"),
     "names by a template": (
         "other in/sub out",
-        {"rename": named(EVERY_KEY), "format": "png"},
+        {"output_stem": named(EVERY_KEY), "format": "png"},
         "other/d.png>out/other-d-png-max2x3@2.png in/sub/b.jpg>out/sub-b-jpg-max2x3@2.png "
         "in/sub/deep/c.TIF>out/deep/deep-c-TIF-max2x3@2.png",
     ),
@@ -471,10 +471,10 @@ REFUSED: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
     "a folder into a stream": ("in -", {}, "takes one picture"),
     "several inputs into a stream": ("in/a.png b.png /dev/null", {}, "takes one picture"),
     "a list into a stream": ("-", {"files_from": "list"}, "takes one picture"),
-    "standard input into a folder": ("- out/", {}, "- stands only for one picture"),
-    "standard input among others": ("b.png - out", {}, "- stands only for one picture"),
-    "a name for one file": ("b.png c.png", {"rename": named("{stem}")}, "--name"),
-    "a name for a stream": ("b.png -", {"rename": named("{stem}")}, "--name"),
+    "standard input into a folder": ("- out/", {}, "- is one picture"),
+    "standard input among others": ("b.png - out", {}, "- is one picture"),
+    "a name for one file": ("b.png c.png", {"output_stem": named("{stem}")}, "--name"),
+    "a name for a stream": ("b.png -", {"output_stem": named("{stem}")}, "--name"),
     "an option without use": ("in out", {"saving": Saving(quality=9)}, "--quality"),
     "a level without use": ("in o", {"saving": Saving(None, 9), "format": "jpeg"}, "--compress-"),
     "an option of another format": ("in o", saved("progressive", "yes"), "option progressive"),
@@ -528,7 +528,7 @@ CLASHES: Final[dict[str, tuple[str, dict[str, Any], str]]] = {
     "the same base name": ("in/a.png in/sub/a.png out", {}, "in/a.png and in/sub/a.png"),
     "two folders": ("in in/sub out", {}, "in/a.png and in/sub/a.png"),
     "one format": ("pair out", {"format": "webp"}, PAIR),
-    "a template": ("pair out", {"rename": named("{method}"), "format": "png"}, PAIR),
+    "a template": ("pair out", {"output_stem": named("{method}"), "format": "png"}, PAIR),
     "a listed pair": ("out", {"files_from": "list", "format": "png"}, PAIR),
 }
 
@@ -634,9 +634,9 @@ def test_a_template_that_makes_no_file_name_is_refused(template: str) -> None:
     here("in/a.png" if template == "{ext}" else f"{name}.png", "in/b.png")
     if template == "{ext}":
         here("noext")
-        assert refusals("noext", "out/", rename=named(template), format="png")
+        assert refusals("noext", "out/", output_stem=named(template), format="png")
     else:
-        assert refusals(f"{name}.png", "out/", rename=named(template))
+        assert refusals(f"{name}.png", "out/", output_stem=named(template))
 
 
 @pytest.mark.parametrize(
@@ -655,14 +655,16 @@ def test_a_template_that_makes_no_file_name_is_refused(template: str) -> None:
 def test_a_template_names_outputs_by_plain_substitution(template: str, expected: str) -> None:
     here("in/cat.jpg")
 
-    assert planned("in", "out", rename=named(template)) == {"in/cat.jpg": f"out/{expected}.jpg"}
+    assert planned("in", "out", output_stem=named(template)) == {
+        "in/cat.jpg": f"out/{expected}.jpg"
+    }
 
 
 @pytest.mark.parametrize("name", ["{ext}", "{0}", "{stem.__class__}", "%s", "{stem", "a{b}c"])
 def test_what_looks_like_a_key_in_an_input_s_name_is_not_substituted(name: str) -> None:
     here(f"in/{name}.png")
 
-    assert planned("in", "out", rename=named("{stem}-{method}")) == {
+    assert planned("in", "out", output_stem=named("{stem}-{method}")) == {
         f"in/{name}.png": f"out/{name}-max.png"
     }
 
@@ -685,7 +687,7 @@ POLICIES = st.fixed_dictionaries(
         "overwrite": st.booleans(),
         "include": st.sampled_from([("*.png",), ("a/*",)]),
         "exclude": st.sampled_from([("x*",), ("*/b/*",)]),
-        "rename": st.sampled_from([named("{stem}-{ext}"), named("{method}")]),
+        "output_stem": st.sampled_from([named("{stem}-{ext}"), named("{method}")]),
     },
 )
 WATCHED: Final = (

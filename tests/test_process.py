@@ -34,32 +34,32 @@ def ran(script: str, *, redirected: str = "", **more: Any) -> subprocess.Complet
 SCRIPTS: Final[dict[str, tuple[str, str]]] = {
     "what is written to descriptor 2 is captured, and Python goes on printing": (
         """
-process.enter()
+process.set_up()
 os.write(2, b"one\\ntwo\\n")
-tell(process.printed(), process.printed())
+tell(process.captured_lines(), process.captured_lines())
 os.system("echo three >&2")
-tell(process.printed())
+tell(process.captured_lines())
 """,
         "['one', 'two'] []\n['three']\n",
     ),
     "a C library prints into the same place": (
         """
 import ctypes
-process.enter()
+process.set_up()
 ctypes.CDLL(None).perror(b"libtiff")
-(line,) = process.printed()
+(line,) = process.captured_lines()
 tell(line.partition(":")[0])
 """,
         "libtiff\n",
     ),
     "only the first lines are taken, and nobody waits for the rest": (
         """
-process.enter()
+process.set_up()
 os.write(2, b"first\\n" + b"x" * (1 << 22))
-lines = process.printed()
-tell(lines[0], sum(map(len, lines)) <= process.PRINTED_BYTES, process.printed())
+lines = process.captured_lines()
+tell(lines[0], sum(map(len, lines)) <= process.CAPTURED_BYTES, process.captured_lines())
 os.write(2, b"\\xff next\\n")
-tell(process.printed() == ["\\ufffd next"], os.fstat(2).st_size)
+tell(process.captured_lines() == ["\\ufffd next"], os.fstat(2).st_size)
 """,
         "first True []\nTrue 0\n",
     ),
@@ -67,7 +67,7 @@ tell(process.printed() == ["\\ufffd next"], os.fstat(2).st_size)
         """
 import poolcli.run
 os.write(2, b"printed\\n")
-tell(process.printed(), process.stderr_descriptor(), len(warnings.filters) > 1)
+tell(process.captured_lines(), process.stderr_descriptor(), len(warnings.filters) > 1)
 """,
         "printed\n[] 2 True\n",
     ),
@@ -75,9 +75,9 @@ tell(process.printed(), process.stderr_descriptor(), len(warnings.filters) > 1)
         """
 def state():
     return sorted(os.listdir("/proc/self/fd")), process.stderr_descriptor(), sys.stderr
-process.enter()
+process.set_up()
 before = state()
-process.enter()
+process.set_up()
 tell(before == state(), process.stderr_descriptor() > 2)
 """,
         "True True\n",
@@ -88,10 +88,10 @@ import tempfile
 folder = tempfile.mkdtemp()
 tempfile.tempdir = folder
 del os.memfd_create
-process.enter()
+process.set_up()
 tell(os.listdir(folder), os.fstat(2).st_nlink)
 os.write(2, b"one\\n")
-tell(process.printed())
+tell(process.captured_lines())
 os.rmdir(folder)
 """,
         "[] 0\n['one']\n",
@@ -100,19 +100,19 @@ os.rmdir(folder)
         """
 import io
 sys.stderr = io.StringIO()
-process.enter()
+process.set_up()
 assert isinstance(sys.stderr, io.StringIO)
 os.write(process.stderr_descriptor(), b"told")
 """,
         "told",
     ),
     "the fault handler is not enabled for anybody": (
-        "import faulthandler; process.enter(); tell(faulthandler.is_enabled())",
+        "import faulthandler; process.set_up(); tell(faulthandler.is_enabled())",
         "False\n",
     ),
     "warnings and records of libraries are silenced, but for handlers that are there": (
         """
-process.enter()
+process.set_up()
 logging.getLogger("handled").addHandler(logging.StreamHandler(sys.stderr))
 warnings.warn("a warning")
 logging.getLogger("library").error("a record")
@@ -122,7 +122,7 @@ logging.getLogger("handled").error("handled")
     ),
     "Python prints at once, and in its own encoding": (
         """
-process.enter()
+process.set_up()
 sys.stderr.write("\\xe9\\u4e00|")
 os.write(process.stderr_descriptor(), b"then")
 os._exit(0)
@@ -137,18 +137,21 @@ def test_a_script_prints_what_it_should(script: str, expected: str) -> None:
     done = ran(script, env=os.environ | {"PYTHONIOENCODING": "latin-1:backslashreplace"})
     assert (done.returncode, done.stdout) == (0, b"")
     assert done.stderr.decode("latin-1") == expected
-    assert (process.printed(), process.stderr_descriptor()) == ([], 2)  # in this one, nothing
+    assert (process.captured_lines(), process.stderr_descriptor()) == (
+        [],
+        2,
+    )  # in this one, nothing
 
 
 @pytest.mark.parametrize("closed", ["2>&-", "0<&- 2>&-", "0<&- 1>&- 2>&-"])
 def test_descriptor_2_is_taken_where_standard_error_is_closed(closed: str, tmp_path: Path) -> None:
     script = f"""
-process.enter()
+process.set_up()
 assert process.stderr_descriptor() == -1
 with open({str(tmp_path / "file")!r}, "wb") as file:
     assert file.fileno() != 2
     os.write(2, b"noise\\n")
-    lines = process.printed()
+    lines = process.captured_lines()
 with open({str(tmp_path / "told")!r}, "w") as file:
     print(lines, sys.stderr, file=file)
 """
@@ -158,7 +161,7 @@ with open({str(tmp_path / "told")!r}, "w") as file:
 
 
 def test_the_duplicate_is_none_of_the_three_that_have_a_meaning() -> None:
-    done = ran("process.enter(); tell(process.stderr_descriptor() > 2)", redirected="0<&- 1>&-")
+    done = ran("process.set_up(); tell(process.stderr_descriptor() > 2)", redirected="0<&- 1>&-")
     assert (done.returncode, done.stderr) == (0, b"True\n")
 
 
@@ -168,8 +171,8 @@ def test_where_descriptors_run_out_everything_is_still_printed(left: int, number
 import resource
 held = os.open(os.devnull, os.O_RDONLY)
 resource.setrlimit(resource.RLIMIT_NOFILE, (held + {left}, held + {left}))
-process.enter()
-tell(process.stderr_descriptor(), process.printed())
+process.set_up()
+tell(process.stderr_descriptor(), process.captured_lines())
 os.write(2, b"printed\\n")
 """)
     assert (done.returncode, done.stdout) == (0, b"")
@@ -178,12 +181,12 @@ os.write(2, b"printed\\n")
 
 
 def test_a_traceback_and_what_the_fault_handler_writes_are_seen() -> None:
-    done = ran("process.enter(); raise ValueError('seen')")
+    done = ran("process.set_up(); raise ValueError('seen')")
     assert b"ValueError: seen" in done.stderr
     done = ran("""
 import faulthandler, signal
 faulthandler.enable()
-process.enter()
+process.set_up()
 os.kill(os.getpid(), signal.SIGSEGV)
 """)
     assert done.returncode < 0
@@ -210,13 +213,13 @@ def printing(self, start, stop):
         raise ValueError("it fails")
     return rows(self, start, stop)
 toy_format.ToyFrame.rows = printing
-runner.enter_process()
+runner.set_up_process()
 for path in sys.argv[1:]:
     outcome = run(path, path + ".out", "toy", work())
     remarks = [*outcome.warnings, *outcome.notes]
     tell(Path(path).stem, outcome.status, "; ".join(remarks))
 """
-COMPLAINT = "its decoder complained: it may be damaged"
+COMPLAINT = "its decoder printed a complaint: it may be damaged"
 
 
 def test_what_is_printed_is_told_with_its_picture(tmp_path: Path, toy_format: Any) -> None:

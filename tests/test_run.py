@@ -339,7 +339,9 @@ def test_a_job_that_is_settled_opens_nothing(settled: dict[str, Any], tmp_path: 
 
 def test_a_job_that_is_given_up_knows_what_was_asked() -> None:
     job = Job(place_of("in.png"), place_of("out.png"), by_name("png"), bytes=123)
-    outcome = runner.given_up(job, work("min", 3, stride=2), "it took too long", "raise --timeout")
+    outcome = runner.failed_outcome(
+        job, work("min", 3, stride=2), "it took too long", "raise --timeout"
+    )
     assert (outcome.status, outcome.error) == ("failed", "it took too long")
     assert (outcome.remedy, outcome.input_bytes) == ("raise --timeout", 123)
     assert (outcome.method, outcome.size, outcome.stride) == ("min", (3, 3), (2, 2))

@@ -69,7 +69,7 @@ def fax(seed: int) -> bytes:
 
 
 COMPLAINT: Final = "Fax4Decode"
-WARNING: Final = "its decoder complained: it may be damaged"
+WARNING: Final = "its decoder printed a complaint: it may be damaged"
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def test_whatever_dies_every_job_ends_once_and_retries_are_last_and_alone(
         while (job := schedule.next_job(len(running), most)) is not None:
             running.append(job)
             started.append(job)
-            assert not job.again or len(running) == 1
+            assert not job.retry or len(running) == 1
         assert len(running) == min(most, schedule.workers_needed(len(running), most))
         job = running.pop(random.randrange(len(running)))
         number = int(job.source.path)
@@ -48,7 +48,7 @@ def test_whatever_dies_every_job_ends_once_and_retries_are_last_and_alone(
             ended[number, False] += 1
 
     assert ended == {(number, times < 2): 1 for number, times in enumerate(deaths)}
-    first = [job for job in started if not job.again]
+    first = [job for job in started if not job.retry]
     assert first == jobs(len(deaths)) == started[: len(deaths)]
 
 
@@ -59,9 +59,9 @@ def test_the_reason_of_a_second_death_tells_how_the_worker_ended() -> None:
     assert job is not None
     assert schedule.worker_died(job, "signal 9", was_ready=True) is None
     again = schedule.next_job(0, 2)
-    assert again == job._replace(again=True)
+    assert again == job._replace(retry=True)
     assert schedule.worker_died(again, "exit code 3", was_ready=True) == Failure(
-        "its worker died twice (exit code 3)", "is there memory?"
+        "its worker died twice (exit code 3)", "is there enough memory?"
     )
     assert schedule.is_empty
 

@@ -215,10 +215,10 @@ def test_a_file_that_appears_meanwhile_stays(place: PlaceUnderTest) -> None:
 def test_another_try_finds_the_very_same_bytes_stored_already(place: PlaceUnderTest) -> None:
     place.put(NEW)
 
-    assert write(place.target, again=True) == len(NEW)
+    assert write(place.target, retry=True) == len(NEW)
     assert place.stored() == NEW
     with pytest.raises(PoolError, match="exists"):
-        write(place.target, NEW[:-1], again=True)
+        write(place.target, NEW[:-1], retry=True)
 
 
 # The contract: reading and looking
@@ -246,7 +246,7 @@ def test_a_check_of_the_start_refuses_a_pipe_that_has_no_end() -> None:
 
 def test_only_files_have_a_size_and_an_identity(place: PlaceUnderTest) -> None:
     place.put(OLD)
-    status, is_file = place.source.look(), not place.target.is_stream
+    status, is_file = place.source.status(), not place.target.is_stream
 
     assert status.kind == ("file" if is_file else "stream")
     assert status.size == (len(OLD) if is_file else None)
@@ -257,7 +257,7 @@ def test_only_files_have_a_size_and_an_identity(place: PlaceUnderTest) -> None:
 
 def test_what_is_missing_says_why_and_fails_with_a_remedy(place: PlaceUnderTest) -> None:
     source = place_of("/dev/fd/999") if place.target.is_stream else place.source
-    status = source.look()
+    status = source.status()
 
     assert (status.kind, status.size, status.identity) == ("missing", None, None)
     assert "no such" in status.problem.lower()
@@ -275,13 +275,13 @@ def test_a_folder_is_walked_name_by_name_in_order(place: PlaceUnderTest, tmp_pat
         (tmp_path / name).parent.mkdir(exist_ok=True)
         write(place_of(f"{folder}/{name}"))
     told = dict(place_of(folder).walk())
-    found = {name: place_of(f"{folder}/{name}").look() for name in told}
+    found = {name: place_of(f"{folder}/{name}").status() for name in told}
 
     assert list(told) == [".c", "B.png", "a", "a.png", "b.png"]
     assert told["a"] == found["a"]
     assert [one.kind for one in found.values()] == ["file", "file", "folder", "file", "file"]
     assert all(told[name] in (None, found[name]) for name in told)
-    assert place_of(folder).look().kind == "folder"
+    assert place_of(folder).status().kind == "folder"
 
 
 def test_what_is_no_folder_can_not_be_walked(place: PlaceUnderTest) -> None:
@@ -376,7 +376,7 @@ def test_a_file_behind_a_descriptor_is_written_where_it_stands(old: Path) -> Non
         target = place_of(f"/dev/fd/{log.fileno()}")
         write(target)
 
-        assert target.existing().identity == place_of(str(old)).look().identity
+        assert target.existing().identity == place_of(str(old)).status().identity
     assert contents(old.parent) == {old.name: OLD + NEW}
 
 
@@ -391,7 +391,7 @@ def test_one_file_has_one_identity_under_all_of_its_names(old: Path, tmp_path: P
     names = ("hard", "soft", "copy", "none", "broken")
     places = [LocalFile(str(tmp_path / one)) for one in names]
 
-    for ask in (LocalFile.look, LocalFile.existing):
+    for ask in (LocalFile.status, LocalFile.existing):
         same = [ask(one).identity == ask(LocalFile(str(old))).identity for one in places]
         assert same == [True, True, False, False, False]
     assert [one.existing().kind for one in places] == [*("file", "link", "file", "missing", "link")]
@@ -405,7 +405,7 @@ def test_a_walk_tells_folders_from_the_rest(tmp_path: Path) -> None:
     told = dict(LocalFile(str(tmp_path)).walk())
 
     assert [name for name, status in told.items() if status] == ["folder"]
-    assert [LocalFile(str(tmp_path / name)).look().kind for name in told] == [
+    assert [LocalFile(str(tmp_path / name)).status().kind for name in told] == [
         *("missing", "folder", "folder", "stream")
     ]
 
@@ -611,7 +611,7 @@ with place_of({str(old if overwrite else new)!r}).create(overwrite={overwrite}) 
 
     assert done.returncode == -signal.SIGKILL
     assert len(contents(old.parent)) == 2 + len(complete)
-    place_of(str(old)).tidy()
+    place_of(str(old)).remove_stale()
     assert contents(old.parent) == {old.name: OLD} | complete
 
 
@@ -626,7 +626,7 @@ def test_temporaries_of_dead_runs_are_removed_and_of_living_ones_left(
     living = path.with_name(".poolcli-4567cdef.tmp")
     with living.open("wb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        write(path) if writes else place_of(str(path)).tidy(once=True)
+        write(path) if writes else place_of(str(path)).remove_stale(once=True)
 
     assert sorted(contents(path.parent)) == [living.name, *([path.name] if writes else [])]
 
@@ -638,7 +638,7 @@ def test_our_own_temporary_is_not_removed_by_others_while_it_is_written(
     seen: list[int] = []
 
     def tidy() -> None:
-        place_of(str(path)).tidy()
+        place_of(str(path)).remove_stale()
         seen.append(len(list(path.parent.glob(".poolcli-*.tmp"))))
 
     for call in ("write", "replace" if overwrite else "link"):

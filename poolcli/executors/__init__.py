@@ -1,4 +1,4 @@
-"""Many jobs to their outcomes, in this process or in others, behind one contract.
+"""Run many jobs, in this process or in others, behind one contract.
 
 A new executor is one file with one class, and a line in `choose`.
 """
@@ -15,20 +15,21 @@ if TYPE_CHECKING:
     from poolcli.run import Work
 
 WORTHWHILE_BYTES: Final = 8_000_000
-"""Inputs that are smaller together are pooled sooner than workers have started; measured."""
+"""The total size of inputs from which worker processes save more time than their start takes; the
+value was measured."""
 
 
 class Executor(Protocol):
-    """Run the jobs of a plan. It is a small frozen value, and holds nothing between two runs.
+    """Run the jobs of a plan. An executor is a frozen value: it keeps no state between two runs.
 
     Jobs, work and outcomes can be pickled, and are all that an executor may share with the places
     where jobs run: these may be other processes, or other machines.
     """
 
     def prepare(self) -> None:
-        """Begin to start what the jobs will run in, and don't wait for it; calling it is optional.
+        """Begin to start worker processes, without waiting for them; calling it is optional.
 
-        The caller imports what this process needs while that starts.
+        While they start, the caller imports the modules that its own process needs.
 
         Raises:
             RuntimeError: the system refuses to start it.
@@ -39,19 +40,19 @@ class Executor(Protocol):
     ) -> Generator[Outcome, None, None]:
         """Run all jobs and yield their outcomes in the order in which they finish.
 
-        - Every job ends in exactly one outcome, those that need no work included, whatever
-          happens to it: a failure, a timeout or the death of a worker costs that job only.
-        - Jobs are started in the order given. Which outcome a job has, and the bytes it writes,
-          depend on the job and the work alone.
-        - Before a job is started, ``stopping`` is asked. Once it returns True no job is started,
+        - Every job has exactly one outcome, also one that needs no work. A failure, a timeout or
+          the death of a worker affects the outcome of that job only.
+        - Jobs are started in the order given. Their outcomes and the bytes they write depend on
+          the job and the work alone, not on the executor or the number of workers.
+        - Before a job is started, ``stopping`` is called. Once it returns True no job is started,
           those that are running are finished, and the others have no outcome.
-        - Closing the generator ends all workers at once. What they have not committed to storage
-          is removed.
+        - Closing the generator ends all workers at once, and removes the files that they have not
+          committed to storage.
 
         Args:
-            jobs: what to do.
-            work: how to do it, the same for all.
-            stopping: whether to start no more jobs; it must return at once.
+            jobs: the jobs.
+            work: the settings that are the same for all jobs.
+            stopping: returns, without waiting, whether no more jobs should be started.
 
         Raises:
             RuntimeError: no worker can be started.
@@ -60,16 +61,16 @@ class Executor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Serial:
-    """The executor without workers: `Executor` states what it promises."""
+    """Run jobs one after the other in this process; see `Executor` for the contract."""
 
     def prepare(self) -> None:
-        """Do nothing, since nothing has to be started."""
+        """Do nothing, since there are no workers."""
 
     def run_all(
         self, jobs: Sequence[Job], work: Work, *, stopping: Callable[[], bool]
     ) -> Generator[Outcome, None, None]:
         """Run all jobs and yield their outcomes."""
-        from poolcli import run  # imports NumPy, for which `prepare` must not wait
+        from poolcli import run  # it imports NumPy, which has to wait until workers are starting
 
         for job in jobs:
             if stopping():
@@ -84,16 +85,16 @@ def choose(
     timeout: float | None = None,
     worthwhile_bytes: int = WORTHWHILE_BYTES,
 ) -> Executor:
-    """Return the executor that suits a plan.
+    """Return the fastest executor for a plan.
 
     Worker processes take time to start, so they are used only for several large inputs, or for a
-    timeout, which can be enforced only on another process.
+    timeout: only a job in another process can be ended at any moment.
 
     Args:
         jobs: the plan.
-        count: the most jobs that run at a time; None for the CPUs that this process may use.
-        timeout: the seconds after which a job is given up, or None.
-        worthwhile_bytes: the size of all inputs together from which processes are worthwhile.
+        count: how many jobs run at the same time, at most; None for the usable CPUs.
+        timeout: the seconds that a job may take, or None.
+        worthwhile_bytes: the total size of inputs from which worker processes are used.
     """
     sizes = [job.bytes for job in jobs if not job.is_settled]
     is_large = len(sizes) > 1 and sum(sizes) >= worthwhile_bytes
@@ -105,7 +106,7 @@ def choose(
         count = usable_cpus()
     if timeout is None and count == 1:
         return Serial()
-    # multiprocessing takes several milliseconds to import, which most runs can do without.
+    # The import of multiprocessing takes several milliseconds, and most runs don't need it.
     from poolcli.executors.processes import Processes
 
     return Processes(count) if timeout is None else Processes(count, timeout)

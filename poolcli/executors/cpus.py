@@ -14,11 +14,14 @@ QUOTA_FILES: Final = {
     1: ("cpu{}/cpu.cfs_quota_us", "cpu{}/cpu.cfs_period_us"),
     2: ("{}/cpu.max",),
 }
-"""Where a group has its quota and period, for either version of control groups."""
+"""The files of a group that hold its quota and period in µs, by version of control groups."""
 
 
 def usable_cpus() -> int:
-    """Return the number of CPUs that affinity and control groups leave to this process."""
+    """Return the number of CPUs that affinity and control groups allow this process to use.
+
+    A container may have a quota of 2 CPUs on a host of 64: as many workers would only wait.
+    """
     usable = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         usable = len(os.sched_getaffinity(0))
@@ -37,18 +40,18 @@ def group_quotas(groups: str = GROUPS, root: str = GROUP_ROOT) -> Iterator[int]:
         if controllers and "cpu" not in controllers.split(","):
             continue
         files = QUOTA_FILES[1 if controllers else 2]
-        # A quota holds for all groups below. In a container the path may be the host's, of which
-        # only the top exists here.
-        for one in (group, *map(str, PurePosixPath(group).parents)):
-            paths = (os.path.join(root, name.format(one).lstrip("/")) for name in files)
-            with suppress(ValueError):  # no such group, or no quota: "max", or -1
+        # The quota of a group limits the groups inside it too, so all parents are read. In a
+        # container the path may be that of the host, of which only the root exists here.
+        for path in (group, *map(str, PurePosixPath(group).parents)):
+            paths = (os.path.join(root, name.format(path).lstrip("/")) for name in files)
+            with suppress(ValueError):  # there is no such group, or no quota: "max" in version 2
                 quota, period = map(int, " ".join(map(_read, paths)).split())
-                if quota > 0:
+                if quota > 0:  # version 1 writes -1 for no quota
                     yield -(-quota // period)
 
 
 def _read(path: str) -> str:
-    """Return the text of a file of the kernel's, or nothing if there is none."""
+    """Return the text of a file, or an empty text if it can't be read."""
     with suppress(OSError), open(path, encoding="utf-8", errors="replace") as stream:
         return stream.read()
     return ""

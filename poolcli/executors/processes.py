@@ -1,7 +1,7 @@
-"""Run jobs in worker processes, each with one pipe and one job at a time.
+"""Run jobs in worker processes, each of which has a pipe and gets one job at a time.
 
-`concurrent.futures` neither tells which worker runs a job nor lets one be killed, and the death
-of one of its workers fails all jobs that are waiting. Here it costs that worker's job only.
+`concurrent.futures` does not tell which worker runs a job, can't kill a worker, and fails all
+waiting jobs when a worker dies. Here only the job of that worker fails.
 """
 
 from __future__ import annotations
@@ -26,21 +26,23 @@ if TYPE_CHECKING:
     from poolcli.run import Work
 
 LONGEST_WAIT: Final = 3600.0
-"""Seconds to wait at a time: the system's calls refuse times as long as a timeout may be."""
+"""The longest wait, in seconds. A timeout may be longer than the system's calls allow."""
 
 READY: Final = "ready"
+"""What a worker sends when it can take its first job."""
 
 PRELOADED: Final = ("poolcli.run", "poolcli.cli")
-"""What the fork server imports once for all workers: their work, and their main module's needs."""
+"""The modules that the fork server imports once for all workers. A worker also imports the main
+module of its parent, which needs `poolcli.cli`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """The executor with worker processes: `Executor` states what it promises.
+    """Run jobs in worker processes; see `Executor` for the contract.
 
     Attributes:
-        count: the most workers at a time.
-        timeout: the seconds after which a job is given up and its worker killed.
+        count: how many workers there are at the same time, at most.
+        timeout: the seconds that a job may take; then its worker is killed and the job fails.
     """
 
     count: int
@@ -73,10 +75,10 @@ class _Worker:
 
     Attributes:
         process: the process.
-        pipe: our end of its pipe.
+        pipe: this process's end of its pipe.
         job: the job that it runs, or None.
-        deadline: when it is killed, by the monotonic clock.
-        is_ready: whether it has sent that it is ready for jobs.
+        deadline: the time at which it is killed, by the monotonic clock.
+        is_ready: whether it has sent `READY`.
     """
 
     process: Any
@@ -86,22 +88,22 @@ class _Worker:
     is_ready: bool = False
 
     def start(self, job: Job, timeout: float) -> None:
-        """Send it a job to run."""
+        """Send a job to the worker."""
         self.job = job
         self.deadline = time.monotonic() + timeout
-        with suppress(OSError):  # it has died, which the next wait on its pipe tells
+        with suppress(OSError):  # the worker has died; `_receive` will find the end of its pipe
             self.pipe.send(job)
 
 
 @dataclass(slots=True)
 class _Run:
-    """One run with its workers.
+    """The state of one run.
 
     Attributes:
         settings: how many workers there may be, and how long a job may take.
-        work: what workers do with every job.
+        work: the settings that are the same for all jobs.
         schedule: the jobs that have not been started.
-        workers: those that live.
+        workers: the living workers.
     """
 
     settings: Processes
@@ -111,7 +113,7 @@ class _Run:
 
     @property
     def running(self) -> int:
-        """Return how many workers run a job."""
+        """The number of workers that run a job."""
         return sum(worker.job is not None for worker in self.workers)
 
     def outcomes(self, stopping: Callable[[], bool]) -> Iterator[Outcome]:
@@ -131,7 +133,7 @@ class _Run:
             self._kill(worker)
 
     def _start_workers(self) -> None:
-        """Start as many workers as the schedule has a use for."""
+        """Start as many workers as the schedule needs."""
         context = _context()
         while len(self.workers) < self.schedule.workers_needed(self.running, self.settings.count):
             with _starting():
@@ -139,11 +141,12 @@ class _Run:
                 process = context.Process(target=_run_worker, args=(theirs, self.work), daemon=True)
                 process.start()
                 self.workers.append(_Worker(process, ours))
-            # The worker has its own copy. With ours open, its death would not end the pipe.
+            # The worker has its own copy of this end. The death of the worker ends the pipe only
+            # if the copy in this process is closed.
             theirs.close()
 
     def _start_jobs(self) -> None:
-        """Send jobs to workers that are ready for one."""
+        """Send jobs to the workers that are ready and idle."""
         for worker in self.workers:
             if worker.is_ready and worker.job is None:
                 job = self.schedule.next_job(self.running, self.settings.count)
@@ -151,7 +154,7 @@ class _Run:
                     worker.start(job, self.settings.timeout)
 
     def _wait(self) -> Iterator[Outcome]:
-        """Wait until a worker has sent a message, has died or is late."""
+        """Wait until a worker has sent a message, has died or has exceeded its deadline."""
         deadline = min(worker.deadline for worker in self.workers)
         seconds = max(0.0, min(deadline - time.monotonic(), LONGEST_WAIT))
         answered = wait([worker.pipe for worker in self.workers], seconds)
@@ -163,7 +166,7 @@ class _Run:
                 yield from self._fail(worker, too_slow(self.settings.timeout))
 
     def _receive(self, worker: _Worker) -> Iterator[Outcome]:
-        """Take the message of a worker; the end of its pipe means that it has died."""
+        """Receive the message of a worker; the end of its pipe means that the worker has died."""
         try:
             message = worker.pipe.recv()
         except (EOFError, OSError):
@@ -180,28 +183,28 @@ class _Run:
             worker.is_ready = True
 
     def _fail(self, worker: _Worker, failure: Failure | None) -> Iterator[Outcome]:
-        """Give up the job of a worker, if there is a reason."""
+        """Yield a failed outcome for the job of a worker, unless the job will be retried."""
         from poolcli import run
 
         if worker.job is not None and failure is not None:
-            yield run.given_up(worker.job, self.work, *failure)
+            yield run.failed_outcome(worker.job, self.work, *failure)
 
     def _kill(self, worker: _Worker) -> None:
-        """End a worker at once, and remove what it has not committed."""
+        """Kill a worker, and remove the hidden files that it has not committed."""
         worker.process.kill()
         worker.process.join()
         worker.pipe.close()
         if worker.job is not None:
-            worker.job.target.tidy()
-        # Last, so that if Ctrl-C comes in between, `kill_all` does the rest.
+            worker.job.target.remove_stale()
+        # This comes last: if Ctrl-C interrupts the lines above, `kill_all` repeats them.
         self.workers.remove(worker)
 
 
 def _context() -> Any:
-    """Return the way to start processes, which is never a plain fork of this one.
+    """Return the start method of multiprocessing: forkserver, or spawn where that is missing.
 
-    A fork would copy the locks of other threads in whatever state they are. The fork server has
-    no threads, and starts workers several times sooner than new interpreters do.
+    A fork of this process would copy locks that other threads hold, and nobody would release
+    them. The fork server has no threads. It starts two workers in 140 ms, spawn takes 255 ms.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
@@ -212,10 +215,10 @@ def _context() -> Any:
 
 @contextmanager
 def _starting() -> Iterator[None]:
-    """Start processes with Ctrl-C blocked in them, and in this one until they have started.
+    """Start processes in this block: they ignore Ctrl-C, and this process delays it meanwhile.
 
     Raises:
-        RuntimeError: the system refuses, since there are too many processes or open files.
+        RuntimeError: the system refuses, for instance because too many files are open.
     """
     try:
         with _interrupts_blocked():
@@ -226,14 +229,14 @@ def _starting() -> Iterator[None]:
 
 @contextmanager
 def _interrupts_blocked() -> Iterator[None]:
-    """Block SIGINT, which a terminal sends to all its processes; new processes inherit that.
+    """Block SIGINT until the end of the block; processes that are started inherit the mask.
 
-    Only this process answers Ctrl-C, and does so as soon as the block ends.
+    A terminal sends Ctrl-C to all processes of the command, but only this one must handle it.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    # If it had to be started on the way, it would unblock SIGINT.
+    # multiprocessing unblocks SIGINT when it starts the resource tracker, so it is started before.
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -248,7 +251,7 @@ def _run_worker(pipe: Connection, work: Work) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    run.enter_process()
+    run.set_up_process()
     try:
         pipe.send(READY)
         while True:
@@ -258,5 +261,5 @@ def _run_worker(pipe: Connection, work: Work) -> None:
 
 
 def _cause(code: int | None) -> str:
-    """Return how a process ended, in words."""
+    """Return how a process ended, in words, from its exit code."""
     return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"

@@ -1,4 +1,7 @@
-"""Decide which job is started next, and what follows when a worker dies. No processes here."""
+"""Decide which job is started next, and whether the job of a dead worker is retried.
+
+It starts no processes itself, so that every order of events can be tested quickly.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ if TYPE_CHECKING:
     from poolcli.plan import Job
 
 MOST_FAILED_STARTS: Final = 3
-"""How many workers may die in a row before they are ready, until that is a fault of ours."""
+"""How many workers in a row may die before they are ready. Then the run ends, since workers seem
+unable to start at all, and would be started for ever."""
 
 
 class Failure(NamedTuple):
@@ -23,58 +27,68 @@ class Failure(NamedTuple):
 class Schedule:
     """The jobs of a run that have not been started yet, and those that are retried.
 
-    A job whose worker died is retried once, after all others and alone: where several needed more
-    memory together than there is, one may have enough, and no other job is lost if it kills its
-    worker again.
+    A job whose worker died is retried once, after all others, while no other job runs. If memory
+    was short because several jobs ran together, it may be enough for one; if it is not, no other
+    job is lost.
     """
 
     def __init__(self, jobs: Iterable[Job]) -> None:
-        """Begin with all jobs of a run, in the order in which they are started."""
+        """Store all jobs of a run, in the order in which they will be started."""
         self._first = deque(jobs)
         self._retries: deque[Job] = deque()
         self._failed_starts = 0
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether there is no job to start."""
+        """Whether there is no job to start."""
         return not self._first and not self._retries
 
     def stop(self) -> None:
-        """Start no more jobs."""
+        """Remove all jobs that have not been started."""
         self._first.clear()
         self._retries.clear()
 
     def workers_needed(self, running: int, most: int) -> int:
-        """Return how many workers are needed while some jobs are running."""
+        """Return how many workers there should be.
+
+        Args:
+            running: the number of jobs that are running.
+            most: the largest number of workers.
+        """
         if self._first:
             return min(most, running + len(self._first))
         return running or min(1, len(self._retries))
 
     def next_job(self, running: int, most: int) -> Job | None:
-        """Take the job that may start while others are running, or None if none may."""
+        """Remove and return the next job, or return None if none may start now.
+
+        Args:
+            running: the number of jobs that are running.
+            most: the largest number of workers.
+        """
         if self._first:
             return self._first.popleft() if running < most else None
         return self._retries.popleft() if self._retries and not running else None
 
     def worker_answered(self) -> None:
-        """Take note that workers can start, since one has sent a message."""
+        """Reset the count of failed starts, since a worker has sent a message."""
         self._failed_starts = 0
 
     def worker_died(self, job: Job | None, cause: str, *, was_ready: bool) -> Failure | None:
-        """Retry the job of a dead worker, or return why it fails.
+        """Schedule the job of a dead worker for a retry, or return why the job fails.
 
         Args:
-            job: the job that it ran, or None.
-            cause: how it ended, in words.
-            was_ready: whether it had sent that it was ready for jobs.
+            job: the job that the worker ran, or None.
+            cause: how the worker ended, in words.
+            was_ready: whether the worker had sent that it was ready for jobs.
 
         Raises:
             RuntimeError: too many workers in a row have died before they were ready.
         """
         if job is not None:
-            if job.again:
-                return Failure(f"its worker died twice ({cause})", "is there memory?")
-            self._retries.append(job._replace(again=True))
+            if job.retry:
+                return Failure(f"its worker died twice ({cause})", "is there enough memory?")
+            self._retries.append(job._replace(retry=True))
         elif not was_ready:
             self._failed_starts += 1
             if self._failed_starts == MOST_FAILED_STARTS:
@@ -83,6 +97,6 @@ class Schedule:
 
 
 def too_slow(timeout: float) -> Failure:
-    """Return why a job that ran into a timeout fails. It is not retried: it would be as slow."""
+    """Return why a job fails that exceeded the timeout. A retry would exceed it again."""
     unit = "second" if timeout == 1 else "seconds"
     return Failure(f"it took longer than {timeout:g} {unit}", "raise --timeout")

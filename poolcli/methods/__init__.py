@@ -1,7 +1,8 @@
-"""The pooling methods: one plain row each, from which the command line makes its verbs.
+"""The pooling methods: one row each, from which the command line makes its verbs.
 
-The class that a row names is a `Method`: its instances are frozen values that hold the method's own
-options. Its module is imported when the method is used.
+A new method is one row in `METHODS` and one module with a class that implements `Method`. Its
+instances are frozen values that hold the method's own options. The module is imported when the
+method is used, so that `--help` runs without NumPy.
 """
 
 from __future__ import annotations
@@ -20,21 +21,25 @@ if TYPE_CHECKING:
 
 
 class Method(Protocol):
-    """What is computed of every window."""
+    """Compute one value of every window."""
 
     @property
     def name(self) -> str:
-        """What the command line calls the method, for reports."""
+        """The name of the verb, for reports."""
 
     @property
     def assumes_srgb(self) -> bool:
-        """Whether it takes the values of pixels for light as encoded by the curve of sRGB."""
+        """Whether it decodes pixels by the transfer curve of sRGB."""
 
     def result(self, mode: str, dtype: np.dtype[Any]) -> tuple[str, np.dtype[Any]]:
-        """Return mode and type of the pooled picture, from those of the picture.
+        """Return the mode and the type of the pooled picture.
+
+        Args:
+            mode: the mode of the input, a key of `poolcli.picture.MODES`.
+            dtype: the type of its samples.
 
         Raises:
-            PoolError: such pictures can't be pooled by this method.
+            PoolError: this method can't pool pictures of this mode.
         """
 
     def pool(
@@ -49,23 +54,24 @@ class Method(Protocol):
 
         Args:
             array: the pixels.
-            axes: the windows, laid over the array.
-            nan: whether NaN is left out of its windows, or spreads.
-            weights: unsigned integers (H, W): how much each pixel counts; one of weight 0 takes
-                no part. A window of which all weights are 0 is pooled as if they were 1.
+            axes: the windows of both axes.
+            nan: "omit" leaves NaN pixels out of their windows; with "propagate" a window that
+                holds NaN becomes NaN.
+            weights: unsigned integers (H, W), the weight of each pixel; pixels of weight 0 are
+                left out. A window whose weights are all 0 is pooled as if they were 1.
         """
 
     def for_alpha(self) -> Method:
-        """Return the method for an alpha channel, whose values are never light."""
+        """Return the method for the alpha channel, whose values have no transfer curve."""
 
 
 class Option(NamedTuple):
     """An option of one method.
 
     Attributes:
-        flag: as it is typed.
-        help: what it does.
-        least: the least whole number that it takes; None where it takes no value.
+        flag: its name on the command line, with the dashes.
+        help: the help text.
+        least: the smallest whole number that it takes; None if it takes no value.
     """
 
     flag: str
@@ -74,7 +80,7 @@ class Option(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The name of the field of the method that it sets."""
+        """The name of the field that it sets in the method's class."""
         return self.flag.removeprefix("--").replace("-", "_")
 
 
@@ -82,12 +88,12 @@ class Row(NamedTuple):
     """All that the command line knows of a method.
 
     Attributes:
-        name: the verb.
-        module: the module that computes it.
-        type: the class in that module.
-        title: what its own options are headed by.
-        summary: what it does, in a sentence.
-        examples: what may be typed, a line each.
+        name: the name of the verb.
+        module: the module of its class.
+        type: the name of its class, which implements `Method`.
+        title: the title of its own options in the help.
+        summary: what it does, in one sentence.
+        examples: command lines, one per line.
         options: its own options.
     """
 
@@ -100,7 +106,7 @@ class Row(NamedTuple):
     options: tuple[Option, ...] = ()
 
     def make(self, **options: Any) -> Method:
-        """Return the method with its own options."""
+        """Import the class of the method, and return it with its own options."""
         method: Method = getattr(import_module(self.module), self.type)(**options)
         return method
 
@@ -136,7 +142,7 @@ METHODS: Final = (
         "poolcli avg --size 3 --stride 2 --padding 1 --count-include-pad in.png out.png\n"
         "cat in.png | poolcli avg --size 2 - - > out.png",
         (
-            Option("--count-include-pad", "Divide by the taps on padding too."),
+            Option("--count-include-pad", "Count the pixels of the padding in the divisor too."),
             Option("--linear", "Average in linear light, decoded by the curve of sRGB."),
             Option("--divisor-override", "Divide every sum by N.", least=1),
         ),
@@ -145,7 +151,7 @@ METHODS: Final = (
 
 
 def make(name: str, **options: Any) -> Method:
-    """Return a method by its name, with its own options.
+    """Return the method of a name, with its own options.
 
     Raises:
         PoolError: there is no such method.

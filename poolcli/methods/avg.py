@@ -1,4 +1,4 @@
-"""Average pooling: of the values as they are, or of the light that they encode."""
+"""Average pooling, of the stored values or of linear light."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from poolcli.picture import MODES
 SRGB_DECODE_FROM: Final = 0.04045
 SRGB_ENCODE_FROM: Final = 0.0031308
 ENCODED_ROWS: Final = 64
-"""Rows that are encoded at a time, so that the steps of the curve stay in the cache."""
+"""Rows that are encoded at a time, so that intermediate arrays of float64 stay in the cache."""
 
 
 class Average(NamedTuple):
     """Take the average of every window.
 
     Attributes:
-        count_include_pad: whether taps on explicit padding count in the divisor.
-        divisor_override: divides every sum, where given.
-        linear: whether light is averaged, decoded and encoded by the curve of sRGB.
+        count_include_pad: whether explicit padding counts in the divisor.
+        divisor_override: the divisor of every sum, or None for the number of pixels.
+        linear: whether linear light is averaged, decoded and encoded by the curve of sRGB.
     """
 
     count_include_pad: bool = False
@@ -39,10 +39,10 @@ class Average(NamedTuple):
         return self.linear
 
     def result(self, mode: str, dtype: np.dtype[Any]) -> tuple[str, np.dtype[Any]]:
-        """Return mode and type unchanged, but 8-bit grey for bilevel: averages lie between.
+        """Return the mode and type unchanged, except for bilevel, whose average is 8-bit grey.
 
         Raises:
-            PoolError: the mode's values are not light by the curve of sRGB, which is asked for.
+            PoolError: ``--linear`` is given for a mode that is not encoded by the curve of sRGB.
         """
         if self.linear and not MODES[mode].is_srgb:
             raise PoolError(f"--linear has no effect on {MODES[mode].title}", "leave it out")
@@ -58,7 +58,11 @@ class Average(NamedTuple):
         nan: NanPolicy = "omit",
         weights: NDArray[Any] | None = None,
     ) -> NDArray[Any]:
-        """Average the pixels; weights are the divisor themselves, whatever the options say."""
+        """Average the pixels. If weights are given, their sum is the divisor.
+
+        The options about the divisor then apply to the alpha channel alone, which is pooled
+        without weights.
+        """
         divisor: dict[str, Any] = (
             {"weights": weights}
             if weights is not None
@@ -72,20 +76,20 @@ class Average(NamedTuple):
         return average(array, axes, nan=nan, **divisor)
 
     def for_alpha(self) -> Average:
-        """Return the average without the curve: alpha is no light."""
+        """Return the same average without the curve."""
         return self._replace(linear=False)
 
 
 def linear_average(array: NDArray[Any], axes: Axes, **divisor: Any) -> NDArray[Any]:
-    """Average light: decoded by a table, averaged in float64, encoded, rounded once.
+    """Decode pixels to linear light by a table, average in float64, encode and round once.
 
     Args:
         array: bool, uint8 or uint16, (H, W) or (H, W, C).
-        axes: the windows, laid over the array.
-        divisor: as in `poolcli.engine.means.average`.
+        axes: the windows of both axes.
+        divisor: the arguments of `poolcli.engine.means.average` about weights and the divisor.
 
     Returns:
-        An array of the same type; of a bool one uint8.
+        An array of the same type; uint8 if the input is bool.
     """
     if array.dtype == np.bool_:
         array, table, full = array.view(np.uint8), np.array([0.0, 1.0]), 255
@@ -101,10 +105,10 @@ def linear_average(array: NDArray[Any], axes: Axes, **divisor: Any) -> NDArray[A
 
 
 def srgb_decoded(code: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return light from its sRGB code, both in 0…1 (IEC 61966-2-1)."""
+    """Return linear light from sRGB values, both in 0…1 (IEC 61966-2-1)."""
     return np.where(code <= SRGB_DECODE_FROM, code / 12.92, ((code + 0.055) / 1.055) ** 2.4)
 
 
 def srgb_encoded(light: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the sRGB code of light, both in 0…1 (IEC 61966-2-1)."""
+    """Return sRGB values from linear light, both in 0…1 (IEC 61966-2-1)."""
     return np.where(light <= SRGB_ENCODE_FROM, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)

@@ -21,7 +21,7 @@ class Max:
     assumes_srgb: ClassVar[bool] = False
 
     def result(self, mode: str, dtype: np.dtype[Any]) -> tuple[str, np.dtype[Any]]:
-        """Return mode and type unchanged: the result is one of the window's pixels."""
+        """Return the mode and type unchanged: a maximum is a value of the picture."""
         return mode, dtype
 
     def pool(
@@ -32,10 +32,10 @@ class Max:
         nan: NanPolicy = "omit",
         weights: NDArray[Any] | None = None,
     ) -> NDArray[Any]:
-        """Pool the pixels whose weight is not 0; how large it is makes no difference."""
+        """Pool the pixels whose weight is not 0; a maximum does not depend on larger weights."""
         where = None if weights is None else weights > 0
         return extreme(self.name, array, axes, nan=nan, where=where)
 
     def for_alpha(self) -> Max:
-        """Return the method itself: alpha is pooled like any channel."""
+        """Return the method itself: alpha is pooled like any other channel."""
         return self

@@ -1,4 +1,4 @@
-"""Every shared argument and option, declared once, and the verbs that are made of them."""
+"""Declare every shared argument and option once, and make the verbs from them."""
 
 from __future__ import annotations
 
@@ -22,31 +22,39 @@ MAX_PIXELS: Final = 1_000_000_000
 
 
 class Group(NamedTuple):
-    """Options that belong together, under a title in the help."""
+    """Options that the help shows together under a title."""
 
     title: str
     options: tuple[click.Option, ...]
 
 
-_LOSSY: Final = [one for one in formats.FORMATS if one.quality]
+_LOSSY: Final = [row for row in formats.FORMATS if row.quality]
 _QUALITY: Final = (
-    f"Quality of {', '.join(one.title for one in _LOSSY[:-1])} and {_LOSSY[-1].title}, 0 to 100 "
-    f"(default: {'; '.join(f'{one.title} {one.quality}' for one in _LOSSY)})."
+    f"Quality of {', '.join(row.title for row in _LOSSY[:-1])} and {_LOSSY[-1].title}, 0 to 100 "
+    f"(default: {'; '.join(f'{row.title} {row.quality}' for row in _LOSSY)})."
 )
 _COMPRESSED: Final = " and ".join(
-    one.title for one in formats.FORMATS if "compress_level" in one.options
+    row.title for row in formats.FORMATS if "compress_level" in row.options
 )
 _SAVE_OPTIONS: Final = "; ".join(
-    f"{one.name}: {', '.join(f'{key}={describe(kind)}' for key, kind in one.options.items())}"
-    for one in formats.FORMATS
-    if one.options
+    f"{row.name}: {', '.join(f'{key}={describe(kind)}' for key, kind in row.options.items())}"
+    for row in formats.FORMATS
+    if row.options
 )
 
 
 def _option(
     *names: str, text: str, shown: str = "", choice: tuple[str, ...] = (), **more: Any
 ) -> click.Option:
-    """Declare an option: a value as shown, one of a choice (the default first), or a flag."""
+    """Declare an option: one of a choice, an option with a value, or a flag.
+
+    Args:
+        names: as `click.Option` takes them.
+        text: the help text.
+        shown: the placeholder of the value in the help; empty for a flag.
+        choice: the allowed values, the default first; empty for other options.
+        more: other arguments of `click.Option`.
+    """
     if choice:
         more |= {"type": click.Choice(choice), "default": choice[0], "show_default": True}
     elif shown:
@@ -64,13 +72,13 @@ WINDOW: Final = Group(
             type=Extent(),
             shown="N|WxH",
             required=True,
-            text="Taps of the window, width by height.",
+            text="Pixels that a window reads, width by height.",
         ),
         _option(
             *("-s", "--stride"),
             type=Extent(),
             shown="N|WxH",
-            text="Pixels between windows (default: the size).",
+            text="Pixels from one window to the next (default: the size).",
         ),
         _option(
             *("-p", "--padding"),
@@ -78,7 +86,7 @@ WINDOW: Final = Group(
             shown="N|WxH|L,T,R,B|same|same-lower|valid",
             default="0",
             show_default=True,
-            text="Pixels around the picture that take no part; up to what the window spans less 1.",
+            text="Pixels around the picture; they have no value. At most the window's span less 1.",
         ),
         _option(
             *("-d", "--dilation"),
@@ -86,9 +94,9 @@ WINDOW: Final = Group(
             shown="N|WxH",
             default="1",
             show_default=True,
-            text="Pixels between taps.",
+            text="Pixels from one pixel that a window reads to the next.",
         ),
-        _option("--ceil-mode", text="Let the last windows hang over the right and bottom."),
+        _option("--ceil-mode", text="Let the last windows extend beyond the right and bottom."),
     ),
 )
 
@@ -96,28 +104,28 @@ PIXELS: Final = Group(
     "Pixels",
     (
         _option(
-            "--allow-depth-loss", text="Round to 8 bits what the output's format can't hold deeper."
+            "--allow-depth-loss", text="Round to 8 bits if the output can't hold the input's depth."
         ),
         _option(
             "--frame",
             type=click.IntRange(0),
             shown="N",
-            text="Take one frame or page only, counted from 0.",
+            text="Pool only this frame or page, counted from 0.",
         ),
         _option(
             "--alpha",
             choice=("weighted", "straight"),
-            text="Let alpha say how much a colour counts, or treat it as one more channel.",
+            text="Weight colours by alpha, or pool alpha as one more channel.",
         ),
         _option(
             "--nan",
             choice=("omit", "propagate"),
-            text="Leave NaN out of its windows, or let it spread.",
+            text="Leave NaN out of its windows, or make them NaN.",
         ),
         _option(
             "--background",
             shown="COLOR",
-            text="Put pictures with alpha on a colour; alpha is gone.",
+            text="Flatten pictures with alpha onto this colour; alpha is removed.",
         ),
     ),
 )
@@ -129,7 +137,7 @@ OUTPUT: Final = Group(
             *("--format", "format_name"),
             type=click.Choice(formats.NAMES, case_sensitive=False),
             shown="FMT",
-            text=f"Write this format, whatever the name: {', '.join(formats.NAMES)}.",
+            text=f"Write this format, whatever OUTPUT's suffix is: {', '.join(formats.NAMES)}.",
         ),
         _option("--quality", type=click.IntRange(0, 100), shown="N", text=_QUALITY),
         _option(
@@ -137,35 +145,35 @@ OUTPUT: Final = Group(
             type=click.IntRange(0, 9),
             shown="0-9",
             text=f"Effort of compression in {_COMPRESSED} "
-            "(default: 4, or less where more finds nothing).",
+            "(default: 4, or less if more would not make the file smaller).",
         ),
         _option(
             *("--save-option", "save_options"),
             type=SaveOption(),
             shown="KEY=VALUE",
             multiple=True,
-            text=f"What else a format can be told: {_SAVE_OPTIONS}.",
+            text=f"Other settings of a format: {_SAVE_OPTIONS}.",
         ),
         _option("--strip", text="Leave out all metadata but the colour profile."),
-        _option("--preserve", text="Give the output the input's time and mode bits."),
+        _option("--preserve", text="Give the output the input's times and mode bits."),
     ),
 )
 
 BATCH: Final = Group(
     "Batch",
     (
-        _option("--no-recursive", text="Stay out of the folders in folders."),
+        _option("--no-recursive", text="Don't search the folders inside an INPUT folder."),
         _option(
             "--include",
             shown="GLOB",
             multiple=True,
-            text="Take only such files from folders, by name, or by path if it has a /.",
+            text="Pool only matching files in folders; a glob with a / is matched to the path.",
         ),
         _option(
-            "--exclude", shown="GLOB", multiple=True, text="Leave such files out; this one wins."
+            "--exclude", shown="GLOB", multiple=True, text="Leave these out, even if included."
         ),
-        _option("--files-from", shown="FILE|-", text="Read the inputs from a list, one a line."),
-        _option("-0", "--null", text="The list is separated by NUL."),
+        _option("--files-from", shown="FILE|-", text="Read the inputs from a list, one per line."),
+        _option("-0", "--null", text="The paths in the list are separated by NUL."),
         _option(
             "--relative-to",
             shown="DIR",
@@ -175,18 +183,18 @@ BATCH: Final = Group(
             *("--name", "template"),
             type=NameTemplate(),
             shown="TEMPLATE",
-            text="Name of the outputs without suffix: "
+            text="Names of the outputs, without suffix: "
             + " ".join(f"{{{key}}}" for key in NAME_KEYS)
             + ".",
         ),
         _option("-f", "--overwrite", text="Replace existing outputs."),
-        _option("--skip-existing", text="Leave out inputs whose output exists."),
+        _option("--skip-existing", text="Skip inputs whose output exists."),
         _option(
             *("-j", "--jobs"),
             type=click.IntRange(min=1),
             shown="N",
             envvar="POOLCLI_JOBS",
-            text="Pictures at a time (default: the usable processors).",
+            text="Pictures to pool at the same time (default: one per usable CPU).",
         ),
         _option("--fail-fast", text="Stop after the first failure."),
         _option(
@@ -202,7 +210,7 @@ BATCH: Final = Group(
             shown="N",
             default=MAX_PIXELS,
             envvar="POOLCLI_MAX_PIXELS",
-            text="Refuse pictures of more pixels (default: 1000 million).",
+            text="Refuse pictures with more pixels (default: 1000 million).",
         ),
     ),
 )
@@ -212,10 +220,10 @@ REPORT: Final = Group(
     (
         _option("-q", "--quiet", text="Print errors only."),
         click.Option(
-            ["-v", "--verbose"], count=True, help="Say more; twice: also tracebacks of errors."
+            ["-v", "--verbose"], count=True, help="Print more; twice: also tracebacks of errors."
         ),
         _option("--json", "as_json", text="Print JSON Lines on standard output."),
-        _option("-n", "--dry-run", text="Read headers and say what would be done."),
+        _option("-n", "--dry-run", text="Read only headers, and print what would be done."),
         click.Option(
             ["--progress/--no-progress"],
             default=True,
@@ -225,28 +233,28 @@ REPORT: Final = Group(
         _option(
             "--color",
             choice=("auto", "always", "never"),
-            text="Colour of what is printed.",
+            text="Print in colour; auto: only on a terminal.",
             envvar="POOLCLI_COLOR",
         ),
     ),
 )
 
 SHARED: Final = (WINDOW, PIXELS, OUTPUT, BATCH, REPORT)
-"""The groups of every verb; a method's own options stand behind the first."""
+"""The groups of every verb; the help shows a method's own options after the first group."""
 
 
 class PoolCommand(click.Command):
     """A verb whose help shows its options in groups."""
 
     def __init__(self, groups: tuple[Group, ...], **settings: Any) -> None:
-        """Take the options of all groups, behind the paths."""
+        """Declare the paths and the options of all groups."""
         paths = click.Argument(["paths"], nargs=-1, metavar="INPUT... OUTPUT")
         options = [option for group in groups for option in group.options]
         super().__init__(params=[paths, *options], **settings)
         self.groups = groups
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write one section for each group, in the order of declaration."""
+        """Write one section for each group, in their order."""
         for group in self.groups:
             records = (option.get_help_record(ctx) for option in group.options)
             with formatter.section(group.title):
@@ -256,14 +264,14 @@ class PoolCommand(click.Command):
 
 
 def verb(row: methods.Row, callback: Callable[..., int]) -> click.Command:
-    """Return the verb of a method: the shared options and the method's own."""
+    """Return the verb of a method, with the shared options and the method's own."""
     window, *others = SHARED
     options = []
-    for one in row.options:
+    for option in row.options:
         more: dict[str, Any] = {}
-        if one.least is not None:
-            more = {"shown": "N", "type": click.IntRange(one.least)}
-        options.append(_option(one.flag, text=one.help, **more))
+        if option.least is not None:
+            more = {"shown": "N", "type": click.IntRange(option.least)}
+        options.append(_option(option.flag, text=option.help, **more))
     own = [Group(row.title, tuple(options))] if options else []
     return PoolCommand(
         (window, *own, *others),

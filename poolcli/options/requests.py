@@ -1,4 +1,4 @@
-"""From what was typed to the typed records of the modules below."""
+"""Build the typed records of the other modules from the parameters of the command line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from poolcli import methods
 from poolcli.engine.window import Window
 from poolcli.errors import PoolError
 from poolcli.formats.saving import Saving
-from poolcli.options.types import rename
+from poolcli.options.types import output_stem
 from poolcli.plan import Job, Policy
 from poolcli.storage import DASH
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 Record = TypeVar("Record", bound="tuple[Any, ...]")
 
 
-class Voice(NamedTuple):
-    """How a run speaks.
+class Display(NamedTuple):
+    """What a run prints.
 
     Attributes:
         quiet: whether only errors are printed.
-        verbose: how much more than usual is printed.
-        color: whether what is printed is coloured.
-        progress: whether progress may be shown.
-        as_json: whether outcomes are printed on standard output.
+        verbose: how often ``--verbose`` was given.
+        color: whether messages are coloured.
+        progress: whether a progress bar may be shown.
+        as_json: whether outcomes are printed as JSON Lines on standard output.
     """
 
     quiet: bool
@@ -41,50 +41,54 @@ class Voice(NamedTuple):
     as_json: bool
 
 
-class Pace(NamedTuple):
-    """How a batch is worked off.
+class Execution(NamedTuple):
+    """How the jobs of a run are executed.
 
     Attributes:
-        jobs: the most pictures at a time; None for as many as there are processors.
-        timeout: seconds after which a picture is given up, or None.
+        jobs: how many pictures are pooled at the same time, at most; None for the usable CPUs.
+        timeout: the seconds that a picture may take, or None.
         fail_fast: whether the first failure ends the run.
-        timeout_is_default: whether the timeout comes from the environment.
+        timeout_from_env: whether the timeout comes from the environment.
     """
 
     jobs: int | None
     timeout: float | None
     fail_fast: bool
-    timeout_is_default: bool
+    timeout_from_env: bool
 
     def timeout_for(self, plan: list[Job]) -> float | None:
-        """Return the seconds for a picture; a stream can't be given up: nobody could read it again.
+        """Return the seconds that a picture of this plan may take, or None.
+
+        A picture that takes too long is given up by killing its worker. What that worker has read
+        from a stream could not be read again, so there is no timeout for streams.
 
         Raises:
-            PoolError: a timeout is asked of a stream, and not by the environment.
+            PoolError: ``--timeout`` is given for a stream; the environment variable is ignored.
         """
         if self.timeout is None or not any(
             job.target.is_stream or job.source.path == DASH for job in plan
         ):
             return self.timeout
-        if self.timeout_is_default:
+        if self.timeout_from_env:
             return None
-        raise PoolError("--timeout can't be kept on a stream", "name files, or leave it out")
+        raise PoolError("--timeout can't be used with a stream", "name files, or leave it out")
 
 
 class Request(NamedTuple):
-    """What the user asks for, as the records that each module takes.
+    """A parsed command line, divided into the records that other modules take.
 
     Attributes:
-        paths: inputs and output as typed.
-        voice: how the run speaks.
-        pace: how a batch is worked off.
-        policy: what the plan may do.
-        work: returns what is done with every picture; it imports NumPy, which plans don't need.
+        paths: the inputs and the output as they were given.
+        display: what the run prints.
+        execution: how the jobs are executed.
+        policy: how the plan is made.
+        work: returns the settings that are the same for every picture. It is a function because
+            it imports NumPy, which must wait until the plan is made and workers are starting.
     """
 
     paths: tuple[str, ...]
-    voice: Voice
-    pace: Pace
+    display: Display
+    execution: Execution
     policy: Policy
     work: Callable[[], Work]
 
@@ -93,18 +97,18 @@ def request_of(row: methods.Row, typed: dict[str, Any]) -> Request:
     """Build the records from the parameters of a verb.
 
     Args:
-        row: the method's row.
-        typed: the parameters, by name.
+        row: the row of the method.
+        typed: the parameters of the command line, by name.
 
     Raises:
-        PoolError: a choice is refused.
+        PoolError: an option is refused.
     """
     if typed["overwrite"] and typed["skip_existing"]:
         raise PoolError("--overwrite and --skip-existing exclude each other", "choose one")
     window = Window.of(**{name: typed[name] for name in Window._fields})
     saving = _record(Saving, typed, options=typed["save_options"])
-    new_name = partial(
-        rename,
+    name_of = partial(
+        output_stem,
         template=typed["template"],
         method=row.name,
         size=window.size,
@@ -113,14 +117,14 @@ def request_of(row: methods.Row, typed: dict[str, Any]) -> Request:
     source = click.get_current_context().get_parameter_source("timeout")
     return Request(
         paths=typed["paths"],
-        voice=_record(Voice, typed),
-        pace=_record(Pace, typed, timeout_is_default=source is ParameterSource.ENVIRONMENT),
+        display=_record(Display, typed),
+        execution=_record(Execution, typed, timeout_from_env=source is ParameterSource.ENVIRONMENT),
         policy=_record(
             Policy,
             typed,
             format=typed["format_name"],
             recursive=not typed["no_recursive"],
-            rename=None if typed["template"] is None else new_name,
+            output_stem=None if typed["template"] is None else name_of,
             saving=saving,
         ),
         work=partial(_work, row, typed, window, saving),
@@ -128,7 +132,7 @@ def request_of(row: methods.Row, typed: dict[str, Any]) -> Request:
 
 
 def _work(row: methods.Row, typed: dict[str, Any], window: Window, saving: Saving) -> Work:
-    """Return what is done with every picture.
+    """Return the settings that are the same for every picture.
 
     Raises:
         PoolError: the background is no colour.
@@ -151,6 +155,6 @@ def _work(row: methods.Row, typed: dict[str, Any], window: Window, saving: Savin
 
 
 def _record(kind: type[Record], typed: dict[str, Any], **others: Any) -> Record:
-    """Build a record of the parameters that bear the names of its fields, and of others."""
-    fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]  # a NamedTuple's
+    """Build a record: each field from the parameter of the same name, or from ``others``."""
+    fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]  # kind is a NamedTuple
     return kind(**{name: typed[name] for name in fields if name in typed} | others)

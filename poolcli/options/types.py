@@ -1,7 +1,7 @@
-"""The types of options' values.
+"""Parse the values of options.
 
-The command line follows images, width before height; the rest of poolcli follows NumPy, height
-before width. The turn is made here and nowhere else.
+The command line writes width before height, as image programs do. All other code has height before
+width, as NumPy does. Only this module exchanges the two.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NAME_KEY: Final = re.compile(r"\{(" + "|".join(NAME_KEYS) + r")\}")
 
 
 class Extent(click.ParamType[tuple[int, int]]):
-    """``N`` or ``WxH``: becomes (height, width)."""
+    """Parse ``N`` or ``WxH`` into (height, width)."""
 
     name = "N|WxH"
 
@@ -38,7 +38,7 @@ class Extent(click.ParamType[tuple[int, int]]):
 
 
 class Padding(click.ParamType[Any]):
-    """``N``, ``WxH``, ``LEFT,TOP,RIGHT,BOTTOM`` or a name: becomes what `Window.of` takes."""
+    """Parse ``N``, ``WxH``, ``LEFT,TOP,RIGHT,BOTTOM`` or a name into what `Window.of` takes."""
 
     name = "N|WxH|L,T,R,B|same|same-lower|valid"
 
@@ -63,20 +63,20 @@ class Padding(click.ParamType[Any]):
 
 
 class Seconds(click.FloatRange):
-    """A time that ends."""
+    """Parse a finite number of seconds."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Parse the text; ``nan`` and ``inf`` are floats too."""
+        """Parse the text."""
         seconds: float = super().convert(value, param, ctx)
-        if not math.isfinite(seconds):
+        if not math.isfinite(seconds):  # Click takes "nan" and "inf" for numbers
             self.fail(f"{value!r} is no number of seconds", param, ctx)
         return seconds
 
 
 class SaveOption(click.ParamType[tuple[str, str]]):
-    """``KEY=VALUE`` with a key that some format knows."""
+    """Parse ``KEY=VALUE``, with a key that at least one format has."""
 
     name = "KEY=VALUE"
 
@@ -87,7 +87,7 @@ class SaveOption(click.ParamType[tuple[str, str]]):
         if isinstance(value, tuple):
             return value
         key, equals, text = value.partition("=")
-        known = {key for one in formats.FORMATS for key in one.options}
+        known = {key for row in formats.FORMATS for key in row.options}
         if not equals or key not in known:
             self.fail(
                 f"{value!r} is not KEY=VALUE with one of {', '.join(sorted(known))}", param, ctx
@@ -96,32 +96,35 @@ class SaveOption(click.ParamType[tuple[str, str]]):
 
 
 class NameTemplate(click.ParamType[str]):
-    """Text with ``{keys}`` of `NAME_KEYS`, put in by plain substitution."""
+    """Check a template of output names, a text with ``{key}`` of `NAME_KEYS`.
+
+    Keys are replaced as plain text: `str.format` would allow attributes and format codes.
+    """
 
     name = "TEMPLATE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse unknown keys, stray braces, and what can't be part of a name."""
+        """Refuse unknown keys, single braces, slashes and NUL."""
         text = str(value)
         rest = NAME_KEY.sub("", text)
         if set("{}/\0") & set(rest):
             keys = " ".join(f"{{{key}}}" for key in NAME_KEYS)
-            self.fail(f"{text!r} is not a name with no other braces than {keys}", param, ctx)
+            self.fail(f"{text!r} is not a file name with no braces but {keys}", param, ctx)
         return text
 
 
 def whole_numbers(text: str, separator: str) -> list[int] | None:
-    """Numbers between separators, or None if there is anything else."""
+    """Return the whole numbers between separators, or None if there is anything else."""
     parts = text.split(separator)
     return [int(part) for part in parts] if all(map(NUMBER.fullmatch, parts)) else None
 
 
-def rename(
+def output_stem(
     path: str, template: str, method: str, size: tuple[int, int], stride: tuple[int, int]
 ) -> str:
-    """What a template makes of an input's path; each key is put in once, as plain text.
+    """Return the name of an output, without suffix, from a template and the input's path.
 
-    >>> rename("in/cat.jpg", "{stem}-{method}{size}", "max", (2, 3), (2, 3))
+    >>> output_stem("in/cat.jpg", "{stem}-{method}{size}", "max", (2, 3), (2, 3))
     'cat-max3x2'
     """
     folder, base = os.path.split(os.path.abspath(path))
@@ -138,6 +141,6 @@ def rename(
 
 
 def _extent_text(extent: tuple[int, int]) -> str:
-    """(height, width) as it is typed: one number if square, else ``WxH``."""
+    """Return (height, width) as on the command line: one number if square, else ``WxH``."""
     height, width = extent
     return str(width) if height == width else f"{width}x{height}"

@@ -1,4 +1,8 @@
-"""The plan of a run, made from names and their status before any picture is opened."""
+"""Plan a run: turn the paths on a command line into jobs, before any picture is opened.
+
+Only the names and the status of files are used, so that all refusals are reported together and
+nothing has been written yet.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +17,18 @@ from poolcli.storage import DASH, Place, place_at, place_of
 
 
 class Job(NamedTuple):
-    """One picture to pool: from where to where.
+    """One picture to pool.
 
     Attributes:
         source: where the picture is read.
         target: where the result is written.
-        format: the format to write, or None for the input's own.
-        bytes: the size of the input as far as the plan knows it.
-        skip: whether there is nothing to do, since the result exists.
+        format: the format to write, or None for the format of the input.
+        bytes: the size of the input; 0 if it is unknown.
+        skip: whether there is nothing to do, since the output exists.
         refusal: why this picture fails without being opened; empty if it doesn't.
-        remedy: what to do about that.
-        again: whether a worker died while it worked on it, and may have written it already.
+        remedy: what the user can do about that.
+        retry: whether this is the second try. The first worker died, perhaps after it had
+            written the output.
     """
 
     source: Place
@@ -33,21 +38,21 @@ class Job(NamedTuple):
     skip: bool = False
     refusal: str = ""
     remedy: str = ""
-    again: bool = False
+    retry: bool = False
 
     @property
     def is_settled(self) -> bool:
-        """Whether its outcome is known without opening anything."""
+        """Whether its outcome is known without opening the picture."""
         return self.skip or bool(self.refusal)
 
 
 class Refusal(NamedTuple):
-    """One reason for which a plan is refused.
+    """One reason why a plan is refused.
 
     Attributes:
-        reason: what is wrong with all of the names.
+        reason: what is wrong.
         remedy: the option or the change that would allow it.
-        names: the paths that it concerns.
+        names: the paths that the reason applies to; empty if it names its path itself.
     """
 
     reason: str
@@ -56,37 +61,39 @@ class Refusal(NamedTuple):
 
 
 class PlanError(PoolError):
-    """A plan that is refused for several reasons; nothing was written.
+    """Raised if a plan is refused; nothing was written.
 
     Attributes:
-        refusals: every reason, each with all of its names.
+        refusals: all reasons.
     """
 
     def __init__(self, refusals: list[Refusal]) -> None:
-        """Keep all reasons; the message is that of the first."""
+        """Store all reasons, and use the first as the message."""
         super().__init__(refusals[0].reason, refusals[0].remedy)
         self.refusals = refusals
 
 
 class NothingMatchedError(PoolError):
-    """A plan without any picture."""
+    """Raised if a plan has no picture."""
 
 
 class Policy(NamedTuple):
-    """What a plan may do, and how it names outputs.
+    """Which inputs a plan takes, and how it names and checks outputs.
 
     Attributes:
-        format: the name of the format to write, or None to go by suffixes.
+        format: the name of the format to write, or None to choose it by the suffix.
         overwrite: whether existing files may be replaced.
-        skip_existing: whether inputs whose output exists are left out.
-        recursive: whether folders in folders are walked too.
-        include: globs of which a found file must match one, if there are any.
-        exclude: globs of which a found file must match none.
-        files_from: a file that lists inputs, "-" for standard input, or None.
-        null: whether the list is separated by NUL rather than by newlines.
-        relative_to: the folder to which listed files are relative; the working folder if None.
-        rename: from an input's path to its output's name without suffix; None keeps the name.
-        saving: how results are written; checked against the formats.
+        skip_existing: whether inputs whose output exists are skipped.
+        recursive: whether folders inside a folder are searched too.
+        include: if not empty, a file found in a folder must match one of these globs.
+        exclude: a file found in a folder must match none of these globs.
+        files_from: the file that lists the inputs, "-" for standard input, or None.
+        null: whether the paths in the list are separated by NUL instead of newlines.
+        relative_to: listed files keep their path relative to this folder; None for the working
+            folder.
+        output_stem: returns the name of an output, without suffix, from the path of the input;
+            None keeps the name of the input.
+        saving: the options of encoding, to be checked against the formats.
     """
 
     format: str | None = None
@@ -98,20 +105,24 @@ class Policy(NamedTuple):
     files_from: str | None = None
     null: bool = False
     relative_to: str | None = None
-    rename: Callable[[str], str] | None = None
+    output_stem: Callable[[str], str] | None = None
     saving: Saving = Saving()
 
 
 def make_plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
-    """Return the jobs that paths on a command line mean, sorted; the last path is the output.
+    """Return the jobs of a command line, those of a folder sorted by name.
+
+    Args:
+        paths: the inputs, and last the output.
+        policy: which inputs are taken, and how outputs are named and checked.
 
     Raises:
-        PoolError: they mean nothing, or something that is refused.
-        PlanError: it is refused for reasons that concern several names.
-        NothingMatchedError: folders or lists hold no picture.
+        PoolError: the command line as a whole is refused.
+        PlanError: inputs or outputs are refused.
+        NothingMatchedError: no picture was found in the folders or the list.
     """
-    # Without paths a pipe or a file on standard input is meant, but not a terminal.
-    if not paths and policy.files_from is None and place_of(DASH).look().kind == "stream":
+    # Without paths, "- -" is meant if standard input is a pipe or a file, but not a terminal.
+    if not paths and policy.files_from is None and place_of(DASH).status().kind == "stream":
         paths = (DASH, DASH)
     _check_number(paths, policy)
     if "" in paths:
@@ -121,7 +132,7 @@ def make_plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
     if target.is_stream or not _is_folder(inputs, target, policy):
         jobs, refusals = _single(inputs, target, policy)
     else:
-        from poolcli.plan.batch import Batch  # which builds on this module
+        from poolcli.plan.batch import Batch  # here, since it imports this module
 
         jobs, refusals = Batch(output, policy).jobs(inputs)
     if policy.saving != Saving():
@@ -136,10 +147,10 @@ def make_plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
 
 
 def _check_number(paths: tuple[str, ...], policy: Policy) -> None:
-    """Refuse too few paths, too many beside a list, and a list's options without one."""
+    """Refuse a wrong number of paths, and options of ``--files-from`` without it."""
     if policy.files_from is not None:
         if len(paths) != 1:
-            raise PoolError("with --files-from the only path is OUTPUT", "put inputs in the list")
+            raise PoolError(f"--files-from needs one path, not {len(paths)}", "name OUTPUT only")
     elif policy.null or policy.relative_to is not None:
         option = "--null" if policy.null else "--relative-to"
         raise PoolError(f"{option} needs a list of files", "name one with --files-from")
@@ -150,12 +161,16 @@ def _check_number(paths: tuple[str, ...], policy: Policy) -> None:
 
 
 def _is_folder(inputs: list[str], target: Place, policy: Policy) -> bool:
-    """Return whether OUTPUT is a folder: it exists as one, ends in a slash, or has to be one."""
+    """Return whether OUTPUT is a folder: it exists, ends in a slash, or there are several inputs.
+
+    Raises:
+        PoolError: a folder is needed, but OUTPUT is a file or looks like the name of one.
+    """
     output = target.path
-    if output.endswith(os.sep) or target.look().kind == "folder":
+    if output.endswith(os.sep) or target.status().kind == "folder":
         return True
     is_single = len(inputs) < 2 and policy.files_from is None
-    if is_single and not any(place_of(path).look().kind == "folder" for path in inputs):
+    if is_single and not any(place_of(path).status().kind == "folder" for path in inputs):
         return False
     if target.existing().kind != "missing":
         raise PoolError(f"{output} is a file", "name a folder for several pictures")
@@ -165,24 +180,24 @@ def _is_folder(inputs: list[str], target: Place, policy: Policy) -> bool:
 
 
 def _single(inputs: list[str], target: Place, policy: Policy) -> tuple[list[Job], list[Refusal]]:
-    """Return the job of one input, and of one output that is a stream or a file."""
-    if len(inputs) != 1 or place_of(inputs[0]).look().kind == "folder":
+    """Return the job of one input and one output, which is a stream or a file."""
+    if len(inputs) != 1 or place_of(inputs[0]).status().kind == "folder":
         raise PoolError(f"{target.path} takes one picture", "name a folder for several")
-    if policy.rename is not None:
+    if policy.output_stem is not None:
         raise PoolError(
             "--name needs a folder as OUTPUT", f"end it in {os.sep}, or leave --name out"
         )
     source = place_at(inputs[0])
     if source.is_stream:
         source.check_readable()
-    # Names don't tell: a link may lead to the input, and so may a redirected standard output.
-    status, existing = source.look(), target.existing()
+    # Comparing paths is not enough: a link, or a redirected standard output, may be the input.
+    status, existing = source.status(), target.existing()
     if status.identity is not None and status.identity == existing.identity:
         raise PoolError(f"{target.path} is the input itself", "choose another name for the output")
-    form = _format_of(target, policy)
+    fmt = _format_of(target, policy)
     target.check_writable()
     exists = existing.kind != "missing" and not target.is_stream
-    job = Job(source, target, form, status.size or 0, skip=exists and policy.skip_existing)
+    job = Job(source, target, fmt, status.size or 0, skip=exists and policy.skip_existing)
     if not exists or policy.overwrite or policy.skip_existing:
         return [job], []
     remedy = "use --overwrite or --skip-existing"
@@ -190,40 +205,40 @@ def _single(inputs: list[str], target: Place, policy: Policy) -> tuple[list[Job]
 
 
 def _format_of(target: Place, policy: Policy) -> Format | None:
-    """Return the format in which an output is written; None for a stream of the input's format.
+    """Return the format of an output; None for a stream that gets the format of the input.
 
     Raises:
-        PoolError: neither the suffix of a file nor an option names one, or it can only be read.
+        PoolError: neither ``--format`` nor the suffix names a format that can be written.
     """
     suffix = os.path.splitext(target.path)[1]
     if policy.format or target.is_stream:
         return by_name(policy.format) if policy.format else None
-    form = by_suffix(suffix)
-    if form is None:
+    fmt = by_suffix(suffix)
+    if fmt is None:
         raise PoolError(
             f"{target.path}: {f'the suffix {suffix} names no format' if suffix else 'no suffix'}",
             f"end it in one of {all_suffixes()}, or give --format",
         )
-    if not form.modes:
-        message = f"{target.path}: {form.refusal().message}"
+    if not fmt.modes:
+        message = f"{target.path}: {fmt.refusal().message}"
         raise PoolError(message, f"end it in one of {all_suffixes()}")
-    return form
+    return fmt
 
 
 def _saving_refusals(jobs: list[Job], saving: Saving) -> list[Refusal]:
-    """Refuse options that fit no output's format, and values that a format doesn't know."""
+    """Refuse options that have no effect on any output, and values that a format doesn't have."""
     written = {job.format.name: job.format for job in jobs if job.format is not None}
     if not written:
-        return []  # the own format of a picture is known, and checked, when it is opened
-    misfits = set.intersection(*(set(saving.misfits(form)) for form in written.values()))
+        return []  # the format of the input is known, and checked, when it is opened
+    misfits = set.intersection(*(set(saving.misfits(fmt)) for fmt in written.values()))
     names = ", ".join(sorted(written))
     refusals = [
         Refusal(f"{misfit} has no effect on {names}", "leave it out", [])
         for misfit in sorted(misfits)
     ]
-    for form in written.values():
+    for fmt in written.values():
         try:
-            saving.for_format(form)
+            saving.for_format(fmt)
         except PoolError as refusal:
             refusals.append(Refusal(refusal.message, refusal.remedy, []))
     return refusals

@@ -1,4 +1,4 @@
-"""Many inputs into a folder: found, named, and compared with what exists."""
+"""Plan many inputs into a folder: find them, name their outputs, check these against each other."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from poolcli.plan import Job, Policy, Refusal
 from poolcli.storage import DASH, Place, Status, place_at, place_of
 
 NAME_BYTES: Final = 255
+"""The longest file name that common file systems allow."""
 
 
 class Found(NamedTuple):
-    """An input that was named, listed or found by walking.
+    """An input that was named, listed or found in a folder.
 
     Attributes:
         source: where it is read.
-        below: where its result belongs, as a path below the output folder.
-        status: what stands there.
+        below: the path of its output below the output folder, still with the input's name.
+        status: the status of the source.
     """
 
     source: Place
@@ -31,14 +32,22 @@ class Found(NamedTuple):
 
 
 class Batch:
-    """Many inputs into a folder."""
+    """The plan of many inputs into a folder, while it is being made.
+
+    Attributes:
+        output: the output folder.
+        policy: which inputs are taken, and how outputs are named and checked.
+        format: the format of ``--format``, or None.
+        output_id: the identity of the output folder; None if it doesn't exist yet.
+        folds: whether names that differ only in case are one file there.
+    """
 
     def __init__(self, output: str, policy: Policy) -> None:
-        """Look at the output folder once."""
+        """Read the status of the output folder, and begin a refusal for each reason."""
         self.output = place_of(output)
         self.policy = policy
         self.format = by_name(policy.format) if policy.format else None
-        self.output_id = self.output.look().identity
+        self.output_id = self.output.status().identity
         self.folds = self.output.folds_names()
         self.outside = Refusal("listed outside --relative-to", "give --relative-to DIR", [])
         self.nameless = Refusal("can't name an output", "choose another --name", [])
@@ -47,70 +56,80 @@ class Batch:
         self.exists = Refusal("exists already", "use --overwrite or --skip-existing", [])
 
     def jobs(self, inputs: list[str]) -> tuple[list[Job], list[Refusal]]:
-        """Find, name and check all inputs; return their jobs and all refusals together."""
+        """Find all inputs and name their outputs; return the jobs and the reasons to refuse them.
+
+        Args:
+            inputs: the INPUT paths of the command line.
+        """
         named = chain.from_iterable(map(self._named, inputs))
         files_from = self.policy.files_from
-        found = named if files_from is None else self._listed(files_from)
+        sources = named if files_from is None else self._listed(files_from)
         jobs: list[Job] = []
-        first: dict[str, Job] = {}
+        by_output: dict[str, Job] = {}
         identities = set()
-        for one in found:
-            jobs.append(job := self._job(one))
+        for found in sources:
+            jobs.append(job := self._job(found))
             if job.refusal:
                 continue
-            identity = one.status.identity
-            other = first.setdefault(self._key(job), job)
+            identity = found.status.identity
+            other = by_output.setdefault(self._key(job), job)
             if other is not job:
-                if identity and identity == other.source.look().identity:
-                    jobs.pop()  # one file that is named twice
+                if identity and identity == other.source.status().identity:
+                    jobs.pop()  # the same file is named twice, which does no harm
                 else:
                     self.clashes.names.append(f"{other.source.path} and {job.source.path}")
             identities.add(identity)
         if self.output_id is not None:
             jobs = [self._against_existing(job, identities) for job in jobs]
         refusals = (self.outside, self.nameless, self.inputs, self.clashes, self.exists)
-        return jobs, [one for one in refusals if one.names]
+        return jobs, [refusal for refusal in refusals if refusal.names]
 
     def _job(self, found: Found) -> Job:
-        """Return one input's job, not yet compared with what exists."""
+        """Return the job of one input, not yet compared with existing files."""
         source, below, status = found
         folder, base = os.path.split(below)
         stem, suffix = os.path.splitext(base)
         own = by_suffix(suffix)
-        form = self.format or own
+        fmt = self.format or own
         if status.kind == "device":
             place_at(source.path).check_readable()
         refusal = status.problem
         remedy = refusal and "check the name and its permissions"
         if status.kind == "folder":
             refusal, remedy = "it is a folder", "name the pictures in it"
-        elif form is None and not refusal:
+        elif fmt is None and not refusal:
             refusal = f"the suffix {suffix} names no format" if suffix else "it has no suffix"
             remedy = "name a picture, or give --format"
-        elif form is not None and not refusal and not form.modes:
-            refusal, remedy = form.refusal().args
-        kept = suffix if form is None or own is form else form.suffixes[0]
-        if self.policy.rename is not None:
-            stem = self.policy.rename(source.path)
-        if not (refusal or _is_name(stem, kept)):
-            self.nameless.names.append(f"{source.path} ({stem}{kept})")
-        path = os.path.join(self.output.path, folder, f"{stem}{kept}")
-        # In a batch even what is named like a FIFO is a file.
+        elif fmt is not None and not refusal and not fmt.modes:
+            refusal, remedy = fmt.refusal().args
+        # A suffix of the right format keeps its spelling, such as .JPG or .jpeg.
+        new_suffix = suffix if fmt is None or own is fmt else fmt.suffixes[0]
+        if self.policy.output_stem is not None:
+            stem = self.policy.output_stem(source.path)
+        if not (refusal or _is_name(stem, new_suffix)):
+            self.nameless.names.append(f"{source.path} ({stem}{new_suffix})")
+        path = os.path.join(self.output.path, folder, f"{stem}{new_suffix}")
+        # Outputs of a batch are files: an existing FIFO of that name is refused or replaced too.
         target = self.output._replace(path=path, in_folder=True)
-        return Job(source, target, form, status.size or 0, refusal=refusal, remedy=remedy)
+        return Job(source, target, fmt, status.size or 0, refusal=refusal, remedy=remedy)
 
     def _key(self, job: Job) -> str:
-        """Return what the output's storage knows a name by."""
+        """Return a key that is equal for two outputs if the storage takes them for one file."""
         if not self.folds:
             return job.target.path
-        from unicodedata import normalize  # few runs need it
+        from unicodedata import normalize  # few runs need it, and each import delays the start
 
         return normalize("NFC", normalize("NFC", job.target.path).casefold())
 
     def _against_existing(self, job: Job, inputs: set[Hashable]) -> Job:
-        """Return the job, to be skipped if its output exists and may be; note why it is refused.
+        """Skip or refuse a job whose output exists.
 
-        An existing output may also be an input, under whatever name: all are known by now.
+        An output that is an input of this run, perhaps under another name, is always refused. All
+        inputs must be known for that, so this is the last check.
+
+        Args:
+            job: the job.
+            inputs: the identities of all inputs.
         """
         if job.refusal or (existing := job.target.existing()).kind == "missing":
             return job
@@ -123,11 +142,11 @@ class Batch:
         return job
 
     def _named(self, path: str) -> Iterator[Found]:
-        """Yield what an INPUT of the command line stands for."""
+        """Yield the files of one INPUT of the command line."""
         if path == DASH:
-            raise PoolError("- stands only for one picture", "name an output file, or - again")
+            raise PoolError("- is one picture, not for a folder", "name an output file, or -")
         source = place_of(path)
-        status = source.look()
+        status = source.status()
         if status.kind != "folder":
             yield Found(source, os.path.basename(path.rstrip(os.sep)), status)
         elif status.identity == self.output_id:
@@ -136,41 +155,41 @@ class Batch:
             yield from self._walk(Found(source, "", status))
 
     def _walk(self, folder: Found) -> Iterator[Found]:
-        """Yield the pictures of a folder and of those below it, sorted, however deep.
-
-        The folders on the way are kept in a list: Python's own stack is not deep enough.
-        """
-        left = [self._entries(folder)]
-        while left:
-            one = next(left[-1], None)
-            if one is None:
-                left.pop()
-            elif one.status.kind == "folder":
-                left.append(self._entries(one))
+        """Yield the pictures of a folder and of the folders inside it, sorted by name."""
+        # A recursive function would exceed Python's recursion limit in very deep trees.
+        stack = [self._entries(folder)]
+        while stack:
+            found = next(stack[-1], None)
+            if found is None:
+                stack.pop()
+            elif found.status.kind == "folder":
+                stack.append(self._entries(found))
             else:
-                yield one
+                yield found
 
     def _entries(self, folder: Found) -> Iterator[Found]:
-        """Yield the pictures in a folder, and the folders to go into."""
+        """Yield the pictures in a folder, and the folders in it that are to be searched."""
         try:
-            for name, told in folder.source.walk():
+            for name, listed in folder.source.walk():
                 below = os.path.join(folder.below, name)
-                is_folder = told is not None and told.kind == "folder"
+                is_folder = listed is not None and listed.kind == "folder"
                 wanted = self.policy.recursive if is_folder else self._is_wanted(below)
                 if name.startswith(".") or not wanted:
                     continue
                 source = folder.source._replace(path=os.path.join(folder.source.path, name))
-                status = told or source.look()
-                # Links to folders are not followed; a broken one is tried, to fail by its name.
-                tried = status.kind in ("file", "missing")
-                if status.identity != self.output_id if is_folder else tried:
+                status = listed or source.status()
+                # Links to folders are not followed: they could lead in a circle. A broken link is
+                # yielded, so that it fails by name instead of being left out silently.
+                is_tried = status.kind in ("file", "missing")
+                # The outputs of an earlier run are no inputs.
+                if status.identity != self.output_id if is_folder else is_tried:
                     yield Found(source, below, status)
         except PoolError as fault:
             status = Status("missing", problem=fault.message)
             yield folder._replace(below=folder.below or os.curdir, status=status)
 
     def _is_wanted(self, below: str) -> bool:
-        """Return whether a found file is a picture by its suffix, and passes the globs."""
+        """Return whether a file has the suffix of a format and passes the globs."""
 
         def matches(glob: str) -> bool:
             return fnmatchcase(below if "/" in glob else os.path.basename(below), glob)
@@ -180,25 +199,25 @@ class Batch:
         return not self.policy.include or any(map(matches, self.policy.include))
 
     def _listed(self, files_from: str) -> Iterator[Found]:
-        """Yield what a list of files names, each at its path below --relative-to."""
+        """Yield the files in a list, each with its path relative to ``--relative-to``."""
         base = os.path.join(place_of(self.policy.relative_to or os.curdir).absolute(), "")
         output = os.path.join(self.output.absolute(), "")
-        # As in a walk, OUTPUT's folder is left out only where it lies below the inputs.
+        # The outputs of an earlier run are no inputs: `find` may have listed them too.
         prunes = output.startswith(base) and output != base
         for path in dict.fromkeys(_read_list(files_from, self.policy.null)):
-            # In a list a dash is the name of a file.
+            # In a list "-" is a file of that name, not standard input.
             source = place_of(os.path.join(os.curdir, path) if path == DASH else path)
             full = source.absolute()
             if prunes and full.startswith(output):
                 continue
             if full.startswith(base):
-                yield Found(source, full.removeprefix(base), source.look())
+                yield Found(source, full.removeprefix(base), source.status())
             else:
                 self.outside.names.append(path)
 
 
 def _read_list(files_from: str, null: bool) -> Iterator[str]:
-    """Yield the paths that a list holds, byte for byte.
+    """Yield the paths in a list. They need not be valid UTF-8.
 
     Raises:
         PoolError: it can't be read.
@@ -214,6 +233,6 @@ def _read_list(files_from: str, null: bool) -> Iterator[str]:
 
 
 def _is_name(stem: str, suffix: str) -> bool:
-    """Return whether text can be the name of a file."""
-    is_part = stem not in ("", os.curdir, os.pardir) and os.sep not in stem and "\0" not in stem
-    return is_part and len(os.fsencode(f"{stem}{suffix}")) <= NAME_BYTES
+    """Return whether a stem and a suffix make a valid file name, not a path."""
+    is_valid = stem not in ("", os.curdir, os.pardir) and os.sep not in stem and "\0" not in stem
+    return is_valid and len(os.fsencode(f"{stem}{suffix}")) <= NAME_BYTES

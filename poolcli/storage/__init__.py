@@ -1,4 +1,7 @@
-"""Where pictures come from and go to: files, streams and other storages, behind one contract."""
+"""Read inputs and write outputs: files, streams and other storages, behind one contract.
+
+A new storage is one module with a subclass of `Place`, and an entry in `SCHEMES`.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +19,15 @@ Kind: TypeAlias = Literal["file", "folder", "link", "stream", "device", "missing
 
 
 class Status(NamedTuple):
-    """What stands at a place.
+    """The status of a place, as `os.stat` tells it of a local file.
 
     Attributes:
-        kind: what it is; "missing" also where it can't be told.
-        size: the bytes of a file.
-        identity: which file or folder it is, equal under all of its names; None for streams and
-            where nothing is.
+        kind: what it is; "missing" also if that can't be found out.
+        size: the bytes of a file, or None.
+        identity: a value that is equal for all names of the same file or folder, such as links;
+            None for streams and missing files.
         problem: why it can't be read, as far as that is known without opening it.
-        attributes: the times and mode bits of a file, which others may take over.
+        attributes: the times and mode bits of a file, to be copied to others.
     """
 
     kind: Kind
@@ -35,35 +38,39 @@ class Status(NamedTuple):
 
 
 class Output(BytesIO, ABC):
-    """A file that is made complete first, and then stored by `commit` or not at all.
+    """A file in memory that is stored as a whole by `commit`.
 
-    Encoders write it; they may seek and read back. Closing it, as at the end of its `with` block,
-    discards what wasn't committed.
+    Encoders write into it; they may seek and read back. Closing it, as at the end of its `with`
+    block, discards it if it was not committed. Pillow's encoders get no real file since some of
+    them report success on a full disk.
     """
 
     @abstractmethod
     def commit(self) -> int:
-        """Store the file, all of it or nothing; return its number of bytes.
+        """Store the whole file and return its number of bytes.
 
         Raises:
-            PoolError: its name is taken.
-            OSError: it can't be written; what stood under its name before still does.
+            PoolError: a file of that name exists and may not be replaced.
+            OSError: it can't be written; an existing file of that name is unchanged.
         """
 
 
 class _Fields(NamedTuple):
+    """The fields of `Place`, which can't be a NamedTuple and an abstract class itself."""
+
     path: str
     in_folder: bool = False
 
 
 class Place(_Fields, ABC):
-    """A path and the storage that it leads to: a class of places for each.
+    """A path in a storage. Each storage is a subclass.
 
     Attributes:
-        path: the whole path as it was typed, with its scheme if any.
-        in_folder: whether it is written as one of a batch: its folder is made with the first file
-            in it, and `sync` makes all durable together; other files are synced at once.
-        is_stream: whether it is written in place, and never replaced.
+        path: the path as it was given, with its scheme if it has one.
+        in_folder: whether it is an output of a batch. Then missing folders are made, and `sync`
+            writes all outputs to the disk at the end of the batch; a single output is synced at
+            once and its folder must exist.
+        is_stream: whether it is written in place and never replaced.
     """
 
     __slots__ = ()
@@ -71,95 +78,101 @@ class Place(_Fields, ABC):
 
     @abstractmethod
     def open(self, check_start: CheckStart | None = None) -> BinaryIO:
-        """Open a stream that can seek; what can't is read whole into memory.
+        """Return a seekable stream; a stream that can't seek is read into memory.
 
         Args:
-            check_start: is called with the first bytes of what can't seek, and raises if its
-                end isn't worth waiting for.
+            check_start: called with the first bytes of a stream that can't seek. It raises if
+                they begin no picture: the end of such a stream might never come.
 
         Raises:
             PoolError: it can't be read.
         """
 
     @abstractmethod
-    def look(self) -> Status:
-        """Return what can be read there; links are followed."""
+    def status(self) -> Status:
+        """Return the status of what would be read; links are followed."""
 
     @abstractmethod
     def existing(self) -> Status:
-        """Return what a new file would replace; a link's identity is that of what it leads to."""
+        """Return the status of what an output would replace.
+
+        A link is of kind "link", since the link is replaced and not the file that it points to;
+        its identity is that of this file.
+        """
 
     @abstractmethod
     def create(
-        self, *, overwrite: bool = False, like: Place | None = None, again: bool = False
+        self, *, overwrite: bool = False, like: Place | None = None, retry: bool = False
     ) -> Output:
-        """Begin a result.
+        """Begin an output.
 
         Args:
-            overwrite: whether a file of its name may be replaced.
-            like: whose times and mode bits are taken over, if it has any.
-            again: whether an earlier try may have stored the very same bytes already; if so, they
-                are left as they are.
+            overwrite: whether an existing file may be replaced.
+            like: the place whose times and mode bits are copied to the output, or None.
+            retry: whether an earlier try may have stored the output already. If a file with the
+                same bytes exists, `commit` leaves it as it is and succeeds.
         """
 
-    # A storage need not define what follows.
+    # A storage may leave out the methods below: these defaults are right for many.
 
     def walk(self) -> Iterator[tuple[str, Status | None]]:
-        """Yield what is in a folder, sorted by name: names, and what the listing tells of each.
+        """Yield the names in a folder, sorted, and the status of each one that is a folder.
 
-        That is the status of folders, but not of links to them; None if `look` would have to ask.
+        The status is None for files and for links: finding it out would take one more system call
+        for each, also for those that are left out by their names.
 
         Raises:
             PoolError: the folder can't be read.
         """
-        raise PoolError("a folder can't be read through it", "name the folder itself")
+        raise PoolError("a folder can't be read through this path", "name the folder itself")
 
     def absolute(self) -> str:
-        """Return the path as it is in any working folder."""
+        """Return the absolute path."""
         return self.path
 
     def folds_names(self) -> bool:
-        """Return whether names in a folder that differ only in case are one file.
+        """Return whether names in this folder that differ only in case are one file.
 
-        Nothing is written to find out, and the folder need not exist yet.
+        The answer must be found without writing; the folder may be missing.
         """
         return False
 
     def check_readable(self) -> None:
-        """Refuse what can't be read, as far as that must be known before the first picture.
+        """Refuse a place that can't be read, as far as that is known without opening it.
 
         Raises:
             PoolError: it is a terminal, or a stream that is closed.
         """
 
     def check_writable(self) -> None:
-        """Refuse what takes no picture, as far as that is known without writing.
+        """Refuse a place that can't be written, as far as that is known without writing.
 
         Raises:
-            PoolError: it is a terminal, a stream that is closed, or in a folder that isn't there.
+            PoolError: it is a terminal, a stream that is closed, or in a folder that is missing.
         """
 
     def sync(self) -> None:
-        """Make durable what the batch to which it belongs has written."""
+        """Write all outputs of the batch to the disk, so that they survive a power loss."""
 
-    def tidy(self, *, once: bool = False) -> None:
-        """Remove what writers that were killed have left beside the file.
+    def remove_stale(self, *, once: bool = False) -> None:
+        """Remove the hidden files that killed runs have left in the folder of this file.
 
         Args:
-            once: whether to do nothing where this process has done so before.
+            once: whether to skip a folder where this process has done so before.
         """
 
 
 SCHEMES: Final[dict[str, type[Place]]] = {}
-"""The places of each scheme of a URL, without "://"; other schemes are parts of local names."""
+"""The class of places for each scheme of a URL, such as "s3" for "s3://bucket/name". Names with
+other schemes are local files."""
 
 
 def place_of(path: str) -> Place:
-    """Return the place that a path names without being looked at: a FIFO is a local file."""
-    from poolcli.storage.local import LocalFile  # which builds on this module
+    """Return the place of a path by its name alone; an existing FIFO is a `LocalFile`."""
+    from poolcli.storage.local import LocalFile  # here, since it imports this module
 
     if path == DASH or "/dev/" in path or "/proc/" in path:
-        from poolcli.storage.streams import Stream, descriptor_of  # few runs need them
+        from poolcli.storage.streams import Stream, descriptor_of  # few runs need it
 
         if descriptor_of(path) is not None:
             return Stream(path)
@@ -168,9 +181,9 @@ def place_of(path: str) -> Place:
 
 
 def place_at(path: str) -> Place:
-    """Return the place that a path names: a stream if a FIFO or device stands there."""
+    """Return the place of a path by its name and status: an existing FIFO or device is a stream."""
     place = place_of(path)
-    if place.look().kind in ("stream", "device"):
+    if place.status().kind in ("stream", "device"):
         from poolcli.storage.streams import Stream
 
         return Stream(path)

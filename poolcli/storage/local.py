@@ -1,4 +1,4 @@
-"""Files on this machine, written whole or not at all."""
+"""Read and write local files. An output gets its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from poolcli.storage import CheckStart, Kind, Output, Place, Status
 
 try:
     import fcntl
-except ImportError:  # Windows has no such locks: stale temporaries stay there
+except ImportError:  # Windows has no such locks, so stale hidden files are not removed there
     fcntl = None  # type: ignore[assignment]
 
 CHECK_NAME: Final = "check the name and its permissions"
 TEMPORARY: Final = re.compile(r"\.poolcli-[0-9a-f]{8}\.tmp")
 TRIES: Final = 5
-"""How often a file is written whose folder, or hidden name, another process has removed."""
+"""How often `commit` tries to write a file. Another process may remove its new folder or its hidden
+file meanwhile."""
 
 PERMISSIONS: Final = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
-"""The mode bits that are taken over: not those that lend a program its owner's rights."""
+"""The mode bits that are copied: without setuid and setgid, which would let an output run with the
+rights of another user."""
 
 KINDS: Final[dict[int, Kind]] = {
     stat.S_IFREG: "file",
@@ -38,12 +40,12 @@ KINDS: Final[dict[int, Kind]] = {
 
 
 class LocalFile(Place):
-    """A file or folder that the operating system knows by its name, or a FIFO that is read."""
+    """A local file or folder, or a FIFO that is read."""
 
     __slots__ = ()
 
     def open(self, check_start: CheckStart | None = None) -> BinaryIO:
-        """Open a file, or read a FIFO or device to its end."""
+        """Open a file; read a FIFO or device to its end."""
         try:
             stream = open(self.path, "rb")  # noqa: SIM115  # the caller closes it
             if stream.seekable():
@@ -55,47 +57,48 @@ class LocalFile(Place):
         except OSError as fault:
             raise unreadable(fault) from None
 
-    def look(self) -> Status:
-        """Return what a path leads to."""
+    def status(self) -> Status:
+        """Return the status of a path; links are followed."""
         return status_of(self.path)
 
     def existing(self) -> Status:
-        """Return what stands under a name; that of a link is one too where it leads nowhere."""
+        """Return the status of a name; a broken link exists too."""
         status = status_of(self.path, follow_links=False)
-        return self.look()._replace(kind="link") if status.kind == "link" else status
+        return self.status()._replace(kind="link") if status.kind == "link" else status
 
     def walk(self) -> Iterator[tuple[str, Status | None]]:
-        """Yield a folder's entries: its listing alone tells folders from the rest."""
+        """Yield the names in a folder, sorted, and the status of folders."""
         try:
             with os.scandir(self.path) as entries:
                 found = sorted(entries, key=attrgetter("name"))
         except OSError as fault:
             reason = f"the folder can't be read: {fault.strerror}"
             raise PoolError(reason, CHECK_NAME) from None
+        # The listing tells which entries are folders, so that files need no `os.stat` here.
         for entry in found:
             is_folder = entry.is_dir(follow_symlinks=False)
             yield entry.name, status_of(entry.path) if is_folder else None
 
     def absolute(self) -> str:
-        """Return the path from the root."""
+        """Return the absolute path."""
         return os.path.abspath(self.path)
 
     def folds_names(self) -> bool:
-        """Ask the nearest folder that exists by its own name in the other case."""
+        """Return whether the nearest existing folder is also found with its case swapped."""
         path = self.absolute()
         while os.path.dirname(path) != path:
-            above, name = os.path.split(path)
-            swapped = os.path.join(above, name.swapcase())
+            parent, name = os.path.split(path)
+            swapped = os.path.join(parent, name.swapcase())
             if swapped != path and os.path.isdir(path):
                 return os.path.isdir(swapped) and os.path.samefile(path, swapped)
-            path = above
+            path = parent
         return False
 
     def check_writable(self) -> None:
-        """Refuse a name in a folder that isn't there."""
+        """Refuse a name in a folder that doesn't exist."""
         folder = os.path.dirname(self.path) or os.curdir
         if not os.path.isdir(folder):
-            import shlex  # few runs need it
+            import shlex  # few runs need it, and each import delays the start
 
             raise PoolError(
                 f"{self.path}: there is no folder {folder}",
@@ -103,92 +106,96 @@ class LocalFile(Place):
             )
 
     def create(
-        self, *, overwrite: bool = False, like: Place | None = None, again: bool = False
+        self, *, overwrite: bool = False, like: Place | None = None, retry: bool = False
     ) -> Output:
-        """Begin a file that gets its name when it is complete."""
-        return LocalOutput(self, overwrite, like, again)
+        """Begin an output that gets its name when it is complete."""
+        return LocalOutput(self, overwrite, like, retry)
 
     def sync(self) -> None:
-        """Write everything that the system holds back to its disks."""
+        """Write the system's whole cache to its disks."""
+        # One call for a batch of thousands of files is much faster than `fsync` for each.
         if hasattr(os, "sync"):
             os.sync()
 
-    def tidy(self, *, once: bool = False) -> None:
-        """Remove stale temporaries from the folder of a file."""
+    def remove_stale(self, *, once: bool = False) -> None:
+        """Remove the hidden files of killed runs from the folder of this file."""
         remove = _remove_stale_once if once else _remove_stale
         remove(os.path.dirname(self.path) or os.curdir)
 
 
 class LocalOutput(Output):
-    """A file that is written under a hidden name, and gets its own only when it is complete."""
+    """An output that is written under a hidden name, and renamed when it is complete."""
 
-    def __init__(self, place: LocalFile, overwrite: bool, like: Place | None, again: bool) -> None:
-        """Keep what was chosen."""
+    def __init__(self, place: LocalFile, overwrite: bool, like: Place | None, retry: bool) -> None:
+        """Store the arguments of `LocalFile.create`."""
         super().__init__()
         self.path, self.in_folder = place
-        self.overwrite, self.again = overwrite, again
-        self.like = like.look().attributes if like else None
+        self.overwrite, self.retry = overwrite, retry
+        self.like = like.status().attributes if like else None
         self.folder = os.path.dirname(self.path) or os.curdir
 
     def commit(self) -> int:
-        """Write the file; after a failure neither a part of it nor a new folder is left."""
-        content = self.getvalue()  # BytesIO shares its bytes: this copies nothing
-        if self.again and _holds(self.path, content):
+        """Write the file; after a failure remove its hidden file and the folders made for it."""
+        content = self.getvalue()  # this makes no copy: BytesIO shares its buffer
+        if self.retry and _holds(self.path, content):
             return len(content)
         for tries_left in reversed(range(TRIES)):
             missing = list(_missing_folders(self.folder)) if self.in_folder else []
             try:
-                for one in reversed(missing):
-                    with suppress(FileExistsError):  # another worker was faster
-                        os.mkdir(one)
+                for folder in reversed(missing):
+                    with suppress(FileExistsError):  # another worker has made it meanwhile
+                        os.mkdir(folder)
                 self._write(content)
                 break
             except BaseException as fault:
-                for one in missing:
-                    with suppress(OSError):  # others may have written there
-                        os.rmdir(one)
-                # A worker that fails removes the folders it made, perhaps before we write there.
+                for folder in missing:
+                    with suppress(OSError):  # it isn't empty: another worker has written there
+                        os.rmdir(folder)
+                # Another worker that failed may have removed a folder that this one needs.
                 if not (tries_left and isinstance(fault, FileNotFoundError | FileExistsError)):
                     raise
         return len(content)
 
     def _write(self, content: bytes) -> None:
-        """Write, copy attributes, sync and name a file, in that order."""
+        """Write the hidden file, copy attributes to it, sync it and rename it, in that order."""
         _remove_stale_once(self.folder)
         old = status_of(self.path).attributes if self.overwrite else None
         model = self.like or old
-        # Until it has the mode bits of another file, it is its owner's alone.
+        # Nobody else may open the file before it has the mode bits of its model. Without a model
+        # it gets those of any new file: `mkstemp` would make it unreadable for others.
         create = partial(os.open, mode=0o600 if model else 0o666)
         hidden = os.path.join(self.folder, f".poolcli-{os.urandom(4).hex()}.tmp")
         try:
             with open(hidden, "xb", buffering=0, opener=create) as file:
                 descriptor = file.fileno()
                 if fcntl is not None:
-                    with suppress(OSError):  # a file system without locks
-                        fcntl.flock(descriptor, fcntl.LOCK_EX)  # so that nobody takes it for stale
+                    # Other runs remove hidden files that nobody has locked.
+                    with suppress(OSError):  # the file system has no locks
+                        fcntl.flock(descriptor, fcntl.LOCK_EX)
                 write_all(descriptor, content)
                 if model and fcntl is not None:
                     _copy_attributes(descriptor, model, owner=self.like is None)
                 if self.in_folder:
-                    # Some network file systems tell only at a close that they are full.
+                    # Some network file systems report only on close that they are full, so a
+                    # duplicate is closed before the file is renamed.
                     os.close(os.dup(descriptor))
                 else:
                     os.fsync(descriptor)
-                if fcntl is None:  # Windows renames no file that is open
+                if fcntl is None:  # Windows can't rename an open file
                     file.close()
                 if self.overwrite:
                     os.replace(hidden, self.path)
                 else:
                     _name_exclusively(hidden, self.path)
         finally:
-            with suppress(FileNotFoundError):  # it was renamed
+            with suppress(FileNotFoundError):  # it has been renamed
                 os.unlink(hidden)
         if not self.in_folder:
             _sync_folder(self.folder)
 
 
 def status_of(where: str | int, *, follow_links: bool = True) -> Status:
-    """Return what the operating system finds at a path, or behind a descriptor."""
+    """Return the status of a path or a descriptor."""
     try:
         found = os.stat(where, follow_symlinks=follow_links)
     except (OSError, ValueError) as fault:
@@ -196,12 +203,12 @@ def status_of(where: str | int, *, follow_links: bool = True) -> Status:
     kind, identity = KINDS.get(stat.S_IFMT(found.st_mode), "stream"), (found.st_dev, found.st_ino)
     if kind == "file":
         return Status(kind, found.st_size, identity, attributes=found)
-    # Pipes and devices get no identity: to read from one and write to it is no mistake.
+    # Pipes and devices get no identity: one may be both input and output of a run.
     return Status(kind, identity=identity if kind == "folder" else None)
 
 
 def unreadable(fault: OSError | ValueError) -> PoolError:
-    """Return the error that says why a path can't be read."""
+    """Return the error for a path that can't be read."""
     if isinstance(fault, IsADirectoryError):
         return PoolError("it is a folder", "name a picture")
     reason = fault.strerror if isinstance(fault, OSError) else fault
@@ -209,26 +216,30 @@ def unreadable(fault: OSError | ValueError) -> PoolError:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write every byte, however few each call takes."""
+    """Write all bytes to a descriptor; `os.write` may write fewer than it is given."""
     rest = memoryview(data)
     while rest:
         try:
             rest = rest[os.write(descriptor, rest) :]
-        except BlockingIOError:
+        except BlockingIOError:  # a full pipe that doesn't block: wait until it has room
             select.select([], [descriptor], [])
 
 
 def _missing_folders(folder: str) -> Iterator[str]:
-    """Yield a folder and those above it that don't exist, the deepest first."""
+    """Yield the folder and its parents that don't exist, the innermost first."""
     while folder and not os.path.isdir(folder):
         yield folder
         folder = os.path.dirname(folder)
 
 
 def _copy_attributes(descriptor: int, model: os.stat_result, *, owner: bool) -> None:
-    """Copy the mode bits, and with them either the owner or the times."""
+    """Copy the mode bits of another file, and either its owner or its times.
+
+    A file that replaces another keeps the owner of that; ``--preserve`` copies the times of the
+    input.
+    """
     if owner:
-        with suppress(OSError):  # only root may give files away
+        with suppress(OSError):  # only root may change the owner
             os.fchown(descriptor, model.st_uid, model.st_gid)
     else:
         os.utime(descriptor, ns=(model.st_atime_ns, model.st_mtime_ns))
@@ -236,7 +247,7 @@ def _copy_attributes(descriptor: int, model: os.stat_result, *, owner: bool) -> 
 
 
 def _remove_stale(folder: str) -> None:
-    """Remove the temporaries of dead runs: those whose lock is free."""
+    """Remove the hidden files of killed runs from a folder: those that nobody has locked."""
     if fcntl is None:
         return
     with suppress(OSError), os.scandir(folder) as entries:
@@ -251,16 +262,19 @@ _remove_stale_once = cache(_remove_stale)
 
 
 def _name_exclusively(hidden: str, path: str) -> None:
-    """Give a file its final name, unless another file has it.
+    """Give a file its final name, unless a file of that name exists.
 
     Raises:
-        PoolError: the name is taken.
+        PoolError: such a file exists.
     """
-    with suppress(OSError, AttributeError):  # no hard links; or the name is taken, as will show
+    # A link fails if the name exists, which a rename would replace. If it fails for that reason,
+    # the second way fails too; if the file system has no hard links, the second way is used.
+    with suppress(OSError, AttributeError):
         os.link(hidden, path)
         return
     try:
-        with _signals_delayed():  # or the file that reserves the name might stay
+        # An empty file reserves the name. A signal before the rename would leave that file.
+        with _signals_delayed():
             reserved = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             try:
                 os.close(reserved)
@@ -274,7 +288,7 @@ def _name_exclusively(hidden: str, path: str) -> None:
 
 @contextmanager
 def _signals_delayed() -> Iterator[None]:
-    """Delay the signals that end a run until the block is through, but on Windows."""
+    """Delay SIGINT and SIGTERM until the end of the block, except on Windows."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -286,15 +300,15 @@ def _signals_delayed() -> Iterator[None]:
 
 
 def _holds(path: str, content: bytes) -> bool:
-    """Return whether a file has exactly these bytes."""
+    """Return whether a file exists and has exactly these bytes."""
     with suppress(OSError), open(path, "rb") as stream:
         return stream.read() == content
     return False
 
 
 def _sync_folder(folder: str) -> None:
-    """Make a new name durable, where the file system supports it."""
-    with suppress(OSError):
+    """Write the entries of a folder to the disk, so that a new name survives a power loss."""
+    with suppress(OSError):  # not all file systems support it
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)

@@ -1,6 +1,6 @@
-"""Streams: standard input and output, other descriptors, FIFOs and devices, written in place.
+"""Read and write streams: standard input and output, other descriptors, FIFOs and devices.
 
-Alone in touching standard input and output.
+They are written in place. No other module uses standard input and output.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ STREAM_NAME: Final = re.compile(r"/dev/fd/(\d+)|/proc/self/fd/(\d+)")
 STREAM_NAMES: Final = {DASH: 1, "/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 READ_BYTES: Final = 1 << 20
 START_BYTES: Final = 16
-"""How many bytes are enough to see that a file is no picture."""
+"""How many bytes must be there before a stream is refused that begins no picture."""
 
 
 class Stream(Place):
-    """A place that has a descriptor, but no name that could be replaced.
+    """A place that is read and written through a descriptor and can't be replaced.
 
-    "-" is standard input where it is read, and standard output where it is written.
+    "-" is standard input when it is read, and standard output when it is written.
     """
 
     __slots__ = ()
@@ -36,17 +36,17 @@ class Stream(Place):
 
     @property
     def _read_end(self) -> str | int:
-        """The path or descriptor that is read."""
+        """The path or descriptor to read."""
         return STDIN_FD if self.path == DASH else self.path
 
     @property
     def _write_end(self) -> str | int:
-        """The descriptor that is written, or the path of a FIFO or device."""
+        """The descriptor to write, or the path of a FIFO or device."""
         number = descriptor_of(self.path)
         return self.path if number is None else number
 
     def open(self, check_start: CheckStart | None = None) -> BinaryIO:
-        """Read a stream to its end, unless it can seek."""
+        """Read a stream to its end; a file behind a path is opened instead."""
         if self.path != DASH:
             return LocalFile(self.path).open(check_start)
         try:
@@ -54,21 +54,21 @@ class Stream(Place):
         except OSError as fault:
             raise unreadable(fault) from None
 
-    def look(self) -> Status:
-        """Return the kind of a stream, and the size and identity of a file behind it."""
+    def status(self) -> Status:
+        """Return the status of a stream, with the size and identity of a file behind it."""
         return _of_stream(status_of(self._read_end))
 
     def existing(self) -> Status:
-        """Return what stands behind a stream that is written."""
+        """Return the status of the stream that would be written."""
         return _of_stream(status_of(self._write_end))
 
     def create(self, **_: object) -> Output:
-        """Begin a result that is written in place: there is nothing to replace or preserve."""
+        """Begin an output that is written in place: nothing is replaced or preserved."""
         return StreamOutput(self._write_end)
 
     def check_readable(self) -> None:
         """Refuse a terminal, and standard input that is closed."""
-        if self.path == DASH and self.look().kind == "missing":
+        if self.path == DASH and self.status().kind == "missing":
             raise PoolError("standard input is closed", "name a file")
         _refuse_terminal(self._read_end, "read from", "pipe one in with < in.png, or name a file")
 
@@ -81,15 +81,15 @@ class Stream(Place):
 
 
 class StreamOutput(Output):
-    """A result that is written through a descriptor once it is complete."""
+    """An output that is written through a descriptor when it is complete."""
 
     def __init__(self, end: str | int) -> None:
-        """Keep the path or descriptor."""
+        """Store the path or descriptor."""
         super().__init__()
         self.end = end
 
     def commit(self) -> int:
-        """Write all bytes where the stream stands."""
+        """Write all bytes at the current position of the stream."""
         content, end = self.getvalue(), self.end
         descriptor = os.open(end, os.O_WRONLY) if isinstance(end, str) else os.dup(end)
         try:
@@ -100,28 +100,29 @@ class StreamOutput(Output):
 
 
 def descriptor_of(path: str) -> int | None:
-    """Return the number of the descriptor that an output's path names, or None."""
+    """Return the number of the descriptor that the path of an output names, or None."""
     if os.path.isabs(path):
-        path = os.path.normpath(f"{os.sep}{path.lstrip(os.sep)}")  # POSIX lets two slashes stand
+        # `normpath` keeps two slashes at the start, to which POSIX gives no fixed meaning.
+        path = os.path.normpath(f"{os.sep}{path.lstrip(os.sep)}")
     match = STREAM_NAME.fullmatch(path)
     number = int(match[1] or match[2]) if match else STREAM_NAMES.get(path)
-    # Number 2 may be what C libraries print on by now.
+    # Number 2 may be the file that captures what C libraries print.
     return process.stderr_descriptor() if number == process.STDERR_FD else number
 
 
 def read_whole(descriptor: int, check_start: CheckStart | None = None) -> BytesIO:
-    """Read to the end, however long a pipe that doesn't block stays empty.
+    """Read a descriptor to its end into memory.
 
     Args:
-        descriptor: what is read.
-        check_start: is called with the first bytes, at least `START_BYTES`, and raises if the
-            end, which may never come, isn't worth waiting for; what is shorter has an end.
+        descriptor: the descriptor.
+        check_start: called once with at least `START_BYTES` bytes. It raises if they begin no
+            picture: the end of such a stream might never come.
     """
     whole = BytesIO()
     while True:
         try:
             part = os.read(descriptor, READ_BYTES)
-        except BlockingIOError:
+        except BlockingIOError:  # a pipe that doesn't block is empty: wait until it has bytes
             select.select([descriptor], [], [])
             continue
         if not part:
@@ -134,7 +135,7 @@ def read_whole(descriptor: int, check_start: CheckStart | None = None) -> BytesI
 
 
 def is_stdout(path: str) -> bool:
-    """Return whether an output's path is one of the names of standard output."""
+    """Return whether the path of an output is a name of standard output."""
     return descriptor_of(path) == STDOUT_FD
 
 
@@ -143,37 +144,46 @@ def stdout_is_terminal() -> bool:
     return os.isatty(STDOUT_FD)
 
 
-def print_line(text: str) -> None:
-    """Write a line of ASCII on standard output, at once."""
+def write_line(text: str) -> None:
+    """Write a line of ASCII to standard output, unbuffered."""
     write_all(STDOUT_FD, text.encode("ascii") + b"\n")
 
 
 def silence_stdout() -> None:
-    """Point a broken standard output at the null device, so that Python's own flush succeeds."""
+    """Redirect a closed standard output to the null device.
+
+    Python flushes it at the exit, and would print another error.
+    """
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT_FD)
 
 
 def _of_stream(status: Status) -> Status:
-    """Return the status of a stream: a file behind a descriptor is one, and written in place."""
+    """Return the status of a descriptor: even if it leads to a file, it is written in place."""
     return status._replace(kind="stream") if status.kind == "file" else status
 
 
 def _refuse_terminal(end: str | int, action: str, remedy: str) -> None:
-    """Refuse a descriptor or path that is a terminal."""
+    """Refuse a descriptor or path that is a terminal.
+
+    Raises:
+        PoolError: it is one.
+    """
     if _is_terminal(end):
         raise PoolError(f"a picture would be {action} the terminal", remedy)
 
 
 def _is_terminal(end: str | int) -> bool:
-    """Return whether a descriptor, or the device of a path, is a terminal."""
+    """Return whether a descriptor, or the device at a path, is a terminal."""
     if isinstance(end, int):
         return os.isatty(end)
+    # A FIFO is not opened to find out: its reader would see that, and later an end of the stream.
     if status_of(end).kind != "device":
-        return False  # to open a pipe would be noticed at its other end
-    harmless = getattr(os, "O_NOCTTY", 0) | getattr(os, "O_NONBLOCK", 0)
+        return False
+    # The terminal must not become that of this process, and opening a device must not block.
+    flags = getattr(os, "O_NOCTTY", 0) | getattr(os, "O_NONBLOCK", 0)
     with suppress(OSError):
-        opened = os.open(end, os.O_WRONLY | harmless)
+        opened = os.open(end, os.O_WRONLY | flags)
         try:
             return os.isatty(opened)
         finally:
