@@ -138,10 +138,9 @@ def slide(
         ufunc(current[:, :length], other[:, shifted], out=target[:, :length])
         current = target
         names.reverse()
-    if out is None or current is out:
-        return current
-    np.copyto(out, current[:, : out.shape[1]], casting="unsafe")
-    return out
+    if out is not None and not steps:
+        np.copyto(out, block[:, : out.shape[1]], casting="unsafe")
+    return current if out is None else out
 
 
 def van_herk(block: Block, ufunc: np.ufunc, taps: int, out: Block, scratch: Scratch) -> None:
@@ -254,11 +253,8 @@ def rounded_quotient(
         return total
     floor: np.ufunc = np.floor_divide
     by, even = divisor, 1 - divisor % 2
-    if isinstance(divisor, int):
-        if divisor == 1:
-            return total
-        if divisor & (divisor - 1) == 0:
-            floor, by = np.right_shift, divisor.bit_length() - 1
+    if isinstance(divisor, int) and divisor & (divisor - 1) == 0:
+        floor, by = np.right_shift, divisor.bit_length() - 1
     if np.any(even):
         room = scratch.take("quotients", total.shape, total.dtype) if scratch is not None else None
         quotient = floor(total, by, out=room)

@@ -45,8 +45,9 @@ def average(
     """
     grid = Grid(array, axes, tuning, table)
     dtype = grid.array.dtype if table is None else FLOAT64
-    rows, columns = (axis.padded() for axis in axes) if count_include_pad else axes
-    largest = divisor_override or rows.most_taps * columns.most_taps
+    counted = (axes[0].padded(), axes[1].padded()) if count_include_pad else axes
+    largest = divisor_override or counted[0].most_taps * counted[1].most_taps
+    override = np.inf if dtype.kind == "f" and largest > sys.float_info.max else divisor_override
     scale = 255 if array.dtype == np.bool_ else 1
     plain = products = FLOAT_SUM
     if dtype.kind != "f":
@@ -54,8 +55,7 @@ def average(
         plain = integer_sum(dtype.kind, peak, largest)
         product = (peak + 1) * (1 if weights is None else max(1, _peak(weights)))
         products = integer_sum(dtype.kind, product, product, by_array=True)
-    counted, omit = (rows, columns), nan == "omit"
-    mean = Mean(grid, counted, divisor_override, plain, products, scale, omit)
+    mean = Mean(grid, counted, override, plain, products, scale, nan == "omit")
     out = np.empty((grid.rows.out, grid.columns.out, grid.channels), dtype.newbyteorder("="))
     # Casts of integers may warn too: `slide` leaves undefined elements at the end of its rows.
     with np.errstate(all="ignore"):
@@ -89,7 +89,7 @@ class Mean(NamedTuple):
 
     grid: Grid
     counted: Axes
-    override: int | None
+    override: float | None
     plain: Reduction
     products: Reduction
     scale: int
@@ -116,7 +116,7 @@ class Mean(NamedTuple):
         """
         dtype = self.plain.dtype(self.grid.most_taps)
         if self.override is not None:
-            yield slice(None), _number(self.override, dtype)
+            yield slice(None), self.override
             return
         rows, columns = self.counted
         inner, first, last = columns.interior, tile.columns.start, tile.columns.stop
@@ -124,7 +124,7 @@ class Mean(NamedTuple):
         edges = (inner.start, inner.stop) if is_inner else ()
         cuts = {first, last, *(min(max(edge, first), last) for edge in edges)}
         for start, stop in pairwise(sorted(cuts)):
-            divisor: Any = _number(rows.size * columns.size, dtype)
+            divisor: Any = rows.size * columns.size
             if not is_inner or start not in inner:
                 divisor = _taps(self.counted, Tile(tile.rows, slice(start, stop)), dtype)
             yield slice(start - first, stop - first), divisor
@@ -172,18 +172,16 @@ class Mean(NamedTuple):
         divisor = self._sums("divisor", grid.reading(weight, grid.channels), tile)
         sums = self._sums("products", grid.reading(product, grid.channels), tile)
         empty = divisor == 0
-        if weights is not None:
-            self._divide(sums, divisor, out)
-            self._fill_empty(empty, tile, out)
-            return
-        if self.override is not None:
-            divisor[...] = 0
-        else:  # only padding is missing, if that counts
-            divisor -= _taps((grid.rows, grid.columns), tile, FLOAT64)
-        for part, number in self._divisors(tile):
-            divisor[:, part] += number
-        sums[empty] = np.nan
+        if weights is None:
+            # Less the taps on pixels, only padding is left of a divisor, if that counts.
+            pixels = _taps((grid.rows, grid.columns), tile, FLOAT64)
+            divisor -= pixels if self.override is None else divisor
+            for part, number in self._divisors(tile):
+                divisor[:, part] += number
+            sums[empty] = np.nan
         self._divide(sums, divisor, out)
+        if weights is not None:
+            self._fill_empty(empty, tile, out)
 
     def _fill_empty(self, empty: NDArray[np.bool_], tile: Tile, out: NDArray[Any]) -> None:
         """Replace the averages of windows whose weights sum to 0 by those without weights."""
@@ -249,17 +247,12 @@ def _taps(axes: Axes, tile: Tile, dtype: np.dtype[Any]) -> NDArray[Any]:
 def _counts(axis: Axis, windows: slice, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return the number of taps on pixels of some of the windows."""
     first, stop = windows.start, windows.stop
-    counts = np.full(stop - first, _number(axis.most_taps, dtype), dtype)
+    counts = np.full(stop - first, axis.most_taps, dtype)
     inner = axis.interior  # its windows, nearly all of them, need no counting one by one
     edges = range(first, min(inner.start, stop)), range(max(inner.stop, first), stop)
     for index in chain(*edges):
-        counts[index - first] = _number(axis.taps_inside(index), dtype)
+        counts[index - first] = axis.taps_inside(index)
     return counts
-
-
-def _number(count: int, dtype: np.dtype[Any]) -> float:
-    """Return a number as one that arrays of a type take: infinity beyond the range of floats."""
-    return np.inf if dtype.kind == "f" and count > sys.float_info.max else count
 
 
 def _has_nan(sums: NDArray[Any]) -> bool:

@@ -19,6 +19,7 @@ from poolcli.engine.tiles import zeros_and_ones
 from poolcli.engine.window import Axes, PaddingLike, SizeLike, Window, whole_number
 from poolcli.errors import PoolError
 
+PER_PIXEL: Final = {"where": ("b", "a bool array"), "weights": ("u", "unsigned integers")}
 DTYPES: Final = "bool, int8…64, uint8…64, float16, float32 or float64"
 
 
@@ -59,8 +60,7 @@ def max_pool(
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
     values, axes = _laid(array, window, nan)
-    mask = _per_pixel(values, "where", where, "b", "a bool array")
-    return extreme("max", values, axes, nan=nan, where=mask)
+    return extreme("max", values, axes, nan=nan, where=_per_pixel(values, "where", where))
 
 
 def min_pool(
@@ -83,8 +83,7 @@ def min_pool(
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
     values, axes = _laid(array, window, nan)
-    mask = _per_pixel(values, "where", where, "b", "a bool array")
-    return extreme("min", values, axes, nan=nan, where=mask)
+    return extreme("min", values, axes, nan=nan, where=_per_pixel(values, "where", where))
 
 
 def avg_pool(
@@ -138,8 +137,8 @@ def avg_pool(
         raise PoolError(f"count_include_pad is {count_include_pad!r}", "give True or False")
     if divisor_override is not None:
         divisor_override = whole_number("divisor_override", divisor_override, 1)
-    weights = _per_pixel(values, "weights", weights, "u", "unsigned integers")
-    mask = _per_pixel(values, "where", where, "b", "a bool array")
+    weights = _per_pixel(values, "weights", weights)
+    mask = _per_pixel(values, "where", where)
     if mask is not None:
         weights = mask.view(np.uint8) if weights is None else weights * mask
     if weights is not None and (count_include_pad or divisor_override is not None):
@@ -177,12 +176,11 @@ def _laid(array: Any, window: Window, nan: Any) -> tuple[NDArray[Any], Axes]:
     return values, window.axes((height, width))
 
 
-def _per_pixel(
-    values: NDArray[Any], name: str, given: Any, kind: str, wanted: str
-) -> NDArray[Any] | None:
+def _per_pixel(values: NDArray[Any], name: str, given: Any) -> NDArray[Any] | None:
     """Return an argument, if it is given; refuse other than an array with one value a pixel."""
     if given is None:
         return None
+    kind, wanted = PER_PIXEL[name]
     if not isinstance(given, np.ndarray) or given.dtype.kind != kind:
         found = f"an array of {given.dtype}" if isinstance(given, np.ndarray) else repr(given)
         raise PoolError(f"{name} is {found}", f"give {wanted} (H, W)")

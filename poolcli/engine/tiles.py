@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from copy import copy
+from functools import partial
 from math import isqrt
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -96,22 +97,14 @@ class Grid:
         self.uses_van_herk = self.rows.size - 1 > tuning.most_folded * self.rows.stride
         flags = self.array[:1].flags
         self.is_viewed = array.dtype.isnative and flags.c_contiguous and flags.aligned
-        self.read = self._read
+        # A bound method here would be a cycle, which keeps memory until it is collected.
+        self.read = partial(_read, self.array, table, self.is_viewed)
 
     def reading(self, read: BlockReader, channels: int) -> Grid:
         """Return the same windows over the blocks that a function gives, with the same memory."""
         grid = copy(self)
         grid.read, grid.channels, grid.is_viewed = read, channels, False
         return grid
-
-    def _read(self, rows: slice, columns: slice) -> Block:
-        """Return the block of some pixels: a view, if rows are contiguous and native."""
-        pixels = self.array[rows, columns]
-        if self.table is not None:
-            pixels = self.table[pixels]
-        elif not self.is_viewed:
-            pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
-        return pixels.reshape(len(pixels), -1)
 
     def tiles(self, itemsize: int) -> Iterator[Tile]:
         """Cut the result into tiles that hold about `Tuning.tile_bytes` of such elements.
@@ -160,12 +153,11 @@ class Grid:
         height = tile.rows.stop - tile.rows.start
         block = self.scratch.take("rows", (height, width), reduction.dtype(self.rows.size))
         left, right = columns.before * channels, (columns.before + columns.extent) * channels
-        block[:, :left] = reduction.neutral
-        block[:, right:] = reduction.neutral
+        block[:, :left] = block[:, right:] = reduction.neutral
         self._reduce_rows(tile.rows, seen, reduction, block[:, left:right])
         if self.uses_van_herk:
             # Such windows are mostly wide too, and `slide` goes through its block many times.
-            itemsize = reduction.dtype(self.rows.size * columns.size).itemsize
+            itemsize = reduction.dtype(self.most_taps).itemsize
             height = max(1, self.tuning.band_bytes // (width * itemsize))
         for top in range(0, len(block), height):
             rows = slice(top, min(top + height, len(block)))
@@ -184,9 +176,7 @@ class Grid:
         if flat is None:
             subsample(slid, columns.stride, channels, out)
 
-    def _reduce_rows(
-        self, windows: slice, columns: slice, reduction: Reduction, out: Block
-    ) -> None:
+    def _reduce_rows(self, tall: slice, columns: slice, reduction: Reduction, out: Block) -> None:
         """Reduce the windows along the height, in parts whose rows fit the cache."""
         rows, room, height = self.rows, self.tuning.tile_bytes, self.rows.span
         combine = self._fold
@@ -194,7 +184,7 @@ class Grid:
         overlaps = rows.size >= max(2, rows.stride)
         if self.uses_van_herk:  # it takes all windows together, and has room for one more of them
             combine, room = self._van_herk, self.tuning.tall_tile_bytes * 5 // 4
-            height += (windows.stop - windows.start - 1) * rows.stride
+            height += (tall.stop - tall.start - 1) * rows.stride
         elif self.is_viewed and (out.dtype == self.array.dtype or not overlaps):
             room = sys.maxsize  # nothing is copied
         widest = max(1, room // (height * out.itemsize * self.channels))
@@ -205,9 +195,9 @@ class Grid:
             start, stop = ((at - columns.start) * self.channels for at in (left, part_columns.stop))
             fitting = room // ((stop - start) * out.itemsize) - rows.span
             step = max(1, fitting // rows.stride + 1)
-            for first in range(windows.start, windows.stop, step):
-                seen, part = rows.part(first, min(first + step, windows.stop))
-                top = first - windows.start
+            for first in range(tall.start, tall.stop, step):
+                seen, part = rows.part(first, min(first + step, tall.stop))
+                top = first - tall.start
                 target = out[top : top + part.out, start:stop]
                 block = self.read(seen, part_columns)
                 if overlaps and block.dtype != out.dtype:
@@ -218,8 +208,7 @@ class Grid:
         """Combine rows tap by tap: size - 1 operations for each row of the result."""
         ufunc, dtype = reduction.ufunc, out.dtype
         taps = [rows.pixels_at(tap) for tap in range(rows.size)]
-        everywhere = slice(0, rows.out)
-        if [windows for windows, _ in taps[:2]] == [everywhere, everywhere]:
+        if [windows for windows, _ in taps[:2]] == [slice(0, rows.out)] * 2:
             # Two taps at once save the pass that would fill the result with the neutral value.
             (_, first), (_, second), *taps = taps
             ufunc(block[first], block[second], out=out, dtype=dtype)
@@ -245,3 +234,15 @@ class Grid:
             van_herk(block[apart], reduction.ufunc, rows.size, every[apart], self.scratch)
         if rows.stride > 1:
             out[...] = every[:: rows.stride]
+
+
+def _read(
+    array: NDArray[Any], table: NDArray[Any] | None, is_viewed: bool, rows: slice, columns: slice
+) -> Block:
+    """Return the block of some pixels: a view, if rows are contiguous and native."""
+    pixels = array[rows, columns]
+    if table is not None:
+        pixels = table[pixels]
+    elif not is_viewed:
+        pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
+    return pixels.reshape(len(pixels), -1)

@@ -215,8 +215,7 @@ class Window(NamedTuple):
         >>> [axis.out for axis in Window.of(2).axes((7, 9))]
         [3, 4]
         """
-        rows, columns = (self._axis(number, extents[number]) for number in (0, 1))
-        return rows, columns
+        return self._axis(0, extents[0]), self._axis(1, extents[1])
 
     def _axis(self, number: int, n: int) -> Axis:
         """Lay out one axis, by PyTorch's formulas and TensorFlow's for ``same``."""
