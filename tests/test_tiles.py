@@ -30,7 +30,7 @@ def grid(
 
 def over(array: Array, table: Array | None = None) -> Grid:
     """The windows of one pixel over a picture."""
-    return Grid(array, Window.of(1).axes(array.shape[:2]), table=table)
+    return Grid(array, Window.of(1).axes(array.shape[:2]), TUNED, table)
 
 
 def shape_of(tile: Tile) -> tuple[int, int]:
@@ -104,7 +104,7 @@ def test_bands_of_one_to_three_rows_give_the_same(
     laid = grid((30, 40), 3, Tuning(band_bytes=rows * width), **geometry)
     (tile,) = laid.tiles(1)
     reduction = Reduction(np.maximum, 0, True, lambda _: np.dtype(np.uint8))
-    bands = laid.bands(tile, reduction, over(picture("u1", (30, 40, 3))).read)
+    bands = laid.bands(tile, reduction)
     heights = [len(block) for _, block in bands]
     assert max(heights) == rows
     assert sum(heights) == laid.rows.out
@@ -202,7 +202,9 @@ def test_every_row_of_the_picture_is_read_once_a_tile(
     ufunc, dtype = (np.maximum, "u1") if idempotent else (np.add, "u2")
     out = np.empty((laid.rows.out, laid.columns.out, 1), dtype)
     tile = Tile(slice(0, laid.rows.out), slice(0, laid.columns.out))
-    laid.reduce(tile, Reduction(ufunc, 0, idempotent, lambda _: out.dtype), out, recorded)
+    laid.reading(recorded, 1).reduce(
+        tile, Reduction(ufunc, 0, idempotent, lambda _: out.dtype), out
+    )
     assert read == [slice(0, (laid.rows.out - 1) * stride + size)]
 
 
