@@ -583,16 +583,16 @@ def _one_child(plan: Plan) -> tuple[list[str], str, tuple[int, int] | None]:
 
 def main() -> int:
     """Run what is asked for; 1 if anything was found."""
-    given = _parser().parse_args()
-    if given.child:
-        child(Plan(given.kind, given.seed, given.first, given.most, given.seconds), given.child)
+    args = _parser().parse_args()
+    if args.child:
+        child(Plan(args.kind, args.seed, args.first, args.most, args.seconds), args.child)
         return 0
-    seed = given.seed if given.seed is not None else int(time.time())
-    if given.only is not None:
-        return _repeat(seed, given.only)
-    share = None if given.seconds is None else given.seconds / 2
-    plans = [Plan("files", seed, 0, given.cases, share), Plan("calls", seed, 0, given.calls, share)]
-    if given.seconds is None:
+    seed = args.seed if args.seed is not None else int(time.time())
+    if args.only is not None:
+        return _repeat(seed, args.only)
+    share = None if args.seconds is None else args.seconds / 2
+    plans = [Plan("files", seed, 0, args.cases, share), Plan("calls", seed, 0, args.calls, share)]
+    if args.seconds is None:
         plans = [plan for plan in plans if plan.most is not None]
     if not plans:
         _parser().error("give --seconds, --cases or --calls")
