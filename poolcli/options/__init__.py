@@ -78,7 +78,7 @@ WINDOW: Final = Group(
             *("-s", "--stride"),
             type=Extent(),
             shown="N|WxH",
-            text="Pixels from one window to the next (default: the size).",
+            text="Step from one window to the next (default: the size).",
         ),
         _option(
             *("-p", "--padding"),
@@ -86,7 +86,7 @@ WINDOW: Final = Group(
             shown="N|WxH|L,T,R,B|same|same-lower|valid",
             default="0",
             show_default=True,
-            text="Pixels around the picture; they have no value. At most the window's span less 1.",
+            text="Pixels around the picture, without a value; at most dilation x (size - 1).",
         ),
         _option(
             *("-d", "--dilation"),
@@ -94,7 +94,7 @@ WINDOW: Final = Group(
             shown="N|WxH",
             default="1",
             show_default=True,
-            text="Pixels from one pixel that a window reads to the next.",
+            text="Step from one pixel of a window to the next.",
         ),
         _option("--ceil-mode", text="Let the last windows extend beyond the right and bottom."),
     ),
