@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from poolcli import avg_pool, max_pool, min_pool
 from poolcli.errors import PoolError
 from poolcli.formats.contract import Limits, open_reader
-from poolcli.picture import Metadata, Stored
+from poolcli.picture import Stored
 from tests import jobs
 from tests.conftest import Run
 from tests.contract_support import Counting
-from tests.pictures import LIMIT, decoded, encoded, first_info, noisy, notes_of, reader_of
+from tests.pictures import LIMIT, decoded, encoded, first_info, reader_of
 
 DTYPES = ("?", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8")
 SHAPES = ((4, 6), (4, 6, 1), (4, 6, 2), (4, 6, 3), (4, 6, 4), (4, 6, 7))
@@ -162,15 +162,6 @@ def test_an_array_becomes_a_picture_and_a_picture_an_array() -> None:
     np.testing.assert_array_equal(loaded(encoded(again, "npy")), array)
 
 
-def test_an_array_stands_alone_and_what_it_cannot_hold_is_told() -> None:
-    metadata = Metadata(dpi=(72, 72), comment=b"mine")
-    assert notes_of(noisy("L", metadata=metadata), "npy") == [
-        "NPY has no place for the comment",
-        "NPY has no place for the resolution",
-    ]
-    assert decoded(encoded(noisy("L", metadata=metadata), "npy")).metadata == Metadata()
-
-
 @pytest.mark.parametrize("byte", [2, 128, 255])
 def test_any_byte_but_0_is_true(byte: int, tmp_path: Path) -> None:
     octets = raw(described("'|b1'", "(2, 2)"), bytes([byte, 0, 0, 0]))
@@ -248,12 +239,6 @@ def test_a_pickle_is_never_loaded(tmp_path: Path) -> None:
         with pytest.raises(PoolError):
             decoded(octets)
     assert not marker.exists()
-
-
-def test_an_array_cut_anywhere_is_refused() -> None:
-    for cut in range(len(WHOLE)):
-        with pytest.raises(PoolError):
-            reader_of(WHOLE[:cut])
 
 
 @pytest.mark.parametrize(("channels", "weight"), [(1, 1), (4, 1), (5, 2), (50, 13)])

@@ -9,7 +9,6 @@ from io import BytesIO
 from typing import Any, BinaryIO, Final
 
 import numpy as np
-from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from poolcli.errors import PoolError
@@ -235,7 +234,7 @@ def _exif(page: Directory, warnings: list[str]) -> bytes | None:
             wanted.remove(DESCRIPTION)
             warnings.append("its description of axes and sizes would be false, and was dropped")
         head = tiff_tags.HEADS[order]
-        return head + tiff_tags.packed(page.tags(wanted), order, len(head))
+        return head + tiff_tags.packed(page.tags(order, wanted), order, len(head))
     except ValueError as fault:
         warnings.append(f"its EXIF is damaged ({fault})")
         return None
@@ -278,11 +277,8 @@ def _tags_of(held: Mapping[str, Any]) -> Tags:
     """Return the tags of that metadata which neither Pillow nor tifffile writes."""
     tags: Tags = {}
     if "exif" in held:
-        exif = Image.Exif()
-        exif.load(held["exif"])
-        exif.endian = "<"  # as pages are written
-        block = TagFile(BytesIO(exif.tobytes().removeprefix(EXIF_PREFIX)))
-        tags = Directory(block, block.page_offsets()[0]).tags({*DESCRIPTIVE, *PAGE_TAGS})
+        block = TagFile(BytesIO(held["exif"].removeprefix(EXIF_PREFIX)))
+        tags = Directory(block, block.page_offsets()[0]).tags("<", {*DESCRIPTIVE, *PAGE_TAGS})
     if "xmp" in held:
         tags[XMP] = Value(BYTE, held["xmp"])
     if "comment" in held:

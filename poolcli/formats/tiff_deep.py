@@ -129,6 +129,9 @@ def _check(page: Any) -> None:
     Raises:
         PoolError: naming the reason.
     """
+    extents = page.imagelength, page.imagewidth, page.samplesperpixel
+    if not all(isinstance(one, int) and one > 0 for one in extents):
+        raise PoolError("its size is no whole number of pixels", "is the file sound?")
     bits, dtype = page.bitspersample, page.dtype
     compression, photometric = int(page.compression), int(page.photometric)
     if compression not in COMPRESSIONS:
@@ -139,16 +142,13 @@ def _check(page: Any) -> None:
         raise PoolError("TIFF of volumes can't be pooled", "save plain pages")
     if dtype is None or dtype.kind not in "uif" or 8 * dtype.itemsize != bits:
         raise PoolError(
-            f"TIFF of {bits}-bit samples ({dtype}) can't be pooled",
+            f"TIFF of {bits}-bit samples ({dtype or 'of no known type'}) can't be pooled",
             "save integers or floats of 8, 16, 32 or 64 bits",
         )
     if photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB, SEPARATED, CIELAB):
         raise PoolError(f"deep TIFF of photometric {photometric} can't be pooled", "save it as RGB")
     if photometric == MIN_IS_WHITE and dtype.kind != "u":
         raise PoolError(f"TIFF of {dtype} with white at 0 can't be pooled", "save black at 0")
-    extents = page.imagelength, page.imagewidth, page.samplesperpixel
-    if not all(isinstance(one, int) and one > 0 for one in extents):
-        raise PoolError("its size is no whole number of pixels", "is the file sound?")
 
 
 def _layout(page: Any) -> dict[str, Any]:

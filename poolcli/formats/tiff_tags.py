@@ -46,7 +46,7 @@ class Value(NamedTuple):
 
     Attributes:
         kind: its type, a key of `CODES`.
-        octets: its bytes, in the byte order of its file.
+        octets: its bytes.
     """
 
     kind: int
@@ -66,6 +66,9 @@ class TagFile:
         is_big: whether it is a BigTIFF, whose offsets have 64 bits.
         pointer: the `struct` code of an offset.
         first: where the offset of the first directory stands.
+        number_code: the `struct` code of the number of entries, with which a directory begins.
+        number_bytes: the length of that number.
+        entry_bytes: the length of an entry.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -75,6 +78,8 @@ class TagFile:
         self.order = "<" if head[:2] == b"II" else ">"
         self.is_big = 43 in head[2:]
         self.pointer, self.first = ("Q", 8) if self.is_big else ("I", 4)
+        self.number_code, self.number_bytes = ("Q", 8) if self.is_big else ("H", 2)
+        self.entry_bytes = 20 if self.is_big else ENTRY_BYTES
 
     def read(self, offset: int, length: int) -> bytes:
         """Return the bytes at an offset.
@@ -113,9 +118,8 @@ class TagFile:
 
     def end_of_entries(self, offset: int) -> int:
         """Return where the entries of a directory end; the offset of the next one follows."""
-        if self.is_big:
-            return offset + 8 + 20 * self.number("Q", offset)
-        return offset + 2 + ENTRY_BYTES * self.number("H", offset)
+        number = self.number(self.number_code, offset)
+        return offset + self.number_bytes + self.entry_bytes * number
 
 
 class Directory:
@@ -137,9 +141,8 @@ class Directory:
         self.file, self.offset = file, offset
         self.entries: dict[int, tuple[int, int, int]] = {}
         self.packed_entries: dict[int, bytes] = {}
-        head = struct.Struct(f"{file.order}HH{file.pointer}")
-        size = head.size + struct.calcsize(file.pointer)
-        begin, end = offset + (8 if file.is_big else 2), file.end_of_entries(offset)
+        head, size = struct.Struct(f"{file.order}HH{file.pointer}"), file.entry_bytes
+        begin, end = offset + file.number_bytes, file.end_of_entries(offset)
         table = file.read(begin, end - begin)
         for at in range(0, len(table), size):
             tag, kind, count = head.unpack_from(table, at)
@@ -160,7 +163,7 @@ class Directory:
         kept = [tag for tag in self.entries if tag in wanted]
         for tag in kept:
             self.octets(tag)
-        number = struct.pack(self.file.order + ("Q" if self.file.is_big else "H"), len(kept))
+        number = struct.pack(self.file.order + self.file.number_code, len(kept))
         entries = b"".join(self.packed_entries[tag] for tag in kept)
         return number + entries + bytes(struct.calcsize(self.file.pointer))
 
@@ -180,39 +183,46 @@ class Directory:
             return ()
         with suppress(ValueError):
             values = struct.iter_unpack(self.file.order + CODES[kind], self.octets(tag))
-            return tuple(
-                one[0] if len(one) == 1 else one[0] / (one[1] or math.nan) for one in values
-            )
+            return tuple(one[0] / (one[1] or math.nan) if one[1:] else one[0] for one in values)
         return ()
 
     def number(self, tag: int, default: Any = None) -> Any:
         """Return the first number of a tag, or the default."""
         return next(iter(self.numbers(tag)), default)
 
-    def tags(self, wanted: Collection[int] | None = None, parent: int = 0) -> Tags:
+    def tags(self, order: str, wanted: Collection[int] | None = None, parent: int = 0) -> Tags:
         """Return some tags, or all, and those in the directories that they point to.
 
         Args:
+            order: the byte order of what is returned.
             wanted: the tags; None for all.
             parent: the tag that points to this directory; 0 for that of a page.
 
         Raises:
             ValueError: a value or a directory lies outside of the file, or values overlap.
         """
-        chosen = {tag: one for tag, one in self.entries.items() if wanted is None or tag in wanted}
-        if sum(VALUE_BYTES[kind] * count for kind, count, _ in chosen.values()) > self.file.size:
+        chosen = [tag for tag in self.entries if wanted is None or tag in wanted]
+        sizes = (VALUE_BYTES[self.entries[tag][0]] * self.entries[tag][1] for tag in chosen)
+        if sum(sizes) > self.file.size:
             raise ValueError("its tags overlap")
         pointers = SUBDIRECTORIES.get(parent, ())
         return {
-            tag: self._subdirectory(tag) if tag in pointers else Value(kind, self.octets(tag))
-            for tag, (kind, _, _) in chosen.items()
+            tag: self._subdirectory(tag, order) if tag in pointers else self._value(tag, order)
+            for tag in chosen
         }
 
-    def _subdirectory(self, tag: int) -> Tags:
+    def _value(self, tag: int, order: str) -> Value:
+        """Return the value of a tag."""
+        kind = self.entries[tag][0]
+        unit = struct.calcsize(CODES[kind][-1])
+        numbers = np.frombuffer(self.octets(tag), f"{self.file.order}u{unit}")
+        return Value(kind, numbers.astype(f"{order}u{unit}").tobytes())
+
+    def _subdirectory(self, tag: int, order: str) -> Tags:
         """Return the tags of the directory that a tag points to."""
         if not isinstance(offset := self.number(tag), int):
             raise ValueError(f"tag {tag} points nowhere")
-        return Directory(self.file, offset).tags(parent=tag)
+        return Directory(self.file, offset).tags(order, parent=tag)
 
 
 def packed(tags: Tags, order: str, at: int) -> bytes:
