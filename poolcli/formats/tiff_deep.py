@@ -62,15 +62,11 @@ class DeepPages:
         page = tifffile.TiffPage(self._file, 0)
         _check(page)
         channels, layout = page.samplesperpixel, _layout(page)
+        shape = page.imagelength, page.imagewidth, *([channels] if channels > 1 else [])
+        encoding, notes = Encoding("tiff", details=layout), conversions(False, False, orientation)
+        mode, maxval = _mode(page.dtype, channels, layout), full_scale(page.dtype)
         info = FrameInfo(
-            shape=(page.imagelength, page.imagewidth, *([channels] if channels > 1 else [])),
-            dtype=page.dtype,
-            mode=_mode(page.dtype, channels, layout),
-            maxval=full_scale(page.dtype),
-            stored=stored,
-            orientation=orientation,
-            encoding=Encoding("tiff", details=layout),
-            notes=conversions(False, False, orientation),
+            shape, page.dtype, mode, maxval, stored, orientation, encoding=encoding, notes=notes
         )
         return DecodedFrame(info, partial(_decode, page, info.shape), metadata)
 
@@ -142,7 +138,7 @@ def _check(page: Any) -> None:
         raise PoolError("TIFF of volumes can't be pooled", "save plain pages")
     if dtype is None or dtype.kind not in "uif" or 8 * dtype.itemsize != bits:
         raise PoolError(
-            f"TIFF of {bits}-bit samples ({dtype or 'of no known type'}) can't be pooled",
+            f"TIFF of {bits}-bit samples, read as {dtype or 'no known type'}, can't be pooled",
             "save integers or floats of 8, 16, 32 or 64 bits",
         )
     if photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB, SEPARATED, CIELAB):
