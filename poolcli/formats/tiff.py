@@ -240,7 +240,7 @@ def _metadata(page: Directory) -> Metadata:
     except ValueError as fault:
         warnings.append(f"its EXIF is damaged ({fault})")
     profile = _octets(page, ICC_PROFILE, "colour profile", warnings)
-    found = describe(block, _octets(page, XMP, "XMP", warnings), warnings)
+    found, _ = describe(block, _octets(page, XMP, "XMP", warnings), warnings)
     return Metadata(
         icc_profile=profile,
         exif=found.exif,
