@@ -148,15 +148,10 @@ class DecodedReader:
     count = 1
 
     def __init__(
-        self,
-        name: str,
-        info: FrameInfo,
-        decode: Callable[[], NDArray[Any]],
-        metadata: Callable[[], Metadata],
+        self, info: FrameInfo, decode: Callable[[], NDArray[Any]], metadata: Callable[[], Metadata]
     ) -> None:
-        """Keep the name of the format and what a frame is made of; no pixels are kept."""
-        self.format = name
-        self._parts = info, decode, metadata
+        """Keep what a frame is made of; no pixels are kept."""
+        self.format, self._parts = info.encoding.format, (info, decode, metadata)
 
     def frames(self) -> Iterator[DecodedFrame]:
         """Yield the picture."""

@@ -227,9 +227,8 @@ def _metadata(page: Directory) -> Metadata:
     warnings: list[str] = []
     block = _exif(page, warnings)
     profile = _octets(page, ICC_PROFILE, "colour profile", warnings)
-    found = describe(block, _octets(page, XMP, "XMP", warnings), warnings)
-    dpi = dpi_of(_known(page, *RESOLUTION))
-    return Metadata(profile, found.exif, dpi, found.xmp, warnings=found.warnings)
+    found, _ = describe(block, _octets(page, XMP, "XMP", warnings), warnings)
+    return found._replace(icc_profile=profile, dpi=dpi_of(_known(page, *RESOLUTION)))
 
 
 def _exif(page: Directory, warnings: list[str]) -> bytes | None:
