@@ -70,12 +70,13 @@ class Serial:
         self, jobs: Sequence[Job], work: Work, *, stopping: Callable[[], bool]
     ) -> Generator[Outcome, None, None]:
         """Run all jobs and yield their outcomes."""
-        from poolcli import run  # it imports NumPy, which has to wait until workers are starting
+        # It imports NumPy, which has to wait until workers are starting.
+        from poolcli.run import run_job
 
         for job in jobs:
             if stopping():
                 return
-            yield run.run_job(job, work)
+            yield run_job(job, work)
 
 
 def choose(

@@ -7,8 +7,9 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from poolcli import formats, methods
+from poolcli.formats import FORMATS, NAMES
 from poolcli.formats.saving import describe
+from poolcli.methods import Row
 from poolcli.options.types import (
     NAME_KEYS,
     Extent,
@@ -28,17 +29,15 @@ class Group(NamedTuple):
     options: tuple[click.Option, ...]
 
 
-_LOSSY: Final = [row for row in formats.FORMATS if row.quality]
+_LOSSY: Final = [row for row in FORMATS if row.quality]
 _QUALITY: Final = (
     f"Quality of {', '.join(row.title for row in _LOSSY[:-1])} and {_LOSSY[-1].title}, 0 to 100 "
     f"(default: {'; '.join(f'{row.title} {row.quality}' for row in _LOSSY)})."
 )
-_COMPRESSED: Final = " and ".join(
-    row.title for row in formats.FORMATS if "compress_level" in row.options
-)
+_COMPRESSED: Final = " and ".join(row.title for row in FORMATS if "compress_level" in row.options)
 _SAVE_OPTIONS: Final = "; ".join(
     f"{row.name}: {', '.join(f'{key}={describe(kind)}' for key, kind in row.options.items())}"
-    for row in formats.FORMATS
+    for row in FORMATS
     if row.options
 )
 
@@ -135,9 +134,9 @@ OUTPUT: Final = Group(
     (
         _option(
             *("--format", "format_name"),
-            type=click.Choice(formats.NAMES, case_sensitive=False),
+            type=click.Choice(NAMES, case_sensitive=False),
             shown="FMT",
-            text=f"Write this format, whatever OUTPUT's suffix is: {', '.join(formats.NAMES)}.",
+            text=f"Write this format, whatever OUTPUT's suffix is: {', '.join(NAMES)}.",
         ),
         _option("--quality", type=click.IntRange(0, 100), shown="N", text=_QUALITY),
         _option(
@@ -263,7 +262,7 @@ class PoolCommand(click.Command):
             formatter.write_dl([("-h, --help", "Show this and exit.")])
 
 
-def verb(row: methods.Row, callback: Callable[..., int]) -> click.Command:
+def verb(row: Row, callback: Callable[..., int]) -> click.Command:
     """Return the verb of a method, with the shared options and the method's own."""
     window, *others = SHARED
     options = []

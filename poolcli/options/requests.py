@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 import click
 from click.core import ParameterSource
 
-from poolcli import methods
 from poolcli.engine.window import Window
 from poolcli.errors import PoolError
 from poolcli.formats.saving import Saving
+from poolcli.methods import Row
 from poolcli.options.types import output_stem
 from poolcli.plan import Job, Policy
 from poolcli.storage import DASH
@@ -93,7 +93,7 @@ class Request(NamedTuple):
     work: Callable[[], Work]
 
 
-def request_of(row: methods.Row, typed: dict[str, Any]) -> Request:
+def request_of(row: Row, typed: dict[str, Any]) -> Request:
     """Build the records from the parameters of a verb.
 
     Args:
@@ -131,7 +131,7 @@ def request_of(row: methods.Row, typed: dict[str, Any]) -> Request:
     )
 
 
-def _work(row: methods.Row, typed: dict[str, Any], window: Window, saving: Saving) -> Work:
+def _work(row: Row, typed: dict[str, Any], window: Window, saving: Saving) -> Work:
     """Return the settings that are the same for every picture.
 
     Raises:
