@@ -40,12 +40,12 @@ See poolcli VERB --help for the options.
 """
 
 
-def pool(row: methods.Row, **typed: Any) -> int:
+def pool(row: methods.Row, **params: Any) -> int:
     """Pool the pictures that a command line names, report on them, and return the exit code.
 
     Args:
         row: the row of the method.
-        typed: the parameters of the command line, by name.
+        params: the parameters of the command line, by name.
 
     Raises:
         PoolError: an option or the plan is refused; nothing was written.
@@ -60,7 +60,7 @@ def pool(row: methods.Row, **typed: Any) -> int:
     from poolcli.storage import streams
 
     process.set_up()
-    request = request_of(row, typed)
+    request = request_of(row, params)
     display = request.display
     console = Console(
         quiet=display.quiet,

@@ -282,7 +282,7 @@ def _selected_frames(reader: Reader, number: int | None) -> Iterator[Frame]:
 def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome) -> None:
     """Check the headers of all frames, and fill in what they tell of the result.
 
-    All are checked before the first pixel is decoded, so that no animation fails half-way.
+    All are checked before the first pixel is decoded, so that no animation fails in the middle.
 
     Raises:
         PoolError: a frame can't be pooled by this work, or not be written to this format.

@@ -29,6 +29,7 @@ class Group(NamedTuple):
     options: tuple[click.Option, ...]
 
 
+# The help names formats from the registry, so that those added later appear in it too.
 _LOSSY: Final = [row for row in FORMATS if row.quality]
 _QUALITY: Final = (
     f"Quality of {', '.join(row.title for row in _LOSSY[:-1])} and {_LOSSY[-1].title}, 0 to 100 "
@@ -158,6 +159,8 @@ OUTPUT: Final = Group(
     ),
 )
 
+# Only options that never change a pixel may come from the environment, so each variable is named
+# here. Click's `auto_envvar_prefix` would let the environment set all options.
 BATCH: Final = Group(
     "Batch",
     (
