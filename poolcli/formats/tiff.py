@@ -8,21 +8,12 @@ from functools import partial
 from io import BytesIO
 from typing import Any, BinaryIO, Final
 
-import numpy as np
 from PIL.TiffImagePlugin import TiffImageFile
 
 from poolcli.errors import PoolError
-from poolcli.formats import Format, tiff_deep, tiff_tags
+from poolcli.formats import Format, exif, tiff_deep, tiff_tags
 from poolcli.formats.carried import carried
 from poolcli.formats.contract import DecodedFrame, Limits, WholeFrameWriter
-from poolcli.formats.exif import (
-    EXIF_PREFIX,
-    PAGE_TAGS,
-    RESOLUTION,
-    describe,
-    dpi_of,
-    orientation_of,
-)
 from poolcli.formats.pillow import (
     NATIVE_16,
     PILLOW_MODES,
@@ -34,7 +25,7 @@ from poolcli.formats.pillow import (
 from poolcli.formats.saving import Saving
 from poolcli.formats.tiff_deep import DeepPages
 from poolcli.formats.tiff_tags import ASCII, BYTE, UNDEFINED, Directory, TagFile, Tags, Value
-from poolcli.picture import MODES, Encoding, Frame, Metadata, Picture, Stored
+from poolcli.picture import Encoding, Frame, FrameInfo, Metadata, Picture, Stored
 
 BITS, COMPRESSION, PHOTOMETRIC, CHANNELS = 258, 259, 262, 277
 TILE_WIDTH, TILE_LENGTH, EXTRA_SAMPLES, SAMPLE_FORMAT = 322, 323, 338, 339
@@ -116,11 +107,10 @@ class TiffReader:
         stored, orientation, metadata = _stored(page), _orientation(page), partial(_metadata, page)
         frame: PillowFrame | DecodedFrame
         image = _opened(self._stream, page)
-        if image is not None and _is_held(page, image, stored):
-            info = info_of(image, stored, Encoding(self.format), orientation)
-            frame = PillowFrame(info, lambda: image, metadata)
-        else:
+        if image is None or (info := _held_info(page, image, stored, orientation)) is None:
             frame = self._deep.frame(page.offset, stored, orientation, metadata)
+        else:
+            frame = PillowFrame(info, lambda: image, metadata)
         self._limits.check(*frame.info.shape)
         return frame
 
@@ -194,22 +184,24 @@ def _opened(stream: BinaryIO, page: Directory) -> TiffImageFile | None:
         return None
 
 
-def _is_held(page: Directory, image: TiffImageFile, stored: Stored) -> bool:
-    """Return whether Pillow's mode holds the samples of a page, all and unchanged."""
+def _held_info(
+    page: Directory, image: TiffImageFile, stored: Stored, orientation: int
+) -> FrameInfo | None:
+    """Return what is known of a page; None if Pillow would lose or change some of its samples."""
     is_compressed = page.number(COMPRESSION, UNCOMPRESSED) != UNCOMPRESSED
     # Pillow swaps the bytes of compressed 32-bit samples once too often.
     is_swapped = stored.bits == 32 and page.file.order == ">" and is_compressed
-    # Only up to 8 bits it makes black 0 where white is.
+    # Pillow inverts samples with white at 0 only up to 8 bits.
     is_negative = stored.bits > 8 and page.number(PHOTOMETRIC) == WHITE_IS_0
-    has_alpha_applied = ASSOCIATED_ALPHA in page.numbers(EXTRA_SAMPLES)
-    if is_swapped or is_negative or has_alpha_applied or len(image.getbands()) != stored.channels:
-        return False
-    mode = NATIVE_16.get(image.mode, image.mode)
-    if mode not in (*PILLOW_MODES, "P", "PA"):
-        return False
-    dtype = np.dtype(MODES[mode].dtype if mode in MODES else np.uint8)
-    kind = KINDS.get(dtype.kind, "unsigned")
-    return (kind, 8 * dtype.itemsize) == (stored.kind, max(stored.bits, 8))
+    is_premultiplied = ASSOCIATED_ALPHA in page.numbers(EXTRA_SAMPLES)
+    is_odd = NATIVE_16.get(image.mode, image.mode) not in (*PILLOW_MODES, "P", "PA")
+    if is_swapped or is_negative or is_premultiplied or is_odd:
+        return None
+    if len(image.getbands()) != stored.channels:
+        return None
+    info = info_of(image, stored, Encoding("tiff"), orientation)
+    depth = KINDS.get(info.dtype.kind, "unsigned"), 8 * info.dtype.itemsize
+    return info if depth == (stored.kind, max(stored.bits, 8)) else None
 
 
 def _stored(page: Directory) -> Stored:
@@ -227,13 +219,13 @@ def _metadata(page: Directory) -> Metadata:
     warnings: list[str] = []
     block = _exif(page, warnings)
     profile = _octets(page, ICC_PROFILE, "colour profile", warnings)
-    found, _ = describe(block, _octets(page, XMP, "XMP", warnings), warnings)
-    return found._replace(icc_profile=profile, dpi=dpi_of(_known(page, *RESOLUTION)))
+    found, _ = exif.describe(block, _octets(page, XMP, "XMP", warnings), warnings)
+    return found._replace(icc_profile=profile, dpi=exif.dpi_of(_known(page, *exif.RESOLUTION)))
 
 
 def _exif(page: Directory, warnings: list[str]) -> bytes | None:
     """Return the tags that stay true of the pooled picture, as EXIF; None if some are damaged."""
-    wanted, order = {*DESCRIPTIVE, *PAGE_TAGS, *RESOLUTION}, page.file.order
+    wanted, order = {*DESCRIPTIVE, *exif.PAGE_TAGS, *exif.RESOLUTION}, page.file.order
     if page.entries.keys() & {*GEO_TAGS}:
         warnings.append("its geo tags would be false, and were dropped")
     if page.entries.get(IPTC, (BYTE,))[0] not in OCTETS:  # some programs store it as numbers
@@ -263,7 +255,7 @@ def _octets(page: Directory, tag: int, name: str, warnings: list[str]) -> bytes 
 def _orientation(page: Directory) -> int:
     """Return how a page is to be turned, by its tag or else by XMP."""
     known = _known(page, ORIENTATION)
-    return orientation_of(known, None if known else _octets(page, XMP, "XMP", []))
+    return exif.orientation_of(known, None if known else _octets(page, XMP, "XMP", []))
 
 
 def _known(page: Directory, *tags: int) -> dict[int, Any]:
@@ -286,8 +278,8 @@ def _tags_of(held: Mapping[str, Any]) -> Tags:
     """Return the tags of that metadata which neither Pillow nor tifffile writes."""
     tags: Tags = {}
     if "exif" in held:
-        block = TagFile(BytesIO(held["exif"].removeprefix(EXIF_PREFIX)))
-        tags = Directory(block, block.page_offsets()[0]).tags("<", {*DESCRIPTIVE, *PAGE_TAGS})
+        block = TagFile(BytesIO(held["exif"].removeprefix(exif.EXIF_PREFIX)))
+        tags = Directory(block, block.page_offsets()[0]).tags("<", {*DESCRIPTIVE, *exif.PAGE_TAGS})
     if "xmp" in held:
         tags[XMP] = Value(BYTE, held["xmp"])
     if "comment" in held:
