@@ -83,8 +83,8 @@ def test_an_average_under_alpha_is_the_rounded_fraction(
     picture: Picture, window: Window, alpha: Alpha, with_padding: bool, override: int
 ) -> None:
     assume(fits(picture, window))
-    more = {"count_include_pad": with_padding, "divisor_override": override or None}
-    how = work("avg", window, alpha=alpha, **more)
+    more: dict[str, Any] = {"alpha": alpha, "divisor_override": override or None}
+    how = work("avg", window, count_include_pad=with_padding, **more)
     np.testing.assert_array_equal(pool(picture, how).array, oracle(picture, how))
 
 

@@ -386,7 +386,7 @@ def test_what_repeats_itself_is_compressed_by_matches_and_the_rest_by_runs() -> 
     assert by_matches == by_pillow(tiled)
     assert len(by_matches) < 0.1 * len(by_pillow(tiled, compress_type=3))
     for both in ((noisy_image, tiled), (tiled, noisy_image)):
-        half_tiled = Image.fromarray(np.concatenate(both))
+        half_tiled = Image.fromarray(np.concatenate([np.asarray(one) for one in both]))
         assert ours(half_tiled) == by_pillow(half_tiled)
 
 
