@@ -41,13 +41,7 @@ def test_24_bits_are_exact_from_the_bottom_up() -> None:
     assert found.array.tolist() == [[[9, 8, 7], [252, 251, 250]], [[3, 2, 1], [6, 5, 4]]]
 
 
-@pytest.mark.parametrize(
-    ("masks", "mode"),
-    [
-        ((), "RGB"),
-        ((0xFF0000, 0xFF00, 0xFF), "RGB"),
-    ],
-)
+@pytest.mark.parametrize(("masks", "mode"), [((), "RGB"), ((0xFF0000, 0xFF00, 0xFF), "RGB")])
 def test_the_filler_of_32_bits_is_no_alpha(masks: tuple[int, ...], mode: str) -> None:
     found = decoded(bmp([bytes([1, 2, 3, 77, 4, 5, 6, 0])], 2, 32, masks))
     assert (found.info.mode, found.info.stored) == (mode, EIGHT)

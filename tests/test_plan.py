@@ -560,8 +560,7 @@ def test_an_input_that_is_named_twice_is_not_written_twice(paths: tuple[str, ...
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
-    [("a.png", "A.PNG"), ("straße.png", "STRASSE.png"), ("é.png", "e\u0301.png")],
+    ("one", "other"), [("a.png", "A.PNG"), ("straße.png", "STRASSE.png"), ("é.png", "e\u0301.png")]
 )
 @pytest.mark.parametrize("folds", [True, False])
 def test_names_that_fold_together_clash_only_where_the_storage_folds(
@@ -828,9 +827,7 @@ def test_targets_of_a_folder_are_not_streams_whatever_they_are_called() -> None:
     }
 
 
-def test_a_plan_asks_nothing_but_the_storages_of_its_paths(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_plan_asks_nothing_but_the_storages_of_its_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     files = ("in/a.png", "in/notes.txt", "in/sub/b.jpg", "in/small/a.png", "other/c.png")
     use_memory(monkeypatch, *(f"memory://{one}" for one in files))["memory://in/a.png"] = b"12345"
     here("local/d.png")

@@ -185,8 +185,7 @@ def test_van_herk_is_used_where_folding_takes_more_than_four_operations_a_row(st
 
 
 @pytest.mark.parametrize(
-    ("size", "stride", "idempotent"),
-    [(3, 2, True), (3, 2, False), (7, 1, True), (7, 1, False)],
+    ("size", "stride", "idempotent"), [(3, 2, True), (3, 2, False), (7, 1, True), (7, 1, False)]
 )
 def test_every_row_of_the_picture_is_read_once_a_tile(
     size: int, stride: int, idempotent: bool

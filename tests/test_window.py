@@ -326,9 +326,7 @@ def test_under_same_every_window_fits(n: int, size: int, stride: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "pooled"),
-    [((7, 9), (3, 4)), ((7, 9, 3), (3, 4, 3)), ((7, 9, 0), (3, 4, 0))],
-    ids=str,
+    ("shape", "pooled"), [((7, 9), (3, 4)), ((7, 9, 3), (3, 4, 3)), ((7, 9, 0), (3, 4, 0))], ids=str
 )
 def test_output_shape_keeps_channels(shape: tuple[int, ...], pooled: tuple[int, ...]) -> None:
     assert output_shape(shape, 2) == pooled
