@@ -53,9 +53,7 @@ def test_the_filler_of_32_bits_is_no_alpha(masks: tuple[int, ...], mode: str) ->
     [((5, 5, 5), ()), ((5, 5, 5), (0x7C00, 0x3E0, 0x1F)), ((5, 6, 5), (0xF800, 0x07E0, 0x001F))],
     ids=["5-5-5", "5-5-5 by masks", "5-6-5"],
 )
-def test_16_bits_are_widened_to_8_a_channel(
-    bits: tuple[int, int, int], masks: tuple[int, ...]
-) -> None:
+def test_16_bits_are_widened_to_8_each(bits: tuple[int, int, int], masks: tuple[int, ...]) -> None:
     red, green, blue = np.random.default_rng(5).integers(0, 32, (3, 64))
     words = (red << (bits[1] + bits[2])) | (green << bits[2]) | blue
     found = decoded(bmp([words.astype("<u2").tobytes()], 64, 16, masks))

@@ -88,9 +88,7 @@ def slides(draw: st.DrawFn) -> tuple[Array, int, int]:
 
 @settings(deadline=None)
 @given(slides(), st.sampled_from([SUM, WHOLE_SUM, MAX]))
-def test_a_slide_is_the_reduction_of_shifted_slices(
-    slid: tuple[Array, int, int], reduction: Reduction
-) -> None:
+def test_a_slide_reduces_shifted_slices(slid: tuple[Array, int, int], reduction: Reduction) -> None:
     block, taps, shift = slid
     before = block.copy()
     wanted = reduction.ufunc.reduce(runs(block, taps, shift), axis=-1)
@@ -133,9 +131,7 @@ def test_a_slide_fills_the_array_it_is_given_and_no_more(taps: int) -> None:
 
 @settings(deadline=None)
 @given(st.integers(2, 20), st.integers(1, 70), st.integers(1, 4), SEEDS)
-def test_van_herk_gives_what_each_window_gives_alone(
-    taps: int, windows: int, columns: int, seed: int
-) -> None:
+def test_van_herk_reduces_every_window(taps: int, windows: int, columns: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     block = rng.integers(0, 256, (windows + taps - 1, columns)).astype(np.int64)
     before, frame = block.copy(), np.full((windows + 2, columns), -1)

@@ -207,7 +207,7 @@ def negative(array: Array) -> Array:
 
 @law
 @given(fitting(), st.sampled_from(LAYOUTS), st.sampled_from("=S"))
-def test_memory_layout_and_byte_order_change_no_value(
+def test_memory_layout_changes_no_value(
     call: Call, layout: Callable[[Array], Array], order: Any
 ) -> None:
     array = layout(call.array.astype(call.array.dtype.newbyteorder(order)))
@@ -322,9 +322,7 @@ def test_the_heaviest_weights_on_the_largest_values_do_not_overflow() -> None:
 
 @pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
 @pytest.mark.parametrize("dtype", INTEGERS, ids=str)
-def test_a_sum_exactly_on_a_tie_goes_to_the_even_neighbour(
-    dtype: np.dtype[Any], weighted: bool
-) -> None:
+def test_a_sum_on_a_tie_goes_to_the_even_neighbour(dtype: np.dtype[Any], weighted: bool) -> None:
     least, most = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
     below_zero = [-4, -3, -2, -1] if least else []
     lower = [least, least + 1, *below_zero, 0, 1, 2, 3, most // 2, most - 2, most - 1]
@@ -498,9 +496,7 @@ def test_the_work_does_not_grow_with_a_window_far_larger_than_the_picture(
 
 @pytest.mark.parametrize("dtype", NUMBERS, ids=str)
 @pytest.mark.parametrize("choices", [{"count_include_pad": True}, {"divisor_override": 10**400}])
-def test_a_divisor_beyond_the_range_of_floats_gives_0(
-    choices: dict[str, Any], dtype: np.dtype[Any]
-) -> None:
+def test_a_divisor_beyond_floats_gives_0(choices: dict[str, Any], dtype: np.dtype[Any]) -> None:
     for side in (HUGE, 10**400):
         pooled = avg_pool(np.full((2, 2), 100, dtype), side, padding="same", **choices)
         assert float(pooled.item()) == pytest.approx(0, abs=1e-50)
@@ -519,9 +515,7 @@ def test_a_picture_without_channels_gives_one(method: str, dtype: np.dtype[Any])
 
 @pytest.mark.parametrize("dtype", NUMBERS, ids=str)
 @ANY_METHOD
-def test_a_single_pixel_is_itself_under_every_window_that_fits(
-    method: str, dtype: np.dtype[Any]
-) -> None:
+def test_a_single_pixel_is_itself_under_every_window(method: str, dtype: np.dtype[Any]) -> None:
     pixel = np.array([[[3, 5]]], dtype)
     for choices in ({"size": 1}, {"size": 4, "padding": "same"}, {"size": 3, "ceil_mode": True}):
         assert same(POOLS[method](pixel, **choices), pixel)
@@ -606,7 +600,7 @@ def test_a_number_of_the_wrong_type_or_range_is_refused(
     ids=str,
 )
 @ANY_METHOD
-def test_an_argument_that_does_not_fit_is_refused(
+def test_bad_arguments_are_refused(
     method: str, choices: dict[str, Any], message: str, remedy: str
 ) -> None:
     error = refusal(POOLS[method], PICTURE, **({"size": 3} | choices))
@@ -651,7 +645,7 @@ def test_an_argument_that_does_not_fit_is_refused(
         ),
     ],
 )
-def test_an_argument_of_averages_that_does_not_fit_is_refused(
+def test_bad_arguments_of_averages_are_refused(
     choices: dict[str, Any], message: str, remedy: str
 ) -> None:
     error = refusal(avg_pool, PICTURE, 2, **choices)
@@ -679,9 +673,7 @@ def test_an_argument_of_averages_that_does_not_fit_is_refused(
     ],
 )
 @ANY_METHOD
-def test_an_array_that_cannot_be_pooled_is_refused(
-    method: str, array: Any, message: str, remedy: str
-) -> None:
+def test_other_arrays_are_refused(method: str, array: Any, message: str, remedy: str) -> None:
     error = refusal(POOLS[method], array, 1)
     assert message in error.message
     assert remedy in error.remedy

@@ -70,9 +70,7 @@ def test_every_window_is_in_one_tile(
 @pytest.mark.parametrize("size", [2, 3, 15, 101])
 @pytest.mark.parametrize("stride", [1, 2, 15])
 @pytest.mark.parametrize("extents", [(3000, 4000), (200, 2_000_000)])
-def test_a_tile_is_as_large_as_its_tuning_and_no_crumb(
-    size: int, stride: int, extents: tuple[int, int]
-) -> None:
+def test_a_tile_is_as_large_as_its_tuning(size: int, stride: int, extents: tuple[int, int]) -> None:
     laid = grid(extents, 3, size=size, stride=stride)
     most = TUNED.tall_tile_bytes if laid.uses_van_herk else TUNED.tile_bytes
     tiles = list(laid.tiles(2))
@@ -95,9 +93,7 @@ def test_tiles_of_one_to_three_rows_give_the_same(method: str, size: Any, rows: 
 @pytest.mark.parametrize("rows", [1, 2, 3])
 @pytest.mark.parametrize("window", [{"size": 6}, {"size": (9, 4), "padding": "same"}], ids=str)
 @ANY_METHOD
-def test_bands_of_one_to_three_rows_give_the_same(
-    method: str, window: dict[str, Any], rows: int
-) -> None:
+def test_bands_of_few_rows_give_the_same(method: str, window: dict[str, Any], rows: int) -> None:
     geometry = {**window, "stride": 1}
     laid = grid((30, 40), 3, **geometry)
     width = (laid.columns.out - 1 + laid.columns.span) * 3
@@ -121,9 +117,7 @@ def test_bands_of_one_to_three_rows_give_the_same(
     + [("avg", "weights"), ("avg", "count_include_pad")],
 )
 @pytest.mark.parametrize("dtype", ["u1", ">i4", "u8", "f4"])
-def test_tiles_side_by_side_give_what_the_nested_loop_gives(
-    method: str, name: str, dtype: str
-) -> None:
+def test_tiles_side_by_side_give_the_same(method: str, name: str, dtype: str) -> None:
     array = picture(dtype, (11, 13, 2))
     if dtype == "f4":
         array[3:6, 4:9] = np.nan
@@ -167,7 +161,6 @@ def test_each_kernel_runs_for_its_windows_and_both_are_right(
     call = Call(method, array, geometry)
     assert call.mismatches() == []
     assert functions_of(call) & KERNELS == {kernel}
-
     (other,) = KERNELS - {kernel}
     if geometry["size"] == 1:
         return  # van Herk needs two taps
@@ -187,9 +180,7 @@ def test_van_herk_is_used_where_folding_takes_more_than_four_operations_a_row(st
 @pytest.mark.parametrize(
     ("size", "stride", "idempotent"), [(3, 2, True), (3, 2, False), (7, 1, True), (7, 1, False)]
 )
-def test_every_row_of_the_picture_is_read_once_a_tile(
-    size: int, stride: int, idempotent: bool
-) -> None:
+def test_every_row_is_read_once_a_tile(size: int, stride: int, idempotent: bool) -> None:
     read: list[slice] = []
     array = picture("u1", (40, 30))
 
@@ -289,9 +280,7 @@ def test_scratch_memory_is_small_where_pixels_have_weights(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("pool", [max_pool, avg_pool])
-def test_scratch_memory_grows_neither_with_the_window_nor_with_the_picture(
-    pool: Callable[..., Array],
-) -> None:
+def test_scratch_memory_grows_with_neither_window_nor_picture(pool: Callable[..., Array]) -> None:
     for stride in (None, 1):
         small, large = (scratch(pool, backwards(3000, 4000), k, stride) for k in (5, 101))
         assert large < 2 * small + MEGABYTE
