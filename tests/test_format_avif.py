@@ -74,9 +74,7 @@ def animation(durations: list[int], mode: str = "RGB", **arguments: Any) -> byte
 
 
 @pytest.mark.parametrize(("octets", "bits"), [(TEN_BITS, 10), (TWELVE_BITS, 12)])
-def test_more_than_8_bits_are_refused_and_rounded_if_the_loss_is_allowed(
-    octets: bytes, bits: int, tmp_path: Path
-) -> None:
+def test_more_than_8_bits_are_rounded_if_allowed(octets: bytes, bits: int, tmp_path: Path) -> None:
     info = first_info(octets)
     assert info.stored == Stored("unsigned", bits, 2**bits - 1, 3)
     assert (info.mode, info.maxval) == ("RGB", 255)
@@ -129,7 +127,7 @@ def test_alpha_comes_back_close(mode: str) -> None:
 @pytest.mark.parametrize("timescale", [None, 30, 90_000])
 @pytest.mark.parametrize("durations", [[10, 20], [40] * 5, [1, 1, 1000, 7, 7, 7], [5, 100_000]])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_durations_are_those_that_decoding_would_find(
+def test_durations_are_those_of_decoding(
     durations: list[int], mode: str, timescale: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     octets = bytearray(animation(durations, mode))
@@ -159,7 +157,7 @@ def test_durations_are_those_that_decoding_would_find(
         ([(0, 7), (1, 8)], [8, 8, 8]),
     ],
 )
-def test_frames_beyond_the_table_last_as_long_as_its_last(
+def test_frames_beyond_the_table_last_as_its_last(
     entries: list[tuple[int, int]], wanted: list[int]
 ) -> None:
     octets = bytearray(animation([1, 2, 3]))

@@ -41,13 +41,7 @@ def test_24_bits_are_exact_from_the_bottom_up() -> None:
     assert found.array.tolist() == [[[9, 8, 7], [252, 251, 250]], [[3, 2, 1], [6, 5, 4]]]
 
 
-@pytest.mark.parametrize(
-    ("masks", "mode"),
-    [
-        ((), "RGB"),
-        ((0xFF0000, 0xFF00, 0xFF), "RGB"),
-    ],
-)
+@pytest.mark.parametrize(("masks", "mode"), [((), "RGB"), ((0xFF0000, 0xFF00, 0xFF), "RGB")])
 def test_the_filler_of_32_bits_is_no_alpha(masks: tuple[int, ...], mode: str) -> None:
     found = decoded(bmp([bytes([1, 2, 3, 77, 4, 5, 6, 0])], 2, 32, masks))
     assert (found.info.mode, found.info.stored) == (mode, EIGHT)
@@ -59,9 +53,7 @@ def test_the_filler_of_32_bits_is_no_alpha(masks: tuple[int, ...], mode: str) ->
     [((5, 5, 5), ()), ((5, 5, 5), (0x7C00, 0x3E0, 0x1F)), ((5, 6, 5), (0xF800, 0x07E0, 0x001F))],
     ids=["5-5-5", "5-5-5 by masks", "5-6-5"],
 )
-def test_16_bits_are_widened_to_8_a_channel(
-    bits: tuple[int, int, int], masks: tuple[int, ...]
-) -> None:
+def test_16_bits_are_widened_to_8_each(bits: tuple[int, int, int], masks: tuple[int, ...]) -> None:
     red, green, blue = np.random.default_rng(5).integers(0, 32, (3, 64))
     words = (red << (bits[1] + bits[2])) | (green << bits[2]) | blue
     found = decoded(bmp([words.astype("<u2").tobytes()], 64, 16, masks))

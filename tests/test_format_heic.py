@@ -196,7 +196,7 @@ def test_profile_exif_and_xmp_are_carried(tmp_path: Path) -> None:
         assert image.getexif()[271] == "Maker"
 
 
-def test_colours_that_would_change_are_refused_unless_stripped(tmp_path: Path) -> None:
+def test_other_colours_are_refused_unless_stripped(tmp_path: Path) -> None:
     array = noise("RGB", (30, 40))
     wide = {"color_primaries": 9, "transfer_characteristics": 16}
     (tmp_path / "in").write_bytes(heic(array, "RGB", **wide))

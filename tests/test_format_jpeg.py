@@ -113,9 +113,7 @@ def test_progressive_is_as_asked(asked: bool) -> None:
 
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("CMYK", 4)])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_precision_and_components_are_those_of_the_frame_header(
-    mode: str, channels: int, progressive: bool
-) -> None:
+def test_precision_and_components_are_stated(mode: str, channels: int, progressive: bool) -> None:
     found = decoded(jpeg(0, mode, progressive=progressive))
     assert found.info.stored == Stored("unsigned", 8, 255, channels)
     assert (found.info.mode, found.info.encoding.lossy) == (mode, True)
@@ -190,9 +188,7 @@ def test_the_resolution_is_that_of_jfif_where_it_states_a_length(
 
 @pytest.mark.parametrize("dpi", [(300_000, 300_000), (300, 300_000), (1, 1)])
 @pytest.mark.parametrize("exif", [None, exif_block(text(MAKE, "x"))[6:]], ids=["no EXIF", "EXIF"])
-def test_a_resolution_that_jfif_cannot_state_is_not_stated_falsely(
-    dpi: tuple[int, int], exif: bytes | None
-) -> None:
+def test_jfif_states_no_false_resolution(dpi: tuple[int, int], exif: bytes | None) -> None:
     metadata = Metadata(dpi=dpi, exif=exif).pooled(Placement((3, 3), (1, 1)))
     given = picture(ramp(), "RGB", metadata)
     image = opened(encoded(given, "jpeg"))
@@ -221,9 +217,7 @@ def test_the_resolution_is_stated_in_whole_numbers() -> None:
         (Metadata(icc_profile=PROFILE + bytes(255 * 65519)), "icc_profile", "colour profile"),
     ],
 )
-def test_what_is_too_long_is_left_out_and_that_is_told(
-    metadata: Metadata, key: str, words: str
-) -> None:
+def test_what_is_too_long_is_told_to_be_lost(metadata: Metadata, key: str, words: str) -> None:
     given = picture(ramp(), "RGB", metadata)
     assert key not in opened(encoded(given, "jpeg")).info
     assert notes_of(given, "jpeg") == [f"JPEG has no place for the {words}, which is too long"]
@@ -290,9 +284,7 @@ def test_djpeg_reads_the_comment() -> None:
     [(0xE0, b"JFIF\0"), (0xE2, b"ICC_PROFILE\0"), (0xED, b"Photoshop 3.0\0" + b"8BIM\4\4")],
     ids=["JFIF", "ICC", "Photoshop"],
 )
-def test_descriptive_segments_that_are_damaged_cost_no_picture(
-    mode: str, marker: int, body: bytes
-) -> None:
+def test_damaged_descriptive_segments_cost_no_picture(mode: str, marker: int, body: bytes) -> None:
     whole = file_of("JPEG", mode)
     found = decoded(with_segments(whole, segment(marker, body)))
     np.testing.assert_array_equal(found.array, decoded(whole).array)

@@ -63,9 +63,7 @@ def animation(
         (False, Saving(options=(("lossless", "no"),)), b"VP8 "),
     ],
 )
-def test_it_is_lossless_unless_the_source_or_the_user_says_otherwise(
-    lossy: bool, saving: Saving, kind: bytes
-) -> None:
+def test_it_is_lossless_unless_otherwise_wanted(lossy: bool, saving: Saving, kind: bytes) -> None:
     given = noisy("RGB", encoding=Encoding("anything", lossy=lossy))
     assert encoded(given, "webp", saving)[12:16] == kind
 
@@ -78,9 +76,7 @@ def test_it_is_lossless_unless_the_source_or_the_user_says_otherwise(
         ({"lossless": True, "exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0VP8 "}, False),
     ],
 )
-def test_a_source_is_lossy_if_its_pixels_are_coded_so(
-    arguments: dict[str, Any], lossy: bool
-) -> None:
+def test_a_source_is_lossy_if_its_pixels_are(arguments: dict[str, Any], lossy: bool) -> None:
     assert first_info(saved(images(1)[0], "WEBP", **arguments)).encoding == Encoding("webp", lossy)
     assert first_info(animation([10, 20], **arguments)).encoding.lossy == lossy
 
@@ -107,9 +103,7 @@ def test_colours_that_cannot_be_seen_are_kept() -> None:
 @pytest.mark.parametrize("exif", [b"", exif_block(number(TURN, 1))], ids=["plain", "extended"])
 @pytest.mark.parametrize("moving", [False, True])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_alpha_is_as_the_header_states(
-    mode: str, moving: bool, exif: bytes, lossless: bool
-) -> None:
+def test_alpha_is_as_headers_state(mode: str, moving: bool, exif: bytes, lossless: bool) -> None:
     arguments: dict[str, Any] = {"lossless": lossless, "exif": exif}
     octets = (
         animation([10, 20], mode, **arguments)
@@ -145,9 +139,7 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("durations", [[10, 20], [0, 7, 100_000], [40] * 5, [16_777_215, 1]])
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_durations_are_those_that_decoding_would_find(
-    durations: list[int], mode: str, loads: list[int]
-) -> None:
+def test_durations_are_those_of_decoding(durations: list[int], mode: str, loads: list[int]) -> None:
     octets = animation(durations, mode)
     reader = reader_of(octets)
     found = [frame.info.duration for frame in reader.frames()]
@@ -161,9 +153,7 @@ def test_durations_are_those_that_decoding_would_find(
     assert reader.count == len(durations)
 
 
-def test_only_the_frames_that_are_asked_for_are_decoded_and_nothing_is_kept(
-    loads: list[int],
-) -> None:
+def test_only_frames_that_are_asked_for_are_decoded_and_none_is_kept(loads: list[int]) -> None:
     reader = reader_of(animation([10, 20, 30, 40]))
     for at, frame in enumerate(reader.frames()):
         if at in (1, 2):
@@ -213,7 +203,7 @@ def claiming(octets: bytes, side: int) -> bytes:
 
 
 @pytest.mark.parametrize("arguments", [{}, {"lossless": True}, {"exif": b"Exif\0\0II*\0"}])
-def test_a_canvas_over_the_limit_is_refused_before_it_is_allocated(
+def test_a_canvas_over_the_limit_is_never_allocated(
     arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     octets = saved(images(1)[0], "WEBP", **arguments)

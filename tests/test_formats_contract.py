@@ -240,9 +240,7 @@ FLAT = (1200, 2000)
 
 
 @each()
-def test_headers_are_read_and_bombs_refused_without_the_memory_of_the_pixels(
-    row: Format, tmp_path: Path
-) -> None:
+def test_headers_are_read_and_bombs_refused_in_little_memory(row: Format, tmp_path: Path) -> None:
     mode, path = usual_mode(row), tmp_path / "in"
     flat = Picture(np.zeros_like(noisy_in(mode, FLAT).array), noisy_in(mode, FLAT).info)
     fast = Saving(options=(("speed", "10"),) if "speed" in row.options else ())
@@ -283,9 +281,7 @@ only shrinks."""
 
 @pytest.mark.parametrize("field", FIELDS)
 @each()
-def test_metadata_is_kept_where_the_row_says_so_and_told_to_be_lost_elsewhere(
-    row: Format, field: str
-) -> None:
+def test_metadata_is_kept_as_the_row_says_or_told_to_be_lost(row: Format, field: str) -> None:
     name, value = FIELDS[field]
     picture = noisy_in(usual_mode(row))._replace(metadata=Metadata(**{field: value}))
     octets, notes = written([picture], row.name)
@@ -350,9 +346,7 @@ def test_frames_come_in_their_order_with_their_times(row: Format) -> None:
 
 @MOVING
 @pytest.mark.parametrize("plays", [0, 1, 2, 100])
-def test_an_animation_is_played_as_often_or_it_is_told_that_it_is_not(
-    row: Format, plays: int
-) -> None:
+def test_an_animation_is_played_as_often_or_that_is_told(row: Format, plays: int) -> None:
     frames = [one._replace(metadata=Metadata(plays=plays)) for one in sequence(row)]
     octets, notes = written(frames, row.name)
     if [one for one in notes if "plays" in one]:
@@ -362,9 +356,7 @@ def test_an_animation_is_played_as_often_or_it_is_told_that_it_is_not(
 
 
 @MANY
-def test_every_frame_is_held_to_the_limit_before_any_is_decoded(
-    row: Format, tmp_path: Path
-) -> None:
+def test_every_frame_is_held_to_the_limit_before_decoding(row: Format, tmp_path: Path) -> None:
     wanted = sequence(row)
     (tmp_path / "in").write_bytes(written(wanted, row.name)[0])
     most = max(one.info.shape[0] * one.info.shape[1] for one in wanted)

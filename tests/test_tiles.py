@@ -69,16 +69,14 @@ def test_every_window_is_in_one_tile(
 
 @pytest.mark.parametrize("size", [2, 3, 15, 101])
 @pytest.mark.parametrize("stride", [1, 2, 15])
-@pytest.mark.parametrize("extents", [(3000, 4000), (200, 2_000_000)])
-def test_a_tile_is_as_large_as_its_tuning_and_no_crumb(
-    size: int, stride: int, extents: tuple[int, int]
-) -> None:
-    laid = grid(extents, 3, size=size, stride=stride)
-    most = TUNED.tall_tile_bytes if laid.uses_van_herk else TUNED.tile_bytes
-    tiles = list(laid.tiles(2))
-    bytes_each = [2 * 3 * ((w - 1) * stride + size) * h for h, w in map(shape_of, tiles)]
-    assert max(bytes_each) <= most
-    assert sum(bytes_each) > len(tiles) * TUNED.tile_bytes / 4 or len(tiles) < 4
+def test_a_tile_is_as_large_as_its_tuning(size: int, stride: int) -> None:
+    for extents in ((3000, 4000), (200, 2_000_000)):
+        laid = grid(extents, 3, size=size, stride=stride)
+        most = TUNED.tall_tile_bytes if laid.uses_van_herk else TUNED.tile_bytes
+        tiles = list(laid.tiles(2))
+        bytes_each = [2 * 3 * ((w - 1) * stride + size) * h for h, w in map(shape_of, tiles)]
+        assert max(bytes_each) <= most
+        assert sum(bytes_each) > len(tiles) * TUNED.tile_bytes / 4 or len(tiles) < 4
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3])
@@ -95,9 +93,7 @@ def test_tiles_of_one_to_three_rows_give_the_same(method: str, size: Any, rows: 
 @pytest.mark.parametrize("rows", [1, 2, 3])
 @pytest.mark.parametrize("window", [{"size": 6}, {"size": (9, 4), "padding": "same"}], ids=str)
 @ANY_METHOD
-def test_bands_of_one_to_three_rows_give_the_same(
-    method: str, window: dict[str, Any], rows: int
-) -> None:
+def test_bands_of_few_rows_give_the_same(method: str, window: dict[str, Any], rows: int) -> None:
     geometry = {**window, "stride": 1}
     laid = grid((30, 40), 3, **geometry)
     width = (laid.columns.out - 1 + laid.columns.span) * 3
@@ -121,9 +117,7 @@ def test_bands_of_one_to_three_rows_give_the_same(
     + [("avg", "weights"), ("avg", "count_include_pad")],
 )
 @pytest.mark.parametrize("dtype", ["u1", ">i4", "u8", "f4"])
-def test_tiles_side_by_side_give_what_the_nested_loop_gives(
-    method: str, name: str, dtype: str
-) -> None:
+def test_tiles_side_by_side_give_the_same(method: str, name: str, dtype: str) -> None:
     array = picture(dtype, (11, 13, 2))
     if dtype == "f4":
         array[3:6, 4:9] = np.nan
@@ -140,34 +134,35 @@ def test_tiles_side_by_side_give_what_the_nested_loop_gives(
 # Kernels
 
 
-@pytest.mark.parametrize(
-    ("geometry", "kernel"),
-    [
-        pytest.param({"size": 2}, "_fold", id="side by side"),
-        pytest.param({"size": 1, "stride": 3}, "_fold", id="one tap"),
-        pytest.param({"size": 3, "stride": 2}, "_fold", id="a little overlap"),
-        pytest.param({"size": 5, "stride": 1}, "_fold", id="five taps"),
-        pytest.param({"size": 3, "stride": 1, "dilation": 4}, "_fold", id="few taps apart"),
-        pytest.param({"size": 15, "padding": 7}, "_fold", id="large side by side"),
-        pytest.param({"size": 6, "stride": 1}, "_van_herk", id="six taps"),
-        pytest.param({"size": (12, 3), "stride": (2, 1)}, "_van_herk", id="stride 2"),
-        pytest.param({"size": 15, "stride": 1, "padding": "same"}, "_van_herk", id="padded"),
-        pytest.param({"size": 9, "stride": 1, "dilation": 2}, "_van_herk", id="taps apart"),
-        pytest.param({"size": (24, 2), "stride": 1}, "_van_herk", id="as the picture"),
-    ],
-)
+FOLDED: dict[str, dict[str, Any]] = {
+    "side by side": {"size": 2},
+    "one tap": {"size": 1, "stride": 3},
+    "a little overlap": {"size": 3, "stride": 2},
+    "five taps": {"size": 5, "stride": 1},
+    "few taps apart": {"size": 3, "stride": 1, "dilation": 4},
+    "large side by side": {"size": 15, "padding": 7},
+}
+BY_VAN_HERK: dict[str, dict[str, Any]] = {
+    "six taps": {"size": 6, "stride": 1},
+    "stride 2": {"size": (12, 3), "stride": (2, 1)},
+    "padded": {"size": 15, "stride": 1, "padding": "same"},
+    "taps apart": {"size": 9, "stride": 1, "dilation": 2},
+    "as the picture": {"size": (24, 2), "stride": 1},
+}
+
+
+@pytest.mark.parametrize("case", FOLDED | BY_VAN_HERK)
 @pytest.mark.parametrize("dtype", ["u1", "i8", ">f4"])
 @ANY_METHOD
-def test_each_kernel_runs_for_its_windows_and_both_are_right(
-    method: str, dtype: str, geometry: dict[str, Any], kernel: str
-) -> None:
+def test_each_kernel_runs_for_its_windows(method: str, dtype: str, case: str) -> None:
+    geometry = (FOLDED | BY_VAN_HERK)[case]
+    kernel = "_fold" if case in FOLDED else "_van_herk"
     array = picture(dtype, (24, 26))
     if dtype == ">f4":
         array[::7, ::5] = np.nan
     call = Call(method, array, geometry)
     assert call.mismatches() == []
     assert functions_of(call) & KERNELS == {kernel}
-
     (other,) = KERNELS - {kernel}
     if geometry["size"] == 1:
         return  # van Herk needs two taps
@@ -184,13 +179,9 @@ def test_van_herk_is_used_where_folding_takes_more_than_four_operations_a_row(st
         assert laid.uses_van_herk == (size - 1 > 4 * stride)
 
 
-@pytest.mark.parametrize(
-    ("size", "stride", "idempotent"),
-    [(3, 2, True), (3, 2, False), (7, 1, True), (7, 1, False)],
-)
-def test_every_row_of_the_picture_is_read_once_a_tile(
-    size: int, stride: int, idempotent: bool
-) -> None:
+@pytest.mark.parametrize(("ufunc", "dtype"), [(np.maximum, "u1"), (np.add, "u2")])
+@pytest.mark.parametrize(("size", "stride"), [(3, 2), (7, 1)])
+def test_every_row_is_read_once_a_tile(size: int, stride: int, ufunc: Any, dtype: str) -> None:
     read: list[slice] = []
     array = picture("u1", (40, 30))
 
@@ -199,12 +190,10 @@ def test_every_row_of_the_picture_is_read_once_a_tile(
         return array[rows, columns]
 
     laid = grid((40, 30), size=size, stride=stride)
-    ufunc, dtype = (np.maximum, "u1") if idempotent else (np.add, "u2")
     out = np.empty((laid.rows.out, laid.columns.out, 1), dtype)
     tile = Tile(slice(0, laid.rows.out), slice(0, laid.columns.out))
-    laid.reading(recorded, 1).reduce(
-        tile, Reduction(ufunc, 0, idempotent, lambda _: out.dtype), out
-    )
+    reduction = Reduction(ufunc, 0, ufunc is np.maximum, lambda _: out.dtype)
+    laid.reading(recorded, 1).reduce(tile, reduction, out)
     assert read == [slice(0, (laid.rows.out - 1) * stride + size)]
 
 
@@ -219,24 +208,16 @@ def test_native_rows_are_viewed_in_place() -> None:
         assert block.tolist() == seen[:2, 1:3].reshape(2, -1).tolist()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda array: array[:, ::-1],
-        lambda array: array[..., ::-1],
-        lambda array: array.astype(array.dtype.newbyteorder("S")),
-        np.asfortranarray,
-        lambda array: array[:, ::2],
-        lambda array: array[..., :2],
-    ],
-)
-def test_other_rows_are_copied_to_native_contiguous_ones(change: Callable[[Array], Array]) -> None:
-    array = change(picture("u2", (6, 7, 3)))
-    block = over(array).read(slice(1, 6, 2), slice(1, 3))
-    assert not np.shares_memory(block, array)
-    assert block.dtype.isnative
-    assert block.flags.c_contiguous
-    assert block.tolist() == array[1:6:2, 1:3].reshape(3, -1).tolist()
+def test_other_rows_are_copied_to_native_contiguous_ones() -> None:
+    given = picture("u2", (6, 7, 3))
+    swapped = given.astype(given.dtype.newbyteorder("S"))
+    sliced = (given[:, ::-1], given[..., ::-1], given[:, ::2], given[..., :2])
+    for array in (*sliced, swapped, np.asfortranarray(given)):
+        block = over(array).read(slice(1, 6, 2), slice(1, 3))
+        assert not np.shares_memory(block, array)
+        assert block.dtype.isnative
+        assert block.flags.c_contiguous
+        assert block.tolist() == array[1:6:2, 1:3].reshape(3, -1).tolist()
 
 
 def test_a_table_is_read_at_the_indices_of_the_pixels() -> None:
@@ -292,9 +273,7 @@ def test_scratch_memory_is_small_where_pixels_have_weights(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("pool", [max_pool, avg_pool])
-def test_scratch_memory_grows_neither_with_the_window_nor_with_the_picture(
-    pool: Callable[..., Array],
-) -> None:
+def test_scratch_memory_grows_with_neither_window_nor_picture(pool: Any) -> None:
     for stride in (None, 1):
         small, large = (scratch(pool, backwards(3000, 4000), k, stride) for k in (5, 101))
         assert large < 2 * small + MEGABYTE

@@ -13,6 +13,7 @@ from poolcli.engine.window import Axis
 from tests import oracle
 
 Laid = tuple[Axis, oracle.Line]
+HUGE = 10**30
 
 
 def one(n: int, k: int, s: int, padding: Any = "valid", d: int = 1, ceil: bool = False) -> Axis:
@@ -25,34 +26,20 @@ def one(n: int, k: int, s: int, padding: Any = "valid", d: int = 1, ceil: bool =
 @st.composite
 def choices(draw: st.DrawFn) -> dict[str, Any]:
     """The numbers of one axis; some do not fit."""
-    k, d = draw(st.integers(1, 12)), draw(st.integers(1, 5))
+    n, k, s, d = (draw(st.integers(1, most)) for most in (30, 12, 9, 5))
     side = st.integers(0, d * (k - 1))
-    names = st.sampled_from(["valid", "same", "same_lower"])
-    return {
-        "n": draw(st.integers(1, 30)),
-        "k": k,
-        "s": draw(st.integers(1, 9)),
-        "padding": draw(names | st.tuples(side, side)),
-        "d": d,
-        "ceil": draw(st.booleans()),
-    }
+    padding = draw(st.sampled_from(["valid", "same", "same_lower"]) | st.tuples(side, side))
+    return {"n": n, "k": k, "s": s, "padding": padding, "d": d, "ceil": draw(st.booleans())}
 
 
 def line_of(choice: dict[str, Any]) -> oracle.Line:
-    return oracle.line(
-        choice["n"], choice["k"], choice["s"], choice["d"], choice["padding"], choice["ceil"]
-    )
+    return oracle.line(*(choice[name] for name in ("n", "k", "s", "d", "padding", "ceil")))
 
 
 def laid() -> st.SearchStrategy[Laid]:
     """Axes that fit, and the same windows counted out."""
     fitting = choices().filter(lambda choice: line_of(choice).fits)
     return fitting.map(lambda choice: (one(**choice), line_of(choice)))
-
-
-def seen(line: oracle.Line) -> set[int]:
-    """The pixels that some window reads."""
-    return {tap for window in line.windows for tap in line.inside(window)}
 
 
 @settings(deadline=None, max_examples=400)
@@ -81,41 +68,25 @@ def test_windows_and_their_taps_are_where_counting_finds_them(both: Laid) -> Non
     assert axis.most_taps == most if interior else axis.most_taps >= most
     padded = axis.padded()
     for i, window in enumerate(windows):
-        assert axis.start(i) == window[0]
-        assert axis.taps_inside(i) == len(inside[i])
+        assert (axis.start(i), axis.taps_inside(i)) == (window[0], len(inside[i]))
         assert padded.taps_inside(i) == line.padded(window)
-
-
-@settings(deadline=None)
-@given(laid())
-def test_the_pixels_at_a_tap_belong_to_the_windows_that_have_one(both: Laid) -> None:
-    axis, line = both
     for tap in range(axis.size):
-        windows, pixels = axis.pixels_at(tap)
-        found = range(axis.out)[windows], range(axis.extent)[pixels]
-        wanted = {i: window[tap] for i, window in enumerate(line.windows)
-                  if 0 <= window[tap] < axis.extent}  # fmt: skip
+        reading, pixels = axis.pixels_at(tap)
+        found = range(axis.out)[reading], range(axis.extent)[pixels]
+        wanted = {i: window[tap] for i, window in enumerate(windows) if window[tap] in inside[i]}
         assert dict(zip(*found, strict=True)) == wanted
+    assert windows[-1][0] < axis.extent + (0 if axis.dilation == 1 else line.after)
 
 
 @settings(deadline=None, max_examples=500)
 @given(laid())
 @example((one(3, 2, 1, (1, 0), 3), oracle.line(3, 2, 1, 3, (1, 0), False)))
 @example((one(3, 2, 1, (0, 1), 3), oracle.line(3, 2, 1, 3, (0, 1), False)))
-def test_there_are_gaps_where_a_pixel_between_first_and_last_tap_is_in_no_window(
-    both: Laid,
-) -> None:
+def test_there_are_gaps_where_a_pixel_between_taps_is_in_no_window(both: Laid) -> None:
     axis, line = both
     first, last = line.windows[0][0], line.windows[-1][-1]
-    between = set(range(max(first, 0), min(last + 1, line.extent)))
-    assert axis.has_gaps == bool(between - seen(line))
-
-
-@settings(deadline=None)
-@given(laid())
-def test_a_pixel_that_no_window_reads_is_dropped_or_in_a_gap(both: Laid) -> None:
-    axis, line = both
-    unseen = set(range(line.extent)) - seen(line)
+    unseen = set(range(line.extent)).difference(*map(line.inside, line.windows))
+    assert axis.has_gaps == bool(unseen & {*range(first, last + 1)})
     assert bool(unseen) == (axis.dropped > 0 or axis.has_gaps)
 
 
@@ -132,153 +103,74 @@ def test_a_trimmed_axis_has_the_same_pixels_in_every_window(both: Laid) -> None:
         assert any(0 <= window[tap] < axis.extent for window in windows)
 
 
-@pytest.mark.parametrize(
-    ("stride", "padding", "ceil"),
-    [
-        (1, "same", False),
-        (10**30, "same_lower", False),
-        (10**30, "valid", True),
-        (1, (10**30 - 1, 0), False),
-    ],
-)
-def test_a_trimmed_window_has_at_most_about_twice_the_taps_of_the_picture(
-    stride: int, padding: Any, ceil: bool
-) -> None:
-    trimmed = one(7, 10**30, stride, padding, ceil=ceil).trimmed()
-    assert trimmed.size <= 2 * 7 + 1
-    assert trimmed.span <= 2 * 7 + 1
-
-
-def test_huge_windows_that_touch_the_picture_at_their_ends_are_refused() -> None:
+def test_a_trimmed_window_is_about_twice_the_picture() -> None:
+    for stride, padding in ((1, "same"), (HUGE, "same_lower"), (HUGE, "valid"), (1, (HUGE - 1, 0))):
+        trimmed = one(7, HUGE, stride, padding, ceil=padding == "valid").trimmed()
+        assert max(trimmed.size, trimmed.span) <= 2 * 7 + 1
+    assert one(5, HUGE, HUGE, ceil=True).trimmed() == Axis(5, 5, 1, 1, 0, 0, 1)
     with pytest.raises(PoolError, match="too far beyond a width of 7"):
-        one(7, 10**30, 10**30 - 1, (10**30 - 1, 10**30 - 1))
+        one(7, HUGE, HUGE - 1, (HUGE - 1, HUGE - 1))
 
 
-def test_a_single_window_is_trimmed_to_stride_1() -> None:
-    assert one(5, 10**30, 10**30, ceil=True).trimmed() == Axis(5, 5, 1, 1, 0, 0, 1)
-
-
-# same
-
-
-@settings(deadline=None)
-@given(choices(), st.sampled_from(["same", "same_lower"]))
-def test_same_gives_the_extent_over_the_stride_rounded_up(
-    choice: dict[str, Any], name: str
-) -> None:
-    assume(line_of(choice | {"padding": name}).fits)
-    axis = one(**choice | {"padding": name})
-    assert axis.out == -(-axis.extent // axis.stride)
-    assert axis == one(**choice | {"padding": name, "ceil": not choice["ceil"]})
+# Named paddings, ceil_mode, dropped pixels and gaps
 
 
 @settings(deadline=None)
 @given(choices())
-def test_same_lower_is_same_with_its_sides_swapped(choice: dict[str, Any]) -> None:
-    assume(line_of(choice | {"padding": "same"}).fits)
-    assume(line_of(choice | {"padding": "same_lower"}).fits)
-    same, lower = (one(**choice | {"padding": name}) for name in ("same", "same_lower"))
+def test_a_named_padding_is_some_padding_in_numbers(choice: dict[str, Any]) -> None:
+    named = [choice | {"padding": name} for name in ("same", "same_lower", "valid")]
+    assume(all(line_of(one).fits for one in named))
+    same, lower, valid = (one(**each) for each in named)
     assert (same.before, same.after) == (lower.after, lower.before)
     assert 0 <= same.after - same.before <= 1
-
-
-@settings(deadline=None)
-@given(choices(), st.sampled_from(["same", "same_lower", "valid"]))
-def test_a_named_padding_is_some_padding_in_numbers(choice: dict[str, Any], name: str) -> None:
-    named = choice | {"padding": name, "ceil": False}
-    assume(line_of(named).fits)
-    axis = one(**named)
-    assert one(**named | {"padding": (axis.before, axis.after)}) == axis
+    for axis in (same, lower):
+        assert axis.out == -(-axis.extent // axis.stride)
+        assert one(**choice | {"padding": (axis.before, axis.after), "ceil": False}) == axis
+    assert one(**choice | {"padding": "same", "ceil": not choice["ceil"]}) == same
+    assert one(**choice | {"padding": (0, 0)}) == valid
 
 
 @pytest.mark.parametrize(
     ("n", "k", "s", "d", "same", "out"),
     [
-        (7, 2, 2, 1, (0, 1), 4),
-        (7, 3, 1, 1, (1, 1), 7),
-        (8, 3, 2, 1, (0, 1), 4),
-        (9, 4, 1, 1, (1, 2), 9),
-        (9, 2, 5, 1, (0, 0), 2),
-        (9, 3, 4, 3, (3, 3), 3),
+        *((7, 2, 2, 1, (0, 1), 4), (7, 3, 1, 1, (1, 1), 7), (8, 3, 2, 1, (0, 1), 4)),
+        *((9, 4, 1, 1, (1, 2), 9), (9, 2, 5, 1, (0, 0), 2), (9, 3, 4, 3, (3, 3), 3)),
         (1, 5, 1, 1, (2, 2), 1),
     ],
 )
-def test_same_is_that_of_tensorflow(
-    n: int, k: int, s: int, d: int, same: tuple[int, int], out: int
-) -> None:
+def test_same_is_that_of_tensorflow(n: int, k: int, s: int, d: int, same: Any, out: int) -> None:
     axis = one(n, k, s, "same", d)
     assert (axis.before, axis.after, axis.out) == (*same, out)
-
-
-# ceil_mode
 
 
 @pytest.mark.parametrize(
     ("n", "k", "s", "padding", "floor", "ceil"),
     [
-        (7, 2, 2, (0, 0), 3, 4),
-        (8, 2, 2, (0, 0), 4, 4),
-        (5, 3, 3, (1, 1), 2, 2),
-        (4, 1, 3, (0, 0), 2, 2),
-        (3, 2, 3, (1, 1), 2, 2),
-        (5, 2, 4, (0, 0), 1, 2),
-        (6, 2, 5, (1, 1), 2, 2),
-        (5, 2, 5, (0, 0), 1, 1),
+        *((7, 2, 2, (0, 0), 3, 4), (8, 2, 2, (0, 0), 4, 4), (5, 3, 3, (1, 1), 2, 2)),
+        *((4, 1, 3, (0, 0), 2, 2), (3, 2, 3, (1, 1), 2, 2), (5, 2, 4, (0, 0), 1, 2)),
+        *((6, 2, 5, (1, 1), 2, 2), (5, 2, 5, (0, 0), 1, 1), (4, 4, 4, (0, 0), 1, 1)),
     ],
 )
 def test_ceil_mode_adds_a_window_only_where_it_starts_on_a_pixel(
     n: int, k: int, s: int, padding: tuple[int, int], floor: int, ceil: int
 ) -> None:
-    assert one(n, k, s, padding).out == floor
-    assert one(n, k, s, padding, ceil=True).out == ceil
+    assert (one(n, k, s, padding).out, one(n, k, s, padding, ceil=True).out) == (floor, ceil)
 
 
-@settings(deadline=None)
-@given(laid())
-def test_no_window_starts_beyond_the_picture(both: Laid) -> None:
-    axis, line = both
-    assert axis.start(axis.out - 1) < axis.extent + (0 if axis.dilation == 1 else line.after)
-
-
-# Dropped pixels and gaps, by name
-
-
-@pytest.mark.parametrize(
-    ("n", "k", "s", "padding", "ceil", "dropped"),
-    [
-        (7, 2, 2, "valid", False, 1),
-        (7, 2, 2, "valid", True, 0),
-        (7, 2, 2, "same", False, 0),
-        (9, 2, 5, "same", False, 2),
-        (7, 2, 2, (0, 1), False, 0),
-    ],
-)
-def test_pixels_are_dropped_that_no_last_window_reaches(
-    n: int, k: int, s: int, padding: Any, ceil: bool, dropped: int
-) -> None:
-    assert one(n, k, s, padding, ceil=ceil).dropped == dropped
-
-
-@pytest.mark.parametrize(
-    ("n", "k", "s", "d", "gaps"),
-    [
-        (8, 2, 2, 1, False),
-        (8, 2, 3, 1, True),
-        (2, 2, 3, 1, False),
-        (9, 3, 1, 2, False),
-        (5, 3, 1, 2, True),
-        (9, 2, 2, 2, True),
-        (9, 2, 3, 2, True),
-    ],
-)
-def test_gaps_are_found(n: int, k: int, s: int, d: int, gaps: bool) -> None:
-    assert one(n, k, s, d=d).has_gaps == gaps
+def test_dropped_pixels_and_gaps_are_counted() -> None:
+    axes = [one(7, 2, 2), one(7, 2, 2, ceil=True), one(7, 2, 2, "same"), one(9, 2, 5, "same")]
+    assert [axis.dropped for axis in (*axes, one(7, 2, 2, (0, 1)))] == [1, 0, 0, 2, 0]
+    without = [one(8, 2, 2), one(2, 2, 3), one(9, 3, 1, d=2)]
+    assert not any(axis.has_gaps for axis in without)
+    assert all(axis.has_gaps for axis in (one(8, 2, 3), one(5, 3, 1, d=2), one(9, 2, 2, d=2)))
 
 
 # Window
 
 
-def test_stride_defaults_to_size() -> None:
+def test_a_window_is_a_value_and_its_stride_is_its_size() -> None:
+    assert Window.of(3, 2, 1) == Window.of((3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1))
+    assert len({Window.of(3), Window.of(3, 3)}) == 1
     assert Window.of((2, 3)).stride == (2, 3)
 
 
@@ -297,11 +189,6 @@ def test_stride_defaults_to_size() -> None:
 )
 def test_every_form_of_padding_becomes_sides_or_a_name(padding: Any, settled: Any) -> None:
     assert Window.of(3, padding=padding).padding == settled
-
-
-def test_a_window_is_a_value() -> None:
-    assert Window.of(3, 2, 1) == Window.of((3, 3), (2, 2), ((1, 1), (1, 1)), (1, 1))
-    assert len({Window.of(3), Window.of(3, 3)}) == 1
 
 
 def test_height_comes_before_width() -> None:
@@ -325,16 +212,9 @@ def test_under_same_every_window_fits(n: int, size: int, stride: int) -> None:
 # output_shape
 
 
-@pytest.mark.parametrize(
-    ("shape", "pooled"),
-    [((7, 9), (3, 4)), ((7, 9, 3), (3, 4, 3)), ((7, 9, 0), (3, 4, 0))],
-    ids=str,
-)
-def test_output_shape_keeps_channels(shape: tuple[int, ...], pooled: tuple[int, ...]) -> None:
-    assert output_shape(shape, 2) == pooled
-
-
-def test_output_shape_takes_every_choice() -> None:
+def test_output_shape_keeps_channels_and_takes_every_choice() -> None:
+    shapes = [output_shape((7, 9, *channels), 2) for channels in ((), (3,), (0,))]
+    assert shapes == [(3, 4), (3, 4, 3), (3, 4, 0)]
     assert output_shape((7, 9), (2, 3), (3, 1), ((1, 0), (2, 2)), (1, 2), ceil_mode=True) == (3, 9)
 
 
@@ -362,14 +242,11 @@ def test_a_shape_of_the_wrong_form_is_refused(shape: Any, message: str) -> None:
 
 @settings(deadline=None)
 @given(laid(), st.data())
-def test_a_part_of_an_axis_has_the_same_windows_over_the_pixels_that_they_span(
-    both: Laid, data: st.DataObject
-) -> None:
+def test_a_part_of_an_axis_has_the_same_windows(both: Laid, data: st.DataObject) -> None:
     axis, _ = both
     first = data.draw(st.integers(0, axis.out - 1))
     stop = data.draw(st.integers(first + 1, axis.out))
     seen, part = axis.part(first, stop)
-
     assert part.out == stop - first
     assert 0 <= seen.start < seen.stop <= axis.extent
     assert part.extent == seen.stop - seen.start
