@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from poolcli import __version__, methods, options
+from poolcli import __version__
+from poolcli.methods import METHODS, Row
+from poolcli.options import verb
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -40,7 +42,7 @@ See poolcli VERB --help for the options.
 """
 
 
-def pool(row: methods.Row, **params: Any) -> int:
+def pool(row: Row, **params: Any) -> int:
     """Pool the pictures that a command line names, report on them, and return the exit code.
 
     Args:
@@ -51,15 +53,16 @@ def pool(row: methods.Row, **params: Any) -> int:
         PoolError: an option or the plan is refused; nothing was written.
     """
     # Imported here, not above: `--help` and completion need Click alone.
-    from poolcli import executors, process
     from poolcli.console import Console
     from poolcli.errors import PoolError
+    from poolcli.executors import choose
     from poolcli.options.requests import request_of
     from poolcli.plan import NothingMatchedError, PlanError, Refusal, make_plan
+    from poolcli.process import set_up
     from poolcli.report import EXIT_NOTHING, EXIT_USAGE
     from poolcli.storage import streams
 
-    process.set_up()
+    set_up()
     request = request_of(row, params)
     display = request.display
     console = Console(
@@ -85,15 +88,15 @@ def pool(row: methods.Row, **params: Any) -> int:
     if display.as_json and any(streams.is_stdout(job.target.path) for job in plan):
         raise PoolError("--json and a picture can't share standard output", "name an output file")
     execution = request.execution
-    executor = executors.choose(plan, count=execution.jobs, timeout=execution.timeout_for(plan))
+    executor = choose(plan, count=execution.jobs, timeout=execution.timeout_for(plan))
     with _Interrupts(is_batch=len(plan) > 1) as interrupts:
         # The fork server imports NumPy and Pillow while this process imports them too, by the
         # import of `run`.
         executor.prepare()
-        from poolcli import run
+        from poolcli.run import set_up_process
 
         work = request.work()
-        run.set_up_process()
+        set_up_process()
         # What was imported stays until the exit: the garbage collector need not look at it.
         gc.freeze()
         gc.enable()
@@ -101,7 +104,7 @@ def pool(row: methods.Row, **params: Any) -> int:
 
 
 group = click.Group(
-    commands=[options.verb(row, partial(pool, row)) for row in methods.METHODS],
+    commands=[verb(row, partial(pool, row)) for row in METHODS],
     help=HELP,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
