@@ -7,7 +7,9 @@ import gc
 import os
 import signal
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -89,7 +91,7 @@ def pool(row: Row, **params: Any) -> int:
         raise PoolError("--json and a picture can't share standard output", "name an output file")
     execution = request.execution
     executor = choose(plan, count=execution.jobs, timeout=execution.timeout_for(plan))
-    with _Interrupts(is_batch=len(plan) > 1) as interrupts:
+    with _interrupts(is_batch=len(plan) > 1) as interrupts:
         # The fork server imports NumPy and Pillow while this process imports them too, by the
         # import of `run`.
         executor.prepare()
@@ -149,43 +151,45 @@ def _carry_out(
     return report.exit_code
 
 
+@dataclass
 class _Interrupts:
-    """Handle Ctrl-C in a batch: the first lets the started pictures be finished, the second not.
+    """What ends a run before its plan is done.
 
     Attributes:
         stop: whether no more pictures are started, because of Ctrl-C or of ``--fail-fast``.
         interrupted: whether Ctrl-C was pressed.
     """
 
-    def __init__(self, *, is_batch: bool) -> None:
-        """Handle Ctrl-C only in a batch, and not where it is ignored.
+    stop: bool = False
+    interrupted: bool = False
 
-        A shell lets background commands, those that end in ``&``, ignore it.
-        """
-        self.stop = self.interrupted = False
-        self._handles = is_batch and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
-        self._previous: Any = None
 
-    def __enter__(self) -> _Interrupts:
-        """Install the handler."""
-        if self._handles:
-            self._previous = signal.signal(signal.SIGINT, self._handle)
-        return self
+@contextmanager
+def _interrupts(*, is_batch: bool) -> Iterator[_Interrupts]:
+    """Handle Ctrl-C in a batch: the first lets the started pictures be finished, the second not.
 
-    def __exit__(self, *_: object) -> None:
-        """Restore the previous handler."""
-        if self._handles:
-            signal.signal(signal.SIGINT, self._previous)
+    A shell lets background commands, those that end in ``&``, ignore Ctrl-C: so it stays.
+    """
+    interrupts, previous = _Interrupts(), signal.getsignal(signal.SIGINT)
+    if not is_batch or previous is signal.SIG_IGN:
+        yield interrupts
+        return
 
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+    def handle(_number: int, _frame: FrameType | None) -> None:
         """Ask for the end of the run; the next Ctrl-C raises KeyboardInterrupt as usual."""
         from poolcli import console
 
-        self.stop = self.interrupted = True
-        signal.signal(signal.SIGINT, self._previous)
+        interrupts.stop = interrupts.interrupted = True
+        signal.signal(signal.SIGINT, previous)
         console.print_line_from_handler(
             "poolcli: finishing the started pictures; press Ctrl-C again to stop at once"
         )
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def main() -> NoReturn:

@@ -85,7 +85,13 @@ def _take_descriptor() -> None:
     for number in unsuitable:
         os.close(number)
     try:
-        capture = _unnamed_file()
+        if hasattr(os, "memfd_create"):
+            capture = os.memfd_create("poolcli-stderr")
+        else:
+            import tempfile
+
+            with tempfile.TemporaryFile() as file:
+                capture = os.dup(file.fileno())
     except OSError:  # no memory or disk space is left: capture nothing
         if duplicate != CLOSED:
             os.close(duplicate)
@@ -107,16 +113,6 @@ def _take_descriptor() -> None:
         os.dup2(capture, STDERR_FD)
         os.close(capture)
     _stderr, _captures = duplicate, True
-
-
-def _unnamed_file() -> int:
-    """Return the descriptor of a new file that has no name and vanishes when it is closed."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("poolcli-stderr")
-    import tempfile
-
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
 
 
 def _keep_memory() -> None:
