@@ -79,7 +79,7 @@ class Mean(NamedTuple):
 
     Attributes:
         grid: the picture and its windows.
-        counted: the windows where the taps count that make a divisor, those on pixels.
+        counted: the windows along both axes, whose taps on pixels make the divisor.
         override: the divisor of every window instead, if given.
         plain: the sum of pixels.
         products: the sum of pixels times weights, and that of weights.

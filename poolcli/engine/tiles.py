@@ -176,15 +176,15 @@ class Grid:
         if flat is None:
             subsample(slid, columns.stride, channels, out)
 
-    def _reduce_rows(self, tall: slice, columns: slice, reduction: Reduction, out: Block) -> None:
+    def _reduce_rows(self, rows: slice, columns: slice, reduction: Reduction, out: Block) -> None:
         """Reduce the windows along the height, in parts whose rows fit the cache."""
-        rows, room, height = self.rows, self.tuning.tile_bytes, self.rows.span
+        axis, room, height = self.rows, self.tuning.tile_bytes, self.rows.span
         combine = self._fold
         # Each pixel is cast once for all taps that read it, unless some are read by none.
-        overlaps = rows.size >= max(2, rows.stride)
+        overlaps = axis.size >= max(2, axis.stride)
         if self.uses_van_herk:  # it takes all windows together, and has room for one more of them
             combine, room = self._van_herk, self.tuning.tall_tile_bytes * 5 // 4
-            height += (tall.stop - tall.start - 1) * rows.stride
+            height += (rows.stop - rows.start - 1) * axis.stride
         elif self.is_viewed and (out.dtype == self.array.dtype or not overlaps):
             room = sys.maxsize  # nothing is copied
         widest = max(1, room // (height * out.itemsize * self.channels))
@@ -193,11 +193,11 @@ class Grid:
         for left in range(columns.start, columns.stop, widest):
             part_columns = slice(left, min(left + widest, columns.stop))
             start, stop = ((at - columns.start) * self.channels for at in (left, part_columns.stop))
-            fitting = room // ((stop - start) * out.itemsize) - rows.span
-            step = max(1, fitting // rows.stride + 1)
-            for first in range(tall.start, tall.stop, step):
-                seen, part = rows.part(first, min(first + step, tall.stop))
-                top = first - tall.start
+            fitting = room // ((stop - start) * out.itemsize) - axis.span
+            step = max(1, fitting // axis.stride + 1)
+            for first in range(rows.start, rows.stop, step):
+                seen, part = axis.part(first, min(first + step, rows.stop))
+                top = first - rows.start
                 target = out[top : top + part.out, start:stop]
                 block = self.read(seen, part_columns)
                 if overlaps and block.dtype != out.dtype:
