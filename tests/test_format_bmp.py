@@ -23,7 +23,7 @@ COLOURS = [(10, 20, 30), (40, 50, 60)]
 
 
 def paletted(
-    palette: Sequence[tuple[int, int, int]], bits: int, row: bytes, width: int = 2, packed: int = 0
+    palette: Sequence[Any], bits: int, row: bytes, width: int = 2, packed: int = 0
 ) -> bytes:
     """A BMP of one row of indices; the palette is red, green and blue."""
     entries = b"".join(bytes((*one[::-1], 0)) for one in palette)
@@ -34,26 +34,22 @@ def paletted(
     return head + struct.pack("<IiiHHIIiiII", *fields) + entries + body
 
 
-def test_24_bits_are_exact_from_the_bottom_up() -> None:
+def test_24_bits_are_exact_from_the_bottom_up_and_the_filler_of_32_is_no_alpha() -> None:
     rows = [bytes([1, 2, 3, 4, 5, 6]), bytes([7, 8, 9, 250, 251, 252])]
     found = decoded(bmp(rows, 2, 24))
     assert found.info.stored == EIGHT
     assert found.array.tolist() == [[[9, 8, 7], [252, 251, 250]], [[3, 2, 1], [6, 5, 4]]]
+    for masks in ((), (0xFF0000, 0xFF00, 0xFF)):
+        found = decoded(bmp([bytes([1, 2, 3, 77, 4, 5, 6, 0])], 2, 32, masks))
+        assert (found.info.mode, found.info.stored) == ("RGB", EIGHT)
+        assert found.array.tolist() == [[[3, 2, 1], [6, 5, 4]]]
 
 
-@pytest.mark.parametrize(("masks", "mode"), [((), "RGB"), ((0xFF0000, 0xFF00, 0xFF), "RGB")])
-def test_the_filler_of_32_bits_is_no_alpha(masks: tuple[int, ...], mode: str) -> None:
-    found = decoded(bmp([bytes([1, 2, 3, 77, 4, 5, 6, 0])], 2, 32, masks))
-    assert (found.info.mode, found.info.stored) == (mode, EIGHT)
-    assert found.array.tolist() == [[[3, 2, 1], [6, 5, 4]]]
+FIVE, SIX = (0x7C00, 0x3E0, 0x1F), (0xF800, 0x07E0, 0x001F)
 
 
-@pytest.mark.parametrize(
-    ("bits", "masks"),
-    [((5, 5, 5), ()), ((5, 5, 5), (0x7C00, 0x3E0, 0x1F)), ((5, 6, 5), (0xF800, 0x07E0, 0x001F))],
-    ids=["5-5-5", "5-5-5 by masks", "5-6-5"],
-)
-def test_16_bits_are_widened_to_8_each(bits: tuple[int, int, int], masks: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("bits", "masks"), [((5, 5, 5), ()), ((5, 5, 5), FIVE), ((5, 6, 5), SIX)])
+def test_16_bits_are_widened_to_8_a_channel(bits: Any, masks: tuple[int, ...]) -> None:
     red, green, blue = np.random.default_rng(5).integers(0, 32, (3, 64))
     words = (red << (bits[1] + bits[2])) | (green << bits[2]) | blue
     found = decoded(bmp([words.astype("<u2").tobytes()], 64, 16, masks))
@@ -72,15 +68,12 @@ def version_4(masks: Sequence[int], bits: int, row: bytes) -> bytes:
     return head + struct.pack("<IiiHHIIiiII4I", *fields).ljust(108, b"\0") + row
 
 
-def test_alpha_of_8_bits_is_kept() -> None:
+def test_alpha_of_8_bits_is_kept_and_one_bit_that_would_be_lost_is_refused() -> None:
     masks = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
     found = decoded(version_4(masks, 32, bytes([3, 2, 1, 77])))
     assert (found.info.mode, found.info.stored.channels) == ("RGBA", 4)
     assert found.array.tolist() == [[[1, 2, 3, 77]]]
-
-
-def test_alpha_of_one_bit_that_would_be_lost_is_refused() -> None:
-    octets = version_4((0x7C00, 0x3E0, 0x1F, 0x8000), 16, b"\xff\xff\0\0")
+    octets = version_4((*FIVE, 0x8000), 16, b"\xff\xff\0\0")
     with pytest.raises(PoolError, match="4 channels"):
         check_depth(first_info(octets), allow_loss=True)
 
@@ -98,7 +91,7 @@ def test_alpha_of_one_bit_that_would_be_lost_is_refused() -> None:
     ],
 )
 def test_a_palette_is_applied_or_is_the_samples_themselves(
-    palette: Sequence[tuple[int, int, int]], bits: int, row: bytes, mode: str, pixels: Sequence[Any]
+    palette: Any, bits: int, row: bytes, mode: str, pixels: Any
 ) -> None:
     octets = paletted(palette, bits, row)
     found = decoded(octets)
@@ -108,13 +101,12 @@ def test_a_palette_is_applied_or_is_the_samples_themselves(
     assert np.array_equal(found.array, np.array([pixels]))
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_packed_rows_are_read(mode: str) -> None:
-    palette = COLOURS if mode == "RGB" else GREYS
-    found = decoded(paletted(palette, 8, b"\3\1\1\0\0\1", 4, packed=1))
-    assert found.array[0].tolist() == [
-        list(one) if mode == "RGB" else one[0] for one in [palette[index] for index in (1, 1, 1, 0)]
-    ]
+def test_packed_rows_are_read() -> None:
+    for palette, mode in ((COLOURS, "RGB"), (GREYS, "L")):
+        found = decoded(paletted(palette, 8, b"\3\1\1\0\0\1", 4, packed=1))
+        wanted = np.array(palette, np.uint8)[[1, 1, 1, 0]]
+        assert found.info.mode == mode
+        np.testing.assert_array_equal(found.array[0], wanted if mode == "RGB" else wanted[:, 0])
 
 
 def test_a_palette_that_is_read_wrongly_is_refused() -> None:
