@@ -58,6 +58,7 @@ class DeepPages:
         if self._file is None:
             self._stream.seek(0)
             self._file = tifffile.TiffFile(self._stream)
+        # `TiffFile.pages` would walk through all directories before this one for each page.
         self._file.filehandle.seek(offset)
         page = tifffile.TiffPage(self._file, 0)
         _check(page)
@@ -113,7 +114,7 @@ def _tifffile() -> Any:
 def _decode(page: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     """Return the samples of a page, black at 0."""
     array: NDArray[Any] = page.asarray()
-    if page.axes == "SYX":
+    if page.axes == "SYX":  # each channel is stored as a plane of its own
         array = np.moveaxis(array, 0, -1)
     array = array.reshape(shape)
     return np.iinfo(array.dtype).max - array if page.photometric == MIN_IS_WHITE else array
@@ -143,6 +144,7 @@ def _check(page: Any) -> None:
         )
     if photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB, SEPARATED, CIELAB):
         raise PoolError(f"deep TIFF of photometric {photometric} can't be pooled", "save it as RGB")
+    # Signed numbers and floats have no full scale from which they could be subtracted.
     if photometric == MIN_IS_WHITE and dtype.kind != "u":
         raise PoolError(f"TIFF of {dtype} with white at 0 can't be pooled", "save black at 0")
 
