@@ -273,7 +273,7 @@ def check_depth(info: FrameInfo, *, allow_loss: bool) -> bool:
     stored, dtype = info.stored, info.dtype
     channels = info.shape[2] if len(info.shape) == 3 else 1
     bits = 1 if dtype.kind == "b" else 8 * dtype.itemsize
-    holds = dtype.kind in SAMPLE_KINDS[stored.kind] and bits >= stored.bits
+    holds = dtype.kind in SAMPLE_KINDS.get(stored.kind, "") and bits >= stored.bits
     is_widened = stored.bits < WIDENED_BELOW and info.maxval == 255
     keeps_scale = stored.kind != "unsigned" or info.maxval == stored.maxval or is_widened
     if holds and keeps_scale and channels >= stored.channels:
