@@ -776,7 +776,9 @@ def test_whatever_is_killed_whenever_outputs_are_complete_and_the_rest_can_be_ca
             read_lines(process, number * MANY // KILLS + 1)
             process.kill()
             end(process)
-        left = contents(tmp_path / "out")
+        # A hidden file may stay until the next run; everything with a name of its own is whole.
+        every = contents(tmp_path / "out").items()
+        left = {place: content for place, content in every if ".poolcli-" not in place}
         numbers.append(len(left))
         assert left.items() <= expected.items()
     with start("--skip-existing", *flags) as process:
