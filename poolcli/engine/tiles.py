@@ -200,7 +200,7 @@ class Grid:
                 top = first - rows.start
                 target = out[top : top + part.out, start:stop]
                 block = self.read(seen, part_columns)
-                if overlaps and block.dtype != out.dtype:
+                if (overlaps or self.uses_van_herk) and block.dtype != out.dtype:
                     block = cast(block, out.dtype, "wide", self.scratch)
                 combine(block, part, reduction, target)
 
