@@ -7,8 +7,8 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from poolcli.executors import Executor
     from poolcli.options.requests import Request
     from poolcli.plan import Job
+    from poolcli.report import Outcome
     from poolcli.run import Work
 
 
@@ -126,10 +127,13 @@ def _carry_out(
     from poolcli.storage import streams
 
     report, is_single, as_json = Report(left=len(plan)), len(plan) == 1, request.display.as_json
-    total_bytes = sum(job.bytes for job in plan if not job.is_settled)
+    progress: AbstractContextManager[Callable[[Outcome], None]] = nullcontext(lambda _: None)
+    if not is_single:
+        total_bytes = sum(job.bytes for job in plan if not job.is_settled)
+        progress = console.progress(len(plan), total_bytes)
     outcomes = executor.run_all(plan, work, stopping=lambda: interrupts.stop)
     # Closing the generator ends the workers, also when an exception leaves the block.
-    with console.progress(0 if is_single else len(plan), total_bytes) as advance, closing(outcomes):
+    with progress as advance, closing(outcomes):
         for outcome in outcomes:
             report.add(outcome)
             if as_json:

@@ -97,6 +97,8 @@ def choose(
         timeout: the seconds that a job may take, or None.
         worthwhile_bytes: the total size of inputs from which worker processes are used.
     """
+    if timeout is None and len(jobs) == 1:
+        return Serial()
     sizes = [job.bytes for job in jobs if not job.is_settled]
     is_large = len(sizes) > 1 and sum(sizes) >= worthwhile_bytes
     if not sizes or (timeout is None and not is_large):
