@@ -85,13 +85,7 @@ def _take_descriptor() -> None:
     for number in unsuitable:
         os.close(number)
     try:
-        if hasattr(os, "memfd_create"):
-            capture = os.memfd_create("poolcli-stderr")
-        else:
-            import tempfile
-
-            with tempfile.TemporaryFile() as file:
-                capture = os.dup(file.fileno())
+        capture = _unnamed_file()
     except OSError:  # no memory or disk space is left: capture nothing
         if duplicate != CLOSED:
             os.close(duplicate)
@@ -113,6 +107,16 @@ def _take_descriptor() -> None:
         os.dup2(capture, STDERR_FD)
         os.close(capture)
     _stderr, _captures = duplicate, True
+
+
+def _unnamed_file() -> int:
+    """Return the descriptor of a new file that has no name and vanishes when it is closed."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("poolcli-stderr")
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def _keep_memory() -> None:
