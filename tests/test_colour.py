@@ -34,12 +34,8 @@ from tests.jobs import pool, work
 from tests.pictures import MODES, dtype_of, maxval_of, noise, whole_shape
 from tests.pictures import picture as made
 
-MODERATE = settings(deadline=None, max_examples=50)
 ANY_METHOD = pytest.mark.parametrize("method", METHODS)
 ANY_ALPHA = pytest.mark.parametrize("alpha", ALPHAS)
-
-
-# What is drawn
 
 
 @st.composite
@@ -67,6 +63,10 @@ def arrays(mode: str) -> st.SearchStrategy[NDArray[Any]]:
 PICTURES = st.sampled_from(tuple(FULL)).flatmap(
     lambda mode: arrays(mode).map(lambda array: made(array, mode))
 )
+BACKGROUNDS = (None, (255, 255, 255), (0, 0, 0), (7, 7, 7), (255, 136, 0), (1, 2, 3))
+PIXELS = st.fixed_dictionaries(
+    {"alpha": st.sampled_from(ALPHAS), "background": st.sampled_from(BACKGROUNDS)}
+)
 
 
 def fits(picture: Picture, window: Window) -> bool:
@@ -74,50 +74,27 @@ def fits(picture: Picture, window: Window) -> bool:
     return all(one and all(each.inside for each in one) for one in both_taps(picture, window))
 
 
-# Against the oracle
-
-
-@MODERATE
-@given(PICTURES, windows(), st.sampled_from(ALPHAS), st.booleans(), st.integers(0, 12))
-def test_an_average_under_alpha_is_the_rounded_fraction(
-    picture: Picture, window: Window, alpha: Alpha, with_padding: bool, override: int
+@settings(deadline=None, max_examples=150)
+@given(PICTURES, windows(), PIXELS, st.sampled_from(METHODS), st.booleans(), st.integers(0, 12))
+def test_pixels_under_alpha_are_pooled_by_fractions_and_then_laid_on_a_background(
+    picture: Picture,
+    window: Window,
+    pixels: dict[str, Any],
+    method: str,
+    with_padding: bool,
+    override: int,
 ) -> None:
     assume(fits(picture, window))
-    more: dict[str, Any] = {"alpha": alpha, "divisor_override": override or None}
-    how = work("avg", window, count_include_pad=with_padding, **more)
-    np.testing.assert_array_equal(pool(picture, how).array, oracle(picture, how))
-
-
-@MODERATE
-@given(PICTURES, windows(), st.sampled_from(ALPHAS), st.sampled_from(("max", "min")))
-def test_an_extreme_under_alpha_is_that_of_the_pixels_that_can_be_seen(
-    picture: Picture, window: Window, alpha: Alpha, method: str
-) -> None:
-    assume(fits(picture, window))
-    how = work(method, window, alpha=alpha)
-    np.testing.assert_array_equal(pool(picture, how).array, oracle(picture, how))
-
-
-@MODERATE
-@given(
-    PICTURES,
-    windows(),
-    st.sampled_from(METHODS),
-    st.sampled_from(ALPHAS),
-    st.sampled_from(((255, 255, 255), (0, 0, 0), (7, 7, 7), (255, 136, 0), (1, 2, 3))),
-)
-def test_a_background_shows_through_after_pooling(
-    picture: Picture, window: Window, method: str, alpha: Alpha, background: Colour
-) -> None:
-    assume(fits(picture, window))
-    how = work(method, window, alpha=alpha, background=background)
-    flat, wanted = pool(picture, how), oracle(picture, how)
-    grey, colour = {255: ("L", "RGB"), 65535: ("I;16", "RGB;16")}[picture.info.maxval]
-    assert flat.info.mode == (grey if wanted.shape[2] == 1 else colour)
-    np.testing.assert_array_equal(flat.array, wanted[..., 0] if flat.info.mode == grey else wanted)
-
-
-# Alpha, by example
+    if method == "avg":
+        pixels |= {"count_include_pad": with_padding, "divisor_override": override or None}
+    how = work(method, window, **pixels)
+    found, wanted = pool(picture, how), oracle(picture, how)
+    mode = picture.info.mode
+    if pixels["background"] is not None:
+        grey, colour = {255: ("L", "RGB"), 65535: ("I;16", "RGB;16")}[picture.info.maxval]
+        mode = grey if wanted.shape[2] == 1 else colour
+    assert found.info.mode == mode
+    np.testing.assert_array_equal(found.array, wanted[..., 0] if wanted.shape[2] == 1 else wanted)
 
 
 MIXED = [[(10, 20, 30, 255), (250, 250, 250, 0)]]
@@ -166,9 +143,6 @@ def test_padding_never_enters_a_colour(method: str) -> None:
     assert (pool(picture, how).array == (200, 100, 50, 3)).all()
 
 
-# Background, by example
-
-
 @pytest.mark.parametrize(
     ("pixel", "background", "mode", "wanted"),
     [
@@ -197,24 +171,6 @@ def test_a_picture_without_alpha_has_no_background(mode: str) -> None:
     np.testing.assert_array_equal(on_red.array, plain.array)
 
 
-# Modes
-
-
-@ANY_METHOD
-@pytest.mark.parametrize("mode", MODES)
-def test_the_mode_stays_but_for_an_average_of_two_values(mode: str, method: str) -> None:
-    wanted = "L" if (mode, method) == ("1", "avg") else mode
-    pooled = pool(picture_of(mode), work(method))
-    assert pooled.info.mode == wanted
-    assert pooled.array.dtype == pooled.info.dtype == dtype_of(wanted)
-    assert pooled.info.maxval == (255 if wanted == "L" else maxval_of(wanted))
-    assert pooled.array.shape == pooled.info.shape == whole_shape(mode, (2, 3))
-    assert pooled.info.stored == picture_of(mode).info.stored
-
-
-# Laws
-
-
 @ANY_ALPHA
 @ANY_METHOD
 @pytest.mark.parametrize("mode", MODES)
@@ -227,9 +183,13 @@ def test_size_1_is_the_identity_and_leaves_its_picture_alone(
     pooled, flat = (
         pool(picture, work(method, 1, alpha=alpha, background=one)) for one in (None, (1, 2, 3))
     )
-    white = np.uint8(255) if (mode, method) == ("1", "avg") else before.dtype.type(1)
-    np.testing.assert_array_equal(pooled.array, before * white)
-    assert pooled.array.dtype == (before * white).dtype
+    becomes_grey = (mode, method) == ("1", "avg")
+    wanted = "L" if becomes_grey else mode
+    np.testing.assert_array_equal(pooled.array, before * np.uint8(255) if becomes_grey else before)
+    assert pooled.array.dtype == pooled.info.dtype == dtype_of(wanted)
+    assert pooled.array.shape == pooled.info.shape == before.shape
+    assert (pooled.info.mode, pooled.info.maxval) == (wanted, maxval_of(wanted))
+    assert pooled.info.stored == picture.info.stored
     np.testing.assert_array_equal(picture.array, before)
     assert picture.info.mode == mode
     assert not np.shares_memory(pooled.array, picture.array)
@@ -258,9 +218,6 @@ def test_grey_is_one_of_three_equal_colours_and_opaque_is_without_alpha(method: 
     np.testing.assert_array_equal(pool(covered, how).array[..., :3], pool(opaque, how).array)
 
 
-# What stays beside the pixels
-
-
 def test_the_resolution_is_divided_by_the_stride_and_not_by_the_size() -> None:
     metadata = Metadata(icc_profile=b"profile", exif=b"II*\0", dpi=(300, 120), plays=3)
     more = {"encoding": Encoding("jpeg", lossy=True), "duration": Fraction(40), "notes": ("a",)}
@@ -287,29 +244,21 @@ def test_the_origin_is_the_middle_of_the_first_window_less_half_a_stride(
         assert place.scale[axis] == window.stride[axis]
 
 
-# Fewer bits
+@pytest.mark.parametrize("maxval", [1, 2, 100, 254, 510, 1000, 1020, 65534, 65535])
+def test_every_value_of_a_scale_is_rounded_to_nearest_ties_to_even(maxval: int) -> None:
+    values = np.arange(maxval + 1, dtype=np.uint16 if maxval > 255 else np.uint8)[None]
+    less = colour.rounded(values, maxval)
+    assert less.dtype == np.uint8
+    assert less.shape == values.shape
+    assert less[0].tolist() == [round(Fraction(value * 255, maxval)) for value in range(maxval + 1)]
 
 
 @pytest.mark.parametrize("mode", SHALLOW)
-def test_fewer_bits_are_the_rounded_fraction_of_the_full_scale(mode: str) -> None:
-    picture, full = picture_of(mode, (9, 40)), maxval_of(mode)
-    less, info = colour.rounded(picture.array, full), colour.rounded_info(picture.info)
-    assert (info.mode, info.maxval) == (SHALLOW[mode], 255)
-    assert less.dtype == info.dtype == np.uint8
-    assert less.shape == info.shape == picture.array.shape
-    assert less.ravel().tolist() == [
-        round(Fraction(value * 255, full)) for value in picture.array.ravel().tolist()
-    ]
-
-
-@pytest.mark.parametrize("maxval", [1, 2, 100, 254, 510, 1020, 65534, 65535])
-def test_every_value_of_a_scale_is_rounded_to_nearest_ties_to_even(maxval: int) -> None:
-    values = np.arange(maxval + 1, dtype=np.uint16 if maxval > 255 else np.uint8)[None]
-    less = colour.rounded(values, maxval)[0]
-    assert less.tolist() == [round(Fraction(value * 255, maxval)) for value in range(maxval + 1)]
-
-
-# Thin pictures
+def test_fewer_bits_have_a_mode_of_their_own(mode: str) -> None:
+    given = picture_of(mode).info
+    info = colour.rounded_info(given)
+    assert (info.mode, info.maxval, info.shape) == (SHALLOW[mode], 255, given.shape)
+    assert info.dtype == np.uint8
 
 
 @ANY_METHOD
@@ -325,9 +274,6 @@ def test_thin_pictures_are_pooled_along_their_length(mode: str, method: str) -> 
         elif method != "avg":
             first = getattr(picture.array[:rows, :columns], method)(axis=(0, 1))
             np.testing.assert_array_equal(pooled[0, 0], first)
-
-
-# Bands
 
 
 GEOMETRIES: list[dict[str, Any]] = [

@@ -73,9 +73,6 @@ def over(pairs: list[tuple[str, str]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("mode", "name"), pairs, ids=ids)
 
 
-# Files of every mode, not made by us
-
-
 def array_of(mode: str) -> NDArray[Any]:
     if mode == "array":
         return np.random.default_rng(8).integers(-(2**15), 2**15, (4, 6, 5), np.int16)
@@ -121,9 +118,6 @@ def ran(folder: Path, mode: str, name: str, how: Work) -> Outcome:
     return run(source, folder / f"out.{name}", name, how)
 
 
-# What is expected, window by window
-
-
 def pooled(array: NDArray[Any], mode: str, how: Work) -> NDArray[Any]:
     height, width = how.window.size
     rows, columns = array.shape[0] // height, array.shape[1] // width
@@ -157,9 +151,6 @@ def one_of(values: Sequence[Any], weights: Sequence[int], mode: str, method: str
 
 def mode_after(mode: str, method: str) -> str:
     return "L" if (mode, method) == ("1", "avg") else mode
-
-
-# The matrix
 
 
 def test_the_matrix_has_every_format_and_mode() -> None:
@@ -257,9 +248,6 @@ def test_fewer_bits_are_rounded_after_pooling_and_that_is_told(
         assert (outcome.dtype, len(told)) == ("uint8", 1)
 
 
-# What is said about light
-
-
 def profile_of(space: Any) -> bytes:
     return bytes(ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes())
 
@@ -302,8 +290,6 @@ def test_linear_light_warns_of_values_that_are_not_srgb(
         assert bool(found) == (warns and linear)
 
 
-# Constant pictures
-
 OPTIONS: dict[str, dict[str, Any]] = {
     "padded": {"padding": 1},
     "same": {"padding": "same", "stride": 1},
@@ -327,9 +313,6 @@ def test_a_constant_picture_stays_constant(mode: str, options: dict[str, Any]) -
         result = pool(picture(constant, mode), work(method, 3, **options)).array
         white = 255 if (mode, method) == ("1", "avg") else 1
         np.testing.assert_array_equal(result, np.broadcast_to(first * white, result.shape))
-
-
-# Thin pictures, as others read them
 
 
 @over([(mode, name) for mode, name in PAIRS if mode in HOLDS[name] and mode != "array"])

@@ -153,8 +153,6 @@ def test_names_outside_ascii_keep_their_bytes(value: bytes) -> None:
     assert value in (packed_exif(described.exif, (72, 72)) or b"")
 
 
-# Profiles
-
 GREY_PROFILE = PROFILE[:16] + b"GRAY" + PROFILE[20:]
 
 
@@ -177,9 +175,6 @@ def test_a_profile_of_other_channels_is_left_out_and_that_is_told(
         assert ("icc_profile" in opened(octets).info) is (name in kept_in)
         told = [note for note in notes if "colour profile is not for" in note]
         assert bool(told) is (name in lost_in)
-
-
-# Damage
 
 
 @pytest.mark.parametrize("block", UNREADABLE.values(), ids=UNREADABLE)
@@ -214,9 +209,6 @@ def test_no_damage_to_exif_raises(changes: dict[int, int]) -> None:
         packed_exif(described.exif, described.dpi)
 
 
-# Orientation
-
-
 @pytest.mark.parametrize("turn", range(1, 9))
 @pytest.mark.parametrize("form", [b" tiff:Orientation='%d'", b' tiff:Orientation = "%d"'])
 def test_the_orientation_is_that_of_exif_or_else_of_xmp(turn: int, form: bytes) -> None:
@@ -230,9 +222,6 @@ def test_the_orientation_is_that_of_exif_or_else_of_xmp(turn: int, form: bytes) 
 @pytest.mark.parametrize("turn", [0, 9, 65535])
 def test_an_orientation_without_a_meaning_is_upright(turn: int) -> None:
     assert describe(exif_block(number(TURN, turn)), None).orientation == 1
-
-
-# XMP
 
 
 UNUSABLE_XMP = {

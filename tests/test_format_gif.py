@@ -42,9 +42,6 @@ def pixels_of(octets: bytes, mode: str) -> NDArray[Any]:
     return np.asarray(opened(octets).convert(mode))
 
 
-# Files made by hand
-
-
 def gif(
     palette: bytes = COLOURS,
     *,
@@ -82,9 +79,6 @@ PALETTES: Final = {
     "some greys": (gif(RAMP[:12], indices=(1, 77)), "L", [1, 77]),
     "all greys": (gif(RAMP, indices=(3, 200), key=200), "LA", [[3, 255], [200, 0]]),
 }
-
-
-# Palettes and the transparent colour
 
 
 @pytest.mark.parametrize(("octets", "mode", "pixels"), PALETTES.values(), ids=PALETTES)
@@ -133,9 +127,6 @@ def test_netpbm_reads_the_same() -> None:
     np.testing.assert_array_equal(pixels_of(done.stdout, "RGB"), array)
 
 
-# What breaks off
-
-
 WHOLE: Final = gif(before=COMMENT)
 
 
@@ -161,9 +152,6 @@ def test_times_are_read_without_the_pixels() -> None:
     reader = open_reader(stream, Limits(10**6))
     assert [frame.info.duration for frame in reader.frames()] == [100] * 3
     assert stream.taken < len(octets) / 8
-
-
-# Comments and plays
 
 
 COMMENTS: Final = {
@@ -205,9 +193,6 @@ def test_a_comment_of_any_length_is_written_once(comment: bytes, count: int) -> 
 def test_loops_are_read_by_either_name(name: bytes) -> None:
     loops = b"!\xff\x0b" + name + b"\x03\x01" + struct.pack("<H", 6) + b"\0"
     assert decoded(gif(before=loops)).metadata.plays == 7
-
-
-# Colours
 
 
 def coloured(count: int, *, alpha: bool = False) -> Picture:
@@ -267,9 +252,6 @@ def test_more_colours_and_partial_alpha_are_approximated_and_that_is_noted() -> 
     octets, notes = written([picture(alphas, "RGBA")], "gif")
     assert ["alpha on or off" in note for note in notes] == [True]
     assert pixels_of(octets, "RGBA")[0, :, 3].tolist() == [0, 255, 255, 0]
-
-
-# Animations as they are written
 
 
 def test_only_what_changes_is_written_and_all_is_cleared_before_something_is_uncovered() -> None:
