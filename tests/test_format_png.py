@@ -81,9 +81,7 @@ def test_samples_of_every_depth_and_colour_type_are_exact(depth: int, kind: int,
     samples = samples if len(mode) > 1 else samples[..., 0]
     wanted = samples if depth in (1, 16) else (samples.astype(int) * 255 // full).astype(np.uint8)
     deep_mode = "I;16" if mode == "L" else f"{mode};16"
-
     found = decoded(png(11, packed(samples, depth), depth, kind))
-
     assert found.info.mode == {1: "1", 16: deep_mode}.get(depth, mode)
     assert found.info.stored == Stored("unsigned", depth, full, len(mode))
     assert found.array.dtype == (np.bool_ if depth == 1 else dtype)
@@ -173,11 +171,9 @@ def test_transparency_has_no_effect_beside_alpha_and_behind_the_pixels() -> None
     assert (alpha.info.notes, behind.info.notes, behind.info.mode) == ((), (), "RGB")
 
 
-@pytest.mark.parametrize("turn", [3, 6])
-def test_palettes_and_deep_samples_are_turned_upright(turn: int) -> None:
-    exif = (b"eXIf", exif_of({TURN: turn}))
-    array = noise("RGB;16", (2, 3))
-    turns = {3: 2, 6: -1}[turn]
+@pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, -1)])
+def test_palettes_and_deep_samples_are_turned_upright(orientation: int, turns: int) -> None:
+    exif, array = (b"eXIf", exif_of({TURN: orientation})), noise("RGB;16", (2, 3))
     deep = decoded(png(3, packed(array, 16), 16, RGB, exif))
     np.testing.assert_array_equal(deep.array, np.rot90(array, turns))
     few = png(3, [b"\0\1\0", b"\1\1\0"], 8, PALETTE, (b"PLTE", GREYS), exif)
@@ -389,12 +385,12 @@ def test_no_sample_becomes_larger_than_by_matches(sample: str) -> None:
     assert len(ours(image)) <= 1.02 * len(by_pillow(image))
 
 
-@pytest.mark.parametrize("level", [0, 1, 9])
-def test_deep_samples_take_a_compress_level(level: int) -> None:
+def test_deep_samples_take_a_compress_level() -> None:
     given = picture(np.zeros((50, 60, 3), np.uint16), "RGB;16")
-    octets = encoded(given, "png", Saving(compress_level=level))
-    np.testing.assert_array_equal(decoded(octets).array, given.array)
-    assert (len(octets) > given.array.nbytes) == (level == 0)
+    for level in (0, 1, 9):
+        octets = encoded(given, "png", Saving(compress_level=level))
+        np.testing.assert_array_equal(decoded(octets).array, given.array)
+        assert (len(octets) > given.array.nbytes) == (level == 0)
 
 
 def test_metadata_of_deep_samples_are_kept() -> None:
