@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from itertools import pairwise, permutations
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,6 @@ from tests.colour_oracle import (
     ALPHAS,
     FULL,
     METHODS,
-    SHALLOW,
     both_taps,
     oracle,
     picture_of,
@@ -136,13 +135,6 @@ def test_one_window_under_alpha(
     assert result(pixels, work(method, size, **options)) == [[wanted]]
 
 
-@ANY_METHOD
-def test_padding_never_enters_a_colour(method: str) -> None:
-    how = work(method, 3, stride=1, padding=2)
-    picture = made(np.full((4, 5, 4), (200, 100, 50, 3), np.uint8), "RGBA")
-    assert (pool(picture, how).array == (200, 100, 50, 3)).all()
-
-
 @pytest.mark.parametrize(
     ("pixel", "background", "mode", "wanted"),
     [
@@ -196,28 +188,6 @@ def test_size_1_is_the_identity_and_leaves_its_picture_alone(
     assert not np.shares_memory(flat.array, picture.array)
 
 
-@ANY_ALPHA
-@ANY_METHOD
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "RGBA;16"])
-def test_colour_channels_may_change_places(mode: str, method: str, alpha: Alpha) -> None:
-    picture, how = picture_of(mode), work(method, 3, stride=2, padding=1, alpha=alpha)
-    pooled = pool(picture, how).array
-    for order in permutations(range(3)):
-        places = [*order, 3][: picture.array.shape[2]]
-        turned = picture._replace(array=picture.array[..., places])
-        np.testing.assert_array_equal(pool(turned, how).array, pooled[..., places])
-
-
-@ANY_METHOD
-def test_grey_is_one_of_three_equal_colours_and_opaque_is_without_alpha(method: str) -> None:
-    grey, opaque = picture_of("LA"), picture_of("RGB")
-    colour = made(grey.array[..., [0, 0, 0, 1]], "RGBA")
-    covered = made(np.dstack((opaque.array, np.full((5, 6), 255, np.uint8))), "RGBA")
-    how = work(method, 3, stride=1)
-    np.testing.assert_array_equal(pool(colour, how).array, pool(grey, how).array[..., [0, 0, 0, 1]])
-    np.testing.assert_array_equal(pool(covered, how).array[..., :3], pool(opaque, how).array)
-
-
 def test_the_resolution_is_divided_by_the_stride_and_not_by_the_size() -> None:
     metadata = Metadata(icc_profile=b"profile", exif=b"II*\0", dpi=(300, 120), plays=3)
     more = {"encoding": Encoding("jpeg", lossy=True), "duration": Fraction(40), "notes": ("a",)}
@@ -251,14 +221,6 @@ def test_every_value_of_a_scale_is_rounded_to_nearest_ties_to_even(maxval: int) 
     assert less.dtype == np.uint8
     assert less.shape == values.shape
     assert less[0].tolist() == [round(Fraction(value * 255, maxval)) for value in range(maxval + 1)]
-
-
-@pytest.mark.parametrize("mode", SHALLOW)
-def test_fewer_bits_have_a_mode_of_their_own(mode: str) -> None:
-    given = picture_of(mode).info
-    info = colour.rounded_info(given)
-    assert (info.mode, info.maxval, info.shape) == (SHALLOW[mode], 255, given.shape)
-    assert info.dtype == np.uint8
 
 
 @ANY_METHOD

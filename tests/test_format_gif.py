@@ -204,11 +204,6 @@ def coloured(count: int, *, alpha: bool = False) -> Picture:
     return picture(np.dstack((both, on_and_off)) if alpha else both, "RGBA" if alpha else "RGB")
 
 
-def greys_of(mode: str) -> Picture:
-    array = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    return picture(array > 99 if mode == "1" else array, mode)
-
-
 def hidden_colours() -> Picture:
     """Return 255 colours, and as many that can't be seen."""
     found = coloured(255, alpha=True)
@@ -216,17 +211,14 @@ def hidden_colours() -> Picture:
     return found
 
 
-def grey_on_and_off() -> Picture:
-    array = np.dstack((np.full((2, 200), np.arange(200)), [[255] * 200, [0] * 200]))
-    return picture(array.astype(np.uint8), "LA")
-
-
+EVERY_GREY: Final = np.arange(256, dtype=np.uint8).reshape(16, 16)
+WITH_ALPHA: Final = np.dstack((np.tile(np.arange(200), (2, 1)), [[255] * 200, [0] * 200]))
 EXACT: Final = {
     **{f"{count} colours": coloured(count) for count in (1, 2, 3, 16, 17, 255, 256)},
     **{f"{count} with alpha": coloured(count, alpha=True) for count in (1, 3, 16, 255)},
-    "black and white": greys_of("1"),
-    "grey": greys_of("L"),
-    "grey with alpha": grey_on_and_off(),
+    "black and white": picture(EVERY_GREY > 99, "1"),
+    "grey": picture(EVERY_GREY, "L"),
+    "grey with alpha": picture(WITH_ALPHA.astype(np.uint8), "LA"),
     "hidden colours": hidden_colours(),
 }
 
