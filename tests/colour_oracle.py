@@ -121,9 +121,6 @@ def flattened(pixel: Pixel, background: Colour, full: int) -> Pixel:
     return tuple(rounded(alpha * c + (full - alpha) * b, full) for c, b in mixed)
 
 
-# Linear light
-
-
 def light(code: int, full: int) -> float:
     """Decode by IEC 61966-2-1, in Python's own floats."""
     value = code / full
@@ -164,9 +161,6 @@ def linear_window(
         total = math.fsum(w * v for w, v in zip(weights, values, strict=True))
         found.append(code(total / weight, full))
     return found if alpha is None else [*found, min(rounded(sum(seen), divisor), full)]
-
-
-# Short ways to pictures
 
 
 def picture_of(mode: str, shape: tuple[int, int] = (5, 6), seed: int = 1) -> Picture:

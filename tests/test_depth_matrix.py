@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +18,8 @@ from PIL import Image, ImageCms
 from poolcli.formats import FORMATS, by_suffix
 from poolcli.report import Outcome
 from poolcli.run import Work
-from tests.colour_oracle import FULL, LINEAR, METHODS, SHALLOW
+from tests import oracle as independent
+from tests.colour_oracle import FULL, LINEAR, METHODS, SHALLOW, oracle
 from tests.contract_support import assert_refused
 from tests.jobs import pool, run, work
 from tests.pictures import (
@@ -73,9 +73,6 @@ def over(pairs: list[tuple[str, str]]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("mode", "name"), pairs, ids=ids)
 
 
-# Files of every mode, not made by us
-
-
 def array_of(mode: str) -> NDArray[Any]:
     if mode == "array":
         return np.random.default_rng(8).integers(-(2**15), 2**15, (4, 6, 5), np.int16)
@@ -121,45 +118,18 @@ def ran(folder: Path, mode: str, name: str, how: Work) -> Outcome:
     return run(source, folder / f"out.{name}", name, how)
 
 
-# What is expected, window by window
-
-
 def pooled(array: NDArray[Any], mode: str, how: Work) -> NDArray[Any]:
-    height, width = how.window.size
-    rows, columns = array.shape[0] // height, array.shape[1] // width
-    blocks = array.reshape(rows, height, columns, width, -1).swapaxes(1, 2)
-    pixels = blocks.reshape(rows, columns, height * width, -1)
-    wanted = [[window(one.tolist(), mode, how.method.name) for one in row] for row in pixels]
-    dtype = np.uint8 if (mode, how.method.name) == ("1", "avg") else array.dtype
-    return np.array(wanted, dtype).reshape(rows, columns, *array.shape[2:])
-
-
-def window(pixels: list[list[Any]], mode: str, method: str) -> list[Any]:
-    *colours, last = zip(*pixels, strict=True)
-    straight = (1,) * len(last)
-    if mode not in FULL:
-        return [one_of(values, straight, mode, method) for values in (*colours, last)]
-    weights = last if any(last) else straight
-    if method != "avg":
-        weights = tuple(int(weight > 0) for weight in weights)
-    pooled_colours = [one_of(values, weights, mode, method) for values in colours]
-    return [*pooled_colours, one_of(last, straight, mode, method)]
-
-
-def one_of(values: Sequence[Any], weights: Sequence[int], mode: str, method: str) -> Any:
-    if method != "avg":
-        seen = [value for value, weight in zip(values, weights, strict=True) if weight]
-        return (max if method == "max" else min)(seen)
-    scaled = [value * 255 for value in values] if mode == "1" else list(values)
-    total = sum(Fraction(v) * w for v, w in zip(scaled, weights, strict=True)) / sum(weights)
-    return float(total) if mode == "F" else round(total)
+    """Pool by exact fractions, window by window."""
+    if mode in FULL:
+        return oracle(picture(array, mode), how)
+    if mode_after(mode, how.method.name) != mode:
+        array = array * np.uint8(255)
+    exact = independent.pool(how.method.name, array, size=how.window.size).values
+    return exact.astype(array.dtype)
 
 
 def mode_after(mode: str, method: str) -> str:
     return "L" if (mode, method) == ("1", "avg") else mode
-
-
-# The matrix
 
 
 def test_the_matrix_has_every_format_and_mode() -> None:
@@ -257,9 +227,6 @@ def test_fewer_bits_are_rounded_after_pooling_and_that_is_told(
         assert (outcome.dtype, len(told)) == ("uint8", 1)
 
 
-# What is said about light
-
-
 def profile_of(space: Any) -> bytes:
     return bytes(ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes())
 
@@ -302,8 +269,6 @@ def test_linear_light_warns_of_values_that_are_not_srgb(
         assert bool(found) == (warns and linear)
 
 
-# Constant pictures
-
 OPTIONS: dict[str, dict[str, Any]] = {
     "padded": {"padding": 1},
     "same": {"padding": "same", "stride": 1},
@@ -327,9 +292,6 @@ def test_a_constant_picture_stays_constant(mode: str, options: dict[str, Any]) -
         result = pool(picture(constant, mode), work(method, 3, **options)).array
         white = 255 if (mode, method) == ("1", "avg") else 1
         np.testing.assert_array_equal(result, np.broadcast_to(first * white, result.shape))
-
-
-# Thin pictures, as others read them
 
 
 @over([(mode, name) for mode, name in PAIRS if mode in HOLDS[name] and mode != "array"])

@@ -42,9 +42,6 @@ def pixels_of(octets: bytes, mode: str) -> NDArray[Any]:
     return np.asarray(opened(octets).convert(mode))
 
 
-# Files made by hand
-
-
 def gif(
     palette: bytes = COLOURS,
     *,
@@ -82,9 +79,6 @@ PALETTES: Final = {
     "some greys": (gif(RAMP[:12], indices=(1, 77)), "L", [1, 77]),
     "all greys": (gif(RAMP, indices=(3, 200), key=200), "LA", [[3, 255], [200, 0]]),
 }
-
-
-# Palettes and the transparent colour
 
 
 @pytest.mark.parametrize(("octets", "mode", "pixels"), PALETTES.values(), ids=PALETTES)
@@ -133,9 +127,6 @@ def test_netpbm_reads_the_same() -> None:
     np.testing.assert_array_equal(pixels_of(done.stdout, "RGB"), array)
 
 
-# What breaks off
-
-
 WHOLE: Final = gif(before=COMMENT)
 
 
@@ -161,9 +152,6 @@ def test_times_are_read_without_the_pixels() -> None:
     reader = open_reader(stream, Limits(10**6))
     assert [frame.info.duration for frame in reader.frames()] == [100] * 3
     assert stream.taken < len(octets) / 8
-
-
-# Comments and plays
 
 
 COMMENTS: Final = {
@@ -207,9 +195,6 @@ def test_loops_are_read_by_either_name(name: bytes) -> None:
     assert decoded(gif(before=loops)).metadata.plays == 7
 
 
-# Colours
-
-
 def coloured(count: int, *, alpha: bool = False) -> Picture:
     """Return so many colours, twice each; with alpha, once opaque and once not."""
     codes = np.random.default_rng(count).choice(2**24, count, replace=False)
@@ -219,11 +204,6 @@ def coloured(count: int, *, alpha: bool = False) -> Picture:
     return picture(np.dstack((both, on_and_off)) if alpha else both, "RGBA" if alpha else "RGB")
 
 
-def greys_of(mode: str) -> Picture:
-    array = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    return picture(array > 99 if mode == "1" else array, mode)
-
-
 def hidden_colours() -> Picture:
     """Return 255 colours, and as many that can't be seen."""
     found = coloured(255, alpha=True)
@@ -231,17 +211,14 @@ def hidden_colours() -> Picture:
     return found
 
 
-def grey_on_and_off() -> Picture:
-    array = np.dstack((np.full((2, 200), np.arange(200)), [[255] * 200, [0] * 200]))
-    return picture(array.astype(np.uint8), "LA")
-
-
+EVERY_GREY: Final = np.arange(256, dtype=np.uint8).reshape(16, 16)
+WITH_ALPHA: Final = np.dstack((np.tile(np.arange(200), (2, 1)), [[255] * 200, [0] * 200]))
 EXACT: Final = {
     **{f"{count} colours": coloured(count) for count in (1, 2, 3, 16, 17, 255, 256)},
     **{f"{count} with alpha": coloured(count, alpha=True) for count in (1, 3, 16, 255)},
-    "black and white": greys_of("1"),
-    "grey": greys_of("L"),
-    "grey with alpha": grey_on_and_off(),
+    "black and white": picture(EVERY_GREY > 99, "1"),
+    "grey": picture(EVERY_GREY, "L"),
+    "grey with alpha": picture(WITH_ALPHA.astype(np.uint8), "LA"),
     "hidden colours": hidden_colours(),
 }
 
@@ -267,9 +244,6 @@ def test_more_colours_and_partial_alpha_are_approximated_and_that_is_noted() -> 
     octets, notes = written([picture(alphas, "RGBA")], "gif")
     assert ["alpha on or off" in note for note in notes] == [True]
     assert pixels_of(octets, "RGBA")[0, :, 3].tolist() == [0, 255, 255, 0]
-
-
-# Animations as they are written
 
 
 def test_only_what_changes_is_written_and_all_is_cleared_before_something_is_uncovered() -> None:

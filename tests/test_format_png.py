@@ -58,9 +58,6 @@ CONVERT = imagemagick("convert")
 DEEP: Final = ("LA;16", "RGB;16", "RGBA;16")
 
 
-# Samples
-
-
 def packed(samples: NDArray[Any], depth: int) -> list[bytes]:
     if depth == 16:
         return [row.astype(">u2").tobytes() for row in samples]
@@ -84,9 +81,7 @@ def test_samples_of_every_depth_and_colour_type_are_exact(depth: int, kind: int,
     samples = samples if len(mode) > 1 else samples[..., 0]
     wanted = samples if depth in (1, 16) else (samples.astype(int) * 255 // full).astype(np.uint8)
     deep_mode = "I;16" if mode == "L" else f"{mode};16"
-
     found = decoded(png(11, packed(samples, depth), depth, kind))
-
     assert found.info.mode == {1: "1", 16: deep_mode}.get(depth, mode)
     assert found.info.stored == Stored("unsigned", depth, full, len(mode))
     assert found.array.dtype == (np.bool_ if depth == 1 else dtype)
@@ -109,9 +104,8 @@ def test_an_interlaced_picture_is_read(shape: tuple[int, int], depth: int) -> No
     np.testing.assert_array_equal(decoded(octets).array.reshape(pixels.shape), pixels)
 
 
-# Palettes and transparent colours
-
 COLOURS, GREYS = bytes([10, 20, 30, 40, 50, 60]), bytes([10, 10, 10, 40, 40, 40])
+COLOUR_KEY: Final = (b"tRNS", struct.pack(">3H", 1, 2, 3))
 PALETTES: Final = {
     "colour": (COLOURS, [], "RGB", [[10, 20, 30], [40, 50, 60]]),
     "first hidden": (COLOURS, [b"\0"], "RGBA", [[10, 20, 30, 0], [40, 50, 60, 255]]),
@@ -165,33 +159,25 @@ def test_a_transparent_grey_becomes_alpha_and_is_not_written_again(depth: int) -
 
 @pytest.mark.parametrize("depth", [8, 16])
 def test_a_transparent_colour_becomes_alpha(depth: int) -> None:
-    key = (b"tRNS", struct.pack(">3H", 1, 2, 3))
-    samples = np.array([[[1, 2, 3], [4, 5, 6], [1, 2, 4]]], np.uint16)
-    found = decoded(png(3, packed(samples, depth), depth, RGB, key)).array
-    full = 2**depth - 1
+    samples, full = np.array([[[1, 2, 3], [4, 5, 6], [1, 2, 4]]], np.uint16), 2**depth - 1
+    found = decoded(png(3, packed(samples, depth), depth, RGB, COLOUR_KEY)).array
     assert found.tolist() == [[[1, 2, 3, 0], [4, 5, 6, full], [1, 2, 4, full]]]
 
 
 def test_transparency_has_no_effect_beside_alpha_and_behind_the_pixels() -> None:
-    parts = (b"tRNS", b"\0\1\0\2\0\3")
-    alpha = decoded(png(2, [bytes([1, 1, 2, 255])], 8, GREY_ALPHA, parts))
-    behind = decoded(png_with(behind=[parts]))
+    alpha = decoded(png(2, [bytes([1, 1, 2, 255])], 8, GREY_ALPHA, COLOUR_KEY))
+    behind = decoded(png_with(behind=[COLOUR_KEY]))
     assert alpha.array.tolist() == [[[1, 1], [2, 255]]]
     assert (alpha.info.notes, behind.info.notes, behind.info.mode) == ((), (), "RGB")
 
 
-@pytest.mark.parametrize("turn", [3, 6])
-def test_palettes_and_deep_samples_are_turned_upright(turn: int) -> None:
-    exif = (b"eXIf", exif_of({TURN: turn}))
-    array = noise("RGB;16", (2, 3))
-    turns = {3: 2, 6: -1}[turn]
+@pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, -1)])
+def test_palettes_and_deep_samples_are_turned_upright(orientation: int, turns: int) -> None:
+    exif, array = (b"eXIf", exif_of({TURN: orientation})), noise("RGB;16", (2, 3))
     deep = decoded(png(3, packed(array, 16), 16, RGB, exif))
     np.testing.assert_array_equal(deep.array, np.rot90(array, turns))
     few = png(3, [b"\0\1\0", b"\1\1\0"], 8, PALETTE, (b"PLTE", GREYS), exif)
     np.testing.assert_array_equal(decoded(few).array, np.rot90([[10, 40, 10], [40, 40, 10]], turns))
-
-
-# What can't be a picture
 
 
 def header(*fields: int) -> bytes:
@@ -250,9 +236,6 @@ def test_chunks_behind_the_pixels_are_read_without_the_pixels() -> None:
     assert stream.taken < 2000
 
 
-# Animations
-
-
 CONTROL: Final = struct.Struct(">5I2H2B")
 
 
@@ -269,9 +252,13 @@ def test_a_single_frame_is_a_still_unless_another_picture_hides_it() -> None:
         assert b"acTL" not in encoded(found, "png")
 
 
-def test_frames_beyond_those_that_are_announced_are_left_out() -> None:
+def test_frames_beyond_those_that_are_announced_are_left_out_and_large_regions_refused() -> None:
     octets = announced(ANIMATED, 2)
     assert reader_of(octets).count == len(list(pictures_in(octets))) == 2
+    octets = apng_of([Region(np.zeros((one, one, 4), np.uint8)) for one in (4, 9)], 4, 4)
+    assert reader_of(octets, 81).count == 2
+    with pytest.raises(PoolError, match="more than the"):
+        reader_of(octets, 80)
 
 
 @pytest.mark.parametrize(
@@ -316,13 +303,6 @@ def shown_twice(still: bytes, *, is_cleared: bool) -> bytes:
     return still[:8] + b"".join(chunk(*one) for one in (parts[0], *animation))
 
 
-def test_a_region_larger_than_allowed_is_refused() -> None:
-    octets = apng_of([Region(np.zeros((one, one, 4), np.uint8)) for one in (4, 9)], 4, 4)
-    assert reader_of(octets, 81).count == 2
-    with pytest.raises(PoolError, match="more than the"):
-        reader_of(octets, 80)
-
-
 def test_only_what_changes_is_written_and_equal_frames_become_one() -> None:
     frames = [noise("RGB;16", (6, 8)) for _ in range(4)]
     frames[2][2:4, 3:7] ^= 1
@@ -352,9 +332,6 @@ def test_save_options_have_an_effect_on_every_frame() -> None:
         assert [array.tolist() for array, _ in read_apng(octets)[0]] == [
             one.array.tolist() for one in frames
         ]
-
-
-# Compression
 
 
 def by_pillow(image: Image.Image, **options: Any) -> bytes:
@@ -408,15 +385,12 @@ def test_no_sample_becomes_larger_than_by_matches(sample: str) -> None:
     assert len(ours(image)) <= 1.02 * len(by_pillow(image))
 
 
-# 16 bits
-
-
-@pytest.mark.parametrize("level", [0, 1, 9])
-def test_deep_samples_take_a_compress_level(level: int) -> None:
+def test_deep_samples_take_a_compress_level() -> None:
     given = picture(np.zeros((50, 60, 3), np.uint16), "RGB;16")
-    octets = encoded(given, "png", Saving(compress_level=level))
-    np.testing.assert_array_equal(decoded(octets).array, given.array)
-    assert (len(octets) > given.array.nbytes) == (level == 0)
+    for level in (0, 1, 9):
+        octets = encoded(given, "png", Saving(compress_level=level))
+        np.testing.assert_array_equal(decoded(octets).array, given.array)
+        assert (len(octets) > given.array.nbytes) == (level == 0)
 
 
 def test_metadata_of_deep_samples_are_kept() -> None:

@@ -53,9 +53,6 @@ XMP_KEYWORD: Final = b"XML:com.adobe.xmp"
 PNGCHECK: Final = shutil.which("pngcheck") or ""
 
 
-# Texts, XMP and EXIF
-
-
 def test_texts_stay_as_they_are_and_are_told_to_be_lost_elsewhere() -> None:
     for octets in (png_with(*TEXTS), png_with(behind=TEXTS)):
         result, notes = pooled(octets)
@@ -203,9 +200,6 @@ def test_pngcheck_finds_no_fault(octets: bytes, tmp_path: Path) -> None:
     (tmp_path / "out.png").write_bytes(pooled(octets[:33] + parts + octets[33:])[0])
     done = subprocess.run([PNGCHECK, tmp_path / "out.png"], capture_output=True, check=False)
     assert done.stdout.startswith(b"OK")
-
-
-# Comments, profiles and resolution
 
 
 @pytest.mark.parametrize("words", ["hello", "Jürgen", "日本"])

@@ -26,8 +26,6 @@ from tests.jobs import pool, work
 from tests.pictures import dtype_of, maxval_of, noise
 from tests.pictures import picture as made
 
-# What a method is
-
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_is_a_frozen_value_that_can_be_sent_to_a_worker(name: str) -> None:
@@ -75,9 +73,6 @@ def test_pixels_without_weight_take_no_part(name: str, shape: tuple[int, ...]) -
     taken: dict[str, Any] = {"weights": weights} if name == "avg" else {"where": weights > 0}
     wanted = independent.pool(name, array, size=3, stride=2, **taken)
     assert not independent.mismatches(found, wanted)
-
-
-# Linear light
 
 
 @pytest.mark.parametrize("alpha", ALPHAS)

@@ -133,9 +133,6 @@ def test_a_frame_decodes_with_its_first_rows_and_not_before() -> None:
     np.testing.assert_array_equal(found, wanted[2:5])
 
 
-# Colours
-
-
 def test_a_colour_has_a_name_or_a_number() -> None:
     assert pillow.parse_color("white") == (255, 255, 255)
     assert pillow.parse_color("#f80") == pillow.parse_color("#ff8800") == (255, 136, 0)
