@@ -174,20 +174,20 @@ class Counting(BytesIO):
 
     taken = 0
 
-    def read(self, size: int | None = -1) -> bytes:
-        octets = super().read(size)
+    def _counted(self, octets: bytes) -> bytes:
         self.taken += len(octets)
         return octets
 
-    def readinto(self, buffer: Any) -> int:
-        taken = super().readinto(buffer)
-        self.taken += taken
-        return taken
+    def read(self, size: int | None = -1) -> bytes:
+        return self._counted(super().read(size))
 
     def readline(self, size: int | None = -1) -> bytes:
-        octets = super().readline(size)
-        self.taken += len(octets)
-        return octets
+        return self._counted(super().readline(size))
+
+    def readinto(self, buffer: Any) -> int:
+        count = super().readinto(buffer)
+        self.taken += count
+        return count
 
 
 def peak_growth(act: Callable[[], object]) -> int:
