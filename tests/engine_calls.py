@@ -64,7 +64,8 @@ class Call:
         return oracle.mismatches(self.run(), wanted)
 
     def lines(self) -> tuple[oracle.Line, oracle.Line]:
-        return oracle.lines(self.array.shape, **self.geometry)
+        rows, columns = oracle.lines(self.array.shape, **self.geometry)
+        return rows, columns
 
     def fits(self) -> bool:
         return all(line.fits for line in self.lines())
@@ -116,15 +117,6 @@ def random_values(rng: np.random.Generator, dtype: np.dtype[Any], kind: str, sha
 # Memory layouts of equal values
 
 
-def reversed_everywhere(array: Array) -> Array:
-    backwards = (slice(None, None, -1),) * array.ndim
-    return array[backwards].copy()[backwards]
-
-
-def upside_down(array: Array) -> Array:
-    return array[::-1].copy()[::-1]
-
-
 def read_only(array: Array) -> Array:
     array.flags.writeable = False
     return array
@@ -137,20 +129,15 @@ def every_other_pixel(array: Array) -> Array:
     return roomy[::2, 1::2]
 
 
-def cut_from_wider_rows(array: Array) -> Array:
-    return np.concatenate((array, array), axis=1)[:, : array.shape[1]]
-
-
-def planes_first(array: Array) -> Array:
-    return np.moveaxis(np.moveaxis(array, -1, 0).copy(), 0, -1)
-
-
 def unaligned(array: Array) -> Array:
     memory = np.frombuffer(b"\0" + array.tobytes(), np.uint8)
     return memory[1:].view(array.dtype).reshape(array.shape)
 
 
 LAYOUTS: list[Callable[[Array], Array]] = [
-    *(np.ascontiguousarray, np.asfortranarray, reversed_everywhere, upside_down, read_only),
-    *(every_other_pixel, cut_from_wider_rows, planes_first, unaligned),
+    *(np.ascontiguousarray, np.asfortranarray, read_only, every_other_pixel, unaligned),
+    lambda array: np.flip(np.flip(array).copy()),
+    lambda array: array[::-1].copy()[::-1],  # upside down
+    lambda array: np.concatenate((array, array), axis=1)[:, : array.shape[1]],  # of wider rows
+    lambda array: np.moveaxis(np.moveaxis(array, -1, 0).copy(), 0, -1),  # planes first
 ]

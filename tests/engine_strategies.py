@@ -95,10 +95,10 @@ def options(draw: st.DrawFn, method: str, shape: tuple[int, ...], weights: list[
 @st.composite
 def calls(
     draw: st.DrawFn,
-    methods: list[str] = METHODS,
-    dtypes: list[np.dtype[Any]] = DTYPES,
-    kinds: list[str] = KINDS,
-    weights: list[str] = WEIGHTS,
+    methods: Any = METHODS,
+    dtypes: Any = DTYPES,
+    kinds: Any = KINDS,
+    weights: Any = WEIGHTS,
 ) -> Call:
     """Calls of the engine; some do not fit."""
     method = draw(st.sampled_from(methods))

@@ -7,7 +7,6 @@ rules alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeAlias
@@ -24,14 +23,7 @@ Pixel: TypeAlias = tuple[Exact, int]
 
 @dataclass(frozen=True)
 class Line:
-    """The windows along one axis.
-
-    Attributes:
-        extent: pixels of the picture.
-        before: padding before the first pixel.
-        after: padding after the last.
-        windows: the positions that each window reads, on the picture or not.
-    """
+    """The windows along one axis: the positions that each reads, on the picture or not."""
 
     extent: int
     before: int
@@ -78,23 +70,13 @@ def line(n: int, k: int, s: int, d: int, padding: Any, ceil_mode: bool) -> Line:
     return Line(n, before, after, [range(at, at + span, d) for at in starts])
 
 
-def lines(
-    shape: tuple[int, ...],
-    size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-) -> tuple[Line, Line]:
+def lines(shape: tuple[int, ...], size: Any, ceil_mode: bool = False, **more: Any) -> Any:
     """Lay windows over both axes; every choice may be written in any accepted form."""
-    sizes, dilations = _both(size), _both(dilation)
-    strides = sizes if stride is None else _both(stride)
+    sizes, dilations, stride = _both(size), _both(more.get("dilation", 1)), more.get("stride")
+    strides, padding = sizes if stride is None else _both(stride), more.get("padding", 0)
     paddings = (padding, padding) if isinstance(padding, str) else map(_both, _both(padding))
-    rows, columns = (
-        line(*one, ceil_mode)
-        for one in zip(shape[:2], sizes, strides, dilations, paddings, strict=True)
-    )
-    return rows, columns
+    each = zip(shape[:2], sizes, strides, dilations, paddings, strict=True)
+    return tuple(line(*one, ceil_mode) for one in each)
 
 
 def _both(value: Any) -> Any:
@@ -198,14 +180,12 @@ def mismatches(got: NDArray[Any], wanted: Pooled) -> list[str]:
     """Where an array differs from what it should be, in words; an empty list if nowhere."""
     if got.shape != wanted.values.shape or got.dtype != wanted.dtype:
         return [f"{got.shape} {got.dtype} instead of {wanted.values.shape} {wanted.dtype}"]
-    return list(_mismatched(got, wanted))
-
-
-def _mismatched(got: NDArray[Any], wanted: Pooled) -> Iterator[str]:
-    for at in np.ndindex(got.shape):
-        value, exact, slack = got[at].item(), wanted.values[at], wanted.slack[at]
-        if not _agrees(value, exact, slack, wanted.dtype):
-            yield f"at {at}: {value} instead of {exact}"
+    pairs = ((at, got[at].item(), wanted.values[at]) for at in np.ndindex(got.shape))
+    return [
+        f"at {at}: {value} instead of {exact}"
+        for at, value, exact in pairs
+        if not _agrees(value, exact, wanted.slack[at], wanted.dtype)
+    ]
 
 
 def _agrees(value: Any, exact: Exact, slack: Exact, dtype: np.dtype[Any]) -> bool:

@@ -6,7 +6,7 @@ import shutil
 import struct
 import subprocess
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -18,7 +18,7 @@ from PIL import Image
 
 from poolcli import picture as neutral
 from poolcli.formats import by_name
-from poolcli.formats.contract import Limits, Reader, open_reader, open_writer
+from poolcli.formats.contract import Limits, Reader, Writer, open_reader, open_writer
 from poolcli.formats.saving import Saving
 from poolcli.picture import FrameInfo, Metadata, Picture, Stored, Upright, full_scale
 
@@ -87,18 +87,25 @@ def noisy(mode: str, shape: tuple[int, int] = (5, 7), seed: int = 0, **more: Any
 # To files and back
 
 
+def push(writer: Writer, pictures: Iterable[Picture], band: int | None = None) -> list[str]:
+    """Push frames in bands that are overwritten as soon as they were taken; return the notes."""
+    for one in pictures:
+        writer.begin(one.info, one.metadata)
+        step = band or len(one.array)
+        for top in range(0, len(one.array), step):
+            rows = one.array[top : top + step].copy()
+            writer.rows(rows)
+            rows[...] = 0
+    return writer.finish()
+
+
 def written(
     pictures: Sequence[Picture], name: str, saving: Saving | None = None, band: int | None = None
 ) -> tuple[bytes, list[str]]:
     """A file of some frames, pushed in bands of so many rows, and its notes."""
     buffer = BytesIO()
     writer = open_writer(buffer, by_name(name), saving or Saving(), len(pictures))
-    for one in pictures:
-        writer.begin(one.info, one.metadata)
-        step = band or len(one.array)
-        for top in range(0, len(one.array), step):
-            writer.rows(one.array[top : top + step])
-    notes = writer.finish()
+    notes = push(writer, pictures, band)
     return buffer.getvalue(), notes
 
 
@@ -252,15 +259,9 @@ def tiff(
 ) -> bytes:
     """An uncompressed TIFF of one row; ``kind`` is 1 unsigned, 2 signed, 3 floating point."""
     entries: list[tuple[int, str, Sequence[int]]] = [
-        (256, "I", [width]),
-        (257, "I", [1]),
-        (258, "H", bits),
-        (259, "H", [1]),
-        (262, "H", [photometric]),
-        (273, "I", [8]),
-        (277, "H", [len(bits)]),
-        (278, "I", [1]),
-        (279, "I", [len(pixels)]),
+        *((256, "I", [width]), (257, "I", [1]), (258, "H", bits), (259, "H", [1])),
+        *((262, "H", [photometric]), (273, "I", [8]), (277, "H", [len(bits)])),
+        *((278, "I", [1]), (279, "I", [len(pixels)])),
     ]
     entries += [] if extra is None else [(338, "H", [extra])]
     entries += [] if kind is None else [(339, "H", [kind] * len(bits))]

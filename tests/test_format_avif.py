@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import shutil
 import struct
 import subprocess
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import AvifImagePlugin, Image
@@ -34,21 +34,6 @@ from tests.pictures import (
 )
 
 FFPROBE = shutil.which("ffprobe") or ""
-TEN_BITS: Final = base64.b64decode(
-    "AAAAIGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZk1BMUEAAADrbWV0YQAAAAAAAAAhaGRscgAAAAAAAAAAcGljdAAAAAAA"
-    "AAAAAAAAAAAAAAAOcGl0bQAAAAAAAQAAAB5pbG9jAAAAAEQAAAEAAQAAAAEAAAETAAAAHAAAAChpaW5mAAAAAAABAAAA"
-    "GmluZmUCAAAAAAEAAGF2MDFDb2xvcgAAAABqaXBycAAAAEtpcGNvAAAAFGlzcGUAAAAAAAAABAAAAAQAAAAQcGl4aQAA"
-    "AAADCgoKAAAADGF2MUOBIEAAAAAAE2NvbHJuY2x4AAIAAgAGgAAAABdpcG1hAAAAAAAAAAEAAQQBAoMEAAAAJG1kYXQS"
-    "AAoIOAR9vAgIGkAyDhlCYwTAADQAABCQP59A"
-)
-TWELVE_BITS: Final = base64.b64decode(
-    "AAAAHGZ0eXBhdmlmAAAAAGF2aWZtaWYxbWlhZgAAAOttZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAA"
-    "AAAAAAAAAA5waXRtAAAAAAABAAAAHmlsb2MAAAAARAAAAQABAAAAAQAAAQ8AAAAbAAAAKGlpbmYAAAAAAAEAAAAaaW5m"
-    "ZQIAAAAAAQAAYXYwMUNvbG9yAAAAAGppcHJwAAAAS2lwY28AAAAUaXNwZQAAAAAAAAAEAAAABAAAABBwaXhpAAAAAAMM"
-    "DAwAAAAMYXYxQ4FAYAAAAAATY29scm5jbHgAAgACAAaAAAAAF2lwbWEAAAAAAAAAAQABBAECgwQAAAAjbWRhdBIACghY"
-    "BH2tAgIGiDINGUJjBMAANAAEkD+fQA=="
-)
-"""4×4 pixels, made by imagecodecs 2026.10.10: Pillow writes 8 bits only."""
 
 
 def ramp(height: int = 40, width: int = 50) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -66,8 +51,10 @@ def animation(durations: list[int], mode: str = "RGB") -> bytes:
 # Depth
 
 
-@pytest.mark.parametrize(("octets", "bits"), [(TEN_BITS, 10), (TWELVE_BITS, 12)])
-def test_more_than_8_bits_are_rounded_if_allowed(octets: bytes, bits: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("bits", [10, 12])
+def test_more_than_8_bits_are_refused_or_rounded_if_allowed(bits: int, tmp_path: Path) -> None:
+    array = np.full((4, 4, 3), 500, np.uint16)
+    octets = bytes(imagecodecs.avif_encode(array, bitspersample=bits))  # Pillow writes 8 bits only
     info = first_info(octets)
     assert info.stored == Stored("unsigned", bits, 2**bits - 1, 3)
     assert (info.mode, info.maxval) == ("RGB", 255)

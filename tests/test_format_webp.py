@@ -14,7 +14,7 @@ from PIL import Image, ImageFile, WebPImagePlugin
 
 from poolcli.errors import PoolError
 from poolcli.formats import by_name
-from poolcli.formats.contract import Writer, open_writer, refusing
+from poolcli.formats.contract import open_writer, refusing
 from poolcli.formats.saving import Saving
 from poolcli.picture import Encoding, Picture, Stored, turned
 from tests.exif_support import TURN, exif_block, number
@@ -28,6 +28,7 @@ from tests.pictures import (
     opened,
     picture,
     pictures_in,
+    push,
     reader_of,
     saved,
     written,
@@ -217,20 +218,12 @@ def frames_of(count: int) -> list[Picture]:
     return [picture(noise("RGB", shape, seed), "RGB", duration=third) for seed in range(count)]
 
 
-def pushed(writer: Writer, frames: list[Picture]) -> list[str]:
-    """Push frames to a writer, and return its notes."""
-    for one in frames:
-        writer.begin(one.info, one.metadata)
-        writer.rows(one.array)
-    return writer.finish()
-
-
 @pytest.mark.parametrize("name", ["webp", "avif"])
 @pytest.mark.parametrize("count", [1, 4])
 def test_frames_whose_number_only_the_end_tells_are_written_the_same(name: str, count: int) -> None:
     frames, buffer = frames_of(count), BytesIO()
     octets, notes = written(frames, name)
-    assert pushed(open_writer(buffer, by_name(name), Saving(), None), frames) == notes
+    assert push(open_writer(buffer, by_name(name), Saving(), None), frames) == notes
     found, wanted = (list(pictures_in(one)) for one in (buffer.getvalue(), octets))
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(one.array, other.array)
@@ -238,10 +231,10 @@ def test_frames_whose_number_only_the_end_tells_are_written_the_same(name: str, 
 
 
 @pytest.mark.parametrize("name", ["webp", "avif"])
-def test_what_an_encoder_raises_comes_out_where_frames_are_pushed(name: str) -> None:
+def test_what_an_encoder_raises_comes_out_where_frames_are_push(name: str) -> None:
     frames = frames_of(4)
     writer = open_writer(BytesIO(), by_name(name), Saving(), 4)
     frames[1] = picture(noise("RGB", (5, 5)), "RGB")  # all frames have one size
     with pytest.raises((ValueError, OSError, RuntimeError)):
-        pushed(writer, frames)
+        push(writer, frames)
     writer.discard()

@@ -34,7 +34,7 @@ from tests.contract_support import (
     whole_pictures,
 )
 from tests.jobs import run, work
-from tests.pictures import encoded, written
+from tests.pictures import encoded, push, written
 
 pytestmark = pytest.mark.usefixtures("toy_format")
 MANY = each(lambda row: row.frames != "one")
@@ -123,17 +123,8 @@ def test_a_truncated_file_is_refused_or_its_frames_are_whole(row: Format, tmp_pa
 
 
 @each()
-def test_damage_ends_in_pictures_or_in_one_line(row: Format, tmp_path: Path) -> None:
-    flip(row, tmp_path, 25)
-
-
-@pytest.mark.slow
-@each()
-def test_much_damage_ends_in_pictures_or_in_one_line(row: Format, tmp_path: Path) -> None:
-    flip(row, tmp_path, 600)
-
-
-def flip(row: Format, folder: Path, count: int) -> None:
+@pytest.mark.parametrize("count", [25, pytest.param(600, marks=pytest.mark.slow)])
+def test_damage_ends_in_pictures_or_in_one_line(row: Format, count: int, tmp_path: Path) -> None:
     """Change a few bytes of whole files: half of them in their first two hundred."""
     rng = np.random.default_rng(count)
     for pictures in whole_pictures(row):
@@ -144,7 +135,7 @@ def flip(row: Format, folder: Path, count: int) -> None:
             places = rng.integers(0, until, rng.integers(1, 4))
             changed[places] = rng.integers(0, 256, len(places))
             damaged.append(changed.tobytes())
-        outcomes_of(damaged, row, folder)
+        outcomes_of(damaged, row, tmp_path)
 
 
 # Failures
@@ -202,10 +193,7 @@ def test_a_full_disk_is_an_error_and_leaves_no_thread(row: Format) -> None:
         writer = None
         with pytest.raises(OSError, match="No space"):  # noqa: PT012  # which step is theirs
             writer = open_writer(Full(), row, Saving(), len(pictures))
-            for one in pictures:
-                writer.begin(one.info, one.metadata)
-                writer.rows(one.array)
-            writer.finish()
+            push(writer, pictures)
         if writer is not None:
             writer.discard()
     assert threading.active_count() == before
