@@ -131,11 +131,11 @@ def test_a_failure_prints_one_line_only(run: Run, tmp_path: Path, packed: str | 
 
 BEFORE_POOLING: Final = """
 import os
-import poolcli.colour
-def changed(*words, real=poolcli.colour.pooled_bands):
+import poolcli.run
+def changed(*words, real=poolcli.run.pooled_bands):
     {}
     return real(*words)
-poolcli.colour.pooled_bands = changed
+poolcli.run.pooled_bands = changed
 """
 
 
