@@ -267,7 +267,7 @@ BECOME_NOBODY: Final = """
 import io, os
 from rich.console import Console
 from rich.table import Table
-Console(file=io.StringIO()).print(Table("what is imported late, and may be root's"))
+Console(file=io.StringIO()).print(Table("→ what is imported late, and may be root's"))
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 """
 

@@ -48,7 +48,6 @@ def usual_divisor(call: Call) -> Call:
 # The nested loop
 
 
-@given(calls())
 def check(call: Call) -> None:
     """Compare a call with the nested loop, or see it refused where windows do not fit."""
     if call.fits():
@@ -61,7 +60,7 @@ def check(call: Call) -> None:
 
 @pytest.mark.parametrize("count", [300, pytest.param(5000, marks=pytest.mark.slow)])
 def test_every_call_gives_what_the_nested_loop_gives_or_is_refused(count: int) -> None:
-    settings(deadline=None, max_examples=count)(check)()
+    settings(deadline=None, max_examples=count)(given(calls())(check))()
 
 
 @pytest.mark.parametrize("case", GOLDEN, ids=lambda case: f"{case['by']} {case['method']}")
