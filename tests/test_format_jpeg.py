@@ -148,7 +148,7 @@ def test_the_second_picture_of_a_camera_does_not_count() -> None:
     assert "JPEG has no place for the blocks of other programs" in notes_of(found, "jpeg")
 
 
-# Resolution
+# Resolution, and what is too long
 
 
 STATED = ((1, (300, 120), (120, 300)), (2, (100, 50), (127, 254)))
@@ -178,9 +178,6 @@ def test_a_resolution_that_jfif_cannot_state_stands_in_exif(dpi: Any, exif: byte
         assert found == pytest.approx(dpi, rel=1e-3)
     octets = encoded(picture(ramp(), "RGB", Metadata(dpi=(42.4, 75.6))), "jpeg")
     assert opened(octets).info["jfif_density"] == (76, 42)
-
-
-# What is too long
 
 
 PROFILE_OF_MANY_PARTS = PROFILE + np.random.default_rng(0).bytes(3_000_000)

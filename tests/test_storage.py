@@ -34,7 +34,7 @@ LINK = os.link  # some tests take it away
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="it needs Linux's /proc and /dev")
 
 
-# The storages
+# The storages, and tools
 
 
 FILES = ["local files", "memory"]
@@ -53,9 +53,6 @@ def place(request: Any, tmp_path: Path, monkeypatch: Patch) -> Iterator[PlaceUnd
 
 
 in_files = pytest.mark.parametrize("place", FILES, indirect=True)
-
-
-# Tools
 
 
 @pytest.fixture(params=["hard links", "no hard links"])
@@ -267,7 +264,7 @@ def test_a_folder_is_walked_name_by_name_in_order(place: PlaceUnderTest, tmp_pat
     assert place_of(folder).status().kind == "folder"
 
 
-# Local files: faults
+# Local files: faults; streams
 
 STEPS = {
     ("hard links", False): ("open", "write", "fsync"),  # what link refuses, replace may do
@@ -295,9 +292,6 @@ def test_a_fault_at_any_call_leaves_the_folder_as_it_was(
         write(path, overwrite=overwrite)
     monkeypatch.undo()
     assert contents(path.parent) == kept
-
-
-# Streams
 
 
 STDOUT: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "//dev/./stdout")
@@ -543,9 +537,6 @@ with place_of({str(old if overwrite else new)!r}).create(overwrite={overwrite}) 
     assert len(contents(old.parent)) == 2 + len(complete)
     place_of(str(old)).remove_stale()
     assert contents(old.parent) == {old.name: OLD} | complete
-
-
-# Temporaries of other runs
 
 
 @pytest.mark.parametrize("writes", [True, False])
