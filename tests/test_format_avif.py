@@ -28,17 +28,13 @@ from tests.pictures import (
     opened,
     picture,
     pictures_in,
+    ramp,
     reader_of,
     saved,
     written,
 )
 
 FFPROBE = shutil.which("ffprobe") or ""
-
-
-def ramp(height: int = 40, width: int = 50) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    y, x = np.indices((height, width))
-    return np.stack((x * 4, y * 4, 128 + x - y), axis=-1).astype(np.uint8)
 
 
 def animation(durations: list[int], mode: str = "RGB") -> bytes:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
 from poolcli.errors import PoolError
@@ -30,15 +29,9 @@ from tests.exif_support import (
     number,
     text,
 )
-from tests.pictures import decoded, encoded, notes_of, opened, picture, reader_of, saved
+from tests.pictures import decoded, encoded, notes_of, opened, picture, ramp, reader_of, saved
 
 DJPEG = shutil.which("djpeg") or ""
-
-
-def ramp(height: int = 40, width: int = 50) -> NDArray[np.uint8]:
-    """Smooth colour, which lossy formats keep nearly."""
-    y, x = np.indices((height, width))
-    return np.stack((x * 4, y * 4, 128 + x - y), axis=-1).astype(np.uint8)
 
 
 def jpeg(subsampling: int = 0, mode: str = "RGB", **arguments: Any) -> bytes:

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ LONGEST_NAME = "n" * 251 + ".png"
 TEMPORARIES = ".poolcli-*.tmp"
 Patch = pytest.MonkeyPatch
 Call = Callable[..., Any]
+in_batch = partial(LocalFile, in_folder=True)
 LINK = os.link  # some tests take it away
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="it needs Linux's /proc and /dev")
@@ -80,10 +82,6 @@ def write(to: Place | Path, content: bytes = NEW, **choices: Any) -> int:
     with (to if isinstance(to, Place) else place_at(str(to))).create(**choices) as output:
         output.write(content)
         return output.commit()
-
-
-def in_batch(path: Path) -> Place:
-    return LocalFile(str(path), in_folder=True)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -319,7 +317,7 @@ def test_a_fifo_is_read_to_its_end_and_replaced_only_in_a_batch(tmp_path: Path) 
             assert stream.read() == content
         writer.join()
     assert fifo.is_fifo()
-    write(in_batch(fifo), overwrite=True)
+    write(in_batch(str(fifo)), overwrite=True)
     assert contents(tmp_path) == {"fifo": NEW}
 
 
@@ -492,11 +490,11 @@ def test_a_folder_that_is_taken_away_is_made_anew(
 ) -> None:
     (tmp_path / "new").mkdir()
     before(call, lambda: (tmp_path / taken).rmdir(), monkeypatch)
-    write(in_batch(tmp_path / "new/er/out.png"))
+    write(in_batch(f"{tmp_path}/new/er/out.png"))
     assert contents(tmp_path / "new/er") == {"out.png": NEW}
     (tmp_path / "never").symlink_to("nowhere")
     with pytest.raises(FileNotFoundError):
-        write(in_batch(tmp_path / "never/out.png"))
+        write(in_batch(f"{tmp_path}/never/out.png"))
     assert sorted(os.listdir(tmp_path)) == ["never", "new"]
 
 
@@ -513,7 +511,7 @@ def test_single_files_are_synced_and_batches_once(
 
     monkeypatch.setattr(os, "fsync", note)
     monkeypatch.setattr(os, "sync", lambda: synced.append("all"))
-    target = place_of(str(path)) if alone else in_batch(path)
+    target = place_of(str(path)) if alone else in_batch(str(path))
     write(target)
     target.sync()
     assert synced == [*([stat.S_IFREG, stat.S_IFDIR] if alone else []), "all"]
