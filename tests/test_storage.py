@@ -292,7 +292,8 @@ def test_a_fault_at_any_call_leaves_the_folder_as_it_was(
     assert contents(path.parent) == kept
 
 
-STDOUT: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "//dev/./stdout")
+SLASHES: Final = ("//dev/stdout", "///dev/./fd//1")
+STDOUT: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", *SLASHES)
 OTHER_STREAMS: Final = ("/dev/stdin", "/dev/fd/7", "/proc/self/fd/7", "/dev/null")
 NO_STREAMS: Final = ("out.png", "./-", "fd/1", "dev/stdout", "-.png", "c://x", "://")
 
