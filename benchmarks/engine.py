@@ -1,8 +1,9 @@
-"""The engine against its peers: `python benchmarks/engine.py [--megapixels 12] [--only TEXT]`.
+"""Compare the engine with other libraries: `python benchmarks/engine.py [--only TEXT]`.
 
-Every row is one thread, the same array, the minimum of several rounds taken in turn, and a
-ratio: ours divided by theirs. Results are compared before anything is timed. Peers that are not
-installed are left out by name; Pillow always is there.
+A row compares poolcli with one library, here called peer, on the same array and on one thread.
+Both run in turn for several rounds. The ratio is the least time of poolcli divided by the least
+time of the peer. Before that, their results are compared. Peers that are not installed are left
+out.
 """
 
 from __future__ import annotations
@@ -32,18 +33,19 @@ MOST_ROUNDS: Final = 50
 LEAST_ROUNDS: Final = 3
 SECONDS: Final = 1.5
 CHANNELS: Final = {1: "grey", 3: "RGB", 4: "RGBA"}
-LARGEST_OF_FRAMEWORKS: Final = 15  # their loops read every tap: minutes a call beyond
+LARGEST_OF_FRAMEWORKS: Final = 15
+"""The largest window for peers that read every pixel of it, and would take minutes for more."""
 
 
 class Work(NamedTuple):
-    """What is computed.
+    """What a row computes.
 
     Attributes:
-        method: "max", "avg" or "alpha avg", where RGB is weighted by alpha.
-        size: taps of the square window.
-        stride: pixels between windows.
-        channels: of a pixel.
-        dtype: of a channel.
+        method: "max", "avg" or "alpha avg", which weights RGB by alpha.
+        size: the size of the square window.
+        stride: the stride of both axes.
+        channels: the number of channels.
+        dtype: the type of the samples.
     """
 
     method: str
@@ -54,13 +56,13 @@ class Work(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The work in a few words."""
+        """The title of the row, such as "max 2/2 RGB"."""
         depth = "" if self.dtype == "uint8" else f" {self.dtype}"
         return f"{self.method} {self.size}/{self.stride} {CHANNELS[self.channels]}{depth}"
 
 
 class Row(NamedTuple):
-    """One comparison: ours divided by a peer's must be at most ``bound``, where one is promised."""
+    """A comparison with a peer; ``bound`` is the largest ratio that is promised, or None."""
 
     work: Work
     peer: str
@@ -103,7 +105,7 @@ PROMISES: Final = [
 
 
 def table() -> list[Row]:
-    """The promises, and every work of theirs beside the slower peers that can do it."""
+    """Return the rows of the table: the promises, and their works with the slower peers."""
     rows = list(PROMISES)
     for work in dict.fromkeys(row.work for row in PROMISES):
         if work.size <= LARGEST_OF_FRAMEWORKS and work.method in ("max", "avg"):
@@ -115,7 +117,7 @@ def table() -> list[Row]:
 
 @cache
 def picture(megapixels: float, channels: int, dtype: str) -> Array:
-    """A smooth scene with noise, (H, W, C), 4:3; floats from 0 to 1."""
+    """Return a smooth scene with noise, (H, W, C), in the ratio 4:3; floats are in 0…1."""
     height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
     width = round(height * 4 / 3)
     generator = np.random.default_rng(1)
@@ -130,21 +132,21 @@ def picture(megapixels: float, channels: int, dtype: str) -> Array:
 
 
 def ours(work: Work, array: Array) -> Call:
-    """Our call."""
+    """Return the call of poolcli."""
     if work.method == "alpha avg":
         info = FrameInfo(array.shape, array.dtype, "RGBA", 255, Stored("unsigned", 8, 255, 4))
         axes = Window.of(work.size, work.stride).axes(array.shape[:2])
-        asked = info, lambda start, stop: array[start:stop], axes, make("avg"), Pixels()
-        return lambda: np.concatenate([*pooled_bands(*asked)])
+        args = info, lambda start, stop: array[start:stop], axes, make("avg"), Pixels()
+        return lambda: np.concatenate([*pooled_bands(*args)])
     pool = {"max": max_pool, "avg": avg_pool}[work.method]
     return partial(pool, array, work.size, work.stride)
 
 
-# Peers: each prepares a call, or gives None where it has not what is asked
+# Peers: each function prepares a call, or returns None if the library can't compute the work
 
 
 def copyto(_: Work, array: Array) -> Call:
-    """One copy of the input."""
+    """Prepare one copy of the input."""
     copy = np.empty_like(array)
 
     def copied() -> Array:
@@ -155,49 +157,49 @@ def copyto(_: Work, array: Array) -> Call:
 
 
 def ours_small(work: Work, array: Array) -> Call:
-    """The same with a window of 5."""
+    """Prepare the same work by poolcli with a window of 5."""
     return ours(work._replace(size=5), array)
 
 
 def ours_plain(work: Work, array: Array) -> Call:
-    """The same without regard to alpha."""
+    """Prepare the same work by poolcli without weights from alpha."""
     return ours(work._replace(method="avg"), array)
 
 
 def pillow_reduce(work: Work, array: Array) -> Call:
-    """Pillow's average; it rounds half up."""
+    """Prepare Pillow's `reduce`, which rounds half up."""
     image = Image.fromarray(array)
     return lambda: np.asarray(image.reduce(work.size))
 
 
-def opencv(work: Work, array: Array, act: Callable[[Any], Array]) -> Array:
-    """A filter at stride 1 and every so manyth of its pixels."""
-    wide, inside = act(_peer("cv2")).reshape(array.shape), 1 - work.size
-    wide = wide[:inside, :inside]
-    return wide if work.stride == 1 else np.ascontiguousarray(wide[:: work.stride, :: work.stride])
+def opencv(work: Work, array: Array, apply: Callable[[Any], Array]) -> Array:
+    """Apply a filter of OpenCV, which has stride 1 only, and pick its pixels at the stride."""
+    full, inside = apply(_peer("cv2")).reshape(array.shape), 1 - work.size
+    full = full[:inside, :inside]
+    return full if work.stride == 1 else np.ascontiguousarray(full[:: work.stride, :: work.stride])
 
 
 def opencv_dilate(work: Work, array: Array) -> Call:
-    """Dilation."""
+    """Prepare OpenCV's dilation."""
     kernel = np.ones((work.size, work.size), np.uint8)
     return lambda: opencv(work, array, lambda cv2: cv2.dilate(array, kernel, anchor=(0, 0)))
 
 
 def opencv_blur(work: Work, array: Array) -> Call:
-    """A box filter."""
+    """Prepare OpenCV's box filter."""
     size = (work.size, work.size)
     return lambda: opencv(work, array, lambda cv2: cv2.blur(array, size, anchor=(0, 0)))
 
 
 def opencv_area(work: Work, array: Array) -> Call:
-    """A resize by area."""
+    """Prepare OpenCV's resizing by area."""
     cv2 = _peer("cv2")
     extents = (array.shape[1] // work.size, array.shape[0] // work.size)
     return lambda: cv2.resize(array, extents, interpolation=cv2.INTER_AREA)
 
 
 def pytorch(work: Work, array: Array) -> Call | None:
-    """PyTorch on planes, which it pools faster than interleaved channels."""
+    """Prepare PyTorch on planar channels, which it pools faster than interleaved ones."""
     types = ("uint8", "int16", "float32") if work.method == "max" else ("float32",)
     if work.dtype not in types:
         return None
@@ -208,7 +210,7 @@ def pytorch(work: Work, array: Array) -> Call | None:
 
 
 def onnx_runtime(work: Work, array: Array) -> Call | None:
-    """A model of one node, on planes."""
+    """Prepare a model of one node for ONNX Runtime, on planar channels."""
     if work.dtype not in (("uint8", "float32") if work.method == "max" else ("float32",)):
         return None
     runtime, onnx = _peer("onnxruntime"), _peer("onnx")
@@ -235,14 +237,14 @@ def onnx_runtime(work: Work, array: Array) -> Call | None:
 
 
 def scikit_image(work: Work, array: Array) -> Call:
-    """block_reduce."""
+    """Prepare scikit-image's `block_reduce`."""
     reduce = importlib.import_module("skimage.measure").block_reduce
     block, act = (work.size, work.size, 1), {"max": np.max, "avg": np.mean}[work.method]
     return lambda: reduce(array, block, act)
 
 
 def _planes(array: Array) -> Array:
-    """The picture as frameworks take it: (1, C, H, W)."""
+    """Return the array with planar channels, as frameworks take it: (1, C, H, W)."""
     return np.ascontiguousarray(array.transpose(2, 0, 1))[None]
 
 
@@ -258,15 +260,15 @@ PEERS: Final[dict[str, tuple[Callable[[Work, Array], Call | None], str]]] = {
     "ONNX Runtime": (onnx_runtime, "onnxruntime"),
     "scikit-image": (scikit_image, "skimage"),
 }
-"""How a peer is called, and the module that it needs."""
+"""For each peer the function that prepares its call, and the module that it needs."""
 
-OURSELVES: Final = ("copyto", "ours 5/1", "ours plain")
-"""Peers that compute something else, for scale."""
+OTHER_RESULTS: Final = ("copyto", "ours 5/1", "ours plain")
+"""Peers that compute something else, to compare the time with: their results are not compared."""
 
 
 @cache
 def _peer(module: str) -> Any:
-    """A peer's module on one thread, or None if it is not installed."""
+    """Import a module and set it to one thread; return None if it is not installed."""
     try:
         peer = importlib.import_module(module)
     except ImportError:
@@ -279,8 +281,8 @@ def _peer(module: str) -> Any:
 
 
 def compare(row: Row, mine: Array, theirs: Array) -> None:
-    """Stop if both sides don't compute the same: averages to one level, as peers round theirs."""
-    if row.peer in OURSELVES:
+    """Exit if two results differ; averages may differ by one level, since peers round otherwise."""
+    if row.peer in OTHER_RESULTS:
         return
     most = 0.0 if row.work.method == "max" else 1e-6 if row.work.dtype == "float32" else 1.0
     same = mine.shape == theirs.shape
@@ -289,7 +291,7 @@ def compare(row: Row, mine: Array, theirs: Array) -> None:
 
 
 def fastest(*calls: Call) -> list[float]:
-    """The minimum seconds of each call; they run in turn."""
+    """Return the least seconds of each call; they run in turn."""
     best = [float("inf")] * len(calls)
     end = time.perf_counter() + SECONDS
     for done in range(MOST_ROUNDS):
@@ -303,11 +305,11 @@ def fastest(*calls: Call) -> list[float]:
 
 
 def measured(rows: Iterable[Row], megapixels: float) -> Iterator[tuple[Row, float, float]]:
-    """Compare and time the rows that the machine can: (row, our seconds, theirs)."""
+    """Compare and time rows; yield (row, poolcli's seconds, the peer's seconds)."""
     for row in rows:
         work = row.work
         array = picture(megapixels, work.channels, work.dtype)
-        if work.size == work.stride:  # windows without rest
+        if work.size == work.stride:  # a whole number of windows: peers differ at the edges
             height, width = (extent // work.size * work.size for extent in array.shape[:2])
             array = np.ascontiguousarray(array[:height, :width])
         mine, theirs = ours(work, array), PEERS[row.peer][0](work, array)
@@ -319,27 +321,27 @@ def measured(rows: Iterable[Row], megapixels: float) -> Iterator[tuple[Row, floa
 
 
 def main() -> None:
-    """Print one table; exit 1 if a promised bound is passed."""
+    """Print one table; exit with 1 if a promised bound is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megapixels", type=float, default=12)
     parser.add_argument("--only", default="", help="only rows whose name has this text")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # read when a peer is imported
-    wanted = [row for row in table() if asked.only in f"{row.work.title} / {row.peer}"]
+    wanted = [row for row in table() if args.only in f"{row.work.title} / {row.peer}"]
     modules = dict.fromkeys(PEERS[row.peer][1] for row in wanted)
     versions = {name: getattr(_peer(name), "__version__", "missing") for name in modules}
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
     print(f"{'':44} {'ours ms':>8} {'peer ms':>8} {'ratio':>6}  at most")
-    over = []
+    exceeded = []
     possible = [row for row in wanted if _peer(PEERS[row.peer][1]) is not None]
-    for row, mine, theirs in measured(possible, asked.megapixels):
+    for row, mine, theirs in measured(possible, args.megapixels):
         name, ratio = f"{row.work.title} / {row.peer}", mine / theirs
         passed = row.bound is not None and ratio > row.bound
         bound = "" if row.bound is None else f"{row.bound}{'  OVER' if passed else ''}"
         print(f"{name:44} {mine * 1e3:8.1f} {theirs * 1e3:8.1f} {ratio:6.2f}  {bound}", flush=True)
-        over += [name] * passed
-    if over:
-        sys.exit(f"over the bound: {', '.join(over)}")
+        exceeded += [name] * passed
+    if exceeded:
+        sys.exit(f"over the bound: {', '.join(exceeded)}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Folders of pictures against other tools, in one run: `python benchmarks/folders.py`.
+"""Compare poolcli with other tools on folders of pictures: `python benchmarks/folders.py`.
 
-Makes 200 JPEGs and as many PNGs of about 1 MP from the sample scene, halves them, 70 of the PNGs,
-with every tool that is on the machine, several times in turn, and prints the median seconds and
-the ratio ours/theirs. Two workers on our side; the other tools as they come.
+It makes 200 JPEGs and 200 PNGs of about 1 MP from the sample scene. Each installed tool halves the
+JPEGs and 70 of the PNGs, several times in turn. The table has the median seconds, and those of
+poolcli divided by those of the tool. poolcli has two workers, the tools their default settings.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from measure import MIB, SCENE, at_hand, cost, machine, version
+from measure import MIB, SCENE, cost, is_installed, machine, version
 from PIL import Image
 
 MADE: Final = 200
 COUNTS: Final = {"jpg": 200, "png": 70}
 TWO_OVER_ONE: Final = 1.7
-"""How many times as fast two workers must be as one, on all PNGs."""
+"""The promised speed of two workers, as a multiple of one worker's, on all PNGs."""
 
 EXTENT: Final = (1160, 870)
 Command = Callable[[Path, Path], str]
 
 
 class Peer(NamedTuple):
-    """Another way to halve a folder.
+    """Another program that halves a folder of pictures.
 
     Attributes:
-        tool: the program that must be on the machine.
-        title: what the table calls it.
-        command: from the input and the output folder to a shell command.
-        bounds: for each suffix the ratio that ours must stay under, where one is promised.
+        tool: the name of the program.
+        title: its name in the table.
+        command: returns a shell command, from the input and the output folder.
+        bounds: for each suffix the largest ratio that is promised.
     """
 
     tool: str
@@ -83,7 +83,7 @@ PEERS: Final = (
 
 
 def make_pictures(folder: Path) -> None:
-    """Shift the scene and add grain, so that no two pictures are the same; and parts of these."""
+    """Write the pictures; each is the scene, shifted and with other noise, so that all differ."""
     generator = np.random.default_rng(0)
     with Image.open(SCENE) as scene:
         base = np.asarray(scene.resize(EXTENT)).astype(int)
@@ -96,8 +96,8 @@ def make_pictures(folder: Path) -> None:
             Image.fromarray(pixels).save(folder / suffix / f"{number:03}.{suffix}", **options)
 
 
-def some(folder: Path, suffix: str, count: int) -> Path:
-    """A folder of so many of the pictures."""
+def part_of(folder: Path, suffix: str, count: int) -> Path:
+    """Return a folder with the first ``count`` pictures of a suffix."""
     part = folder / str(count) / suffix
     if not part.exists():
         part.mkdir(parents=True)
@@ -107,12 +107,12 @@ def some(folder: Path, suffix: str, count: int) -> Path:
 
 
 def ours(source: Path, target: Path, workers: int) -> str:
-    """Our command."""
+    """Return the command of poolcli."""
     return f"{sys.executable} -m poolcli avg --size 2 -q --jobs {workers} {source} {target}/"
 
 
 def seconds(command: str, target: Path) -> float:
-    """Run a shell command into an empty folder."""
+    """Run a shell command that writes into an empty folder; return its seconds."""
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
     started = time.perf_counter()
@@ -121,7 +121,7 @@ def seconds(command: str, target: Path) -> float:
 
 
 def medians(commands: dict[str, str], target: Path, rounds: int) -> dict[str, float]:
-    """The median seconds of each command; they take turns."""
+    """Return the median seconds of each command; they are run in turn."""
     times: dict[str, list[float]] = {title: [] for title in commands}
     for _ in range(rounds):
         for title, command in commands.items():
@@ -130,26 +130,26 @@ def medians(commands: dict[str, str], target: Path, rounds: int) -> dict[str, fl
 
 
 def compare(folder: Path, suffix: str, rounds: int) -> list[str]:
-    """Print the table of one format; the promised bounds that were passed."""
-    source, target = some(folder, suffix, COUNTS[suffix]), folder / "out"
+    """Print the table of one format; return the rows whose bound is exceeded."""
+    source, target = part_of(folder, suffix, COUNTS[suffix]), folder / "out"
     commands = {"poolcli -j 2": ours(source, target, 2), "poolcli -j 1": ours(source, target, 1)}
-    found = [peer for peer in PEERS if at_hand(peer.tool)]
+    found = [peer for peer in PEERS if is_installed(peer.tool)]
     commands |= {peer.title: peer.command(source, target) for peer in found}
     bounds = {peer.title: peer.bounds.get(suffix) for peer in found}
     result = medians(commands, target, rounds)
     print(f"\n{COUNTS[suffix]} × {suffix:48} seconds  ratio  at most")
-    over = []
+    exceeded = []
     for title, value in result.items():
         ratio, bound = result["poolcli -j 2"] / value, bounds.get(title)
         passed = bound is not None and ratio > bound
-        over += [f"{suffix}: {title}"] * passed
-        told = "" if bound is None else f"{bound:.2f}{'  OVER' if passed else ''}"
-        print(f"  {title:52} {value:7.2f} {ratio:6.2f}  {told}")
-    return over
+        exceeded += [f"{suffix}: {title}"] * passed
+        bound_text = "" if bound is None else f"{bound:.2f}{'  OVER' if passed else ''}"
+        print(f"  {title:52} {value:7.2f} {ratio:6.2f}  {bound_text}")
+    return exceeded
 
 
 def two_workers(folder: Path, rounds: int) -> list[str]:
-    """Print what a second worker brings on all PNGs; the promised bound if it was not kept."""
+    """Print how much faster two workers are on all PNGs; return the bound if it is not kept."""
     source, target = folder / "png", folder / "out"
     result = medians({count: ours(source, target, int(count)) for count in "12"}, target, rounds)
     gain = result["1"] / result["2"]
@@ -164,12 +164,12 @@ def two_workers(folder: Path, rounds: int) -> list[str]:
 def peak_memory(folder: Path) -> None:
     """Print the peak memory of the largest process, for few and for all pictures."""
     for count in (20, MADE):
-        command = ours(some(folder, "jpg", count), folder / f"out-{count}", 2)
+        command = ours(part_of(folder, "jpg", count), folder / f"out-{count}", 2)
         print(f"  peak memory, {count:3} JPEGs: {cost(command).peak / MIB:.0f} MiB")
 
 
 def main() -> None:
-    """Print all tables; exit 1 if a promised bound is passed."""
+    """Print all tables; exit with 1 if a promised bound is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
@@ -178,7 +178,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_pictures(folder)
-        os.sync()  # poolcli syncs what it wrote: it shall not wait for these pictures
+        os.sync()  # poolcli syncs its outputs, and would wait for these pictures too
         passed = [one for suffix in COUNTS for one in compare(folder, suffix, rounds)]
         passed += two_workers(folder, rounds)
         print()

@@ -4,9 +4,10 @@ Run from any directory in an environment that holds torch, onnx, onnxruntime and
 
     python benchmarks/golden.py
 
-The tests read the table, so they compare with both frameworks without installing either. Cases are
-drawn topic by topic, within what a framework and poolcli both define, and every answer is checked
-here against a nested loop in exact fractions. A case on which the two differ is left out and told.
+The tests read the table, so that they compare with both frameworks without installing either. For
+each topic, random cases are drawn that a framework and poolcli both define. The result of the
+framework is compared with a nested loop in exact fractions; if they differ, the case is printed and
+left out.
 """
 
 from __future__ import annotations
@@ -17,137 +18,23 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
+from exact import Case, Padding, Pair, Rows, axis_of, expected
 from onnx import helper
 
 SEED = 20240229
 OPSET = 22
-IR_VERSION = 10  # the oldest that knows OPSET, so that older runtimes load the model too
+IR_VERSION = 10  # the oldest version with this OPSET, so that older runtimes load the model too
 PER_TOPIC = 2
 MOST_DRAWS = 20_000
 TARGET = Path(__file__).resolve().parents[1] / "tests" / "golden.json"
 SOURCES = [(by, method) for by in ("torch", "onnxruntime") for method in ("max", "min", "avg")]
-
-Pair: TypeAlias = tuple[int, int]
-Padding: TypeAlias = tuple[Pair, Pair] | str
-Rows: TypeAlias = list[list[float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One picture and how to pool it, every pair being (height, width)."""
-
-    by: str
-    method: str
-    size: Pair
-    stride: Pair
-    padding: Padding
-    dilation: Pair
-    ceil_mode: bool
-    count_include_pad: bool
-    divisor_override: int | None
-    dtype: str
-    nan: str | None
-    image: Rows
-
-    @property
-    def extent(self) -> Pair:
-        """Height and width of the picture."""
-        return len(self.image), len(self.image[0])
-
-
-@dataclass(frozen=True, slots=True)
-class Axis:
-    """Where the windows of one axis lie: the end of its padding, and each window's taps.
-
-    `shortened` tells that ceil mode took back a last window, which would start past the image.
-    """
-
-    n: int
-    end: int
-    windows: list[list[int]]
-    shortened: bool
-
-    def inside(self, taps: list[int]) -> list[int]:
-        """Keep the taps that lie on the image."""
-        return [t for t in taps if 0 <= t < self.n]
-
-    @property
-    def overhangs(self) -> bool:
-        """Tell whether the last window reaches beyond the padding."""
-        return self.windows[-1][-1] >= self.end
-
-    @property
-    def drops(self) -> bool:
-        """Tell whether pixels at the end are in no window."""
-        return self.windows[-1][-1] < self.n - 1
-
-
-def axis_of(case: Case, axis: int) -> Axis:
-    """Lay out one axis by the rules of SEMANTICS.md, section 1.
-
-    Args:
-        case: The case.
-        axis: 0 for height, 1 for width.
-
-    Returns:
-        The axis; without windows where the window does not fit.
-    """
-    n, k = case.extent[axis], case.size[axis]
-    s, d = case.stride[axis], case.dilation[axis]
-    span = d * (k - 1) + 1
-    shortened = False
-    if case.padding in ("same", "same_lower"):
-        count = -(-n // s)
-        total = max(0, (count - 1) * s + span - n)
-        small, large = total // 2, total - total // 2
-        before, after = (small, large) if case.padding == "same" else (large, small)
-    else:
-        before, after = (0, 0) if isinstance(case.padding, str) else case.padding[axis]
-        room = n + before + after - span
-        count = (-(-room // s) if case.ceil_mode else room // s) + 1
-        shortened = case.ceil_mode and (count - 1) * s >= n + before
-        count -= shortened
-    starts = [i * s - before for i in range(count)]
-    windows = [[start + j * d for j in range(k)] for start in starts]
-    return Axis(n, n + after, windows, shortened)
-
-
-def expected(case: Case) -> Rows | None:
-    """Pool with a nested loop and exact fractions.
-
-    Returns:
-        The output, rounded once to the case's type, or None where there is no output or a window
-        holds no pixel.
-    """
-    high, wide = axis_of(case, 0), axis_of(case, 1)
-    if not all(a.windows and all(map(a.inside, a.windows)) for a in (high, wide)):
-        return None
-    return [[_pixel(case, high, wide, rows, cols) for cols in wide.windows]
-            for rows in high.windows]  # fmt: skip
-
-
-def _pixel(case: Case, high: Axis, wide: Axis, rows: list[int], cols: list[int]) -> float:
-    """Pool the window whose taps are `rows` times `cols`."""
-    held = [case.image[y][x] for y in high.inside(rows) for x in wide.inside(cols)]
-    if case.method != "avg":
-        if any(map(math.isnan, held)):
-            return math.nan
-        return max(held) if case.method == "max" else min(held)
-    divisor = len(held)
-    if case.divisor_override is not None:
-        divisor = case.divisor_override
-    elif case.count_include_pad:
-        divisor = sum(t < high.end for t in rows) * sum(t < wide.end for t in cols)
-    return float(np.dtype(case.dtype).type(float(sum(map(Fraction, held), Fraction()) / divisor)))
 
 
 def by_torch(case: Case) -> Rows:
@@ -219,7 +106,7 @@ FRAMEWORKS: dict[str, Callable[[Case], Rows]] = {
 
 
 def draw(rng: random.Random, by: str, method: str) -> Case:
-    """Draw a case that the framework's interface can express."""
+    """Draw a random case that the framework can compute."""
     is_torch, is_avg = by == "torch", method == "avg"
 
     def pair(pick: Callable[[], int]) -> Pair:
@@ -280,7 +167,7 @@ def _draw_image(rng: random.Random, special: bool) -> Rows:
 
 
 def topics_of(case: Case) -> set[str]:
-    """Name all that a case, which must have an output, is an example of."""
+    """Return the topics that a case is an example of; it must have an output."""
     axes = axis_of(case, 0), axis_of(case, 1)
     explicit = not isinstance(case.padding, str)
     symmetric = not isinstance(case.padding, str) and all(p0 == p1 for p0, p1 in case.padding)
@@ -318,7 +205,7 @@ def topics_of(case: Case) -> set[str]:
 
 
 def applies(topic: str, by: str, method: str) -> bool:
-    """Tell whether a framework's interface can express a topic for a method."""
+    """Return whether a framework can compute a topic for a method."""
     if topic in ("asymmetric padding", "same", "same_lower"):
         return by == "onnxruntime"
     if topic.startswith("dilation"):
@@ -340,7 +227,7 @@ TOPICS = (
 
 
 def difference(case: Case, wanted: Rows, got: Rows) -> str | None:
-    """Say how a framework's output differs from the exact one in any value, or None."""
+    """Return how a framework's output differs from the exact one, or None if it doesn't."""
     ours, theirs = np.array(wanted, case.dtype), np.array(got, case.dtype)
     if ours.shape != theirs.shape:
         return "shape"
@@ -348,7 +235,7 @@ def difference(case: Case, wanted: Rows, got: Rows) -> str | None:
 
 
 def answer(case: Case, wanted: Rows, reasons: Counter[str]) -> Rows | None:
-    """Ask the framework, and count the reason where its answer is not to be used."""
+    """Return the framework's output; if it can't be used, count the reason and return None."""
     source = f"{case.by} {case.method}"
     try:
         got = FRAMEWORKS[case.by](case)
@@ -382,7 +269,7 @@ def cases_of(topic: str, by: str, method: str, reasons: Counter[str]) -> Iterato
 
 
 def encoded(case: Case, output: Rows) -> str:
-    """Write a case as one line of JSON."""
+    """Return a case as one line of JSON."""
     fields: dict[str, object] = {
         "by": case.by,
         "method": case.method,
@@ -403,12 +290,12 @@ def encoded(case: Case, output: Rows) -> str:
 
 
 def _spelled(rows: Rows) -> list[list[float | str]]:
-    """Write NaN and infinities as strings, which JSON has no numbers for."""
+    """Return the rows with NaN and infinities as strings, since JSON has no such numbers."""
     return [[v if math.isfinite(v) else str(v) for v in row] for row in rows]
 
 
 def main() -> int:
-    """Write the table; the exit status is 1 where a framework disagrees or a topic runs short."""
+    """Write the table; return 1 if a framework disagrees or a topic has too few cases."""
     ort.set_default_logger_severity(4)
     reasons: Counter[str] = Counter()
     counts: Counter[str] = Counter()

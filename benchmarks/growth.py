@@ -1,7 +1,8 @@
-"""How time and memory grow: `python benchmarks/growth.py [--quick] [--plot growth.svg]`.
+"""Measure how time and memory grow: `python benchmarks/growth.py [--quick] [--plot growth.svg]`.
 
-One thing grows at a time: the picture, the window, the channels, the files. A table, and a plot
-of each on two logarithmic axes beside a line of slope 1, which is growth in proportion.
+One quantity grows at a time: the size of the picture, of the window, the number of channels, of
+files. Each has a table and a plot with two logarithmic axes. The grey line in the plot has slope 1,
+which means growth in proportion.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ CHANNELS: Final = (1, 2, 3, 4, 8)
 FILES: Final = (100, 1000, 5000, 20_000)
 PLANNED: Final = (1000, 10_000, 100_000)
 PLAN_SECONDS: Final = 2.0
+"""The promised bound of the time of a plan beyond a walk of the tree."""
+
 FILE_BYTES: Final = 1000
+"""The promised bound of the memory that a plan holds per file."""
+
 ROUNDS: Final = 3
 PANEL: Final = (300, 220)
 
@@ -52,9 +57,9 @@ class Point(NamedTuple):
     """One measurement.
 
     Attributes:
-        amount: of what grows.
-        seconds: least of several runs.
-        peak: resident bytes.
+        amount: the value of the quantity that grows.
+        seconds: the least time of several runs.
+        peak: the resident memory in bytes.
     """
 
     amount: float
@@ -63,12 +68,12 @@ class Point(NamedTuple):
 
 
 class Series(NamedTuple):
-    """Measurements of one thing that grows.
+    """The measurements of one quantity that grows.
 
     Attributes:
-        title: what grows, and what is done with it.
-        unit: of its amount.
-        points: in order.
+        title: the quantity, and what is done.
+        unit: the unit of the quantity.
+        points: the measurements, from small to large.
     """
 
     title: str
@@ -77,13 +82,13 @@ class Series(NamedTuple):
 
 
 def best(command: str, folder: Path) -> Cost:
-    """The least cost of a few runs."""
+    """Return the least seconds and the least memory of a few runs."""
     found = [cost(command, folder) for _ in range(ROUNDS)]
     return Cost(min(one.seconds for one in found), min(one.peak for one in found))
 
 
 def of_pictures(folder: Path, quick: bool) -> Series:
-    """Pictures from small to large."""
+    """Measure pictures from small to large."""
     points = []
     for megapixels in MEGAPIXELS[: 4 if quick else None]:
         width = round((megapixels * 1e6 * 4 / 3) ** 0.5)
@@ -95,7 +100,7 @@ def of_pictures(folder: Path, quick: bool) -> Series:
 
 
 def of_windows(folder: Path, method: str, step: str) -> Series:
-    """Windows from small to large over an array of 12 MP, which is read and written fast."""
+    """Measure windows from small to large, on an array of 12 MP, which is read and written fast."""
     if not (folder / "in.npy").exists():
         np.save(folder / "in.npy", photograph(4000, 3000))
     points = []
@@ -107,7 +112,7 @@ def of_windows(folder: Path, method: str, step: str) -> Series:
 
 
 def of_channels(folder: Path) -> Series:
-    """Channels of an array of 4 MP."""
+    """Measure arrays of 4 MP with few and with many channels."""
     points = []
     for channels in CHANNELS:
         shape = (2000, 2000, channels)
@@ -119,7 +124,7 @@ def of_channels(folder: Path) -> Series:
 
 
 def of_files(folder: Path, quick: bool) -> Series:
-    """Folders from few to many small files, with two workers."""
+    """Measure folders of few and of many small files, with two workers."""
     tree, points = folder / "many", []
     tree.mkdir()
     Image.fromarray(photograph(64, 48)).save(tree / "0.png")
@@ -135,8 +140,11 @@ def of_files(folder: Path, quick: bool) -> Series:
 
 
 def of_plans(folder: Path, quick: bool) -> tuple[Series, list[str]]:
-    """Plans alone: seconds beyond a walk of the tree, bytes that they hold; bounds passed."""
-    tree, points, over, made = folder / "planned", [], [], 0
+    """Measure plans alone; return the measurements and the bounds that are exceeded.
+
+    The time is that beyond a walk of the tree by `os.walk`, the memory what the plan holds.
+    """
+    tree, points, exceeded, made = folder / "planned", [], [], 0
     for count in PLANNED[: 2 if quick else None]:
         for number in range(made, count):
             if number % 1000 == 0:
@@ -150,13 +158,13 @@ def of_plans(folder: Path, quick: bool) -> tuple[Series, list[str]]:
         if planned_files != count:
             raise SystemExit(f"the plan has {planned_files} files of {count}")
         points.append(Point(count, planned - walked, held))
-        over += ["plan: seconds"] * (planned - walked > PLAN_SECONDS)
-        over += ["plan: bytes a file"] * (held > FILE_BYTES * count)
-    return Series("plan, beyond a walk of the tree; bytes that it holds", "files", points), over
+        exceeded += ["plan: seconds"] * (planned - walked > PLAN_SECONDS)
+        exceeded += ["plan: bytes a file"] * (held > FILE_BYTES * count)
+    return Series("plan, beyond a walk of the tree; bytes that it holds", "files", points), exceeded
 
 
-def told(series: Series) -> Iterator[str]:
-    """The lines of a table: also what one unit more costs, from each point to the next."""
+def table(series: Series) -> Iterator[str]:
+    """Yield the lines of a table, with what one unit more costs from each point to the next."""
     yield f"\n{series.title}"
     heads = f"{'seconds':>9} {'MB':>8} {'ms a unit more':>15} {'KB a unit more':>15}"
     yield f"  {series.unit:>10} {heads}"
@@ -172,7 +180,7 @@ def told(series: Series) -> Iterator[str]:
 
 
 def plot(every: list[Series]) -> str:
-    """One panel for each series, both axes logarithmic: an SVG."""
+    """Return an SVG with a plot for each series; both axes are logarithmic."""
     width, height = PANEL
     columns = 3
     rows = -(-len(every) // columns)
@@ -188,7 +196,7 @@ def plot(every: list[Series]) -> str:
 
 
 def _panel(series: Series) -> Iterator[str]:
-    """Seconds in blue, memory in orange, and a grey line of growth in proportion."""
+    """Yield a plot: seconds in blue, memory in orange, growth in proportion in grey."""
     width, height, margin = *PANEL, 30
     first, last = series.points[0], series.points[-1]
     decades = np.log10(last.amount / first.amount)
@@ -211,29 +219,29 @@ def _panel(series: Series) -> Iterator[str]:
 
 
 def main() -> None:
-    """Print the tables and write the plot; exit 1 if a promised bound is passed."""
+    """Print the tables and write the plot; exit with 1 if a promised bound is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="leave the largest amounts out")
     parser.add_argument("--plot", type=Path, help="where to write an SVG")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     print(machine())
     every = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        every.append(of_pictures(folder, asked.quick))
+        every.append(of_pictures(folder, args.quick))
         every.append(of_windows(folder, "max", "1"))
         every.append(of_windows(folder, "avg", "1"))
         every.append(of_windows(folder, "max", "size"))
         every.append(of_channels(folder))
-        every.append(of_files(folder, asked.quick))
-        plans, over = of_plans(folder, asked.quick)
+        every.append(of_files(folder, args.quick))
+        plans, exceeded = of_plans(folder, args.quick)
         every.append(plans)
     for series in every:
-        print("\n".join(told(series)), flush=True)
-    if asked.plot is not None:
-        asked.plot.write_text(plot(every), "utf-8")
-    if over:
-        sys.exit(f"over the bound: {', '.join(over)}")
+        print("\n".join(table(series)), flush=True)
+    if args.plot is not None:
+        args.plot.write_text(plot(every), "utf-8")
+    if exceeded:
+        sys.exit(f"over the bound: {', '.join(exceeded)}")
 
 
 if __name__ == "__main__":

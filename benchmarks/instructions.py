@@ -1,9 +1,9 @@
-"""What bounds the engine: `python benchmarks/instructions.py`, with valgrind on the machine.
+"""Count the instructions of the engine: `python benchmarks/instructions.py`; it needs valgrind.
 
-Counts the instructions of a call with callgrind, from the difference of many calls and one, and
-divides by the values of the input: seconds differ from machine to machine and minute to minute,
-these don't. valgrind knows no AVX-512, so they are those of AVX2; OpenCV does not trust it at all
-and would be counted without either, so it isn't.
+callgrind counts the instructions of many calls and of one call. The difference, for one call, is
+divided by the number of values in the input. Unlike seconds, this number does not depend on the
+speed and the load of the machine. valgrind has no AVX-512, so the numbers are those of AVX2. OpenCV
+is not counted: under valgrind it uses no SIMD instructions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from engine import Work
-from measure import ROOT, at_hand
+from measure import ROOT, is_installed
 
 WORKS: Final = (
     Work("max", 2, 2),
@@ -42,7 +42,7 @@ for _ in range(int(sys.argv[7])):
 
 
 def counted(work: Work, calls: int) -> int:
-    """Instructions of a process that makes so many calls."""
+    """Return the number of instructions of a process that makes ``calls`` calls."""
     with tempfile.TemporaryDirectory() as folder:
         words = [work.method, work.size, work.stride, work.channels, work.dtype, calls]
         done = subprocess.run(
@@ -65,8 +65,8 @@ def counted(work: Work, calls: int) -> int:
 
 def main() -> None:
     """Print the table."""
-    if not at_hand("valgrind"):
-        sys.exit("valgrind is not on this machine")
+    if not is_installed("valgrind"):
+        sys.exit("valgrind is not installed")
     print("instructions a value of the input, AVX2")
     for work in WORKS:
         values = MEGAPIXELS * 1e6 * work.channels

@@ -1,8 +1,8 @@
-"""PNG's compress levels: `python benchmarks/levels.py [--rounds 3]`.
+"""Compare the compression levels of PNG: `python benchmarks/levels.py [--rounds 3]`.
 
-Encodes five kinds of picture at every level with Pillow, in turn, and as poolcli does where no
-level is asked for: at level 4, or with runs alone where a sample shows that no more can be found.
-Prints the least seconds and the bytes, both divided by those of level 4.
+Five kinds of picture are encoded at every level with Pillow, and as poolcli does by default: at
+level 4, or by runs alone if a sample shows that nothing else can be compressed. The table has the
+least seconds and the bytes, both divided by those of level 4.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from poolcli.formats.png import RUNS_ALONE, runs_suffice
 
 OURS: Final = 0
 LEVELS: Final = (*range(1, 10), OURS)
-"""Zlib's levels, and what poolcli does by itself."""
+"""The levels of zlib, and poolcli's default."""
 
 EXTENT: Final = (2000, 1500)
 
 
 def picture() -> Image.Image:
-    """A photograph: the enlarged synthetic scene with grain."""
+    """Return a photograph: the enlarged synthetic scene with grain."""
     return Image.fromarray(photograph(*EXTENT))
 
 
 def screenshot() -> Image.Image:
-    """Windows with shaded bars, and many lines of small text."""
+    """Return a screenshot: windows with shaded title bars, and many lines of small text."""
     image = Image.new("RGB", EXTENT, (236, 236, 240))
     draw = ImageDraw.Draw(image)
     for number in range(6):
@@ -49,7 +49,7 @@ def screenshot() -> Image.Image:
 
 
 def line_art() -> Image.Image:
-    """Thin curves and hatching, grey at their edges."""
+    """Return thin curves and hatching with smoothed edges."""
     large = Image.new("L", (2 * EXTENT[0], 2 * EXTENT[1]), 255)
     draw = ImageDraw.Draw(large)
     for number in range(140):
@@ -60,7 +60,7 @@ def line_art() -> Image.Image:
 
 
 def palette() -> Image.Image:
-    """A map of 64 flat colours with ragged borders."""
+    """Return a map of 64 flat colours with ragged borders."""
     rows, columns = np.mgrid[0 : EXTENT[1], 0 : EXTENT[0]]
     rough = np.random.default_rng(3).normal(0, 6, (EXTENT[1] // 4, EXTENT[0] // 4))
     ragged = np.kron(rough, np.ones((4, 4)))
@@ -75,7 +75,7 @@ def palette() -> Image.Image:
 
 
 def deep_grey() -> Image.Image:
-    """16-bit grey: a smooth field with noise in the low bits, as of a scanner."""
+    """Return 16-bit grey: a smooth field with noise in the low bits, as from a scanner."""
     rows, columns = np.mgrid[0 : EXTENT[1], 0 : EXTENT[0]]
     smooth = 30000 + 20000 * np.sin(rows / 300) * np.cos(columns / 400)
     noise = np.random.default_rng(4).normal(0, 90, smooth.shape)
@@ -92,7 +92,7 @@ PICTURES: Final[dict[str, Callable[[], Image.Image]]] = {
 
 
 def encoded(image: Image.Image, level: int) -> tuple[float, int]:
-    """Seconds and bytes."""
+    """Return the seconds that encoding takes, and the bytes that it makes."""
     stream = BytesIO()
     started = time.perf_counter()
     if level != OURS:

@@ -1,9 +1,9 @@
-"""What a machine can take: `python benchmarks/load.py [--scale 0.1] [many flat huge again]`.
+"""Run poolcli under heavy load: `python benchmarks/load.py [--scale 0.1] [many flat huge again]`.
 
     many   20,000 small files in one run
-    flat   2 GB of decoded pictures through two workers, whose memory must not grow
+    flat   2 GB of decoded pictures in two workers, whose memory must not grow
     huge   one picture of 500 megapixels
-    again  1,000 runs in a row, which must leave no descriptor, process or temporary file
+    again  1,000 runs in a row, which must leave no open descriptor, process or temporary file
 
 A scale below 1 makes each part smaller. Linux only: memory is read from /proc.
 """
@@ -45,8 +45,8 @@ class Row(NamedTuple):
     Attributes:
         title: what was measured.
         figure: the result, with its unit.
-        bound: what it must keep, in words; empty where nothing is promised.
-        kept: whether it did.
+        bound: the promised bound, in words; empty if nothing is promised.
+        kept: whether the bound is kept.
     """
 
     title: str
@@ -59,14 +59,14 @@ class Row(NamedTuple):
 
 
 class Watch:
-    """The memory of a process and of all that it started, read all the time.
+    """Sample the memory of a process and of its descendants in a thread.
 
     Attributes:
-        seen: for each process its most resident bytes so far: (seconds since the start, bytes).
+        seen: for each process its samples: (seconds since the start, largest resident bytes).
     """
 
     def __init__(self, number: int) -> None:
-        """Begin."""
+        """Begin to sample the process of this number."""
         self.seen: dict[int, list[tuple[float, int]]] = {}
         self._number = number
         self._began = time.monotonic()
@@ -80,7 +80,7 @@ class Watch:
         self._thread.join()
 
     def peak(self, number: int) -> int:
-        """The most that a process had."""
+        """Return the largest resident memory of a process, in bytes."""
         return max((size for _, size in self.seen.get(number, [])), default=0)
 
     def _sample(self) -> None:
@@ -94,7 +94,7 @@ class Watch:
 
 
 def descendants(number: int) -> Iterator[int]:
-    """The processes that a process started, and theirs."""
+    """Yield the numbers of all descendants of a process."""
     with suppress(OSError):
         for task in os.listdir(f"/proc/{number}/task"):
             for child in Path(f"/proc/{number}/task/{task}/children").read_text().split():
@@ -103,7 +103,7 @@ def descendants(number: int) -> Iterator[int]:
 
 
 class Run(NamedTuple):
-    """A run of poolcli that ended well."""
+    """A successful run of poolcli."""
 
     seconds: float
     number: int
@@ -111,7 +111,7 @@ class Run(NamedTuple):
 
 
 def pooled(folder: Path, *words: object) -> Run:
-    """Run poolcli in a folder and watch it."""
+    """Run poolcli in a folder, and sample its memory."""
     began = time.monotonic()
     process = subprocess.Popen([sys.executable, "-m", "poolcli", *map(str, words)], cwd=folder)
     watch = Watch(process.pid)
@@ -125,7 +125,7 @@ def pooled(folder: Path, *words: object) -> Run:
 
 @contextmanager
 def room() -> Iterator[Path]:
-    """A new folder for a while."""
+    """Make a folder that is removed at the end of the block."""
     name = tempfile.mkdtemp(prefix="poolcli-load-")
     try:
         yield Path(name)
@@ -137,7 +137,7 @@ def room() -> Iterator[Path]:
 
 
 def many(scale: float) -> list[Row]:
-    """Small files in one run."""
+    """Measure many small files in one run."""
     count = max(1, round(SMALL_FILES * scale))
     with room() as folder:
         paint_small(folder / "in", count)
@@ -157,7 +157,7 @@ def many(scale: float) -> list[Row]:
 
 
 def paint_small(folder: Path, count: int) -> None:
-    """Files of noise, a hundred in each folder."""
+    """Write pictures of noise, a hundred in each folder."""
     rng = np.random.default_rng(1)
     source = folder.parent / "small.png"
     Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(source)
@@ -169,7 +169,7 @@ def paint_small(folder: Path, count: int) -> None:
 
 
 def flat(scale: float) -> list[Row]:
-    """Large pictures through two workers: each must be as small at the end as near the start."""
+    """Measure large pictures in two workers, whose memory must not grow."""
     width, height = LARGE
     count = max(16, round(DECODED_BYTES * scale / (width * height * 3)))
     with room() as folder:
@@ -178,7 +178,7 @@ def flat(scale: float) -> list[Row]:
             scene.resize(LARGE).save(folder / "in/0000.jpg")
         for number in range(1, count):
             shutil.copy(folder / "in/0000.jpg", folder / f"in/{number:04}.jpg")
-        by_two = ("-j", 2, "--timeout", 600)  # which means workers, however small the files
+        by_two = ("-j", 2, "--timeout", 600)  # a timeout is enforced by workers, for any files
         run = pooled(folder, "avg", "-k", 4, "-q", *by_two, "in", "out")
         written = len(os.listdir(folder / "out"))
     workers = busiest(run, 2)
@@ -197,13 +197,13 @@ def flat(scale: float) -> list[Row]:
 
 
 def busiest(run: Run, count: int) -> list[list[tuple[float, int]]]:
-    """The samples of the processes that had most memory, without the parent."""
+    """Return the samples of the processes with the most memory, except the parent."""
     others = [one for one in run.watch.seen if one != run.number]
     return [run.watch.seen[one] for one in sorted(others, key=run.watch.peak)[-count:]]
 
 
 def halves(samples: Sequence[tuple[float, int]]) -> tuple[int, int]:
-    """The most memory in the first half of a life, and in the second."""
+    """Return the largest memory in the first half of the samples' time, and in the second."""
     middle = (samples[0][0] + samples[-1][0]) / 2
     return (
         max(size for at, size in samples if at <= middle),
@@ -212,7 +212,7 @@ def halves(samples: Sequence[tuple[float, int]]) -> tuple[int, int]:
 
 
 def huge(scale: float) -> list[Row]:
-    """One picture of 500 megapixels, grey, as PNG."""
+    """Measure one grey PNG of 500 megapixels."""
     width = 25_000
     height = max(2, round(HUGE_PIXELS * scale / width))
     with room() as folder:
@@ -234,7 +234,7 @@ def huge(scale: float) -> list[Row]:
 
 
 def paint_huge(path: Path, width: int, height: int) -> None:
-    """A PNG of repeated noise, packed row by row so that little memory is needed."""
+    """Write a PNG of repeated noise, row by row, so that it needs little memory."""
     rows = np.random.default_rng(1).integers(0, 256, (64, width), np.uint8) & 0xF0
     packer = zlib.compressobj(1)
     with path.open("wb") as stream:
@@ -273,13 +273,13 @@ WAYS = (
     (0, "min", "-k", "2", "-q", "-f", "in/0000", "folder"),
 )
 WORKERS = (0, "max", "-k", "2", "-q", "-f", "-j", "2", "--timeout", "60", "in/0000", "folder")
-told, before = os.dup(1), None
+before = None
 os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 for number in range(count):
     code, *words = WORKERS if number % 50 == 49 else WAYS[number % len(WAYS)]
     if run(*words) != code:
         sys.exit(f"{words}: not exit {code}")
-    if number == max(50, count // 10):  # once a fork server has come, to stay
+    if number == max(50, count // 10):  # by then a fork server runs, which stays until the end
         before = held()
 after = held()
 print(*before, *after)
@@ -287,7 +287,7 @@ print(*before, *after)
 
 
 def again(scale: float) -> list[Row]:
-    """Runs in a row in one process: files, failures, refusals, folders, workers."""
+    """Measure many runs in one process: files, failures, refusals, folders, workers."""
     count = max(150, round(RUNS * scale))
     with room() as folder:
         paint_small(folder / "in", 4)
@@ -300,13 +300,13 @@ def again(scale: float) -> list[Row]:
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
-        said, _ = process.communicate()
+        output, _ = process.communicate()
         seconds = time.monotonic() - began
         if process.returncode:
             raise RuntimeError(f"a run in a row ended with {process.returncode}")
         processes = _session(process.pid)
         temporaries = list(folder.rglob(".*"))
-    files, memory, files_after, memory_after = map(int, said.split())
+    files, memory, files_after, memory_after = map(int, output.split())
     title = f"{count:,} runs in a row"
     return [
         Row(f"{title}: time", f"{seconds:.1f} s"),
@@ -323,7 +323,7 @@ def again(scale: float) -> list[Row]:
 
 
 def _session(number: int) -> list[str]:
-    """The living processes of a session, a moment after its leader has ended."""
+    """Return the processes of a session that still run a second after its leader has ended."""
     time.sleep(1)
     found = []
     for name in filter(str.isdecimal, os.listdir("/proc")):
@@ -347,14 +347,14 @@ PARTS: Final[dict[str, Callable[[float], list[Row]]]] = {
 
 
 def rows(parts: Sequence[str] = tuple(PARTS), scale: float = 1.0) -> list[Row]:
-    """What some parts measure."""
+    """Return the measurements of some parts."""
     return [row for part in parts for row in PARTS[part](scale)]
 
 
 def main() -> int:
-    """Measure and print; 1 if a bound was not kept."""
-    given: Any = _parser().parse_args()
-    found = rows(given.parts or tuple(PARTS), given.scale)
+    """Measure and print; return 1 if a bound is not kept."""
+    args: Any = _parser().parse_args()
+    found = rows(args.parts or tuple(PARTS), args.scale)
     print("| what | measured | bound | kept |\n|---|---|---|---|")
     for row in found:
         verdict = ("yes" if row.kept else "**no**") if row.bound else ""
@@ -367,7 +367,7 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=" ".join(PARTS))
-    parser.add_argument("--scale", type=float, default=1.0, help="how much of each part")
+    parser.add_argument("--scale", type=float, default=1.0, help="size of each part, from 0 to 1")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks of whole processes share: pictures, processes with their cost, versions."""
+"""Share pictures, the measuring of processes, and the versions of tools among the benchmarks."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ VERSIONS: Final = {
 
 
 class Cost(NamedTuple):
-    """What a process took.
+    """The cost of a process.
 
     Attributes:
-        seconds: from its start to its end.
-        peak: the most resident bytes of it or of one process that it waited for.
+        seconds: the time from its start to its end.
+        peak: the largest resident memory in bytes, of it or of a process that it waited for.
     """
 
     seconds: float
@@ -53,17 +53,24 @@ _, status, usage = os.wait4(process, 0)
 print(time.perf_counter() - began, usage.ru_maxrss * 1024)
 sys.exit(os.waitstatus_to_exitcode(status) != 0)
 """
-"""Run by a small process: Linux counts what the one before exec held among a child's memory."""
+"""Start a command and print its cost. A small Python process runs this: on Linux the peak memory
+of a process includes that of its parent before `exec`, which here is large."""
 
 
 def cost(command: str, folder: Path | None = None, *, one_cpu: bool = False) -> Cost:
-    """Run a shell command and wait for the end; on one CPU all its threads share that (Linux).
+    """Run a shell command, wait for its end, and return its cost.
+
+    Args:
+        command: the command.
+        folder: its working folder.
+        one_cpu: whether all its threads and processes share one CPU (Linux only).
 
     Raises:
         RuntimeError: it failed.
     """
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
-    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # as installed, not compiled at each start
+    # An installed package is compiled once, so this must not be compiled at each start.
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
     done = subprocess.run(
         [sys.executable, "-I", "-c", LAUNCH, command, *["one CPU"] * one_cpu],
         cwd=folder,
@@ -80,7 +87,7 @@ def cost(command: str, folder: Path | None = None, *, one_cpu: bool = False) -> 
 def least(
     commands: Mapping[str, str], rounds: int, folder: Path | None = None, *, one_cpu: bool = False
 ) -> dict[str, Cost]:
-    """The least cost of each command; they take turns."""
+    """Return the least seconds and the least memory of each command; they are run in turn."""
     found: dict[str, list[Cost]] = {title: [] for title in commands}
     for _ in range(rounds):
         for title, command in commands.items():
@@ -92,24 +99,24 @@ def least(
 
 
 def version(tool: str) -> str:
-    """The first line that says a tool's version; "missing" if it isn't on the machine."""
+    """Return the version of a tool, from the first line with a digit, or "missing"."""
     if not shutil.which(tool):
         return f"{tool}: missing"
     if tool not in VERSIONS:
         return tool
     done = subprocess.run(VERSIONS[tool].split(), capture_output=True, check=False)
     lines = (done.stdout or done.stderr).decode().splitlines()
-    told = next((line for line in lines if any(sign.isdigit() for sign in line)), tool)
-    return " ".join(told.replace("Version: ", "").split()[:4])
+    line = next((line for line in lines if any(map(str.isdigit, line))), tool)
+    return " ".join(line.replace("Version: ", "").split()[:4])
 
 
-def at_hand(tool: str) -> bool:
-    """Whether a tool is on the machine; other programs are called ``convert`` too."""
+def is_installed(tool: str) -> bool:
+    """Return whether a tool is installed; ``convert`` may be another program than ImageMagick."""
     return shutil.which(tool) is not None and (tool != "convert" or "ImageMagick" in version(tool))
 
 
 def machine() -> str:
-    """The processor, and the versions of Python and of what poolcli stands on."""
+    """Return the processor, and the versions of Python, NumPy and Pillow, in one line."""
     lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     packages = ", ".join(f"{name} {_package(name)}" for name in ("numpy", "pillow"))
@@ -123,7 +130,7 @@ def _package(name: str) -> str:
 
 
 def photograph(width: int, height: int, seed: int = 0) -> Array:
-    """The sample scene, which is synthetic, enlarged, with the grain of a sensor: RGB."""
+    """Return the synthetic sample scene in RGB, enlarged, with noise like that of a sensor."""
     with Image.open(SCENE) as scene:
         large = np.asarray(scene.resize((width, height), Image.Resampling.BICUBIC)).astype(np.int16)
     grain = np.random.default_rng(seed).normal(0, 4, large.shape).astype(np.int16)

@@ -1,4 +1,4 @@
-"""Count the files and functions of poolcli that one picture goes through, and its lines of code.
+"""Count the files and functions of poolcli that pool one picture, and the lines of its code.
 
     python benchmarks/path.py
 
@@ -34,15 +34,15 @@ NO_CODE: Final = {
 def main() -> None:
     """Print a table: for each picture a row of counts; then the lines of code."""
     for name, picture in PICTURES.items():
-        visited = functions_on_the_way(ROOT / "sample_images" / picture)
+        visited = called_functions(ROOT / "sample_images" / picture)
         files = {file for file, _, _ in visited}
         print(f"{name}: {len(files)} files, {len(visited)} functions")
     total = sum(map(lines_of_code, PACKAGE.rglob("*.py")))
     print(f"poolcli/: {total} lines of code")
 
 
-def functions_on_the_way(picture: Path) -> set[tuple[str, int, str]]:
-    """Pool a picture in a process of its own, and return the functions that were called."""
+def called_functions(picture: Path) -> set[tuple[str, int, str]]:
+    """Pool a picture in a new process, and return the functions that were called."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, __file__, str(picture), str(Path(folder) / picture.name)]
         done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
@@ -50,7 +50,7 @@ def functions_on_the_way(picture: Path) -> set[tuple[str, int, str]]:
 
 
 def trace(picture: str, target: str) -> None:
-    """Pool a picture in this process, and print the file, line and name of each function called."""
+    """Pool a picture in this process, and print file, line and name of each called function."""
     visited: set[CodeType] = set()
 
     def note(frame: FrameType, event: str, _: Any) -> None:
@@ -70,7 +70,7 @@ def trace(picture: str, target: str) -> None:
 
 
 def lines_of_code(path: Path) -> int:
-    """Return the lines that hold code: neither blank, nor comments or docstrings alone."""
+    """Return the number of lines that hold code, not counting comments and docstrings."""
     source = path.read_text("utf-8")
     docstrings = {
         line
@@ -88,7 +88,7 @@ def lines_of_code(path: Path) -> int:
 
 
 def _is_ours(code: CodeType) -> bool:
-    """Return whether a code object is a ``def`` of the package: no lambda, class or generator."""
+    """Return whether a code object is a ``def`` of the package, not a lambda or a class body."""
     is_function = bool(code.co_flags & CO_OPTIMIZED) and not code.co_name.startswith("<")
     return is_function and code.co_filename.startswith(str(PACKAGE))
 

@@ -1,9 +1,10 @@
-"""The way to the engine and back: `python benchmarks/plumbing.py [--rounds 9]`.
+"""Measure the time and memory around the engine: `python benchmarks/plumbing.py [--rounds 9]`.
 
-Times what passes between the end of Pillow's decoding and the begin of its encoding, and divides
-it by the engine's time on the same picture as an array; each in a process of its own, since a
-first call pays for new memory on both sides. And compares the peak memory of a whole
-process with what it can't do without: the decoded picture, the result and the written file.
+The first table has the time from the end of Pillow's decoding to the beginning of its encoding,
+divided by the time of the engine alone on the same picture as an array. Each is measured in a new
+process, since a first call also gets its memory from the kernel. The second table compares the
+peak memory of a whole process with the memory that no program can avoid: the decoded picture, the
+result and the written file.
 """
 
 from __future__ import annotations
@@ -37,12 +38,16 @@ from poolcli.storage.local import LocalFile
 WIDTH, HEIGHT = 4000, 3000
 LARGE: Final = (8000, 6000)
 MOST_TIMES: Final = 2.0
+"""The promised bound of the ratio of times."""
+
 MOST_MORE: Final = 80 * MIB
+"""The promised bound of the memory beyond what is needed."""
+
 POOLS: Final[dict[str, Callable[..., Any]]] = {"max": max_pool, "avg": avg_pool}
 
 
 def between(path: Path, method: str) -> float:
-    """Seconds from the end of decoding to the begin of encoding, in a run of one picture."""
+    """Pool one picture; return the seconds from the end of decoding to the start of encoding."""
     moments: dict[str, float] = {}
     load, save = ImageFile.ImageFile.load, Image.Image.save
 
@@ -71,7 +76,7 @@ def between(path: Path, method: str) -> float:
 
 
 def alone(array: Path, method: str) -> float:
-    """Seconds of a first call of the engine."""
+    """Return the seconds of a first call of the engine."""
     pixels = np.load(array)
     began = time.perf_counter()
     POOLS[method](pixels, 2)
@@ -82,7 +87,7 @@ SIDES: Final = {"between": between, "alone": alone}
 
 
 def least(side: str, path: Path, method: str, rounds: int) -> float:
-    """The least seconds of a side, each time in a new process."""
+    """Return the least seconds of one side of the ratio, each time in a new process."""
     command = [sys.executable, __file__, "--one", side, str(path), method]
     return min(
         float(subprocess.run(command, capture_output=True, check=True).stdout)
@@ -91,8 +96,8 @@ def least(side: str, path: Path, method: str, rounds: int) -> float:
 
 
 def times(folder: Path, rounds: int) -> list[str]:
-    """Print the table of times; the bounds that were passed."""
-    pixels, over = photograph(WIDTH, HEIGHT), []
+    """Print the table of times; return the rows whose bound is exceeded."""
+    pixels, exceeded = photograph(WIDTH, HEIGHT), []
     np.save(folder / "in.npy", pixels)
     print(f"{'':20} {'between ms':>10} {'engine ms':>10} {'ratio':>6}  at most")
     for suffix in ("png", "jpg"):
@@ -101,18 +106,18 @@ def times(folder: Path, rounds: int) -> list[str]:
             ours = least("between", folder / f"in.{suffix}", method, rounds)
             engine = least("alone", folder / "in.npy", method, rounds)
             passed = ours > MOST_TIMES * engine
-            over += [f"{suffix} {method}: time"] * passed
+            exceeded += [f"{suffix} {method}: time"] * passed
             print(
                 f"12 MP {suffix}, {method} 2/2   {ours * 1e3:10.1f} {engine * 1e3:10.1f} "
                 f"{ours / engine:6.2f}  {MOST_TIMES}{'  OVER' if passed else ''}",
                 flush=True,
             )
-    return over
+    return exceeded
 
 
 def memory(folder: Path) -> list[str]:
-    """Print the table of memory; the bounds that were passed."""
-    over = []
+    """Print the table of memory; return the rows whose bound is exceeded."""
+    exceeded = []
     print(f"\n{'':20} {'peak MiB':>10} {'needed MiB':>10} {'more':>6}  at most")
     for extents in ((WIDTH, HEIGHT), LARGE):
         image = Image.fromarray(photograph(*extents))
@@ -121,36 +126,36 @@ def memory(folder: Path) -> list[str]:
             image.save(folder / f"in.{suffix}", quality=90)
             command = f"{POOLCLI} avg --size 2 -q --overwrite in.{suffix} out.{suffix}"
             peak = cost(command, folder).peak
-            # Pillow keeps four bytes a pixel of three channels
+            # Pillow stores four bytes per pixel also for three channels.
             needed = pixels * 4 + pixels // 4 * 3 + os.path.getsize(folder / f"out.{suffix}")
             more = peak - needed
             passed = more > MOST_MORE
-            over += [f"{suffix} of {pixels / 1e6:.0f} MP: memory"] * passed
+            exceeded += [f"{suffix} of {pixels / 1e6:.0f} MP: memory"] * passed
             print(
                 f"{pixels / 1e6:.0f} MP {suffix}, avg 2/2   {peak / MIB:10.0f} "
                 f"{needed / MIB:10.0f} {more / MIB:6.0f}  {MOST_MORE // MIB}"
                 f"{'  OVER' if passed else ''}",
                 flush=True,
             )
-    return over
+    return exceeded
 
 
 def main() -> None:
-    """Print both tables; exit 1 if a promised bound is passed."""
+    """Print both tables; exit with 1 if a promised bound is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--one", nargs=3, metavar=("SIDE", "FILE", "METHOD"))
-    asked = parser.parse_args()
-    if asked.one:
-        side, path, method = asked.one
+    args = parser.parse_args()
+    if args.one:
+        side, path, method = args.one
         run.set_up_process()
         print(SIDES[side](Path(path), method))
         return
     print(f"{machine()}, one thread\n")
     with tempfile.TemporaryDirectory() as name:
-        over = times(Path(name), asked.rounds) + memory(Path(name))
-    if over:
-        sys.exit(f"over the bound: {', '.join(over)}")
+        exceeded = times(Path(name), args.rounds) + memory(Path(name))
+    if exceeded:
+        sys.exit(f"over the bound: {', '.join(exceeded)}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Whole processes against other tools: `python benchmarks/processes.py [--rounds 5]`.
+"""Compare poolcli with other tools on one picture: `python benchmarks/processes.py [--rounds 5]`.
 
-Halves a picture of 12 MP from file to file with every tool that is on the machine, on its own
-settings, in turn; prints the least seconds, the bytes written, and ours divided by theirs. Each
-has one CPU, which all its threads and all parts of a pipe share; how long it takes with all CPUs
-of the machine stands beside it.
+Each installed tool halves a picture of 12 MP from file to file with its default settings, in turn.
+The table has the least seconds and the bytes written, and those of poolcli divided by those of the
+tool. Each tool has one CPU, which all its threads and all commands of a pipe share; another column
+has the seconds with all CPUs of the machine.
 """
 
 from __future__ import annotations
@@ -16,26 +16,28 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
-from measure import POOLCLI, Array, Cost, at_hand, least, machine, photograph, version
+from measure import POOLCLI, Array, Cost, is_installed, least, machine, photograph, version
 from PIL import Image
 
 WIDTH, HEIGHT = 4000, 3000
 PILLOW: Final = {"png": "compress_level=4", "jpg": "quality=90"}
-"""What a script of Pillow alone asks, as poolcli does: the floor of what poolcli can take."""
+"""The settings of a script that uses Pillow alone, which are those of poolcli. poolcli also decodes
+and encodes by Pillow, so that the time of this script is nearly the least it can take."""
 Bounds: TypeAlias = tuple[float | None, float | None]
 TOOLS: Final = ("vips", "convert", "gm", "pamscale", "gdal_translate", "ffmpeg")
-NEAR: Final = 3.0  # mean levels between two outputs: the tools round and filter in their own ways
+NEAR: Final = 3.0
+"""The largest mean difference of two outputs, in levels: tools round and filter differently."""
 
 
 class Peer(NamedTuple):
-    """Another way to do the same.
+    """Another program that does the same.
 
     Attributes:
-        tool: the program that must be on the machine.
-        title: what the table calls it.
+        tool: the name of the program.
+        title: its name in the table.
         command: a shell command.
-        time: our seconds divided by its must be at most that, where promised.
-        bytes: our bytes divided by its must be at most that, where promised.
+        time: the promised bound of poolcli's seconds divided by its seconds, or None.
+        bytes: the promised bound of poolcli's bytes divided by its bytes, or None.
     """
 
     tool: str
@@ -46,13 +48,13 @@ class Peer(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One picture and what becomes of it.
+    """One task that all programs do.
 
     Attributes:
-        title: in a few words.
-        suffix: the format of input and output.
-        ours: our arguments.
-        peers: the other ways.
+        title: the task in a few words.
+        suffix: the suffix of input and output.
+        ours: the arguments of poolcli.
+        peers: the other programs.
     """
 
     title: str
@@ -62,7 +64,7 @@ class Job(NamedTuple):
 
 
 def averages(suffix: str, bounds: Mapping[str, Bounds]) -> tuple[Peer, ...]:
-    """Every tool's way to average two by two pixels."""
+    """Return for each tool the command that averages two by two pixels."""
     read, write = {"png": ("pngtopnm", "pnmtopng"), "jpg": ("jpegtopnm", "pnmtojpeg")}[suffix]
     pair = f"in.{suffix} out.{suffix}"
     commands = {
@@ -123,15 +125,15 @@ JOBS: Final = (
 
 
 def written(folder: Path, suffix: str) -> tuple[Array, int]:
-    """The output's pixels and bytes."""
+    """Return the pixels of the output, and its size in bytes."""
     path = folder / f"out.{suffix}"
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB")).astype(np.int16), path.stat().st_size
 
 
 def compare(job: Job, folder: Path, rounds: int) -> list[str]:
-    """Print the table of one job; the promised bounds that were passed."""
-    found = [peer for peer in job.peers if at_hand(peer.tool)]
+    """Print the table of one task; return the bounds that are exceeded."""
+    found = [peer for peer in job.peers if is_installed(peer.tool)]
     mine = f"{POOLCLI} {job.ours} --overwrite -q in.{job.suffix} out.{job.suffix}"
     commands = {"poolcli": mine} | {peer.title: peer.command for peer in found}
     sizes: dict[str, int] = {}
@@ -142,7 +144,7 @@ def compare(job: Job, folder: Path, rounds: int) -> list[str]:
         pixels, sizes[title] = written(folder, job.suffix)
         distance = np.abs(pixels - wanted).mean() if pixels.shape == wanted.shape else np.inf
         if distance > NEAR:
-            raise SystemExit(f"{job.title}: {title} does something else ({distance:.1f} levels)")
+            raise SystemExit(f"{job.title}: {title} differs by {distance:.1f} levels, over {NEAR}")
     costs = least(commands, rounds, folder, one_cpu=True)
     free = least(commands, rounds, folder)
     heads = f"{'seconds':>8} {'ratio':>6} {'MB':>7} {'ratio':>6} {'peak MB':>8}"
@@ -157,17 +159,17 @@ def _row(
     free: dict[str, Cost],
     sizes: dict[str, int],
 ) -> list[str]:
-    """Print one row; the bounds that it passes."""
+    """Print one row; return the bounds that it exceeds."""
     title = peer.title if peer else "poolcli"
     seconds, peak = costs[title]
     ratios = costs["poolcli"].seconds / seconds, sizes["poolcli"] / sizes[title]
     bounds = (peer.time, peer.bytes) if peer else (None, None)
-    over = [
+    exceeded = [
         f"{job.title} / {title}: {what}"
         for what, ratio, bound in zip(("time", "bytes"), ratios, bounds, strict=True)
         if bound is not None and ratio > bound
     ]
-    told = ", ".join(
+    text = ", ".join(
         f"{what} {bound}"
         for what, bound in zip(("time", "bytes"), bounds, strict=True)
         if bound is not None
@@ -175,14 +177,14 @@ def _row(
     print(
         f"  {title:30} {seconds:8.2f} {ratios[0]:6.2f} {sizes[title] / 1e6:7.2f} {ratios[1]:6.2f} "
         f"{peak / 1e6:8.0f} {free[title].seconds:9.2f} "
-        f"{free['poolcli'].seconds / free[title].seconds:6.2f}  {told}{'  OVER' if over else ''}",
+        f"{free['poolcli'].seconds / free[title].seconds:6.2f}  {text}{'  OVER' * bool(exceeded)}",
         flush=True,
     )
-    return over
+    return exceeded
 
 
 def main() -> None:
-    """Print all tables; exit 1 if a promised bound is passed."""
+    """Print all tables; exit with 1 if a promised bound is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
@@ -193,9 +195,9 @@ def main() -> None:
         image = Image.fromarray(photograph(WIDTH, HEIGHT))
         image.save(folder / "in.png", compress_level=6)
         image.save(folder / "in.jpg", quality=90)
-        over = [one for job in JOBS for one in compare(job, folder, rounds)]
-    if over:
-        sys.exit(f"over the bound: {'; '.join(over)}")
+        exceeded = [one for job in JOBS for one in compare(job, folder, rounds)]
+    if exceeded:
+        sys.exit(f"over the bound: {'; '.join(exceeded)}")
 
 
 if __name__ == "__main__":

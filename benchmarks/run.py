@@ -1,8 +1,8 @@
-"""All measurements, in one command: `python benchmarks/run.py [engine processes ...]`.
+"""Run all benchmarks and write their tables: `python benchmarks/run.py [engine processes ...]`.
 
-Sets up `benchmarks/.venv` with poolcli and its peers from pip, runs each script there, and writes
-what it prints, with the machine and the versions, between the marks in `benchmarks/README.md`.
-Nothing else should run meanwhile. Peers that are programs are measured where they are at hand.
+It sets up `benchmarks/.venv` with poolcli and the libraries of `peers.txt`, runs each script there,
+and writes what it prints between the marks in `benchmarks/README.md`. Other programs are compared
+only if they are installed. Nothing else should run on the machine meanwhile.
 """
 
 from __future__ import annotations
@@ -34,15 +34,18 @@ BLOCK: Final = r"(<!-- {} -->\n```text\n).*?(```\n)"
 
 
 def set_up() -> None:
-    """Make the environment, or bring it up to date."""
+    """Make the environment, or update it."""
     if not PYTHON.exists():
         venv.create(VENV, with_pip=True)
-    words = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([PYTHON, *words, "-e", HERE.parent, "-r", HERE / "peers.txt"], check=True)
+    arguments = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([PYTHON, *arguments, "-e", HERE.parent, "-r", HERE / "peers.txt"], check=True)
 
 
-def printed(script: list[str]) -> str:
-    """What a script prints, also as it comes; a bound that it passed is its last line."""
+def output_of(script: list[str]) -> str:
+    """Run a script and return its output, which is also printed at once.
+
+    A script that exceeds a bound exits with 1 after its table; another failure ends the run.
+    """
     lines = []
     command = [str(PYTHON), "-u", str(HERE / script[0]), *script[1:]]
     with subprocess.Popen(
@@ -57,7 +60,7 @@ def printed(script: list[str]) -> str:
 
 
 def with_part(readme: str, name: str, text: str) -> str:
-    """The README with another text between the marks of a part."""
+    """Return the README with a new text between the marks of a part."""
 
     def replaced(match: re.Match[str]) -> str:
         return match[1] + text + match[2]
@@ -69,14 +72,14 @@ def with_part(readme: str, name: str, text: str) -> str:
 
 
 def main() -> None:
-    """Measure, and write the README after each part."""
+    """Run the benchmarks, and write the README after each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=" ".join(PARTS))
     parts = parser.parse_args().parts or list(PARTS)
     set_up()
     for name in parts:
         print(f"\n== {name}", flush=True)
-        text = printed(PARTS[name])
+        text = output_of(PARTS[name])
         README.write_text(with_part(README.read_text("utf-8"), name, text), "utf-8")
 
 

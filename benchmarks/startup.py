@@ -1,7 +1,7 @@
-"""The start of the process: `python benchmarks/startup.py [--rounds 15]`.
+"""Measure how long poolcli takes to start: `python benchmarks/startup.py [--rounds 15]`.
 
-Every row is a ratio of least times within one run: what poolcli needs to answer, divided by what
-Python needs to import the libraries that the answer can't do without.
+Every row is a ratio of least times within one run: the time of a command of poolcli, divided by
+the time in which Python imports the libraries that this command needs.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ ROWS: Final = (
 
 
 def main() -> None:
-    """Print the table; exit 1 if a promised bound is passed."""
+    """Print the table; exit with 1 if a promised bound is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
     print(machine())
     print(f"\n{'':20} {'ms':>6} {'imports ms':>11} {'ratio':>6}  at most")
-    over = []
+    exceeded = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         Image.new("RGB", (8, 8), (200, 100, 50)).save(folder / "tiny.png")
@@ -46,14 +46,14 @@ def main() -> None:
             costs = least({"ours": command, "imports": imports}, rounds, folder)
             mine, theirs = (costs[side].seconds for side in ("ours", "imports"))
             passed = mine > bound * theirs
-            over += [title] * passed
+            exceeded += [title] * passed
             print(
                 f"{title:20} {mine * 1e3:6.0f} {theirs * 1e3:11.0f} {mine / theirs:6.2f}  "
                 f"{bound}{'  OVER' if passed else ''}",
                 flush=True,
             )
-    if over:
-        sys.exit(f"over the bound: {', '.join(over)}")
+    if exceeded:
+        sys.exit(f"over the bound: {', '.join(exceeded)}")
 
 
 if __name__ == "__main__":

@@ -7,13 +7,17 @@ import gc
 import os
 import signal
 import sys
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from poolcli import __version__, methods, options
+from poolcli import __version__
+from poolcli.methods import METHODS, Row
+from poolcli.options import verb
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from poolcli.executors import Executor
     from poolcli.options.requests import Request
     from poolcli.plan import Job
+    from poolcli.report import Outcome
     from poolcli.run import Work
 
 
@@ -40,27 +45,28 @@ See poolcli VERB --help for the options.
 """
 
 
-def pool(row: methods.Row, **typed: Any) -> int:
+def pool(row: Row, **params: Any) -> int:
     """Pool the pictures that a command line names, report on them, and return the exit code.
 
     Args:
         row: the row of the method.
-        typed: the parameters of the command line, by name.
+        params: the parameters of the command line, by name.
 
     Raises:
         PoolError: an option or the plan is refused; nothing was written.
     """
     # Imported here, not above: `--help` and completion need Click alone.
-    from poolcli import executors, process
     from poolcli.console import Console
     from poolcli.errors import PoolError
+    from poolcli.executors import choose
     from poolcli.options.requests import request_of
     from poolcli.plan import NothingMatchedError, PlanError, Refusal, make_plan
+    from poolcli.process import set_up
     from poolcli.report import EXIT_NOTHING, EXIT_USAGE
     from poolcli.storage import streams
 
-    process.set_up()
-    request = request_of(row, typed)
+    set_up()
+    request = request_of(row, params)
     display = request.display
     console = Console(
         quiet=display.quiet,
@@ -85,15 +91,15 @@ def pool(row: methods.Row, **typed: Any) -> int:
     if display.as_json and any(streams.is_stdout(job.target.path) for job in plan):
         raise PoolError("--json and a picture can't share standard output", "name an output file")
     execution = request.execution
-    executor = executors.choose(plan, count=execution.jobs, timeout=execution.timeout_for(plan))
-    with _Interrupts(is_batch=len(plan) > 1) as interrupts:
+    executor = choose(plan, count=execution.jobs, timeout=execution.timeout_for(plan))
+    with _interrupts(is_batch=len(plan) > 1) as interrupts:
         # The fork server imports NumPy and Pillow while this process imports them too, by the
         # import of `run`.
         executor.prepare()
-        from poolcli import run
+        from poolcli.run import set_up_process
 
         work = request.work()
-        run.set_up_process()
+        set_up_process()
         # What was imported stays until the exit: the garbage collector need not look at it.
         gc.freeze()
         gc.enable()
@@ -101,7 +107,7 @@ def pool(row: methods.Row, **typed: Any) -> int:
 
 
 group = click.Group(
-    commands=[options.verb(row, partial(pool, row)) for row in methods.METHODS],
+    commands=[verb(row, partial(pool, row)) for row in METHODS],
     help=HELP,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -121,10 +127,13 @@ def _carry_out(
     from poolcli.storage import streams
 
     report, is_single, as_json = Report(left=len(plan)), len(plan) == 1, request.display.as_json
-    total_bytes = sum(job.bytes for job in plan if not job.is_settled)
+    progress: AbstractContextManager[Callable[[Outcome], None]] = nullcontext(lambda _: None)
+    if not is_single:
+        total_bytes = sum(job.bytes for job in plan if not job.is_settled)
+        progress = console.progress(len(plan), total_bytes)
     outcomes = executor.run_all(plan, work, stopping=lambda: interrupts.stop)
     # Closing the generator ends the workers, also when an exception leaves the block.
-    with console.progress(0 if is_single else len(plan), total_bytes) as advance, closing(outcomes):
+    with progress as advance, closing(outcomes):
         for outcome in outcomes:
             report.add(outcome)
             if as_json:
@@ -146,43 +155,45 @@ def _carry_out(
     return report.exit_code
 
 
+@dataclass
 class _Interrupts:
-    """Handle Ctrl-C in a batch: the first lets the started pictures be finished, the second not.
+    """What ends a run before its plan is done.
 
     Attributes:
         stop: whether no more pictures are started, because of Ctrl-C or of ``--fail-fast``.
         interrupted: whether Ctrl-C was pressed.
     """
 
-    def __init__(self, *, is_batch: bool) -> None:
-        """Handle Ctrl-C only in a batch, and not where it is ignored.
+    stop: bool = False
+    interrupted: bool = False
 
-        A shell lets background commands, those that end in ``&``, ignore it.
-        """
-        self.stop = self.interrupted = False
-        self._handles = is_batch and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
-        self._previous: Any = None
 
-    def __enter__(self) -> _Interrupts:
-        """Install the handler."""
-        if self._handles:
-            self._previous = signal.signal(signal.SIGINT, self._handle)
-        return self
+@contextmanager
+def _interrupts(*, is_batch: bool) -> Iterator[_Interrupts]:
+    """Handle Ctrl-C in a batch: the first lets the started pictures be finished, the second not.
 
-    def __exit__(self, *_: object) -> None:
-        """Restore the previous handler."""
-        if self._handles:
-            signal.signal(signal.SIGINT, self._previous)
+    A shell lets background commands, those that end in ``&``, ignore Ctrl-C: so it stays.
+    """
+    interrupts, previous = _Interrupts(), signal.getsignal(signal.SIGINT)
+    if not is_batch or previous is signal.SIG_IGN:
+        yield interrupts
+        return
 
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+    def handle(_number: int, _frame: FrameType | None) -> None:
         """Ask for the end of the run; the next Ctrl-C raises KeyboardInterrupt as usual."""
         from poolcli import console
 
-        self.stop = self.interrupted = True
-        signal.signal(signal.SIGINT, self._previous)
+        interrupts.stop = interrupts.interrupted = True
+        signal.signal(signal.SIGINT, previous)
         console.print_line_from_handler(
             "poolcli: finishing the started pictures; press Ctrl-C again to stop at once"
         )
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def main() -> NoReturn:

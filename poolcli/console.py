@@ -153,11 +153,11 @@ class Console:
         """Show a progress bar on a terminal; yield the function to call after each picture.
 
         Args:
-            pictures: the number of pictures; 0 shows no bar.
+            pictures: the number of pictures.
             total_bytes: the size of all inputs that will be opened. The bar advances by bytes,
                 since the time left depends on them more than on the number of pictures.
         """
-        if not self.shows_progress or not pictures:
+        if not self.shows_progress:
             yield lambda _: None
             return
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn

@@ -103,6 +103,7 @@ class Outcome:
         return _dumped(content)
 
 
+# The keys of JSON are stable: later ones are added at the end.
 _INTERNAL: Final = {"remedy", "taken", "has_gaps", "warnings", "notes", "traceback", "is_fault"}
 JSON_KEYS: Final = tuple(one.name for one in fields(Outcome) if one.name not in _INTERNAL)
 SUMMARY_KEYS: Final = (

@@ -10,8 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
 
-from poolcli import colour, process
-from poolcli.colour import Pixels
+from poolcli.colour import Pixels, placement, pooled_bands, pooled_info, rounded, rounded_info
 from poolcli.engine.window import Axes, Window
 from poolcli.errors import PoolError
 from poolcli.formats import Format, by_content, by_name
@@ -28,6 +27,7 @@ from poolcli.formats.saving import Saving
 from poolcli.methods import Method
 from poolcli.picture import MODES, Frame, FrameInfo, Upright
 from poolcli.plan import Job
+from poolcli.process import captured_lines, set_up
 from poolcli.report import Outcome
 
 UNREADABLE = "it can't be read as a picture"
@@ -109,7 +109,7 @@ def set_up_process() -> None:
     """
     from poolcli.formats import pillow
 
-    process.set_up()
+    set_up()
     pillow.lift_limits()
 
 
@@ -179,7 +179,7 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
     """Read, pool, write and commit one picture, and fill in the outcome."""
     clock = _Clock()
     outcome.input_bytes = job.source.status().size
-    process.captured_lines()  # discards what was printed for earlier pictures
+    captured_lines()  # discards what was printed for earlier pictures
     with clock("read"):
         stream = job.source.open(by_content)
     with stream:
@@ -223,11 +223,11 @@ def _pool_frames(
         _add_new(outcome.warnings, metadata.warnings)
         pooled = _result(frame.info, target, work)
         with clock("write"), refusing(f"it can't be written as {target.title}"):
-            writer.begin(pooled.info, metadata.pooled(colour.placement(pooled.axes)))
+            writer.begin(pooled.info, metadata.pooled(placement(pooled.axes)))
         for band in _bands(frame, pooled, work, clock):
             with clock("write"), refusing(f"it can't be written as {target.title}"):
                 writer.rows(band)
-    if lines := process.captured_lines():
+    if lines := captured_lines():
         _add_new(outcome.warnings, ("its decoder printed a complaint: it may be damaged",))
         outcome.notes.append(f"its decoder printed: {lines[0]}")
     # Writers encode in `finish`. The decoded input is freed before, so that it isn't held in
@@ -248,12 +248,12 @@ def _bands(frame: Frame, pooled: Pooled, work: Work, clock: _Clock) -> Iterator[
             raise RuntimeError(f"decoded {rows.dtype} {rows.shape}, the header states {info.dtype}")
         return rows
 
-    bands = colour.pooled_bands(info, read, pooled.axes, work.method, work.pixels)
+    bands = pooled_bands(info, read, pooled.axes, work.method, work.pixels)
     while True:
         with clock("pool"):
             band = next(bands, None)
             if band is not None and pooled.rounded_from:
-                band = colour.rounded(band, pooled.rounded_from)
+                band = rounded(band, pooled.rounded_from)
         if band is None:
             return
         yield band
@@ -282,7 +282,7 @@ def _selected_frames(reader: Reader, number: int | None) -> Iterator[Frame]:
 def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome) -> None:
     """Check the headers of all frames, and fill in what they tell of the result.
 
-    All are checked before the first pixel is decoded, so that no animation fails half-way.
+    All are checked before the first pixel is decoded, so that no animation fails in the middle.
 
     Raises:
         PoolError: a frame can't be pooled by this work, or not be written to this format.
@@ -325,11 +325,11 @@ def _result(info: FrameInfo, target: Format, work: Work) -> Pooled:
     """
     height, width = info.shape[:2]
     axes = work.window.axes((height, width))
-    pooled = colour.pooled_info(info, axes, work.method, work.pixels)
+    pooled = pooled_info(info, axes, work.method, work.pixels)
     if pooled.mode in target.modes:
         return Pooled(pooled, axes)
     target.check_rounding(pooled.mode, allowed=work.allow_depth_loss)
-    return Pooled(colour.rounded_info(pooled), axes, pooled.maxval)
+    return Pooled(rounded_info(pooled), axes, pooled.maxval)
 
 
 def _srgb_warnings(frame: Frame) -> Iterator[str]:

@@ -23,11 +23,11 @@ from tests.pictures import picture as made
 METHODS = tuple(row.name for row in methods.METHODS)
 ALPHAS: tuple[Alpha, ...] = get_args(Alpha)
 FULL = {"LA": 255, "RGBA": 255, "LA;16": 65535, "RGBA;16": 65535}
+LINEAR = FULL | {"1": 255, "L": 255, "RGB": 255, "I;16": 65535, "RGB;16": 65535}
 VISIBLE = {"LA": "L", "RGBA": "RGB", "LA;16": "I;16", "RGBA;16": "RGB;16"}
+SHALLOW = {"I;16": "L", "LA;16": "LA", "RGB;16": "RGB", "RGBA;16": "RGBA"}
+SHALLOW |= {"L;M": "L", "RGB;M": "RGB"}
 Pixel = tuple[int, ...]
-
-LINEAR = {"1": 255, "L": 255, "LA": 255, "RGB": 255, "RGBA": 255}
-LINEAR |= {"I;16": 65535, "LA;16": 65535, "RGB;16": 65535, "RGBA;16": 65535}
 
 
 class Taps(NamedTuple):
@@ -38,13 +38,18 @@ class Taps(NamedTuple):
 
 
 def taps(extent: int, window: Window, axis: int) -> list[Taps]:
-    """Every window along an axis, padding in numbers."""
+    """Return every window along an axis, padding in numbers."""
     (before, after), size = sides(window)[axis], window.size[axis]
     stride, dilation = window.stride[axis], window.dilation[axis]
     span = dilation * (size - 1) + 1
     starts = range(-before, extent + after - span + 1, stride)
     reads = [range(start, start + span, dilation) for start in starts]
     return [Taps([at for at in one if 0 <= at < extent], len(one)) for one in reads]
+
+
+def both_taps(picture: Picture, window: Window) -> tuple[list[Taps], list[Taps]]:
+    height, width = picture.array.shape[:2]
+    return taps(height, window, 0), taps(width, window, 1)
 
 
 def sides(window: Window) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -56,37 +61,24 @@ def sides(window: Window) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def oracle(picture: Picture, how: Work) -> NDArray[Any]:
-    """Every window of an (H, W, C) picture with alpha, by fractions."""
-    array, full = picture.array, FULL[picture.info.mode]
-    pixels = array.tolist()
-    rows = taps(array.shape[0], how.window, 0)
-    columns = taps(array.shape[1], how.window, 1)
-    return np.array(
-        [
-            [
-                window_of(
-                    [tuple(pixels[y][x]) for y in row.inside for x in column.inside],
-                    row.padded * column.padded,
-                    how,
-                    full,
-                )
-                for column in columns
-            ]
-            for row in rows
-        ],
-        array.dtype,
-    )
+    """Return every window of an (H, W, C) picture with alpha, by fractions."""
+    pixels, full = picture.array.tolist(), FULL[picture.info.mode]
+    rows, columns = both_taps(picture, how.window)
+
+    def at(row: Taps, column: Taps) -> Pixel:
+        window = [tuple(pixels[y][x]) for y in row.inside for x in column.inside]
+        return window_of(window, row.padded * column.padded, how, full)
+
+    wanted = [[at(row, column) for column in columns] for row in rows]
+    return np.array(wanted, picture.array.dtype)
 
 
 def window_of(window: list[Pixel], padded: int, how: Work, full: int) -> Pixel:
-    """One window: its pixels on the picture, and the taps that count with the padding."""
-    if how.method.name == "avg":
-        result = averaged(window, padded, how, full)
-    else:
-        result = extreme(window, how)
-    return (
-        result if how.pixels.background is None else flattened(result, how.pixels.background, full)
-    )
+    """Pool the pixels of one window; with the padding it has so many taps."""
+    average = how.method.name == "avg"
+    found = averaged(window, padded, how, full) if average else extreme(window, how)
+    background = how.pixels.background
+    return found if background is None else flattened(found, background, full)
 
 
 def averaged(window: list[Pixel], padded: int, how: Work, full: int) -> Pixel:
@@ -106,7 +98,7 @@ def divisor_of(how: Work, padded: int, inside: int) -> int:
 
 
 def rounded(dividend: int, divisor: int) -> int:
-    """The quotient to nearest, ties to even."""
+    """Return the quotient to nearest, ties to even."""
     return round(Fraction(dividend, divisor))
 
 
@@ -129,11 +121,8 @@ def flattened(pixel: Pixel, background: Colour, full: int) -> Pixel:
     return tuple(rounded(alpha * c + (full - alpha) * b, full) for c, b in mixed)
 
 
-# Linear light
-
-
 def light(code: int, full: int) -> float:
-    """IEC 61966-2-1, in Python's own floats."""
+    """Decode by IEC 61966-2-1, in Python's own floats."""
     value = code / full
     return value / 12.92 if value <= 0.04045 else float(((value + 0.055) / 1.055) ** 2.4)
 
@@ -144,13 +133,12 @@ def code(mean: float, full: int) -> int:
 
 
 def linear_oracle(picture: Picture, how: Work) -> NDArray[Any]:
-    """Every window in linear light, summed exactly, channel by channel."""
+    """Return every window in linear light, summed exactly, channel by channel."""
     array, full = picture.array, LINEAR[picture.info.mode]
     array = array * np.uint8(255) if picture.info.mode == "1" else array
-    shaped = array[..., None] if array.ndim == 2 else array
+    shaped = array.reshape(*array.shape[:2], -1)
     alpha = shaped[..., -1].tolist() if picture.info.mode in FULL else None
-    rows = taps(array.shape[0], how.window, 0)
-    columns = taps(array.shape[1], how.window, 1)
+    rows, columns = both_taps(picture, how.window)
     wanted = [
         [linear_window(shaped, alpha, row, column, how, full) for column in columns] for row in rows
     ]
@@ -161,11 +149,10 @@ def linear_window(
     array: NDArray[Any], alpha: Any, row: Taps, column: Taps, how: Work, full: int
 ) -> list[int]:
     places = [(y, x) for y in row.inside for x in column.inside]
-    padded = row.padded * column.padded
-    divisor = divisor_of(how, padded, len(places))
+    divisor = divisor_of(how, row.padded * column.padded, len(places))
     weights, weight = [1] * len(places), divisor
-    if alpha is not None and how.pixels.alpha == "weighted":
-        seen = [alpha[y][x] for y, x in places]
+    seen = [] if alpha is None else [alpha[y][x] for y, x in places]
+    if seen and how.pixels.alpha == "weighted":
         weights = seen if any(seen) else weights
         weight = sum(weights)
     found = []
@@ -173,20 +160,14 @@ def linear_window(
         values = [light(int(array[y, x, channel]), full) for y, x in places]
         total = math.fsum(w * v for w, v in zip(weights, values, strict=True))
         found.append(code(total / weight, full))
-    if alpha is not None:
-        found.append(min(rounded(sum(alpha[y][x] for y, x in places), divisor), full))
-    return found
-
-
-# Short ways to pictures
+    return found if alpha is None else [*found, min(rounded(sum(seen), divisor), full)]
 
 
 def picture_of(mode: str, shape: tuple[int, int] = (5, 6), seed: int = 1) -> Picture:
-    """Noise in any mode."""
     return noisy(mode, shape, seed)
 
 
 def result(pixels: Sequence[Sequence[Pixel]], how: Work) -> Any:
-    """The pooled pixels as lists."""
+    """Return the pooled pixels as lists."""
     mode = {2: "LA", 4: "RGBA"}[len(pixels[0][0])]
     return pool(made(np.array(pixels, np.uint8), mode), how).array.tolist()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+import pytest
 from PIL import Image, ImageCms
 
 from tests.pictures import chunk, saved
@@ -37,13 +38,12 @@ def number(tag: int, value: int, kind: int = SHORT) -> Entry:
 
 
 def fractions(tag: int, *values: int, kind: int = RATIONAL) -> Entry:
-    """Numerators and denominators in turn."""
     code = "i" if kind == SIGNED_RATIONAL else "I"
     return tag, kind, len(values) // 2, struct.pack(f"<{len(values)}{code}", *values)
 
 
 def directory(entries: Sequence[Entry], at: int, following: int = 0) -> bytes:
-    """One IFD and the values that it points to."""
+    """Return one IFD and the values that it points to."""
     table, values = struct.pack("<H", len(entries)), b""
     for tag, kind, count, raw in sorted(entries):
         if len(raw) > 4:
@@ -59,7 +59,7 @@ def exif_block(
     gps: Sequence[Entry] = (),
     thumbnail: bytes = b"",
 ) -> bytes:
-    """A whole block of EXIF, as JPEG stores it."""
+    """Return a whole block of EXIF, as JPEG stores it."""
     branches = [(tag, branch) for tag, branch in ((DETAILS, details), (GPS, gps)) if branch]
     blank = [number(tag, 0, LONG) for tag, _ in branches]
     at = 8 + len(directory((*entries, *blank), 8))
@@ -119,23 +119,80 @@ FALSE_OF_XMP: Final = (b"ImageWidth", b"ImageLength", b"Dimension", b"Resolution
 
 
 def file_of(pillow: str, mode: str = "RGB", xmp: bytes = b"", **arguments: Any) -> bytes:
-    """A picture of 40×60 pixels as Pillow writes it."""
+    """Return a picture of 40×60 pixels as Pillow writes it."""
     y, x = np.indices((40, 60))
     image = Image.fromarray((x + 3 * y).astype(np.uint8)).convert(mode)
     if pillow == "PNG":
         octets = saved(image, pillow, **arguments)
         part = chunk(b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + xmp) if xmp else b""
         return octets[:33] + part + octets[33:]
+    arguments |= {"xmp": xmp} if xmp else {}
     defaults: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "AVIF": {"speed": 10}}
-    more = defaults.get(pillow, {})
-    return saved(image, pillow, **more, **({"xmp": xmp} if xmp else {}), **arguments)
+    arguments |= defaults.get(pillow, {})
+    return saved(image, pillow, **arguments)
 
 
 def exiftool(octets: bytes) -> dict[str, Any]:
-    """Every tag that exiftool finds, by group and name."""
-    done = subprocess.run(
-        [EXIFTOOL, "-json", "-G1", "-n", "-"], input=octets, capture_output=True, check=True
-    )
-    (tags,) = json.loads(done.stdout)
-    assert isinstance(tags, dict)
-    return tags
+    """Return every tag that exiftool finds, by group and name."""
+    command = [EXIFTOOL, "-json", "-G1", "-n", "-"]
+    done = subprocess.run(command, input=octets, capture_output=True, check=True)
+    return dict(json.loads(done.stdout)[0])
+
+
+def assert_full(exif: Image.Exif) -> None:
+    """Look for all that stays true, and nothing that doesn't."""
+    details, gps = exif.get_ifd(DETAILS), exif.get_ifd(GPS)
+    assert (exif[MAKE], exif[MODEL]) == ("Camera Works", "Model 1")
+    assert details[TAKEN] == "2024:02:29 12:34:56"
+    assert (details[EXPOSURE], details[BIAS]) == (1 / 250, pytest.approx(-1 / 3))
+    assert details[COMMENT] == b"ASCII\0\0\0hello"
+    assert (gps[1], gps[2], gps[3], gps[4]) == ("N", (52, 31, 12.34), "E", (13, 24, 0))
+    assert {EXIF_WIDTH, EXIF_HEIGHT}.isdisjoint(details)
+    assert not exif.get_ifd(1)
+
+
+WHOLE = exif_block(text(MAKE, "Camera Works"), text(MODEL, "Model 1"), text(COPYRIGHT, "somebody"))
+
+
+HEAD = b"Exif\0\0II*\0\x08\0\0\0"
+
+
+NAMED = text(MAKE, "x")
+
+
+UNREADABLE = {
+    "cut in its table": WHOLE[:30],
+    "cut in its values": WHOLE[:-20],
+    "cut in its head": WHOLE[:10],
+    "garbage": b"Exif\0\0" + bytes(range(7, 60)),
+    "a table of garbage": WHOLE[:14] + b"\xff" * 60,
+    "a table out of reach": b"Exif\0\0II*\0\xff\xff\0\0" + bytes(20),
+}
+
+
+OVER_0 = fractions(ACROSS, 1, 0), fractions(DOWN, 0, 0), number(UNIT, 2)
+
+
+ODD = {
+    "details at the table itself": exif_block(NAMED, number(DETAILS, 8, LONG)),
+    "GPS at the table itself": exif_block(NAMED, number(GPS, 8, LONG)),
+    "a table after itself": HEAD + directory([NAMED], 8, 8),
+    "details out of reach": exif_block(NAMED, number(DETAILS, 99_999, LONG)),
+    "GPS out of reach": exif_block(NAMED, number(GPS, 99_999, LONG)),
+    "details that are text": exif_block(NAMED, text(DETAILS, "hello")),
+    "a make that is a number": exif_block(number(MAKE, 1)),
+    "an unknown type": exif_block((MAKE, 77, 1, b"abcd")),
+    "a fraction over 0": exif_block(*OVER_0),
+    "a value of 2 GB": exif_block((MAKE, ASCII, 2**31, b"\x10\0\0\0")),
+    "an orientation in words": exif_block(text(TURN, "left")),
+    "a place that points on": exif_block(NAMED, gps=[number(DETAILS, 99_999, LONG)]),
+    "details that point to a place": exif_block(NAMED, details=[number(GPS, 8, LONG)]),
+    "another use of a pointer": exif_block(NAMED, number(INTEROP, 99_999, LONG)),
+    "nothing": b"Exif\0\0",
+}
+
+
+BROKEN_BESIDE = [
+    *(number(GPS, 99_999, LONG), number(DETAILS, 8, LONG), (DETAILS, 77, 9, b"abcd")),
+    *(text(WIDTH, "sixty"), text(ACROSS, "72")),
+]

@@ -40,26 +40,31 @@ def plain(mode: str = "RGB", **arguments: Any) -> bytes:
 
 
 def png_with(*parts: Part, behind: Iterable[Part] = (), octets: bytes = plain()) -> bytes:
-    """A picture with more chunks before its pixels, or behind them."""
+    """Return a picture with more chunks before its pixels, or behind them."""
     front, back = (b"".join(chunk(*one) for one in some) for some in (parts, behind))
     return octets[:33] + front + octets[33:-12] + back + octets[-12:]
 
 
+def everywhere(part: Part) -> list[bytes]:
+    """Return pictures with a chunk before the pixels and behind them."""
+    return [png_with(part), png_with(behind=[part])]
+
+
 def pooled(octets: bytes, name: str = "png", *, strip: bool = False) -> tuple[bytes, list[str]]:
-    """The file that comes out, and its notes."""
+    """Return the file that comes out, and its notes."""
     pictures = [pool(one, work("avg", 2)) for one in pictures_in(octets)]
     return written(pictures, name, Saving(strip=strip))
 
 
 def warnings_of(octets: bytes) -> tuple[str, ...]:
-    """The warnings, once the pixels have been found to be undamaged."""
+    """Return the warnings, once the pixels have been found to be undamaged."""
     found = decoded(octets)
     np.testing.assert_array_equal(found.array, noise("RGB", SIDE))
     return found.metadata.warnings
 
 
 def flipped(octets: bytes, name: bytes) -> bytes:
-    """A file with one bit of a chunk's body flipped."""
+    """Return a file with one bit of a chunk's body flipped."""
     at = octets.index(name) + 4
     return octets[:at] + bytes([octets[at] ^ 1]) + octets[at + 1 :]
 

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -27,12 +27,8 @@ DEEP_FILES = {
 
 @pytest.fixture
 def _without(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No optional library is installed."""
-
-    def missing(name: str) -> Any:
-        raise ImportError(name)
-
-    monkeypatch.setattr(extras, "import_module", missing)
+    """Let no optional library be installed."""
+    monkeypatch.setattr(extras, "import_module", Mock(side_effect=ImportError))
 
 
 @pytest.mark.usefixtures("_without")
@@ -49,8 +45,6 @@ def test_without_the_extra_a_deep_file_is_refused_from_its_header(octets: bytes)
     ("name", "mode"), [("png", "RGB;16"), ("tiff", "LA;16"), ("tiff", "array")]
 )
 def test_without_the_extra_deep_results_are_refused_with_its_name(name: str, mode: str) -> None:
-    given = noisy(mode) if mode != "array" else noisy("F")
-    given = given._replace(info=given.info._replace(mode=mode))
     with pytest.raises(PoolError, match="such samples need imagecodecs") as refusal:
         encoded(noisy(mode), name)
     assert "[deep]" in refusal.value.remedy
@@ -68,8 +62,8 @@ main()
 """
 
 
-def blocked(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", BLOCKED, *words]
+def ran(code: str, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *words]
     return subprocess.run(
         command, cwd=folder, capture_output=True, text=True, check=False, timeout=60
     )
@@ -77,27 +71,27 @@ def blocked(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["run", "dry run"])
 @pytest.mark.parametrize("kind", ["RGB PNG", "RGB TIFF"])
-def test_without_the_extra_the_command_says_so_in_one_line(
+def test_without_the_extra_the_command_tells_so_in_one_line(
     kind: str, dry: tuple[str, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "in").write_bytes(DEEP_FILES[kind])
-    done = blocked(tmp_path, "max", "--size", "1", *dry, "in", "out.tif")
+    done = ran(BLOCKED, tmp_path, "max", "--size", "1", *dry, "in", "out.tif")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert "such samples need imagecodecs; install it: the extra [deep]" in line
     assert not (tmp_path / "out.tif").exists()
 
 
+PLAIN_FILES = {"a.png": "RGB", "b.png": "I;16", "c.tiff": "I;16", "d.ppm": "RGB;M", "e.tiff": "F"}
+
+
 def test_without_the_extra_all_else_works(tmp_path: Path) -> None:
-    for number, (mode, name) in enumerate(
-        [("RGB", "png"), ("I;16", "png"), ("I;16", "tiff"), ("RGB;M", "ppm"), ("F", "tiff")]
-    ):
-        (tmp_path / f"{number}.{name}").write_bytes(encoded(noisy(mode), name))
+    for path, mode in PLAIN_FILES.items():
+        (tmp_path / path).write_bytes(encoded(noisy(mode), path.rpartition(".")[2]))
     (tmp_path / "results").mkdir()
-    inputs = sorted(path.name for path in tmp_path.glob("*.*"))
-    done = blocked(tmp_path, "avg", "--size", "2", *inputs, "results")
+    done = ran(BLOCKED, tmp_path, "avg", "--size", "2", *PLAIN_FILES, "results")
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == inputs
+    assert {path.name for path in (tmp_path / "results").iterdir()} == set(PLAIN_FILES)
 
 
 WATCHED = """
@@ -112,21 +106,18 @@ print(json.dumps([code, sorted({"imagecodecs", "tifffile"} & set(sys.modules))])
 
 
 @pytest.mark.parametrize(
-    ("mode", "name", "loaded"),
+    ("path", "mode", "loaded"),
     [
-        ("RGB", "png", []),
-        ("I;16", "png", []),
-        ("RGB", "tiff", []),
-        ("F", "tiff", []),
-        ("RGB;16", "ppm", []),
-        ("RGB;16", "png", ["imagecodecs"]),
-        ("RGB;16", "tiff", ["imagecodecs", "tifffile"]),
+        *((path, mode, []) for path, mode in PLAIN_FILES.items()),
+        ("in.tiff", "RGB", []),
+        ("in.ppm", "RGB;16", []),
+        ("in.png", "RGB;16", ["imagecodecs"]),
+        ("in.tiff", "RGB;16", ["imagecodecs", "tifffile"]),
     ],
 )
 def test_the_extra_is_loaded_only_when_such_a_file_comes(
-    mode: str, name: str, loaded: list[str], tmp_path: Path
+    path: str, mode: str, loaded: list[str], tmp_path: Path
 ) -> None:
-    (tmp_path / f"in.{name}").write_bytes(encoded(noisy(mode), name))
-    command = [sys.executable, "-c", WATCHED, "max", "--size", "2", "-q", f"in.{name}", f"o.{name}"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    (tmp_path / path).write_bytes(encoded(noisy(mode), path.rpartition(".")[2]))
+    done = ran(WATCHED, tmp_path, "max", "--size", "2", "-q", path, f"out-{path}")
     assert json.loads(done.stdout) == [0, loaded], done.stderr

@@ -181,7 +181,7 @@ REFUSED = {
     "YCbCr of 16 bits": (tiff(bytes(12), [16] * 3, photometric=6), "photometric 6"),
     "a volume": (
         tiff_of(np.zeros((4, 4, 4, 3), "u2"), volumetric=True, photometric="rgb", tile=(16,) * 3),
-        "axes",
+        "volumes",
     ),
     **{
         f"{packed} of 16 bits": (
@@ -190,7 +190,7 @@ REFUSED = {
         )
         for packed in ("jpeg2000", "png", "jpegxl")
     },
-    "no tags": (b"II*\0\x08\0\0\0\0\0\0\0\0\0", "axes"),
+    "no tags": (b"II*\0\x08\0\0\0\0\0\0\0\0\0", "no whole number of pixels"),
     "no pages": (b"II*\0\0\0\0\0", "no pages"),
 }
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from poolcli.errors import PoolError
 from poolcli.formats.saving import Saving
-from poolcli.formats.tiff_tags import Directory, TagFile, append
+from poolcli.formats.tiff_tags import append
 from poolcli.picture import Metadata
 from tests import jobs
 from tests.exif_support import (
@@ -44,7 +44,6 @@ from tests.pictures import (
     picture,
     pictures_in,
     read_tiff,
-    reader_of,
     written,
 )
 from tests.support.processes import Run
@@ -64,7 +63,6 @@ TEXTS: Final = {
     316: "a machine",
     33432: "(c) somebody",
 }
-ENTRIES: Final = [text(tag, value) for tag, value in TEXTS.items()]
 BLOCK: Final = block_of(
     text(271, "Camera Works"),
     (
@@ -95,39 +93,33 @@ def pooled(octets: bytes, size: int | tuple[int, int] = 2) -> bytes:
 # From file to file
 
 
-@pytest.mark.parametrize("compression", ["deflate", "lzw", "none", "packbits"])
-@pytest.mark.parametrize("bits", [8, 16])
-def test_tags_that_stay_true_are_kept(bits: int, compression: str) -> None:
-    resolution = [fractions(282, 300, 1), fractions(283, 150, 1), number(296, 2)]
-    more = [(34675, UNDEFINED, len(PROFILE), PROFILE), (700, 1, len(XMP), XMP)]
-    octets = tiff_with(bits, *ENTRIES, *resolution, *more)
-    result, notes = reread(octets, options=(("compression", compression),))
-    tags = tags_of(result)
-    assert {tag: tags[tag] for tag in TEXTS} == TEXTS
-    assert (tags[34675], tags[282], tags[283], tags[296]) == (PROFILE, (300, 1), (150, 1), 2)
-    assert tags[700] == XMP.replace(b" tiff:ImageWidth='60'", b"")
-    assert notes == []
-    np.testing.assert_array_equal(read_tiff(result), read_tiff(octets))
+LAYOUTS: Final = [
+    ({}, "deflate"),
+    ({"byteorder": ">"}, "lzw"),
+    ({"bigtiff": True}, "none"),
+    ({"bigtiff": True, "byteorder": ">"}, "packbits"),
+]
 
 
-LAYOUTS: Final = [{}, {"byteorder": ">"}, {"bigtiff": True}, {"bigtiff": True, "byteorder": ">"}]
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("layout", "compression"), LAYOUTS)
 @pytest.mark.parametrize("dtype", ["u1", "u2", "f8"])
-def test_tags_of_every_kind_of_file_and_samples_are_carried(
-    layout: dict[str, Any], dtype: str
+def test_tags_that_stay_true_are_carried_from_any_file_and_samples(
+    layout: dict[str, Any], compression: str, dtype: str
 ) -> None:
-    more = [(tag, ASCII, len(value) + 1, value, True) for tag, value in TEXTS.items()]
-    given: dict[str, Any] = {"extratags": [*more, (254, LONG, 1, 2, True)], "iccprofile": PROFILE}
+    more: list[Any] = [(tag, 2, len(value) + 1, value, True) for tag, value in TEXTS.items()]
+    more += [(254, LONG, 1, 2, True), (700, 1, len(XMP), XMP, True)]
+    given: dict[str, Any] = {"extratags": more, "iccprofile": PROFILE}
     given |= {"resolution": (300, 120), "resolutionunit": 3}
     octets = tiff_of(samples(dtype, 3), photometric="rgb", **layout, **given)
-    result, notes = reread(octets)
+    result, notes = reread(octets, options=(("compression", compression),))
     tags = tags_of(result)
     assert {tag: tags[tag] for tag in TEXTS} == TEXTS
     assert (tags[254], tags[34675], tags[296]) == (2, PROFILE, 2)
     assert tags[282][0] / tags[282][1] == pytest.approx(300 * 2.54)
+    assert tags[283][0] / tags[283][1] == pytest.approx(120 * 2.54)
+    assert tags[700] == XMP.replace(b" tiff:ImageWidth='60'", b"")
     assert notes == []
+    np.testing.assert_array_equal(read_tiff(result), read_tiff(octets))
     for name in ("jpeg", "png", "webp") if decoded(octets).info.mode == "RGB" else ():
         exif = opened(reread(octets, name)[0]).getexif()
         assert {tag: exif[tag] for tag in TEXTS} == TEXTS
@@ -183,13 +175,17 @@ def test_exiftool_reads_the_exif_without_a_warning(mode: str) -> None:
 
 
 @pytest.mark.parametrize("words", [b"hello", "J\xfcrgen".encode(), b"caf\xe9"])
-def test_a_comment_is_kept_byte_for_byte_unless_there_is_a_description(words: bytes) -> None:
+def test_texts_are_kept_byte_for_byte_and_a_comment_unless_there_is_a_description(
+    words: bytes,
+) -> None:
     octets = encoded(noisy("RGB", metadata=Metadata(comment=words)), "tiff")
     with tifffile.TiffFile(BytesIO(octets)) as file:
         assert file.pages.first.tags[270].count == len(words) + 1
     assert words + b"\0" in octets
-    both = Metadata(comment=words, exif=block_of(text(270, "a description")))
-    assert tags_of(encoded(noisy("RGB", metadata=both), "tiff"))[270] == "a description"
+    exif = block_of(text(270, "a description"), (315, ASCII, len(words) + 1, words + b"\0"))
+    octets = encoded(noisy("RGB", metadata=Metadata(comment=b"mine", exif=exif)), "tiff")
+    assert tags_of(octets)[270] == "a description"
+    assert words + b"\0" in octets
 
 
 def test_every_page_keeps_its_own_tags_and_resolution() -> None:
@@ -214,44 +210,34 @@ def test_every_page_keeps_its_own_tags_and_resolution() -> None:
     assert [tags_of(halved, page)[283][0] for page in range(3)] == [36, 72, 108]
 
 
-@pytest.mark.parametrize("bits", [8, 16])
-def test_stripping_leaves_the_profile_alone(bits: int) -> None:
-    more = [(34675, UNDEFINED, len(PROFILE), PROFILE), (700, 1, len(XMP), XMP)]
-    resolution = [fractions(282, 300, 1), fractions(283, 150, 1), number(296, 2)]
-    octets, notes = reread(tiff_with(bits, *ENTRIES, *more, *resolution), strip=True)
-    tags = tags_of(octets)
-    assert tags[34675] == PROFILE
-    assert {*TEXTS, 700}.isdisjoint(tags)
-    assert tags.get(282, (1, 1)) == (1, 1)
-    assert notes == []
-
-
 # What would be false
 
+GEO: Final = [(33550, 12, 3, struct.pack("<3d", 1, 1, 0)), (33922, 12, 6, bytes(48))]
+FALSE: Final[dict[str, tuple[list[Entry], str]]] = {
+    "a place on the earth": (GEO, "its geo tags would be false, and were dropped"),
+    **{
+        f"a description that begins with {words[:6]}": (
+            [text(270, words)],
+            "its description of axes and sizes would be false, and was dropped",
+        )
+        for words in ("ImageJ=1.53t\nimages=3\n", '{"shape": [40, 60]}', "<OME/>")
+    },
+    "IPTC as numbers": ([(33723, LONG, 2, bytes(8))], ""),
+}
+
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_geo_tags_are_dropped_with_a_warning(bits: int) -> None:
-    place = [(33550, 12, 3, struct.pack("<3d", 1, 1, 0)), (33922, 12, 6, bytes(48))]
-    found = decoded(tiff_with(bits, text(315, "J. Doe"), *place))
-    assert found.metadata.warnings == ("its geo tags would be false, and were dropped",)
+@pytest.mark.parametrize(("entries", "warning"), FALSE.values(), ids=FALSE)
+def test_tags_that_would_be_false_are_dropped_alone(
+    entries: list[Entry], warning: str, bits: int
+) -> None:
+    iptc = [(33723, UNDEFINED, 8, b"\x1c\2\5\0\3abc")] if entries[0][0] != 33723 else []
+    found = decoded(tiff_with(bits, text(315, "J. Doe"), *iptc, *entries))
+    assert found.metadata.warnings == ((warning,) if warning else ())
     tags = tags_of(encoded(found, "tiff"))
     assert tags[315] == "J. Doe"
-    assert {33550, 33922}.isdisjoint(tags)
-
-
-@pytest.mark.parametrize("words", ["ImageJ=1.53t\nimages=3\n", '{"shape": [40, 60]}', "<OME/>"])
-@pytest.mark.parametrize("bits", [8, 16])
-def test_a_description_of_axes_is_dropped_with_a_warning(words: str, bits: int) -> None:
-    found = decoded(tiff_with(bits, text(270, words)))
-    assert [one for one in found.metadata.warnings if "its description tells axes" in one]
-    assert 270 not in tags_of(encoded(found, "tiff"))
-
-
-def test_iptc_that_is_stored_as_numbers_is_left_out() -> None:
-    octets = tiff_with(8, (33723, LONG, 2, bytes(8)), text(271, "Works"))
-    assert 33723 not in tags_of(reread(octets)[0])
-    octets = tiff_with(8, (33723, UNDEFINED, 8, b"\x1c\2\5\0\3abc"))
-    assert tags_of(reread(octets)[0])[33723]
+    assert (33723 in tags) == bool(iptc)
+    assert {entry[0] for entry in entries}.isdisjoint(tags)
 
 
 # Damage
@@ -275,70 +261,51 @@ DAMAGED: Final[dict[str, Entry]] = {
     "XMP behind the file": (700, 1, 5000, b"\xff\xff\xff\0"),
     "XMP in UTF-16": (700, 1, 8, "<xmp".encode("utf-16-le")),
 }
+LOSING_EXIF: Final = (
+    "EXIF before",
+    "EXIF behind",
+    "EXIF that",
+    "EXIF at infinity",
+    "a make of 2 GB",
+)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-@pytest.mark.parametrize("entry", DAMAGED.values(), ids=DAMAGED)
-def test_a_tag_that_is_damaged_costs_no_pixel(bits: int, entry: Entry) -> None:
-    resolution = [fractions(tag, 72, 1) for tag in (282, 283) if tag != entry[0]]
-    octets, whole = tiff_with(bits, *resolution, entry), decoded(tiff_with(bits))
-    found = decoded(octets)
-    np.testing.assert_array_equal(found.array, whole.array)
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_tag_that_is_damaged_costs_no_pixel(name: str, bits: int) -> None:
+    entry, xmp = DAMAGED[name], (700, 1, len(XMP), XMP)
+    others = [fractions(282, 72, 1), fractions(283, 72, 1), text(315, "J. Doe"), xmp]
+    others = [one for one in others if one[0] != entry[0]]
+    found, whole = decoded(tiff_with(bits, *others, entry)), decoded(tiff_with(bits))
     told = " ".join(found.metadata.warnings)
-    for words in ("EXIF", "colour profile", "XMP"):
-        if words in told:
-            assert "damaged" in told or "not UTF-8" in told
-    for name in ("png", "tiff"):
-        again = decoded(reread(octets, name)[0])
-        np.testing.assert_array_equal(again.array, whole.array)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["EXIF before the file", "EXIF behind the file", "EXIF at infinity", "a make of 2 GB"],
-)
-def test_damaged_exif_is_dropped_whole_and_that_is_told(name: str) -> None:
-    xmp = (700, 1, len(XMP), XMP)
-    found = decoded(tiff_with(8, DAMAGED[name], text(315, "J. Doe"), xmp)).metadata
-    assert found.exif is None
-    assert found.xmp is not None
-    assert [one for one in found.warnings if one.startswith("its EXIF is damaged (")]
+    assert (found.metadata.xmp is None) == ("its XMP is" in told) == name.startswith("XMP")
+    assert ("its colour profile is damaged" in told) == name.startswith("a profile")
+    if name.startswith(LOSING_EXIF):
+        assert found.metadata.exif is None
+        assert "its EXIF is damaged (" in told
+    for one in (found, *(decoded(encoded(found, to)) for to in ("png", "tiff"))):
+        np.testing.assert_array_equal(one.array, whole.array)
 
 
 def test_tags_that_overlap_are_not_read_over_and_over() -> None:
-    body = bytes(4000)
-    entries = [(34016 + at, UNDEFINED, 3000, b"") for at in range(3)]
-    table = b"".join(struct.pack("<HHII", tag, kind, n, 8) for tag, kind, n, _ in entries)
-    octets = b"II*\0" + struct.pack("<I", 8 + len(body)) + body
-    octets += struct.pack("<H", len(entries)) + table + bytes(4)
-    with pytest.raises(ValueError, match="overlap"):
-        Directory(TagFile(BytesIO(octets)), 8 + len(body)).tags("<")
+    found = decoded(tiff_with(8, *((tag, ASCII, 6000, b"\x08\0\0\0") for tag in (305, 315))))
+    assert found.metadata.warnings == ("its EXIF is damaged (its tags overlap)",)
 
 
 def test_a_file_past_4_gb_is_refused_with_a_remedy(tmp_path: Path) -> None:
     with (tmp_path / "out").open("w+b") as file:
-        pointer = append(file, tiff_with(8), 0)
+        pointer = append(file, BytesIO(tiff_with(8)), 0)
         file.truncate((1 << 32) - 1000)  # it takes no room on the disk
         with pytest.raises(PoolError, match="larger than the 4 GB") as refusal:
-            append(file, tiff_with(8), pointer)
+            append(file, BytesIO(tiff_with(8)), pointer)
     assert refusal.value.remedy
-
-
-def test_metadata_is_the_same_whenever_it_is_asked_for() -> None:
-    for bits in (8, 16):
-        (frame,) = reader_of(tiff_with(bits, *ENTRIES)).frames()
-        before = frame.metadata()
-        frame.rows(0, 40)
-        assert before == frame.metadata()
-        assert before.exif is not None
 
 
 # From the command line
 
 
 def test_warnings_are_shown_and_the_picture_is_done(run: Run, tmp_path: Path) -> None:
-    place = (33550, 12, 3, struct.pack("<3d", 1, 1, 0))
-    (tmp_path / "in.tif").write_bytes(tiff_with(8, place))
+    (tmp_path / "in.tif").write_bytes(tiff_with(8, *GEO))
     done = run("avg", "-k", 2, "in.tif", "out.tif")
     assert done.returncode == 0
     assert b"in.tif: warning: its geo tags would be false, and were dropped" in done.stderr

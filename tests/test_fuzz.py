@@ -25,7 +25,7 @@ pytestmark = linux_only
 
 SEED: Final = 1
 ROOT: Final = Path(__file__).parent.parent
-fuzz: Any = import_module("benchmarks.fuzz")
+damage: Any = import_module("benchmarks.damage")
 
 
 def hunt(*words: object, variables: Mapping[str, str] = {}) -> tuple[Done, list[dict[str, Any]]]:
@@ -58,7 +58,7 @@ def test_damaged_files_and_random_calls_end_as_they_should(kind: str, number: in
 
 
 def test_the_fuzz_begins_with_whole_pictures_of_every_format() -> None:
-    formats = {by_content(octets).name for octets in fuzz.samples().values()}
+    formats = {by_content(octets).name for octets in damage.samples().values()}
 
     assert formats == {
         *("png", "jpeg", "webp", "tiff", "gif", "bmp", "pnm", "pfm", "avif", "npy"),
@@ -66,18 +66,18 @@ def test_the_fuzz_begins_with_whole_pictures_of_every_format() -> None:
 
 
 def test_a_case_is_the_same_every_time_and_no_two_are() -> None:
-    wholes = fuzz.samples()
-    cases = [fuzz.case(SEED, number, wholes) for number in range(300)]
+    wholes = damage.samples()
+    cases = [damage.case(SEED, number, wholes) for number in range(300)]
 
-    assert [fuzz.case(SEED, number, wholes) for number in range(300)] == cases
-    assert len({case.octets for case in cases}) > 290
-    assert sum(case.octets in wholes.values() for case in cases) < 10
+    assert [damage.case(SEED, number, wholes) for number in range(300)] == cases
+    assert len({case.data for case in cases}) > 290
+    assert sum(case.data in wholes.values() for case in cases) < 10
 
 
 def test_the_joints_of_pages_in_a_circle_are_found_once() -> None:
     circle = struct.pack("<4sIHI", b"II*\0", 8, 0, 8)
 
-    assert {8, 10} <= set(fuzz.joints(circle))
+    assert {8, 10} <= set(damage.joints(circle))
 
 
 DEADLY: Final = """
@@ -123,7 +123,7 @@ def with_count(octets: bytes, tag: int, count: int) -> bytes:
 def interlaced_by_nothing() -> bytes:
     """A PNG of 16 bits whose IHDR names an interlacing that doesn't exist."""
     octets = bytes(imagecodecs.png_encode(noise("RGB;16", (8, 8))))
-    return bytes(fuzz.repaired(octets[:28] + b"\7" + octets[29:]))
+    return bytes(damage.repaired(octets[:28] + b"\7" + octets[29:]))
 
 
 FOUND: Final = {

@@ -13,28 +13,25 @@ from poolcli.plan import Policy, make_plan
 from poolcli.run import run_job
 from tests import toys
 from tests.jobs import run, work
-from tests.pictures import encoded, noisy, reader_of
+from tests.pictures import encoded, first_info, noisy
 
 SEEN = toys.FORMAT._replace(name="seen", title="SEEN", suffixes=(".seen",), modes={}, options={})
 
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A registry with a format that is only read, and a working folder with files of both."""
-    octets = encoded_toy(monkeypatch)
-    rows = (*formats.FORMATS[:-1], SEEN, formats.FORMATS[-1])
-    monkeypatch.setattr(formats, "FORMATS", rows)
+    """Register a format that is only read, in a working folder with files of it and of another.
+
+    It is called by its suffix only; its reader is the toy's.
+    """
+    for name, value in toys.registered().items():
+        monkeypatch.setattr(formats, name, value)
+    octets = encoded(noisy("RGB"), "toy")
+    monkeypatch.setattr(formats, "FORMATS", (*formats.FORMATS[:-1], SEEN, formats.FORMATS[-1]))
     monkeypatch.chdir(tmp_path)
     Path("in").mkdir()
     Path("in/a.png").write_bytes(encoded(noisy("RGB"), "png"))
     Path("in/b.seen").write_bytes(octets)
-
-
-def encoded_toy(monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """A picture whose format is called by its suffix only; its reader is the toy's."""
-    for name, value in toys.registered().items():
-        monkeypatch.setattr(formats, name, value)
-    return encoded(noisy("RGB"), "toy")
 
 
 def refusals(**policy: Any) -> dict[str, str]:
@@ -52,18 +49,17 @@ def test_it_is_named_by_nothing_that_says_what_can_be_written() -> None:
     assert ".seen" not in refusal.value.remedy
 
 
-def test_in_a_folder_it_alone_is_refused_with_a_remedy() -> None:
+def test_in_a_folder_it_alone_is_refused_unless_a_format_is_given(tmp_path: Path) -> None:
     assert refusals() == {"in/a.png": "", "in/b.seen": "SEEN can only be read"}
     (_, job) = make_plan(("in", "out/"), Policy())
     assert job.remedy.startswith("give --format png, jpeg")
     outcome = run_job(job, work())
     assert (outcome.status, outcome.error) == ("failed", "SEEN can only be read")
-
-
-def test_in_a_folder_it_is_read_where_a_format_is_given() -> None:
     assert set(refusals(format="png").values()) == {""}
-    targets = [job.target.path for job in make_plan(("in/b.seen", "out/"), Policy(format="png"))]
-    assert targets == ["out/b.png"]
+    (given,) = make_plan(("in/b.seen", "out/"), Policy(format="png"))
+    assert given.target.path == "out/b.png"
+    assert first_info(Path("in/b.seen").read_bytes()).mode == "RGB"
+    assert run("in/b.seen", tmp_path / "out", "png").status == "done"
 
 
 def test_an_output_that_is_called_like_it_is_refused_before_anything_is_opened() -> None:
@@ -84,8 +80,3 @@ def test_a_stream_that_would_have_to_be_written_like_it_is_refused(
     outcome = run_job(job, work(dry_run=dry_run))
     assert (outcome.status, outcome.error) == ("failed", "SEEN can only be read")
     assert str(outcome.remedy).startswith("give --format png")
-
-
-def test_it_is_read(tmp_path: Path) -> None:
-    assert next(reader_of(Path("in/b.seen").read_bytes()).frames()).info.mode == "RGB"
-    assert run("in/b.seen", tmp_path / "out", "png").status == "done"

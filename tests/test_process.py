@@ -120,14 +120,15 @@ logging.getLogger("handled").error("handled")
 """,
         "handled\n",
     ),
-    "Python prints at once, and in its own encoding": (
+    "Python prints at once, in order, and in its own encoding": (
         """
+sys.stderr.write("first|")
 process.set_up()
 sys.stderr.write("\\xe9\\u4e00|")
 os.write(process.stderr_descriptor(), b"then")
 os._exit(0)
 """,
-        "\xe9\\u4e00|then",
+        "first|\xe9\\u4e00|then",
     ),
 }
 

@@ -155,8 +155,8 @@ def test_an_input_that_cannot_be_read_on_is_not_said_to_be_an_output(
     [
         (runner, "open_reader"),
         (runner, "check_depth"),
-        (colour, "pooled_info"),
-        (colour, "pooled_bands"),
+        (runner, "pooled_info"),
+        (runner, "pooled_bands"),
         (runner, "open_writer"),
     ],
 )
@@ -181,7 +181,7 @@ def test_whatever_goes_wrong_costs_one_picture_only(
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt(), BrokenPipeError(), SystemExit()], ids=repr)
 def test_what_ends_the_run_passes(folder: Path, monkeypatch: Patch, raised: BaseException) -> None:
-    monkeypatch.setattr(colour, "pooled_bands", raising(raised))
+    monkeypatch.setattr(runner, "pooled_bands", raising(raised))
     with pytest.raises(type(raised)):
         run(folder, work())
 

@@ -32,12 +32,14 @@ from tests.support.processes import (
     Run,
     Words,
     either_executor,
+    environment,
     linux_only,
     run_after,
     run_redirected,
 )
 from tests.support.terminal import CONTROLS, HIDE_CURSOR, Terminal
 from tests.support.trees import contents, paint, paint_all
+from tests.support.warm import ForkServer
 
 pytestmark = linux_only
 
@@ -129,11 +131,11 @@ def test_a_failure_prints_one_line_only(run: Run, tmp_path: Path, packed: str | 
 
 BEFORE_POOLING: Final = """
 import os
-import poolcli.colour
-def changed(*words, real=poolcli.colour.pooled_bands):
+import poolcli.run
+def changed(*words, real=poolcli.run.pooled_bands):
     {}
     return real(*words)
-poolcli.colour.pooled_bands = changed
+poolcli.run.pooled_bands = changed
 """
 
 
@@ -459,21 +461,24 @@ atexit.register(tell)
 Peak = Callable[..., tuple[Done, int]]
 
 
+@pytest.fixture(scope="module")
+def usual(fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> int:
+    """The most memory of a run on a tiny picture."""
+    folder = tmp_path_factory.mktemp("tiny")
+    paint(folder / "in.tif")
+    words = (*HALVE, "-q", "in.tif", "out.npy")
+    done = fork_server.run(*words, first=TELL_PEAK, cwd=folder, variables=environment())
+    assert done.returncode == 0
+    return int((folder / "peak").read_text()) * 1024
+
+
 @pytest.fixture
-def peak(run: Run, tmp_path: Path) -> Peak:
+def peak(run: Run, tmp_path: Path, usual: int) -> Peak:
     """Run poolcli, and tell how many bytes more it takes than on a tiny picture."""
 
-    def measured(*words: object) -> tuple[Done, int]:
-        done = run(*HALVE, "-q", *words, first=TELL_PEAK)
-        return done, int((tmp_path / "peak").read_text()) * 1024
-
-    paint(tmp_path / "tiny.tif")
-    tiny, usual = measured("tiny.tif", "tiny.npy")
-    assert tiny.returncode == 0
-
     def peak(*words: object) -> tuple[Done, int]:
-        done, most = measured(*words)
-        return done, most - usual
+        done = run(*HALVE, "-q", *words, first=TELL_PEAK)
+        return done, int((tmp_path / "peak").read_text()) * 1024 - usual
 
     return peak
 

@@ -30,7 +30,7 @@ def grid(
 
 def over(array: Array, table: Array | None = None) -> Grid:
     """The windows of one pixel over a picture."""
-    return Grid(array, Window.of(1).axes(array.shape[:2]), table=table)
+    return Grid(array, Window.of(1).axes(array.shape[:2]), TUNED, table)
 
 
 def shape_of(tile: Tile) -> tuple[int, int]:
@@ -98,7 +98,7 @@ def test_bands_of_few_rows_give_the_same(method: str, window: dict[str, Any], ro
     laid = grid((30, 40), 3, Tuning(band_bytes=rows * width), **geometry)
     (tile,) = laid.tiles(1)
     reduction = Reduction(np.maximum, 0, True, lambda _: np.dtype(np.uint8))
-    bands = laid.bands(tile, reduction, over(picture("u1", (30, 40, 3))).read)
+    bands = laid.bands(tile, reduction)
     heights = [len(block) for _, block in bands]
     assert max(heights) == rows
     assert sum(heights) == laid.rows.out
@@ -171,7 +171,7 @@ def test_every_row_is_read_once_a_tile(size: int, stride: int, ufunc: Any, dtype
     out = np.empty((laid.rows.out, laid.columns.out, 1), dtype)
     tile = Tile(slice(0, laid.rows.out), slice(0, laid.columns.out))
     reduction = Reduction(ufunc, 0, ufunc is np.maximum, lambda _: out.dtype)
-    laid.reduce(tile, reduction, out, recorded)
+    laid.reading(recorded, 1).reduce(tile, reduction, out)
     assert read == [slice(0, (laid.rows.out - 1) * stride + size)]
 
 

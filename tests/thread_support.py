@@ -20,7 +20,7 @@ WORKS = (
 
 def sources(row: Format, folder: Path) -> list[Path]:
     """A still of every mode that the format holds, and frames."""
-    pictures = [[noisy_in(mode, (40, 50), at)] for at, mode in enumerate(modes_of(row))]
+    pictures = [[noisy_in(mode, (20, 30), at)] for at, mode in enumerate(modes_of(row))]
     if row.frames != "one":
         pictures.append(sequence(row))
     paths = []

@@ -69,14 +69,14 @@ def _reduce_masked(
         taking_part = where[rows, columns].repeat(grid.channels, axis=1)
         return np.where(taking_part, grid.read(rows, columns), reduction.neutral)
 
-    grid.reduce(tile, reduction, out, read_masked)
-    if reduction.neutral != reduction.neutral:
+    grid.reading(read_masked, grid.channels).reduce(tile, reduction, out)
+    if np.isnan(reduction.neutral):
         empty = np.isnan(out)
     else:
         # The neutral value may also be a pixel's own, so pixels have to be counted.
         found = np.empty((*out.shape[:2], 1), np.bool_)
         anywhere = Reduction(np.logical_or, False, True, lambda _: found.dtype)
-        grid.planes().reduce(tile, anywhere, found, lambda *part: where[part])
+        grid.reading(lambda *part: where[part], 1).reduce(tile, anywhere, found)
         empty = np.repeat(~found, grid.channels, axis=2)
     if empty.any():
         pooled = np.empty_like(out)

@@ -138,10 +138,9 @@ def slide(
         ufunc(current[:, :length], other[:, shifted], out=target[:, :length])
         current = target
         names.reverse()
-    if out is None or current is out:
-        return current
-    np.copyto(out, current[:, : out.shape[1]], casting="unsafe")
-    return out
+    if out is not None and not steps:
+        np.copyto(out, block[:, : out.shape[1]], casting="unsafe")
+    return current if out is None else out
 
 
 def van_herk(block: Block, ufunc: np.ufunc, taps: int, out: Block, scratch: Scratch) -> None:
@@ -211,16 +210,14 @@ def subsample(block: Block, stride: int, channels: int, out: NDArray[Any]) -> No
     pixel = WORDS.get(channels * block.itemsize)
     group = WORDS.get(channels * block.itemsize * stride)
     if pixel is not None and not block.dtype.hasobject and out.dtype == block.dtype:
-        if LITTLE_ENDIAN and group is not None and columns * stride * channels <= block.shape[1]:
-            groups = block[:, : columns * stride * channels].view(group)
+        words = out.view(pixel)[..., 0]
+        if LITTLE_ENDIAN and group is not None:
             # A narrowing cast keeps the low bytes, which are the first pixel of each group.
-            np.copyto(out.view(pixel)[..., 0], groups, casting="unsafe")
-            return
-        pixels = block[:, : block.shape[1] // channels * channels].view(pixel)
-        out.view(pixel)[..., 0] = pixels[:, ::stride][:, :columns]
+            np.copyto(words, block.view(group)[:, :columns], casting="unsafe")
+        else:
+            words[...] = block.view(pixel)[:, ::stride][:, :columns]
     elif channels > 4:
-        pixels = block[:, : block.shape[1] // channels * channels]
-        out[...] = pixels.reshape(rows, -1, channels)[:, ::stride][:, :columns]
+        out[...] = block.reshape(rows, -1, channels)[:, ::stride][:, :columns]
     else:
         # Pixels of 3 bytes are copied a channel at a time: a void type of 3 bytes took twice as
         # long, a slice over the last axis four times.
@@ -229,31 +226,37 @@ def subsample(block: Block, stride: int, channels: int, out: NDArray[Any]) -> No
 
 
 def rounded_quotient(
-    total: NDArray[Any], divisor: NDArray[Any] | int, room: NDArray[Any] | None = None
+    total: NDArray[Any], divisor: NDArray[Any] | float, scratch: Scratch | None = None
 ) -> NDArray[Any]:
-    """Return ``total / divisor`` of integers, rounded once to nearest, ties to even.
+    """Return ``total / divisor`` of whole numbers, rounded once to nearest, ties to even.
 
     With h = (D-1)//2, (S+h)//D rounds a tie down and (S+h+1)//D rounds it up. Which of them is
-    even, the last bit of S//D tells; only an even D has ties.
+    even, the last bit of S//D tells; only an even D has ties. Cost: two passes for an odd divisor,
+    five for an even one; a power of two is a shift.
 
-    Cost: two passes for an odd divisor, five for an even one; a power of two is a shift.
+    Floats of p bits give the exact result for S < 2^(p-1): S/D is either a tie, which a float
+    holds, or at least 1/(2D) away from any tie, whereas its float is at most S/D/2^p away from
+    S/D. Cost: two passes.
 
     Args:
-        total: signed, unsigned or Python integers, with room for total + divisor; overwritten.
+        total: signed, unsigned or Python integers, with room for total + divisor, or whole floats
+            of at most p - 1 bits; overwritten.
         divisor: positive, a number or an array that broadcasts against total.
-        room: scratch memory like ``total``.
+        scratch: memory for intermediate results.
 
     >>> rounded_quotient(np.array([1, 3, 5, 7]), 2)
     array([0, 2, 2, 4])
     """
+    if total.dtype.kind == "f":
+        total /= divisor
+        np.rint(total, out=total)
+        return total
     floor: np.ufunc = np.floor_divide
     by, even = divisor, 1 - divisor % 2
-    if isinstance(divisor, int):
-        if divisor == 1:
-            return total
-        if divisor & (divisor - 1) == 0:
-            floor, by = np.right_shift, divisor.bit_length() - 1
+    if isinstance(divisor, int) and divisor & (divisor - 1) == 0:
+        floor, by = np.right_shift, divisor.bit_length() - 1
     if np.any(even):
+        room = scratch.take("quotients", total.shape, total.dtype) if scratch is not None else None
         quotient = floor(total, by, out=room)
         quotient &= even  # 1 where the quotient is odd, so that a tie is rounded up
         total += quotient

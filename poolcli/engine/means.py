@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from itertools import chain, pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from poolcli.engine.kernels import Block, NanPolicy, Reduction, Scratch, rounded_quotient
-from poolcli.engine.tiles import TUNED, BlockReader, Grid, Tile, Tuning, restored
+from poolcli.engine.kernels import Block, NanPolicy, Reduction, rounded_quotient
+from poolcli.engine.tiles import TUNED, Grid, Tile, Tuning, restored
 from poolcli.engine.window import Axes, Axis
 
 FLOAT64: Final = np.dtype(np.float64)
@@ -45,8 +45,9 @@ def average(
     """
     grid = Grid(array, axes, tuning, table)
     dtype = grid.array.dtype if table is None else FLOAT64
-    rows, columns = (axis.padded() for axis in axes) if count_include_pad else axes
-    largest = divisor_override or rows.most_taps * columns.most_taps
+    counted = (axes[0].padded(), axes[1].padded()) if count_include_pad else axes
+    largest = divisor_override or counted[0].most_taps * counted[1].most_taps
+    override = np.inf if dtype.kind == "f" and largest > sys.float_info.max else divisor_override
     scale = 255 if array.dtype == np.bool_ else 1
     plain = products = FLOAT_SUM
     if dtype.kind != "f":
@@ -54,8 +55,7 @@ def average(
         plain = integer_sum(dtype.kind, peak, largest)
         product = (peak + 1) * (1 if weights is None else max(1, _peak(weights)))
         products = integer_sum(dtype.kind, product, product, by_array=True)
-    counted, omit = (rows, columns), nan == "omit"
-    mean = Mean(grid, counted, divisor_override, plain, products, scale, omit)
+    mean = Mean(grid, counted, override, plain, products, scale, nan == "omit")
     out = np.empty((grid.rows.out, grid.columns.out, grid.channels), dtype.newbyteorder("="))
     # Casts of integers may warn too: `slide` leaves undefined elements at the end of its rows.
     with np.errstate(all="ignore"):
@@ -65,8 +65,9 @@ def average(
         else:
             weights = np.ascontiguousarray(weights, weights.dtype.newbyteorder("="))
             itemsize = products.dtype(grid.rows.size).itemsize
-            for tile in grid.planes().tiles(itemsize + weights.itemsize * grid.rows.stride):
-                mean.fill_weighted(tile, weights, out[tile])
+            plane = grid.reading(lambda *part: weights[part], 1)
+            for tile in plane.tiles(itemsize + weights.itemsize * grid.rows.stride):
+                mean.fill_weighted(tile, plane, out[tile])
     return restored(out, array, dtype)
 
 
@@ -78,7 +79,7 @@ class Mean(NamedTuple):
 
     Attributes:
         grid: the picture and its windows.
-        counted: the windows where the taps count that make a divisor, those on pixels.
+        counted: the windows along both axes, whose taps on pixels make the divisor.
         override: the divisor of every window instead, if given.
         plain: the sum of pixels.
         products: the sum of pixels times weights, and that of weights.
@@ -88,7 +89,7 @@ class Mean(NamedTuple):
 
     grid: Grid
     counted: Axes
-    override: int | None
+    override: float | None
     plain: Reduction
     products: Reduction
     scale: int
@@ -115,47 +116,45 @@ class Mean(NamedTuple):
         """
         dtype = self.plain.dtype(self.grid.most_taps)
         if self.override is not None:
-            yield slice(None), _number(self.override, dtype)
+            yield slice(None), self.override
             return
         rows, columns = self.counted
-        first, last = tile.columns.start, tile.columns.stop
-        inner, cuts = columns.interior, {first, last}
+        inner, first, last = columns.interior, tile.columns.start, tile.columns.stop
         is_inner = rows.interior.start <= tile.rows.start and tile.rows.stop <= rows.interior.stop
-        if is_inner:
-            cuts |= {min(max(edge, first), last) for edge in (inner.start, inner.stop)}
+        edges = (inner.start, inner.stop) if is_inner else ()
+        cuts = {first, last, *(min(max(edge, first), last) for edge in edges)}
         for start, stop in pairwise(sorted(cuts)):
-            divisor: Any = _number(rows.size * columns.size, dtype)
+            divisor: Any = rows.size * columns.size
             if not is_inner or start not in inner:
                 divisor = _taps(self.counted, Tile(tile.rows, slice(start, stop)), dtype)
             yield slice(start - first, stop - first), divisor
 
-    def fill_weighted(self, tile: Tile, weights: NDArray[Any], out: NDArray[Any]) -> None:
+    def fill_weighted(self, tile: Tile, weights: Grid, out: NDArray[Any]) -> None:
         """Fill ``out`` with Σwx/Σw of one tile; where Σw is 0, with averages without weights.
 
         Channels are pooled one after the other, each as a plane: weights for interleaved channels
         would be multiplied in steps of a pixel, which is not contiguous.
         """
         grid, dtype = self.grid, self.products.dtype(1)
-        planes = grid.planes()
-        divisor = self._sums("divisor", planes, tile, lambda *part: weights[part])
+        divisor = self._sums("divisor", weights, tile)
         empty = divisor == 0
         divisor[empty] = 1
 
         def product(channel: int, rows: slice, columns: slice) -> Block:
             plane = grid.array[rows, columns, channel]
             block = plane.astype(dtype) if grid.table is None else grid.table[plane]
-            np.multiply(block, weights[rows, columns], out=block, casting="unsafe")
+            np.multiply(block, weights.read(rows, columns), out=block, casting="unsafe")
             return block
 
         for channel in range(out.shape[2]):
-            sums = self._sums("products", planes, tile, partial(product, channel))
+            sums = self._sums("products", grid.reading(partial(product, channel), 1), tile)
             if self.products is FLOAT_SUM and _has_nan(sums):
                 self._fill_with_nan(tile, weights, out)
                 return
             self._divide(sums, divisor, out[..., channel : channel + 1])
         self._fill_empty(empty, tile, out)
 
-    def _fill_with_nan(self, tile: Tile, weights: NDArray[Any] | None, out: NDArray[Any]) -> None:
+    def _fill_with_nan(self, tile: Tile, weights: Grid | None, out: NDArray[Any]) -> None:
         """Fill ``out`` with the averages of a tile that holds NaN, or infinity of weight 0."""
         grid = self.grid
 
@@ -163,28 +162,26 @@ class Mean(NamedTuple):
             numbers = ~np.isnan(grid.read(rows, columns)) if self.omit else True
             if weights is None:
                 return numbers
-            return weights[rows, columns].repeat(grid.channels, axis=1) * numbers
+            return weights.read(rows, columns).repeat(grid.channels, axis=1) * numbers
 
         def product(rows: slice, columns: slice) -> Block:
             by = weight(rows, columns)
             block = np.where(by, grid.read(rows, columns), 0)
             return block if weights is None else np.multiply(block, by, dtype=FLOAT64)
 
-        divisor = self._sums("divisor", grid, tile, weight)
-        sums = self._sums("products", grid, tile, product)
+        divisor = self._sums("divisor", grid.reading(weight, grid.channels), tile)
+        sums = self._sums("products", grid.reading(product, grid.channels), tile)
         empty = divisor == 0
-        if weights is not None:
-            self._divide(sums, divisor, out)
-            self._fill_empty(empty, tile, out)
-            return
-        if self.override is not None:
-            divisor[...] = 0
-        else:  # only padding is missing, if that counts
-            divisor -= _taps((grid.rows, grid.columns), tile, FLOAT64)
-        for part, number in self._divisors(tile):
-            divisor[:, part] += number
-        sums[empty] = np.nan
+        if weights is None:
+            # Less the taps on pixels, only padding is left of a divisor, if that counts.
+            pixels = _taps((grid.rows, grid.columns), tile, FLOAT64)
+            divisor -= pixels if self.override is None else divisor
+            for part, number in self._divisors(tile):
+                divisor[:, part] += number
+            sums[empty] = np.nan
         self._divide(sums, divisor, out)
+        if weights is not None:
+            self._fill_empty(empty, tile, out)
 
     def _fill_empty(self, empty: NDArray[np.bool_], tile: Tile, out: NDArray[Any]) -> None:
         """Replace the averages of windows whose weights sum to 0 by those without weights."""
@@ -193,12 +190,12 @@ class Mean(NamedTuple):
             self.fill(tile, unweighted)
             np.copyto(out, unweighted, where=empty)
 
-    def _sums(self, name: str, grid: Grid, tile: Tile, read: BlockReader) -> NDArray[Any]:
+    def _sums(self, name: str, grid: Grid, tile: Tile) -> NDArray[Any]:
         """Return the sums of a tile's windows, in scratch memory."""
         height, width = (side.stop - side.start for side in tile)
         dtype = self.products.dtype(grid.most_taps)
         sums = grid.scratch.take(name, (height, width, grid.channels), dtype)
-        grid.reduce(tile, self.products, sums, read)
+        grid.reduce(tile, self.products, sums)
         return sums
 
     def _divide(self, sums: NDArray[Any], divisor: Any, out: NDArray[Any]) -> None:
@@ -208,7 +205,7 @@ class Mean(NamedTuple):
         if out.dtype.kind == "f":
             mean = np.divide(sums, divisor, out=sums)
         else:
-            mean = quotient(sums, divisor, self.grid.scratch)
+            mean = rounded_quotient(sums, divisor, self.grid.scratch)
             if self.override is not None:  # no other average leaves the type's range
                 limits = np.iinfo(out.dtype)
                 mean = np.clip(mean, limits.min, limits.max)
@@ -218,9 +215,9 @@ class Mean(NamedTuple):
 def integer_sum(kind: str, peak: int, divisor: int, *, by_array: bool = False) -> Reduction:
     """Return the sum of integers of magnitudes up to ``peak``, with room to divide it.
 
-    A sum is held by 16-bit integers, else by floats that divide it exactly (see `quotient`), else
-    by wider integers: floats are rounded in fewer passes than integers, and 64-bit integers are
-    slow to divide. By an array all integers are, so that floats hold all sums that they can.
+    A sum is held by 16-bit integers, else by floats that divide it exactly, else by wider
+    integers: floats are rounded in fewer passes than integers, and 64-bit integers are slow to
+    divide. By an array all integers are, so that floats hold all sums that they can.
 
     Args:
         kind: "i" or "u", of the integers.
@@ -232,6 +229,7 @@ def integer_sum(kind: str, peak: int, divisor: int, *, by_array: bool = False) -
     bits = {f"{kind}2": 16 - sign, "f4": 23, f"{kind}4": 32 - sign, "f8": 52, f"{kind}8": 64 - sign}
     names = ["f4", "f8", f"{kind}8"] if by_array else list(bits)
 
+    @cache
     def narrowest(taps: int) -> np.dtype[Any]:
         most = taps * peak + divisor
         return np.dtype(next((name for name in names if most < 1 << bits[name]), object))
@@ -239,41 +237,22 @@ def integer_sum(kind: str, peak: int, divisor: int, *, by_array: bool = False) -
     return Reduction(np.add, 0, False, narrowest, invertible=True)
 
 
-def quotient(total: NDArray[Any], divisor: Any, scratch: Scratch) -> NDArray[Any]:
-    """Return whole numbers divided and rounded once to nearest, ties to even.
-
-    ``total`` is overwritten. Floats of p bits give the exact result for S < 2^(p-1): S/D is
-    either a tie, which a float holds, or at least 1/(2D) away from any tie, whereas its float is
-    at most S/D/2^p away from S/D. Cost: two passes.
-    """
-    if total.dtype.kind != "f":
-        room = scratch.take("quotients", total.shape, total.dtype)
-        return rounded_quotient(total, divisor, room)
-    total /= divisor
-    np.rint(total, out=total)
-    return total
-
-
 def _taps(axes: Axes, tile: Tile, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return the number of taps on pixels of every window of a tile: (rows, columns, 1)."""
     rows, columns = map(_counts, axes, tile, (dtype, dtype))
-    return rows[:, None, None] * columns[:, None]
+    taps: NDArray[Any] = rows[:, None, None] * columns[:, None]
+    return taps
 
 
 def _counts(axis: Axis, windows: slice, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return the number of taps on pixels of some of the windows."""
     first, stop = windows.start, windows.stop
-    counts = np.full(stop - first, _number(axis.most_taps, dtype), dtype)
+    counts = np.full(stop - first, axis.most_taps, dtype)
     inner = axis.interior  # its windows, nearly all of them, need no counting one by one
     edges = range(first, min(inner.start, stop)), range(max(inner.stop, first), stop)
     for index in chain(*edges):
-        counts[index - first] = _number(axis.taps_inside(index), dtype)
+        counts[index - first] = axis.taps_inside(index)
     return counts
-
-
-def _number(count: int, dtype: np.dtype[Any]) -> float:
-    """Return a number as one that arrays of a type take: infinity beyond the range of floats."""
-    return np.inf if dtype.kind == "f" and count > sys.float_info.max else count
 
 
 def _has_nan(sums: NDArray[Any]) -> bool:

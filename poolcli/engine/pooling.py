@@ -19,6 +19,7 @@ from poolcli.engine.tiles import zeros_and_ones
 from poolcli.engine.window import Axes, PaddingLike, SizeLike, Window, whole_number
 from poolcli.errors import PoolError
 
+PER_PIXEL: Final = {"where": ("b", "a bool array"), "weights": ("u", "unsigned integers")}
 DTYPES: Final = "bool, int8…64, uint8…64, float16, float32 or float64"
 
 
@@ -59,7 +60,7 @@ def max_pool(
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
     values, axes = _laid(array, window, nan)
-    return extreme("max", values, axes, nan=nan, where=_mask(values, where))
+    return extreme("max", values, axes, nan=nan, where=_per_pixel(values, "where", where))
 
 
 def min_pool(
@@ -82,7 +83,7 @@ def min_pool(
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
     values, axes = _laid(array, window, nan)
-    return extreme("min", values, axes, nan=nan, where=_mask(values, where))
+    return extreme("min", values, axes, nan=nan, where=_per_pixel(values, "where", where))
 
 
 def avg_pool(
@@ -136,9 +137,8 @@ def avg_pool(
         raise PoolError(f"count_include_pad is {count_include_pad!r}", "give True or False")
     if divisor_override is not None:
         divisor_override = whole_number("divisor_override", divisor_override, 1)
-    if weights is not None:
-        _check_per_pixel(values, "weights", weights, "u", "unsigned integers")
-    mask = _mask(values, where)
+    weights = _per_pixel(values, "weights", weights)
+    mask = _per_pixel(values, "where", where)
     if mask is not None:
         weights = mask.view(np.uint8) if weights is None else weights * mask
     if weights is not None and (count_include_pad or divisor_override is not None):
@@ -176,16 +176,11 @@ def _laid(array: Any, window: Window, nan: Any) -> tuple[NDArray[Any], Axes]:
     return values, window.axes((height, width))
 
 
-def _mask(values: NDArray[Any], where: Any) -> NDArray[np.bool_] | None:
-    """Return the mask, each byte of it 0 or 1, or refuse it."""
-    if where is None:
+def _per_pixel(values: NDArray[Any], name: str, given: Any) -> NDArray[Any] | None:
+    """Return an argument, if it is given; refuse other than an array with one value a pixel."""
+    if given is None:
         return None
-    _check_per_pixel(values, "where", where, "b", "a bool array")
-    return zeros_and_ones(where).view(np.bool_)
-
-
-def _check_per_pixel(values: NDArray[Any], name: str, given: Any, kind: str, wanted: str) -> None:
-    """Refuse an argument that is no array of that kind with one value for each pixel."""
+    kind, wanted = PER_PIXEL[name]
     if not isinstance(given, np.ndarray) or given.dtype.kind != kind:
         found = f"an array of {given.dtype}" if isinstance(given, np.ndarray) else repr(given)
         raise PoolError(f"{name} is {found}", f"give {wanted} (H, W)")
@@ -193,3 +188,4 @@ def _check_per_pixel(values: NDArray[Any], name: str, given: Any, kind: str, wan
         raise PoolError(
             f"{name} has shape {given.shape}, the array {values.shape}", "give one value a pixel"
         )
+    return zeros_and_ones(given).view(np.bool_) if kind == "b" else given

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from copy import copy
+from functools import partial
 from math import isqrt
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -80,39 +81,30 @@ class Grid:
         table: the numbers to reduce where the array holds their indices.
     """
 
+    read: BlockReader
+
     def __init__(
-        self,
-        array: NDArray[Any],
-        axes: Axes,
-        tuning: Tuning = TUNED,
-        table: NDArray[Any] | None = None,
+        self, array: NDArray[Any], axes: Axes, tuning: Tuning, table: NDArray[Any] | None = None
     ) -> None:
         """Trim both axes to the taps that are on pixels."""
         numbers = zeros_and_ones(array) if array.dtype == np.bool_ else array
         self.array = numbers if numbers.ndim == 3 else numbers[..., None]
         self.channels = self.array.shape[2]
         self.rows, self.columns = (axis.trimmed() for axis in axes)
-        rows = self.array[:1]
-        self.in_place = rows.dtype.isnative and rows.flags.c_contiguous and rows.flags.aligned
-        self.most_taps = self.rows.size * self.columns.size
         self.table, self.tuning, self.scratch = table, tuning, Scratch()
+        self.most_taps = self.rows.size * self.columns.size
         # Where windows have so many rows in common, `van_herk` takes fewer operations than folding.
         self.uses_van_herk = self.rows.size - 1 > tuning.most_folded * self.rows.stride
+        flags = self.array[:1].flags
+        self.is_viewed = array.dtype.isnative and flags.c_contiguous and flags.aligned
+        # A bound method here would be a cycle, which keeps memory until it is collected.
+        self.read = partial(_read, self.array, table, self.is_viewed)
 
-    def planes(self) -> Grid:
-        """Return the same windows over one of the channels, with the same memory."""
+    def reading(self, read: BlockReader, channels: int) -> Grid:
+        """Return the same windows over the blocks that a function gives, with the same memory."""
         grid = copy(self)
-        grid.channels = 1
+        grid.read, grid.channels, grid.is_viewed = read, channels, False
         return grid
-
-    def read(self, rows: slice, columns: slice) -> Block:
-        """Return the block of some pixels: a view, if rows are contiguous and native."""
-        pixels = self.array[rows, columns]
-        if self.table is not None:
-            pixels = self.table[pixels]
-        elif not self.in_place:
-            pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
-        return pixels.reshape(len(pixels), -1)
 
     def tiles(self, itemsize: int) -> Iterator[Tile]:
         """Cut the result into tiles that hold about `Tuning.tile_bytes` of such elements.
@@ -126,8 +118,8 @@ class Grid:
         if not pixel:
             return
         high = rows.size // rows.stride if self.uses_van_herk else 0
-        row = columns.out * columns.stride * pixel
-        room = max(tuning.tile_bytes, min(high * row, tuning.tall_tile_bytes)) // pixel
+        tall = high * ((columns.out - 1) * columns.stride + columns.span) * pixel
+        room = max(tuning.tile_bytes, min(tall, tuning.tall_tile_bytes)) // pixel
         # Not higher than wide, since neighbouring narrow tiles would read many columns twice.
         high = max(1, min(high, isqrt(room)))
         fitting = (room // high - columns.span) // columns.stride + 1
@@ -143,16 +135,12 @@ class Grid:
                     slice(left, min(left + width, columns.out)),
                 )
 
-    def reduce(
-        self, tile: Tile, reduction: Reduction, out: NDArray[Any], read: BlockReader | None = None
-    ) -> None:
+    def reduce(self, tile: Tile, reduction: Reduction, out: NDArray[Any]) -> None:
         """Reduce the windows of a tile into ``out``, (rows, columns, channels)."""
-        for rows, block in self.bands(tile, reduction, read):
+        for rows, block in self.bands(tile, reduction):
             self.reduce_columns(block, reduction, out[rows])
 
-    def bands(
-        self, tile: Tile, reduction: Reduction, read: BlockReader | None = None
-    ) -> Iterator[tuple[slice, Block]]:
+    def bands(self, tile: Tile, reduction: Reduction) -> Iterator[tuple[slice, Block]]:
         """Reduce a tile's windows along the height: yield (rows of the tile, their block).
 
         Columns of a block are those that the windows span; padding holds the neutral value.
@@ -165,12 +153,11 @@ class Grid:
         height = tile.rows.stop - tile.rows.start
         block = self.scratch.take("rows", (height, width), reduction.dtype(self.rows.size))
         left, right = columns.before * channels, (columns.before + columns.extent) * channels
-        block[:, :left] = reduction.neutral
-        block[:, right:] = reduction.neutral
-        self._reduce_rows(tile.rows, seen, read, reduction, block[:, left:right])
+        block[:, :left] = block[:, right:] = reduction.neutral
+        self._reduce_rows(tile.rows, seen, reduction, block[:, left:right])
         if self.uses_van_herk:
             # Such windows are mostly wide too, and `slide` goes through its block many times.
-            itemsize = reduction.dtype(self.rows.size * columns.size).itemsize
+            itemsize = reduction.dtype(self.most_taps).itemsize
             height = max(1, self.tuning.band_bytes // (width * itemsize))
         for top in range(0, len(block), height):
             rows = slice(top, min(top + height, len(block)))
@@ -189,23 +176,16 @@ class Grid:
         if flat is None:
             subsample(slid, columns.stride, channels, out)
 
-    def _reduce_rows(
-        self,
-        windows: slice,
-        columns: slice,
-        read: BlockReader | None,
-        reduction: Reduction,
-        out: Block,
-    ) -> None:
+    def _reduce_rows(self, rows: slice, columns: slice, reduction: Reduction, out: Block) -> None:
         """Reduce the windows along the height, in parts whose rows fit the cache."""
-        rows, room, height = self.rows, self.tuning.tile_bytes, self.rows.span
+        axis, room, height = self.rows, self.tuning.tile_bytes, self.rows.span
         combine = self._fold
         # Each pixel is cast once for all taps that read it, unless some are read by none.
-        overlaps = rows.size >= max(2, rows.stride)
+        overlaps = axis.size >= max(2, axis.stride)
         if self.uses_van_herk:  # it takes all windows together, and has room for one more of them
             combine, room = self._van_herk, self.tuning.tall_tile_bytes * 5 // 4
-            height += (windows.stop - windows.start - 1) * rows.stride
-        elif read is None and self.in_place and (out.dtype == self.array.dtype or not overlaps):
+            height += (rows.stop - rows.start - 1) * axis.stride
+        elif self.is_viewed and (out.dtype == self.array.dtype or not overlaps):
             room = sys.maxsize  # nothing is copied
         widest = max(1, room // (height * out.itemsize * self.channels))
         extent = columns.stop - columns.start
@@ -213,14 +193,14 @@ class Grid:
         for left in range(columns.start, columns.stop, widest):
             part_columns = slice(left, min(left + widest, columns.stop))
             start, stop = ((at - columns.start) * self.channels for at in (left, part_columns.stop))
-            fitting = room // ((stop - start) * out.itemsize) - rows.span
-            step = max(1, fitting // rows.stride + 1)
-            for first in range(windows.start, windows.stop, step):
-                seen, part = rows.part(first, min(first + step, windows.stop))
-                top = first - windows.start
+            fitting = room // ((stop - start) * out.itemsize) - axis.span
+            step = max(1, fitting // axis.stride + 1)
+            for first in range(rows.start, rows.stop, step):
+                seen, part = axis.part(first, min(first + step, rows.stop))
+                top = first - rows.start
                 target = out[top : top + part.out, start:stop]
-                block = (read or self.read)(seen, part_columns)
-                if overlaps and block.dtype != out.dtype:
+                block = self.read(seen, part_columns)
+                if (overlaps or self.uses_van_herk) and block.dtype != out.dtype:
                     block = cast(block, out.dtype, "wide", self.scratch)
                 combine(block, part, reduction, target)
 
@@ -228,8 +208,7 @@ class Grid:
         """Combine rows tap by tap: size - 1 operations for each row of the result."""
         ufunc, dtype = reduction.ufunc, out.dtype
         taps = [rows.pixels_at(tap) for tap in range(rows.size)]
-        everywhere = slice(0, rows.out)
-        if [windows for windows, _ in taps[:2]] == [everywhere, everywhere]:
+        if [windows for windows, _ in taps[:2]] == [slice(0, rows.out)] * 2:
             # Two taps at once save the pass that would fill the result with the neutral value.
             (_, first), (_, second), *taps = taps
             ufunc(block[first], block[second], out=out, dtype=dtype)
@@ -255,3 +234,15 @@ class Grid:
             van_herk(block[apart], reduction.ufunc, rows.size, every[apart], self.scratch)
         if rows.stride > 1:
             out[...] = every[:: rows.stride]
+
+
+def _read(
+    array: NDArray[Any], table: NDArray[Any] | None, is_viewed: bool, rows: slice, columns: slice
+) -> Block:
+    """Return the block of some pixels: a view, if rows are contiguous and native."""
+    pixels = array[rows, columns]
+    if table is not None:
+        pixels = table[pixels]
+    elif not is_viewed:
+        pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("="))
+    return pixels.reshape(len(pixels), -1)

@@ -75,8 +75,6 @@ class Axis(NamedTuple):
     @property
     def has_gaps(self) -> bool:
         """True if a pixel between the first tap and the last is read by no window."""
-        if self.dilation == 1:
-            return self.out > 1 and self.stride > self.size
         # Taps apart leave gaps in too many ways for a formula, so pixels that are read are marked.
         axis, read = self.trimmed(), bytearray(self.extent)
         for tap in range(axis.size):
@@ -91,9 +89,8 @@ class Axis(NamedTuple):
     def taps_inside(self, index: int) -> int:
         """Count the taps of window ``index`` on pixels."""
         start = self.start(index)
-        taps = (ceil_div(limit - start, self.dilation) for limit in (0, self.extent))
-        first, stop = (min(self.size, max(0, tap)) for tap in taps)
-        return stop - first
+        stop = min(self.size, ceil_div(self.extent - start, self.dilation))
+        return stop - max(0, ceil_div(-start, self.dilation))
 
     def pixels_at(self, tap: int) -> tuple[slice, slice]:
         """Return the windows that have this tap on a pixel, and these pixels, one for each."""
@@ -218,8 +215,7 @@ class Window(NamedTuple):
         >>> [axis.out for axis in Window.of(2).axes((7, 9))]
         [3, 4]
         """
-        rows, columns = (self._axis(number, extents[number]) for number in (0, 1))
-        return rows, columns
+        return self._axis(0, extents[0]), self._axis(1, extents[1])
 
     def _axis(self, number: int, n: int) -> Axis:
         """Lay out one axis, by PyTorch's formulas and TensorFlow's for ``same``."""

@@ -70,12 +70,13 @@ class Serial:
         self, jobs: Sequence[Job], work: Work, *, stopping: Callable[[], bool]
     ) -> Generator[Outcome, None, None]:
         """Run all jobs and yield their outcomes."""
-        from poolcli import run  # it imports NumPy, which has to wait until workers are starting
+        # It imports NumPy, which has to wait until workers are starting.
+        from poolcli.run import run_job
 
         for job in jobs:
             if stopping():
                 return
-            yield run.run_job(job, work)
+            yield run_job(job, work)
 
 
 def choose(
@@ -96,6 +97,8 @@ def choose(
         timeout: the seconds that a job may take, or None.
         worthwhile_bytes: the total size of inputs from which worker processes are used.
     """
+    if timeout is None and len(jobs) == 1:
+        return Serial()
     sizes = [job.bytes for job in jobs if not job.is_settled]
     is_large = len(sizes) > 1 and sum(sizes) >= worthwhile_bytes
     if not sizes or (timeout is None and not is_large):

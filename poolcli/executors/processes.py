@@ -137,13 +137,13 @@ class _Run:
         context = _context()
         while len(self.workers) < self.schedule.workers_needed(self.running, self.settings.count):
             with _starting():
-                ours, theirs = context.Pipe()
-                process = context.Process(target=_run_worker, args=(theirs, self.work), daemon=True)
+                local, remote = context.Pipe()
+                process = context.Process(target=_run_worker, args=(remote, self.work), daemon=True)
                 process.start()
-                self.workers.append(_Worker(process, ours))
+                self.workers.append(_Worker(process, local))
             # The worker has its own copy of this end. The death of the worker ends the pipe only
             # if the copy in this process is closed.
-            theirs.close()
+            remote.close()
 
     def _start_jobs(self) -> None:
         """Send jobs to the workers that are ready and idle."""

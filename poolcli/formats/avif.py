@@ -13,7 +13,7 @@ from PIL.AvifImagePlugin import AvifImageFile
 from poolcli.errors import PoolError
 from poolcli.formats import Format
 from poolcli.formats.boxes import PROPERTIES, read_boxes
-from poolcli.formats.carried import carried, no_place
+from poolcli.formats.carried import no_place
 from poolcli.formats.contract import Limits
 from poolcli.formats.pillow import PillowReader, open_image, require_support
 from poolcli.formats.pillow_animation import PulledWriter, reader_of
@@ -55,8 +55,8 @@ class AvifWriter(PulledWriter):
 
     def arguments(self, info: FrameInfo, metadata: Metadata) -> dict[str, Any]:
         """Return what Pillow is asked for."""
-        held, notes = carried(metadata, self.row, info.mode, strip=self.saving.strip)
-        self.note(*notes, "AVIF is written with loss")
+        held = self.held(info, metadata)
+        self.note("AVIF is written with loss")
         if metadata.plays and self.frames != 1:
             self.note(no_place(self.row, "number of plays"))
         return {"quality": QUALITY, **held, **self.saving.for_format(self.row)}

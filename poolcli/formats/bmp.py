@@ -9,7 +9,6 @@ from PIL.BmpImagePlugin import BmpImageFile
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
-from poolcli.formats.carried import carried
 from poolcli.formats.contract import Limits, WholeFrameWriter
 from poolcli.formats.exif import checked_dpi
 from poolcli.formats.pillow import PillowReader, info_of, open_image, save_image, to_image
@@ -45,8 +44,7 @@ class BmpWriter(WholeFrameWriter):
     def write_frame(self, picture: Picture) -> None:
         """Encode the picture."""
         mode = picture.info.mode
-        held, notes = carried(picture.metadata, self.row, mode, strip=self.saving.strip)
-        self.note(*notes)
+        held = self.held(picture.info, picture.metadata)
         save_image(self.file, to_image(picture, self.row.modes[mode]), "BMP", **held)
 
 

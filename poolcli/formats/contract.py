@@ -148,15 +148,10 @@ class DecodedReader:
     count = 1
 
     def __init__(
-        self,
-        name: str,
-        info: FrameInfo,
-        decode: Callable[[], NDArray[Any]],
-        metadata: Callable[[], Metadata],
+        self, info: FrameInfo, decode: Callable[[], NDArray[Any]], metadata: Callable[[], Metadata]
     ) -> None:
-        """Keep the name of the format and what a frame is made of; no pixels are kept."""
-        self.format = name
-        self._parts = info, decode, metadata
+        """Keep what a frame is made of; no pixels are kept."""
+        self.format, self._parts = info.encoding.format, (info, decode, metadata)
 
     def frames(self) -> Iterator[DecodedFrame]:
         """Yield the picture."""
@@ -278,7 +273,7 @@ def check_depth(info: FrameInfo, *, allow_loss: bool) -> bool:
     stored, dtype = info.stored, info.dtype
     channels = info.shape[2] if len(info.shape) == 3 else 1
     bits = 1 if dtype.kind == "b" else 8 * dtype.itemsize
-    holds = dtype.kind in SAMPLE_KINDS[stored.kind] and bits >= stored.bits
+    holds = dtype.kind in SAMPLE_KINDS.get(stored.kind, "") and bits >= stored.bits
     is_widened = stored.bits < WIDENED_BELOW and info.maxval == 255
     keeps_scale = stored.kind != "unsigned" or info.maxval == stored.maxval or is_widened
     if holds and keeps_scale and channels >= stored.channels:

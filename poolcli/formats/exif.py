@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from fractions import Fraction
 from io import BytesIO
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from PIL import ExifTags, Image
 
 from poolcli.formats.tiff_tags import Directory, TagFile
+from poolcli.picture import Metadata
 
 Tag = ExifTags.Base
 DETAILS, PLACE = ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo
@@ -39,44 +40,28 @@ FALSE_XMP: Final = re.compile(
 )
 
 
-class Described(NamedTuple):
-    """What EXIF and XMP say, as far as they can be read.
-
-    Attributes:
-        exif: EXIF without what pooling makes false, as `poolcli.picture.Metadata` holds it.
-        xmp: likewise XMP.
-        orientation: 1 (upright) to 8, by EXIF or else by XMP.
-        dpi: pixels an inch along (height, width) by EXIF, or None.
-        warnings: why something can't be read, in words.
-    """
-
-    exif: bytes | None = None
-    xmp: bytes | None = None
-    orientation: int = 1
-    dpi: tuple[float, float] | None = None
-    warnings: tuple[str, ...] = ()
-
-
-def describe(block: bytes | None, xmp: bytes | None, warnings: Iterable[str] = ()) -> Described:
+def describe(
+    block: bytes | None, xmp: bytes | None, warnings: Iterable[str] = ()
+) -> tuple[Metadata, int]:
     """Read a block of EXIF and a packet of XMP; what is broken becomes a warning, never an error.
 
     Args:
         block: EXIF with or without its prefix, or None.
         xmp: XMP, or None.
         warnings: what is known to be wrong already.
+
+    Returns:
+        What of it stays true once the picture is pooled; and the orientation, 1 (upright) to 8, by
+        EXIF or else by XMP.
     """
     if not block and not xmp:
-        return Described(warnings=tuple(warnings))
+        return Metadata(warnings=tuple(warnings)), 1
     exif, damage = _parsed(block or b"")
     xmp, complaint = _checked_xmp(xmp)
     orientation, dpi = orientation_of(exif, xmp), dpi_of(exif)
-    return Described(
-        exif=_cleaned_exif(exif),
-        xmp=None if xmp is None else _cleaned_xmp(xmp),
-        orientation=orientation,
-        dpi=dpi,
-        warnings=(*damage, *complaint, *warnings),
-    )
+    xmp = None if xmp is None else _cleaned_xmp(xmp)
+    warnings = (*damage, *complaint, *warnings)
+    return Metadata(exif=_cleaned_exif(exif), dpi=dpi, xmp=xmp, warnings=warnings), orientation
 
 
 def orientation_of(exif: Mapping[int, Any], xmp: bytes | None) -> int:

@@ -11,7 +11,7 @@ from poolcli.formats.boxes import PROPERTIES, read_boxes
 from poolcli.formats.contract import DecodedReader, Limits
 from poolcli.formats.exif import describe
 from poolcli.formats.extras import library
-from poolcli.picture import MODES, Encoding, FrameInfo, Metadata, Stored
+from poolcli.picture import MODES, Encoding, FrameInfo, Stored
 
 CHROMA, LUMA_DEPTH, CHROMA_DEPTH = 16, 17, 18
 """Bytes of an hvcC box that tell the kind of chroma and the depths (ISO/IEC 14496-15, 8.3.3.1)."""
@@ -27,16 +27,12 @@ def read(stream: BinaryIO, limits: Limits) -> DecodedReader:
     limits.check(image.size[1], image.size[0])
     info = _info(stream, image, count)
     warnings = (f"{info.unread_colour}; it was taken for sRGB",) if info.unread_colour else ()
-    described = describe(image.info.get("exif"), image.info.get("xmp"), warnings)
-    metadata = Metadata(
+    described, _ = describe(image.info.get("exif"), image.info.get("xmp"), warnings)
+    metadata = described._replace(
         icc_profile=image.info.get("icc_profile") or None,
-        exif=described.exif,
-        dpi=described.dpi,
-        xmp=described.xmp,
         dropped=("auxiliary pictures",) if image.info.get("aux") else (),
-        warnings=described.warnings,
     )
-    return DecodedReader("heic", info, lambda: np.asarray(_open(stream)[0]), lambda: metadata)
+    return DecodedReader(info, lambda: np.asarray(_open(stream)[0]), lambda: metadata)
 
 
 def _open(stream: BinaryIO) -> tuple[Any, int]:

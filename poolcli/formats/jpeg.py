@@ -10,9 +10,9 @@ from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
-from poolcli.formats.carried import WORDS, carried, no_place
+from poolcli.formats.carried import WORDS, no_place
 from poolcli.formats.contract import Limits, WholeFrameWriter
-from poolcli.formats.exif import Described, checked_dpi, describe
+from poolcli.formats.exif import checked_dpi, describe
 from poolcli.formats.pillow import PillowReader, info_of, open_image, save_image, to_image
 from poolcli.formats.saving import Saving
 from poolcli.picture import Encoding, Metadata, Picture, Stored
@@ -51,11 +51,11 @@ def read(stream: BinaryIO, limits: Limits) -> PillowReader:
         warnings = ("its metadata is damaged, and was dropped",)
         image = open_image(_Jpeg, stream)
     limits.check(image.height, image.width)
-    described = describe(image.info.get("exif"), image.info.get("xmp"), warnings)
+    described, orientation = describe(image.info.get("exif"), image.info.get("xmp"), warnings)
     stored = Stored("unsigned", image.bits, (1 << image.bits) - 1, image.layers)
     tables = {"quality": -1, "qtables": image.quantization, "subsampling": get_sampling(image)}
     encoding = Encoding("jpeg", lossy=True, details=tables)
-    info = info_of(image, stored, encoding, described.orientation)
+    info = info_of(image, stored, encoding, orientation)
     return PillowReader(
         info, _metadata(image, described), image, partial(open_image, _Jpeg, stream)
     )
@@ -83,13 +83,11 @@ class JpegWriter(WholeFrameWriter):
     def write_frame(self, picture: Picture) -> None:
         """Encode the picture."""
         info, saving = picture.info, self.saving
-        held, notes = carried(
-            picture.metadata, self.row, info.mode, strip=saving.strip, longest=LONGEST
-        )
+        held = self.held(info, picture.metadata, longest=LONGEST)
         if not all(round(one) in DENSITIES for one in held.get("dpi", ())):
             del held["dpi"]
-            notes += [] if "exif" in held else [no_place(self.row, WORDS["dpi"])]
-        self.note(*notes)
+            if "exif" not in held:
+                self.note(no_place(self.row, WORDS["dpi"]))
         arguments: dict[str, Any] = {"quality": QUALITY}
         if info.encoding.format == self.row.name and saving.quality is None:
             arguments |= info.encoding.details
@@ -127,8 +125,8 @@ def _without_metadata(stream: BinaryIO) -> BytesIO:
     return BytesIO(b"".join((*kept, octets[at:])))
 
 
-def _metadata(image: JpegImageFile, described: Described) -> Metadata:
-    """Collect what stands beside the pixels."""
+def _metadata(image: JpegImageFile, described: Metadata) -> Metadata:
+    """Add what else stands beside the pixels to what EXIF and XMP say."""
     found, segments, warnings = image.info, image.applist, described.warnings
     dpi = described.dpi
     if found.get("jfif_unit") in DENSITY_UNITS:
@@ -140,11 +138,9 @@ def _metadata(image: JpegImageFile, described: Described) -> Metadata:
         dropped.append("blocks of other programs")
     if any(content.startswith(EXTENDED_XMP) for _, content in segments):
         dropped.append("second part of its XMP")
-    return Metadata(
+    return described._replace(
         icc_profile=found.get("icc_profile") or None,
-        exif=described.exif,
         dpi=dpi,
-        xmp=described.xmp,
         # Of several comments Pillow's `info` has the last one only.
         comment=b"\n".join(one for name, one in segments if name == "COM") or None,
         dropped=tuple(dropped),

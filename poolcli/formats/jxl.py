@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from poolcli.errors import PoolError
 from poolcli.formats import Format
 from poolcli.formats.boxes import find_boxes, read_boxes
-from poolcli.formats.carried import carried
 from poolcli.formats.contract import DecodedReader, Limits, WholeFrameWriter
 from poolcli.formats.exif import EXIF_PREFIX, MOST_XMP_BYTES, describe
 from poolcli.formats.extras import library
@@ -223,7 +222,7 @@ def read(stream: BinaryIO, limits: Limits) -> DecodedReader:
     info = header.info(is_transcoded=any(find_boxes(stream, b"jbrd")))
     limits.check(*info.shape)
     parts = stream, codec, info
-    return DecodedReader("jxl", info, partial(_decode, *parts), partial(_metadata, *parts))
+    return DecodedReader(info, partial(_decode, *parts), partial(_metadata, *parts))
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> JxlWriter:
@@ -237,8 +236,7 @@ class JxlWriter(WholeFrameWriter):
     def write_frame(self, picture: Picture) -> None:
         """Encode the picture; a container is only used where something stands beside it."""
         info = picture.info
-        held, notes = carried(picture.metadata, self.row, info.mode, strip=self.saving.strip)
-        self.note(*notes)
+        held = self.held(info, picture.metadata)
         encoded = self._encoded(picture.array, info)
         codestream = _codestream(BytesIO(encoded))
         # The library calls 16-bit and floating-point samples linear.
@@ -307,14 +305,10 @@ def _metadata(stream: BinaryIO, codec: Any, info: FrameInfo) -> Metadata:
             except Exception:  # noqa: BLE001  # its type only exists once imagecodecs is imported
                 warnings.append("its compressed metadata are damaged or too long")
     exif = found[b"Exif"]
-    described = describe(exif[4 + int.from_bytes(exif[:4], "big") :], found[b"xml "], warnings)
-    return Metadata(
-        exif=described.exif,
-        dpi=described.dpi,
-        xmp=described.xmp,
-        dropped=("JUMBF boxes",) if any(find_boxes(stream, b"jumb")) else (),
-        warnings=described.warnings,
-    )
+    block = exif[4 + int.from_bytes(exif[:4], "big") :]
+    described, _ = describe(block, found[b"xml "], warnings)
+    has_jumbf = any(find_boxes(stream, b"jumb"))
+    return described._replace(dropped=("JUMBF boxes",) if has_jumbf else ())
 
 
 def _called_srgb(codestream: bytes) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Final, Literal
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -17,14 +17,13 @@ from poolcli.formats.contract import Limits
 from poolcli.formats.saving import Saving
 from poolcli.picture import ARRAY, MODES, Encoding, FrameInfo, Metadata, Stored, full_scale
 
-KINDS: Final[dict[str, Literal["unsigned", "signed", "float"]]] = {
-    "b": "unsigned",
-    "u": "unsigned",
-    "i": "signed",
-    "f": "float",
+KINDS: Final[dict[str, Any]] = {"b": "unsigned", "u": "unsigned", "i": "signed", "f": "float"}
+CHANNELS: Final = {(): ("1", "L", "I;16", "I", "F"), (3,): ("RGB", "RGB;16")}
+"""The modes of plain arrays, by their axes after (H, W); no channel is taken for alpha."""
+
+PLAIN_MODES: Final = {
+    (MODES[mode].dtype, axes): mode for axes, modes in CHANNELS.items() for mode in modes
 }
-PLAIN_MODES: Final = ("1", "L", "RGB", "I;16", "RGB;16", "I", "F")
-"""The modes of arrays of their type and channels: no channel is taken for alpha."""
 
 
 def read(stream: BinaryIO, limits: Limits) -> NpyReader:
@@ -38,7 +37,7 @@ def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> N
 
 
 class NpyReader:
-    """An array in a file; as a frame it is the only one, and valid as long as the file is open."""
+    """An array in a file: both the reader and its only frame, valid while the file is open."""
 
     count = 1
     format = "npy"
@@ -47,38 +46,26 @@ class NpyReader:
         """Read the header, and check it against the bytes that follow.
 
         Raises:
-            PoolError: it is no single array of numbers of 2 or 3 axes, not all of it is there, or
-                it is too large.
+            PoolError: the array can't be pooled, is incomplete or is too large.
             ValueError: the header is broken.
         """
-        version = npy_format.read_magic(stream)
-        read_header = (
-            npy_format.read_array_header_1_0
-            if version == (1, 0)
-            else npy_format.read_array_header_2_0
-        )
-        shape, self._is_fortran, dtype = read_header(stream)
+        is_oldest = npy_format.read_magic(stream) == (1, 0)  # its headers are at most 64 KB long
+        read_1, read_2 = npy_format.read_array_header_1_0, npy_format.read_array_header_2_0
+        shape, self._is_fortran, dtype = (read_1 if is_oldest else read_2)(stream)
         self._stream, self._begin = stream, stream.tell()
         _check(shape, dtype, stream.seek(0, 2) - self._begin)
         limits.check(*shape)
-        channels = shape[2] if len(shape) == 3 else 1
-        bits = 1 if dtype.kind == "b" else 8 * dtype.itemsize
-        maxval = full_scale(dtype)
-        self.info = FrameInfo(
-            shape=shape,
-            dtype=dtype,
-            mode=_mode(shape, dtype),
-            maxval=maxval,
-            stored=Stored(KINDS[dtype.kind], bits, maxval, channels),
-            encoding=Encoding("npy"),
-        )
+        bits, maxval = 1 if dtype.kind == "b" else 8 * dtype.itemsize, full_scale(dtype)
+        stored = Stored(KINDS[dtype.kind], bits, maxval, math.prod(shape[2:]))
+        mode = PLAIN_MODES.get((dtype.name, shape[2:]), ARRAY)
+        self.info = FrameInfo(shape, dtype, mode, maxval, stored, encoding=Encoding(self.format))
 
     def frames(self) -> Iterator[NpyReader]:
         """Yield the array."""
         yield self
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
-        """Return some rows, read from the file; of columns in Fortran's order it reads all."""
+        """Return some rows, read from the file; an array in Fortran's order is read whole."""
         if self._is_fortran:
             self._stream.seek(self._begin)
             flat = np.frombuffer(self._stream.read(), self.info.dtype)
@@ -90,27 +77,22 @@ class NpyReader:
         return np.frombuffer(octets, self.info.dtype).reshape(stop - start, *others)
 
     def metadata(self) -> Metadata:
-        """Return nothing: an array stands alone."""
+        """Return no metadata: the format has none."""
         return Metadata()
 
 
 class NpyWriter:
-    """An array that is written; its rows go on to the file at once."""
+    """Writes an array, each band of rows as soon as it comes."""
 
     def __init__(self, file: BinaryIO, row: Format, saving: Saving) -> None:
         """Write nothing yet."""
         self._file, self._row, self._saving = file, row, saving
-        self._notes: list[str] = []
 
     def begin(self, info: FrameInfo, metadata: Metadata) -> None:
         """Write the header."""
         self._dtype = info.dtype
         _, self._notes = carried(metadata, self._row, info.mode, strip=self._saving.strip)
-        header = {
-            "shape": info.shape,
-            "fortran_order": False,
-            "descr": npy_format.dtype_to_descr(info.dtype),
-        }
+        header = {"shape": info.shape, "fortran_order": False, "descr": info.dtype.str}
         npy_format.write_array_header_1_0(self._file, header)
 
     def rows(self, band: NDArray[Any]) -> None:
@@ -118,18 +100,18 @@ class NpyWriter:
         self._file.write(np.ascontiguousarray(band, self._dtype).data)
 
     def finish(self) -> list[str]:
-        """Return what could not be held."""
+        """Return the notes on metadata that is left out."""
         return self._notes
 
     def discard(self) -> None:
-        """Do nothing: nothing is held."""
+        """Do nothing: no memory is held."""
 
 
 def _check(shape: tuple[int, ...], dtype: np.dtype[Any], found: int) -> None:
-    """Refuse what can't be pooled, or isn't followed by as many bytes as it asks for.
+    """Refuse an array that can't be pooled, or with another number of bytes than its header says.
 
     Raises:
-        PoolError: so it is.
+        PoolError: naming the reason.
     """
     if dtype.kind not in KINDS or dtype.itemsize > 8:
         raise PoolError(f"its dtype is {dtype}", "save bool, integers or floats up to 64 bits")
@@ -141,14 +123,3 @@ def _check(shape: tuple[int, ...], dtype: np.dtype[Any], found: int) -> None:
             f"it has {found} bytes of elements, its header asks for {expected}",
             "is it one complete array?",
         )
-
-
-def _mode(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
-    """Return the mode of an array, which says nothing of its channels."""
-    channels = shape[2] if len(shape) == 3 else 1
-    if shape[2:] == (1,):
-        return ARRAY
-    for mode in PLAIN_MODES:
-        if (MODES[mode].dtype, MODES[mode].channels) == (dtype.name, channels):
-            return mode
-    return ARRAY

@@ -38,16 +38,10 @@ def reader_of(
         encoding: how the file is encoded.
         durations: how long each frame of an animation is shown, in milliseconds.
     """
-    described = describe(image.info.get("exif"), image.info.get("xmp"))
-    metadata = Metadata(
-        icc_profile=image.info.get("icc_profile"),
-        exif=described.exif,
-        dpi=described.dpi,
-        xmp=described.xmp,
-        plays=image.info.get("loop", 0),
-        warnings=described.warnings,
-    )
-    info = info_of(image, stored, encoding, described.orientation)
+    described, orientation = describe(image.info.get("exif"), image.info.get("xmp"))
+    profile, plays = image.info.get("icc_profile"), image.info.get("loop", 0)
+    metadata = described._replace(icc_profile=profile, plays=plays)
+    info = info_of(image, stored, encoding, orientation)
     reopen = partial(open_image, type(image), stream)
     return PillowReader(info, metadata, image, reopen, durations)
 

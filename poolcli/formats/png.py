@@ -64,7 +64,7 @@ class PngReader:
         """
         self._chunks = chunks = png_chunks.read_chunks(stream)
         self._header = chunks.header()
-        has_alpha = self._header.colour_type in png_chunks.WITH_ALPHA
+        has_alpha = self._header.colour_type in png_chunks.ALPHA_TYPES
         self._transparency = None if has_alpha else chunks.bodies.get(b"tRNS")
         self._metadata, self._orientation = Metadata(), 1
         if chunks.texts or chunks.is_damaged or chunks.bodies.keys() & png_chunks.METADATA:
@@ -98,7 +98,7 @@ class PngReader:
             mode = pillow.palette_mode(entries, has_alpha=key is not None)
             palette = None if on_canvas else pillow.palette_pixels(entries, key or b"", mode)
         else:
-            mode = "1" if bits == 1 else png_chunks.MODES[kind][bits == 16]
+            mode = "1" if bits == 1 else png_chunks.SAMPLE_MODES[kind][bits == 16]
             mode = mode if key is None else WITH_ALPHA[mode]
         size = header.height, header.width
         if on_canvas and animation.has_transparency(self._regions, *size):

@@ -19,8 +19,8 @@ USUAL_DEPTHS: Final = (8, 16)
 CHANNELS: Final = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
 """The samples of a pixel, by colour type."""
 
-WITH_ALPHA: Final = (GREY_ALPHA, RGB_ALPHA)
-MODES: Final = {
+ALPHA_TYPES: Final = (GREY_ALPHA, RGB_ALPHA)
+SAMPLE_MODES: Final = {
     GREY: ("L", "I;16"),
     RGB: ("RGB", "RGB;16"),
     GREY_ALPHA: ("LA", "LA;16"),

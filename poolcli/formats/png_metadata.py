@@ -39,21 +39,19 @@ def metadata_of(chunks: Chunks) -> tuple[Metadata, int]:
     warnings: list[str] = []
     block = _tried(_exif_block, chunks, "EXIF", warnings)
     xmp = _tried(_xmp_packet, chunks, "XMP", warnings)
-    described = exif.describe(block, xmp, warnings)
+    described, orientation = exif.describe(block, xmp, warnings)
     warnings = [*described.warnings]
     icc_profile = _tried(_profile, chunks, "colour profile", warnings)
     if chunks.is_damaged:
         warnings.append("its metadata is damaged, and was dropped")
-    metadata = Metadata(
+    metadata = described._replace(
         icc_profile=icc_profile,
-        exif=described.exif,
         dpi=_dpi(chunks.bodies.get(b"pHYs", NO_DENSITY)) or described.dpi,
-        xmp=described.xmp,
         texts=tuple(one for one in chunks.texts if not _is_elsewhere(one[1])),
         colour=tuple(one for one in chunks.bodies.items() if one[0] in COLOUR),
         warnings=tuple(warnings),
     )
-    return metadata, described.orientation
+    return metadata, orientation
 
 
 def ancillary_chunks(held: Mapping[str, Any]) -> bytes:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
-from poolcli.formats.carried import carried
 from poolcli.formats.contract import DecodedReader, Limits, WholeFrameWriter
 from poolcli.formats.pillow import to_image
 from poolcli.formats.saving import Saving
@@ -48,7 +47,7 @@ def read(stream: BinaryIO, limits: Limits) -> DecodedReader | BinaryReader:
     if not all(info.shape):
         raise PoolError("it has no pixels", "is the file sound?")
     if header[0][:2] in PLAIN:
-        return DecodedReader("pnm", info, partial(_plain, stream, header.end(), info), Metadata)
+        return DecodedReader(info, partial(_plain, stream, header.end(), info), Metadata)
     sample = info.dtype.newbyteorder("<" if header["sign"] == b"-" else ">")
     row = np.dtype((sample, info.shape[1:]))
     if header["bits"]:
@@ -114,8 +113,7 @@ class PnmWriter(WholeFrameWriter):
         """Write the header and the samples; those of a PFM from the bottom up."""
         array, info, metadata = picture
         mode = self.row.modes[info.mode]
-        _, notes = carried(metadata, self.row, info.mode, strip=self.saving.strip)
-        self.note(*notes)
+        self.held(info, metadata)
         if mode != info.mode:
             array = np.asarray(to_image(picture, mode))
         maxval = info.maxval if mode == info.mode else 255

@@ -16,11 +16,10 @@ from poolcli.formats import by_name
 from poolcli.formats.contract import DecodedFrame
 from poolcli.formats.extras import require_all
 from poolcli.formats.pillow import conversions
-from poolcli.picture import ARRAY, Encoding, FrameInfo, Metadata, Picture, Stored, full_scale
+from poolcli.picture import ARRAY, MODES, Encoding, FrameInfo, Metadata, Picture, Stored, full_scale
 
-MODES_16: Final = {1: "I;16", 2: "LA;16", 3: "RGB;16", 4: "RGBA;16"}
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, SEPARATED, CIELAB = 0, 1, 2, 5, 8
-UNASSOCIATED, INCH, TILE_DEPTH = 2, 2, 32998
+STRAIGHT_ALPHA, INCH = (2,), 2
 COMPRESSIONS: Final = {1, 5, 8, 32773, 32946, 34925, 50000}
 """None, LZW, deflate (twice), PackBits, LZMA and Zstandard: what can't unpack to more than asked.
 
@@ -28,14 +27,15 @@ The others, such as JPEG 2000, are pictures of their own in the TIFF, of whateve
 """
 
 WORDS: Final = {"none": None, "deflate": "adobe_deflate"}
-"""The words of compressions for which tifffile has others."""
+"""The compressions that tifffile calls by another name than `--save-option`."""
 
 LAYOUTS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "LA;16": {"photometric": MIN_IS_BLACK, "extrasamples": [UNASSOCIATED]},
+    "I;16": {"photometric": MIN_IS_BLACK},
+    "LA;16": {"photometric": MIN_IS_BLACK, "extrasamples": STRAIGHT_ALPHA},
     "RGB;16": {"photometric": RGB},
-    "RGBA;16": {"photometric": RGB, "extrasamples": [UNASSOCIATED]},
+    "RGBA;16": {"photometric": RGB, "extrasamples": STRAIGHT_ALPHA},
 }
-"""What says how the channels of a mode are meant, as tifffile's arguments."""
+"""For each mode of 16 bits the meaning of its channels, as arguments of tifffile."""
 
 
 class DeepPages:
@@ -52,31 +52,28 @@ class DeepPages:
         """Open the page whose directory begins at an offset.
 
         Raises:
-            PoolError: tifffile is missing, or the samples are none that can be pooled.
+            PoolError: tifffile is missing, or the page can't be pooled.
         """
+        tifffile = _tifffile()
         if self._file is None:
             self._stream.seek(0)
-            self._file = _tifffile().TiffFile(self._stream)
+            self._file = tifffile.TiffFile(self._stream)
+        # `TiffFile.pages` would walk through all directories before this one for each page.
         self._file.filehandle.seek(offset)
-        page = _tifffile().TiffPage(self._file, 0)
+        page = tifffile.TiffPage(self._file, 0)
         _check(page)
-        height, width, channels = page.imagelength, page.imagewidth, page.samplesperpixel
-        dtype = np.dtype(page.dtype)
+        channels, layout = page.samplesperpixel, _layout(page)
+        shape = page.imagelength, page.imagewidth, *([channels] if channels > 1 else [])
+        encoding, notes = Encoding("tiff", details=layout), conversions(False, False, orientation)
+        mode, maxval = _mode(page.dtype, channels, layout), full_scale(page.dtype)
         info = FrameInfo(
-            shape=(height, width) if channels == 1 else (height, width, channels),
-            dtype=dtype,
-            mode=_mode(page),
-            maxval=full_scale(dtype),
-            stored=stored,
-            orientation=orientation,
-            encoding=Encoding("tiff", details=_layout(page)),
-            notes=conversions(False, False, orientation),
+            shape, page.dtype, mode, maxval, stored, orientation, encoding=encoding, notes=notes
         )
         return DecodedFrame(info, partial(_decode, page, info.shape), metadata)
 
 
-def encode(picture: Picture, compression: str, held: Mapping[str, Any]) -> memoryview:
-    """Encode a page of any samples, contiguous, in strips.
+def encode(picture: Picture, compression: str, held: Mapping[str, Any]) -> BytesIO:
+    """Encode a page of any samples as a TIFF of its own.
 
     Args:
         picture: the page.
@@ -85,22 +82,23 @@ def encode(picture: Picture, compression: str, held: Mapping[str, Any]) -> memor
     """
     encoding = picture.info.encoding
     own = encoding.details if encoding.format == "tiff" else {}
-    layout = LAYOUTS.get(picture.info.mode) or own or {"photometric": MIN_IS_BLACK}
-    dpi, buffer = held.get("dpi"), BytesIO()
-    array = picture.array[..., 0] if picture.array.shape[2:] == (1,) else picture.array
+    array, buffer = picture.array, BytesIO()
+    if array.shape[2:] == (1,):
+        array = array[..., 0]
     _tifffile().imwrite(
         buffer,
         np.ascontiguousarray(array),
-        **layout,
+        byteorder="<",
+        **(LAYOUTS.get(picture.info.mode) or own or LAYOUTS["I;16"]),
         planarconfig="contig" if array.ndim == 3 else None,
         compression=WORDS.get(compression, compression),
-        resolution=dpi,
-        resolutionunit=None if dpi is None else INCH,
+        resolution=held.get("dpi"),
+        resolutionunit=INCH if "dpi" in held else None,
         iccprofile=held.get("icc_profile"),
         metadata=None,
         software=False,
     )
-    return buffer.getbuffer()
+    return buffer
 
 
 def _tifffile() -> Any:
@@ -116,52 +114,49 @@ def _tifffile() -> Any:
 def _decode(page: Any, shape: tuple[int, ...]) -> NDArray[Any]:
     """Return the samples of a page, black at 0."""
     array: NDArray[Any] = page.asarray()
-    if page.axes == "SYX":
+    if page.axes == "SYX":  # each channel is stored as a plane of its own
         array = np.moveaxis(array, 0, -1)
     array = array.reshape(shape)
-    return np.iinfo(array.dtype).max - array if int(page.photometric) == MIN_IS_WHITE else array
+    return np.iinfo(array.dtype).max - array if page.photometric == MIN_IS_WHITE else array
 
 
 def _check(page: Any) -> None:
     """Refuse a page that can't be pooled.
 
     Raises:
-        PoolError: naming what stands against it.
+        PoolError: naming the reason.
     """
-    if (compression := int(page.compression)) not in COMPRESSIONS:
-        raise PoolError(
-            f"deep TIFF of compression {compression} can't be pooled", "save it with deflate or LZW"
-        )
-    axes = f"Z{page.axes}" if page.tags.valueof(TILE_DEPTH, 1) != 1 else page.axes
-    if axes not in ("YX", "YXS", "SYX") or page.dtype is None:
-        raise PoolError(f"TIFF with axes {axes} can't be pooled", "save plain pages")
-    dtype, photometric = np.dtype(page.dtype), int(page.photometric)
-    if dtype.kind not in "uif" or dtype.itemsize > 8:
-        raise PoolError(f"TIFF with samples of {dtype} can't be pooled", "save integers or floats")
-    if page.bitspersample != dtype.itemsize * 8:
-        raise PoolError(f"TIFF of {page.bitspersample}-bit samples can't be pooled", "save 16 bits")
-    if photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB, SEPARATED, CIELAB):
-        raise PoolError(f"deep TIFF of photometric {photometric} can't be pooled", "save it as RGB")
-    if photometric == MIN_IS_WHITE and dtype.kind != "u":
-        raise PoolError(f"TIFF of {dtype} with white at 0 can't be pooled", "save black at 0")
     extents = page.imagelength, page.imagewidth, page.samplesperpixel
     if not all(isinstance(one, int) and one > 0 for one in extents):
         raise PoolError("its size is no whole number of pixels", "is the file sound?")
+    bits, dtype = page.bitspersample, page.dtype
+    compression, photometric = int(page.compression), int(page.photometric)
+    if compression not in COMPRESSIONS:
+        raise PoolError(
+            f"deep TIFF of compression {compression} can't be pooled", "save it with deflate or LZW"
+        )
+    if page.imagedepth != 1 or page.tiledepth != 1:
+        raise PoolError("TIFF of volumes can't be pooled", "save plain pages")
+    if dtype is None or dtype.kind not in "uif" or 8 * dtype.itemsize != bits:
+        raise PoolError(
+            f"TIFF of {bits}-bit samples, read as {dtype or 'no known type'}, can't be pooled",
+            "save integers or floats of 8, 16, 32 or 64 bits",
+        )
+    if photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB, SEPARATED, CIELAB):
+        raise PoolError(f"deep TIFF of photometric {photometric} can't be pooled", "save it as RGB")
+    # Signed numbers and floats have no full scale from which they could be subtracted.
+    if photometric == MIN_IS_WHITE and dtype.kind != "u":
+        raise PoolError(f"TIFF of {dtype} with white at 0 can't be pooled", "save black at 0")
 
 
 def _layout(page: Any) -> dict[str, Any]:
-    """Return what says how the channels of a page are meant, once black is at 0."""
-    photometric, extra = int(page.photometric), tuple(int(one) for one in page.extrasamples)
-    layout: dict[str, Any] = {"photometric": photometric or MIN_IS_BLACK}
+    """Return the meaning of a page's channels once black is at 0, as arguments of tifffile."""
+    layout = {"photometric": int(page.photometric) or MIN_IS_BLACK}
+    extra = tuple(int(one) for one in page.extrasamples)
     return {**layout, "extrasamples": extra} if extra else layout
 
 
-def _mode(page: Any) -> str:
-    """Return the mode that describes the samples of a page fully, else `ARRAY`."""
-    photometric, channels = int(page.photometric), page.samplesperpixel
-    if page.dtype != np.uint16 or photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB):
-        return ARRAY
-    colours, extra = 3 if photometric == RGB else 1, tuple(page.extrasamples)
-    if channels == colours or (channels == colours + 1 and extra == (UNASSOCIATED,)):
-        return MODES_16[channels]
-    return ARRAY
+def _mode(dtype: np.dtype[Any], channels: int, layout: Mapping[str, Any]) -> str:
+    """Return the mode that describes such samples fully, else `ARRAY`."""
+    modes = [mode for mode, one in LAYOUTS.items() if one == layout and dtype == np.uint16]
+    return next((mode for mode in modes if MODES[mode].channels == channels), ARRAY)

@@ -12,7 +12,6 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
-from poolcli.formats.carried import carried
 from poolcli.formats.contract import Limits
 from poolcli.formats.pillow import PillowReader, open_image, require_support
 from poolcli.formats.pillow_animation import PulledWriter, reader_of
@@ -61,8 +60,7 @@ class WebPWriter(PulledWriter):
 
     def arguments(self, info: FrameInfo, metadata: Metadata) -> dict[str, Any]:
         """Return what Pillow is asked for; colours that can't be seen are kept."""
-        held, notes = carried(metadata, self.row, info.mode, strip=self.saving.strip)
-        self.note(*notes)
+        held = self.held(info, metadata)
         lossless = not info.encoding.lossy and self.saving.quality is None
         ours = {"exact": True, "lossless": lossless, "loop": metadata.plays}
         return ours | held | self.saving.for_format(self.row)

@@ -91,7 +91,7 @@ def linear_average(array: NDArray[Any], axes: Axes, **divisor: Any) -> NDArray[A
     Returns:
         An array of the same type; uint8 if the input is bool.
     """
-    if array.dtype == np.bool_:
+    if array.dtype == np.bool_:  # the average of a bilevel picture is 8-bit grey
         array, table, full = array.view(np.uint8), np.array([0.0, 1.0]), 255
     else:
         full = int(np.iinfo(array.dtype).max)
@@ -99,6 +99,7 @@ def linear_average(array: NDArray[Any], axes: Axes, **divisor: Any) -> NDArray[A
     light = average(array, axes, table=table, **divisor)
     result = np.empty(light.shape, array.dtype)
     for top in range(0, len(light), ENCODED_ROWS):
+        # `divisor_override` may make the light brighter than white, so it is clipped.
         rows = slice(top, top + ENCODED_ROWS)
         np.rint(np.clip(srgb_encoded(light[rows]), 0, 1) * full, out=result[rows], casting="unsafe")
     return result

@@ -7,8 +7,9 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from poolcli import formats, methods
+from poolcli.formats import FORMATS, NAMES
 from poolcli.formats.saving import describe
+from poolcli.methods import Row
 from poolcli.options.types import (
     NAME_KEYS,
     Extent,
@@ -28,17 +29,16 @@ class Group(NamedTuple):
     options: tuple[click.Option, ...]
 
 
-_LOSSY: Final = [row for row in formats.FORMATS if row.quality]
+# The help names formats from the registry, so that those added later appear in it too.
+_LOSSY: Final = [row for row in FORMATS if row.quality]
 _QUALITY: Final = (
     f"Quality of {', '.join(row.title for row in _LOSSY[:-1])} and {_LOSSY[-1].title}, 0 to 100 "
     f"(default: {'; '.join(f'{row.title} {row.quality}' for row in _LOSSY)})."
 )
-_COMPRESSED: Final = " and ".join(
-    row.title for row in formats.FORMATS if "compress_level" in row.options
-)
+_COMPRESSED: Final = " and ".join(row.title for row in FORMATS if "compress_level" in row.options)
 _SAVE_OPTIONS: Final = "; ".join(
     f"{row.name}: {', '.join(f'{key}={describe(kind)}' for key, kind in row.options.items())}"
-    for row in formats.FORMATS
+    for row in FORMATS
     if row.options
 )
 
@@ -78,7 +78,7 @@ WINDOW: Final = Group(
             *("-s", "--stride"),
             type=Extent(),
             shown="N|WxH",
-            text="Pixels from one window to the next (default: the size).",
+            text="Step from one window to the next (default: the size).",
         ),
         _option(
             *("-p", "--padding"),
@@ -86,7 +86,7 @@ WINDOW: Final = Group(
             shown="N|WxH|L,T,R,B|same|same-lower|valid",
             default="0",
             show_default=True,
-            text="Pixels around the picture; they have no value. At most the window's span less 1.",
+            text="Pixels around the picture, without a value; at most dilation x (size - 1).",
         ),
         _option(
             *("-d", "--dilation"),
@@ -94,7 +94,7 @@ WINDOW: Final = Group(
             shown="N|WxH",
             default="1",
             show_default=True,
-            text="Pixels from one pixel that a window reads to the next.",
+            text="Step from one pixel of a window to the next.",
         ),
         _option("--ceil-mode", text="Let the last windows extend beyond the right and bottom."),
     ),
@@ -135,9 +135,9 @@ OUTPUT: Final = Group(
     (
         _option(
             *("--format", "format_name"),
-            type=click.Choice(formats.NAMES, case_sensitive=False),
+            type=click.Choice(NAMES, case_sensitive=False),
             shown="FMT",
-            text=f"Write this format, whatever OUTPUT's suffix is: {', '.join(formats.NAMES)}.",
+            text=f"Write this format, whatever OUTPUT's suffix is: {', '.join(NAMES)}.",
         ),
         _option("--quality", type=click.IntRange(0, 100), shown="N", text=_QUALITY),
         _option(
@@ -159,6 +159,8 @@ OUTPUT: Final = Group(
     ),
 )
 
+# Only options that never change a pixel may come from the environment, so each variable is named
+# here. Click's `auto_envvar_prefix` would let the environment set all options.
 BATCH: Final = Group(
     "Batch",
     (
@@ -263,7 +265,7 @@ class PoolCommand(click.Command):
             formatter.write_dl([("-h, --help", "Show this and exit.")])
 
 
-def verb(row: methods.Row, callback: Callable[..., int]) -> click.Command:
+def verb(row: Row, callback: Callable[..., int]) -> click.Command:
     """Return the verb of a method, with the shared options and the method's own."""
     window, *others = SHARED
     options = []

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 import click
 from click.core import ParameterSource
 
-from poolcli import methods
 from poolcli.engine.window import Window
 from poolcli.errors import PoolError
 from poolcli.formats.saving import Saving
+from poolcli.methods import Row
 from poolcli.options.types import output_stem
 from poolcli.plan import Job, Policy
 from poolcli.storage import DASH
@@ -48,13 +48,13 @@ class Execution(NamedTuple):
         jobs: how many pictures are pooled at the same time, at most; None for the usable CPUs.
         timeout: the seconds that a picture may take, or None.
         fail_fast: whether the first failure ends the run.
-        timeout_from_env: whether the timeout comes from the environment.
+        is_env_timeout: whether the timeout comes from the environment.
     """
 
     jobs: int | None
     timeout: float | None
     fail_fast: bool
-    timeout_from_env: bool
+    is_env_timeout: bool
 
     def timeout_for(self, plan: list[Job]) -> float | None:
         """Return the seconds that a picture of this plan may take, or None.
@@ -69,7 +69,7 @@ class Execution(NamedTuple):
             job.target.is_stream or job.source.path == DASH for job in plan
         ):
             return self.timeout
-        if self.timeout_from_env:
+        if self.is_env_timeout:
             return None
         raise PoolError("--timeout can't be used with a stream", "name files, or leave it out")
 
@@ -93,45 +93,45 @@ class Request(NamedTuple):
     work: Callable[[], Work]
 
 
-def request_of(row: methods.Row, typed: dict[str, Any]) -> Request:
+def request_of(row: Row, params: dict[str, Any]) -> Request:
     """Build the records from the parameters of a verb.
 
     Args:
         row: the row of the method.
-        typed: the parameters of the command line, by name.
+        params: the parameters of the command line, by name.
 
     Raises:
         PoolError: an option is refused.
     """
-    if typed["overwrite"] and typed["skip_existing"]:
+    if params["overwrite"] and params["skip_existing"]:
         raise PoolError("--overwrite and --skip-existing exclude each other", "choose one")
-    window = Window.of(**{name: typed[name] for name in Window._fields})
-    saving = _record(Saving, typed, options=typed["save_options"])
+    window = Window.of(**{name: params[name] for name in Window._fields})
+    saving = _record(Saving, params, options=params["save_options"])
     name_of = partial(
         output_stem,
-        template=typed["template"],
+        template=params["template"],
         method=row.name,
         size=window.size,
         stride=window.stride,
     )
     source = click.get_current_context().get_parameter_source("timeout")
     return Request(
-        paths=typed["paths"],
-        display=_record(Display, typed),
-        execution=_record(Execution, typed, timeout_from_env=source is ParameterSource.ENVIRONMENT),
+        paths=params["paths"],
+        display=_record(Display, params),
+        execution=_record(Execution, params, is_env_timeout=source is ParameterSource.ENVIRONMENT),
         policy=_record(
             Policy,
-            typed,
-            format=typed["format_name"],
-            recursive=not typed["no_recursive"],
-            output_stem=None if typed["template"] is None else name_of,
+            params,
+            format=params["format_name"],
+            recursive=not params["no_recursive"],
+            output_stem=None if params["template"] is None else name_of,
             saving=saving,
         ),
-        work=partial(_work, row, typed, window, saving),
+        work=partial(_work, row, params, window, saving),
     )
 
 
-def _work(row: methods.Row, typed: dict[str, Any], window: Window, saving: Saving) -> Work:
+def _work(row: Row, params: dict[str, Any], window: Window, saving: Saving) -> Work:
     """Return the settings that are the same for every picture.
 
     Raises:
@@ -142,19 +142,19 @@ def _work(row: methods.Row, typed: dict[str, Any], window: Window, saving: Savin
     from poolcli.formats.pillow import parse_color
     from poolcli.run import Work
 
-    background = None if typed["background"] is None else parse_color(typed["background"])
+    background = None if params["background"] is None else parse_color(params["background"])
     return _record(
         Work,
-        typed,
-        method=row.make(**{one.key: typed[one.key] for one in row.options}),
+        params,
+        method=row.make(**{one.key: params[one.key] for one in row.options}),
         window=window,
-        pixels=_record(Pixels, typed, background=background),
+        pixels=_record(Pixels, params, background=background),
         saving=saving,
-        limits=Limits(typed["max_pixels"]),
+        limits=Limits(params["max_pixels"]),
     )
 
 
-def _record(kind: type[Record], typed: dict[str, Any], **others: Any) -> Record:
+def _record(kind: type[Record], params: dict[str, Any], **others: Any) -> Record:
     """Build a record: each field from the parameter of the same name, or from ``others``."""
     fields: tuple[str, ...] = kind._fields  # type: ignore[attr-defined]  # kind is a NamedTuple
-    return kind(**{name: typed[name] for name in fields if name in typed} | others)
+    return kind(**{name: params[name] for name in fields if name in params} | others)

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import click
 
-from poolcli import formats
+from poolcli.formats import FORMATS
 
 NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 NAME_KEYS: Final = ("stem", "ext", "parent", "method", "size", "stride")
@@ -87,7 +87,7 @@ class SaveOption(click.ParamType[tuple[str, str]]):
         if isinstance(value, tuple):
             return value
         key, equals, text = value.partition("=")
-        known = {key for row in formats.FORMATS for key in row.options}
+        known = {key for row in FORMATS for key in row.options}
         if not equals or key not in known:
             self.fail(
                 f"{value!r} is not KEY=VALUE with one of {', '.join(sorted(known))}", param, ctx

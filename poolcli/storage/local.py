@@ -199,7 +199,8 @@ def status_of(where: str | int, *, follow_links: bool = True) -> Status:
     try:
         found = os.stat(where, follow_symlinks=follow_links)
     except (OSError, ValueError) as fault:
-        return Status("missing", problem=unreadable(fault).message)
+        reason = fault.strerror if isinstance(fault, OSError) else fault
+        return Status("missing", problem=f"it can't be read: {reason}")
     kind, identity = KINDS.get(stat.S_IFMT(found.st_mode), "stream"), (found.st_dev, found.st_ino)
     if kind == "file":
         return Status(kind, found.st_size, identity, attributes=found)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
-from poolcli.formats.carried import carried
 from poolcli.formats.contract import Limits, WholeFrameWriter
 from poolcli.formats.saving import Saving
 from poolcli.picture import MODES, Encoding, FrameInfo, Metadata, Picture, Stored
@@ -75,8 +74,7 @@ class ToyReader:
 class ToyWriter(WholeFrameWriter):
     def write_frame(self, picture: Picture) -> None:
         info = picture.info
-        held, notes = carried(picture.metadata, self.row, info.mode, strip=self.saving.strip)
-        self.note(*notes)
+        held = self.held(info, picture.metadata)
         comment = held["comment"].decode() if "comment" in held else None
         self.file.write(header_of(info, comment))
         self.file.write(np.ascontiguousarray(picture.array, info.dtype).tobytes())
