@@ -80,6 +80,12 @@ def picture(
     return Picture(array, info_of(array, mode, **more), metadata or Metadata())
 
 
+def ramp(height: int = 40, width: int = 50) -> NDArray[np.uint8]:
+    """Smooth colour, which lossy formats keep nearly."""
+    y, x = np.indices((height, width))
+    return np.stack((x * 4, y * 4, 128 + x - y), axis=-1).astype(np.uint8)
+
+
 def noisy(mode: str, shape: tuple[int, int] = (5, 7), seed: int = 0, **more: Any) -> Picture:
     return picture(noise(mode, shape, seed), mode, **more)
 

@@ -28,17 +28,13 @@ from tests.pictures import (
     opened,
     picture,
     pictures_in,
+    ramp,
     reader_of,
     saved,
     written,
 )
 
 FFPROBE = shutil.which("ffprobe") or ""
-
-
-def ramp(height: int = 40, width: int = 50) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    y, x = np.indices((height, width))
-    return np.stack((x * 4, y * 4, 128 + x - y), axis=-1).astype(np.uint8)
 
 
 def animation(durations: list[int], mode: str = "RGB") -> bytes:
@@ -85,7 +81,7 @@ def test_channels_are_those_of_the_boxes(mode: str, channels: int) -> None:
         assert (info.mode, info.encoding.lossy) == (mode, True)
 
 
-# Animations
+# Animations and orientation
 
 
 @pytest.mark.parametrize("timescale", [None, 30, 90_000])
@@ -151,9 +147,6 @@ def test_the_number_of_plays_is_told_to_be_lost_where_there_is_one() -> None:
         told = "AVIF has no place for the number of plays" in written(frames[:count], "avif")[1]
         assert told == (count > 1)
     assert written(for_ever, "avif")[1] == ["AVIF is written with loss"]
-
-
-# Orientation
 
 
 @pytest.mark.parametrize("turn", range(1, 9))

@@ -168,7 +168,7 @@ def test_headers_are_read_without_decoding_and_frames_may_be_gone_through_again(
         reader_of(octets, 1000)
 
 
-# Metadata
+# Metadata, damage and writing
 
 
 def test_profile_exif_and_xmp_are_carried(tmp_path: Path) -> None:
@@ -198,9 +198,6 @@ def test_other_colours_are_refused_unless_stripped(tmp_path: Path) -> None:
     assert outcome.warnings == ["its colour encoding is not that of sRGB; it was taken for sRGB"]
 
 
-# Damage
-
-
 def test_damage_ends_in_pictures_or_in_one_line(tmp_path: Path) -> None:
     octets = np.frombuffer(heic(RGB, "RGB"), np.uint8)
     rng = np.random.default_rng(0)
@@ -214,9 +211,6 @@ def test_damage_ends_in_pictures_or_in_one_line(tmp_path: Path) -> None:
         outcome = run(tmp_path / "in", tmp_path / "out", "npy", work(size=1, overwrite=True))
         assert not outcome.is_fault, outcome.traceback
         assert outcome.status == "done" or outcome.remedy
-
-
-# Writing
 
 
 def test_it_is_not_written_but_by_another_format(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin
 
 from poolcli.errors import PoolError
@@ -30,15 +29,9 @@ from tests.exif_support import (
     number,
     text,
 )
-from tests.pictures import decoded, encoded, notes_of, opened, picture, reader_of, saved
+from tests.pictures import decoded, encoded, notes_of, opened, picture, ramp, reader_of, saved
 
 DJPEG = shutil.which("djpeg") or ""
-
-
-def ramp(height: int = 40, width: int = 50) -> NDArray[np.uint8]:
-    """Smooth colour, which lossy formats keep nearly."""
-    y, x = np.indices((height, width))
-    return np.stack((x * 4, y * 4, 128 + x - y), axis=-1).astype(np.uint8)
 
 
 def jpeg(subsampling: int = 0, mode: str = "RGB", **arguments: Any) -> bytes:
@@ -148,7 +141,7 @@ def test_the_second_picture_of_a_camera_does_not_count() -> None:
     assert "JPEG has no place for the blocks of other programs" in notes_of(found, "jpeg")
 
 
-# Resolution
+# Resolution, and what is too long
 
 
 STATED = ((1, (300, 120), (120, 300)), (2, (100, 50), (127, 254)))
@@ -178,9 +171,6 @@ def test_a_resolution_that_jfif_cannot_state_stands_in_exif(dpi: Any, exif: byte
         assert found == pytest.approx(dpi, rel=1e-3)
     octets = encoded(picture(ramp(), "RGB", Metadata(dpi=(42.4, 75.6))), "jpeg")
     assert opened(octets).info["jfif_density"] == (76, 42)
-
-
-# What is too long
 
 
 PROFILE_OF_MANY_PARTS = PROFILE + np.random.default_rng(0).bytes(3_000_000)

@@ -111,41 +111,31 @@ def test_comments_white_space_and_what_follows_have_no_effect(octets: bytes) -> 
     assert decoded(b"P5 3 1 99\n\x20#\x0a").array.tolist() == [[32, 35, 10]]  # these are samples
 
 
+CUT_OFF = (b"P5 2 1 100\n\x07", b"P5 2 1 1000\n\x07\x00\x01", b"P2 2 1 100\n7")
+NO_SCALES = (b"0", b"0.0e9", b"-")
+UNKNOWN = (b"PF 1 1 1\n" + bytes(12), b"P7\nWIDTH 1\nHEIGHT 1\n")
+BROKEN: dict[str, tuple[bytes, ...]] = {
+    "ends after 1 of 2": (*CUT_OFF, b"Pf 1 2 1\n" + bytes(7)),
+    "ends after 1 of 3": (b"P6 1 1 1000\n\x00\x01",),
+    "of 18": (b"P4 9 2\n\xff\xff\xff",),
+    "ends after 2 of 3": (b"P1 3 1\n01",),
+    "ends after 0 of 3": (b"P3 1 1 1000\n",),
+    "above the maxval of 100": (b"P5 2 1 100\n\x07\x65", b"P2 1 1 100\n101", b"P2 1 1 100\n70000"),
+    "above the maxval of 1000": (b"P5 1 1 1000\n\x03\xe9", b"P2 1 1 1000\n65537"),
+    "above the maxval of 255": (b"P2 1 1 255\n256",),
+    "above the maxval of 1": (b"P1 1 1\n2",),
+    "no whole number": tuple(b"P2 1 1 100\n" + one for one in (b"-1", b"x", b"1.5", b"9" * 20)),
+    "its maxval is 0": (b"P5 1 1 0\n\x00",),
+    "its maxval is 65536": (b"P5 1 1 65536\n\x00\x00",),
+    "no pixels": (b"P5 0 1 100\n",),
+    "header": (b"P5 1 1 -5\n\x00", b"P5 1", *(b"Pf 1 1 %b\n\0\0\0\0" % n for n in NO_SCALES)),
+    "no picture of a known format": (*UNKNOWN, b"P0CMYK 1 1 255\n\0\0\0\0"),
+    "--max-pixels": (b"P5 99999999 99999999 100\n",),
+}
+
+
 @pytest.mark.parametrize(
-    ("octets", "words"),
-    [
-        (b"P5 2 1 100\n\x07", "ends after 1 of 2"),
-        (b"P5 2 1 1000\n\x07\x00\x01", "ends after 1 of 2"),
-        (b"P6 1 1 1000\n\x00\x01", "ends after 1 of 3"),
-        (b"P4 9 2\n\xff\xff\xff", "of 18"),
-        (b"Pf 1 2 1\n" + bytes(7), "ends after 1 of 2"),
-        (b"P1 3 1\n01", "ends after 2 of 3"),
-        (b"P2 2 1 100\n7", "ends after 1 of 2"),
-        (b"P3 1 1 1000\n", "ends after 0 of 3"),
-        (b"P5 2 1 100\n\x07\x65", "above the maxval of 100"),
-        (b"P5 1 1 1000\n\x03\xe9", "above the maxval of 1000"),
-        (b"P2 1 1 100\n101", "above the maxval of 100"),
-        (b"P2 1 1 255\n256", "above the maxval of 255"),
-        (b"P2 1 1 100\n70000", "above the maxval of 100"),
-        (b"P2 1 1 1000\n65537", "above the maxval of 1000"),
-        (b"P1 1 1\n2", "above the maxval of 1"),
-        (b"P2 1 1 100\n-1", "no whole number"),
-        (b"P2 1 1 100\nx", "no whole number"),
-        (b"P2 1 1 100\n1.5", "no whole number"),
-        (b"P2 1 1 100\n99999999999999999999", "no whole number"),
-        (b"P5 1 1 0\n\x00", "its maxval is 0"),
-        (b"P5 1 1 65536\n\x00\x00", "its maxval is 65536"),
-        (b"P5 0 1 100\n", "no pixels"),
-        (b"P5 1 1 -5\n\x00", "header"),
-        (b"P5 1", "header"),
-        (b"Pf 1 1 0\n\0\0\0\0", "header"),
-        (b"Pf 1 1 0.0e9\n\0\0\0\0", "header"),
-        (b"Pf 1 1 -\n\0\0\0\0", "header"),
-        (b"PF 1 1 1\n" + bytes(12), "no picture of a known format"),
-        (b"P7\nWIDTH 1\nHEIGHT 1\n", "no picture of a known format"),
-        (b"P0CMYK 1 1 255\n\0\0\0\0", "no picture of a known format"),
-        (b"P5 99999999 99999999 100\n", "--max-pixels"),
-    ],
+    ("octets", "words"), [(octets, words) for words, many in BROKEN.items() for octets in many]
 )
 def test_broken_samples_and_headers_are_refused_with_a_remedy(octets: bytes, words: str) -> None:
     with pytest.raises(PoolError, match=words) as refusal:

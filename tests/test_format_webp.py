@@ -231,7 +231,7 @@ def test_frames_whose_number_only_the_end_tells_are_written_the_same(name: str, 
 
 
 @pytest.mark.parametrize("name", ["webp", "avif"])
-def test_what_an_encoder_raises_comes_out_where_frames_are_push(name: str) -> None:
+def test_what_an_encoder_raises_comes_out_where_frames_are_pushed(name: str) -> None:
     frames = frames_of(4)
     writer = open_writer(BytesIO(), by_name(name), Saving(), 4)
     frames[1] = picture(noise("RGB", (5, 5)), "RGB")  # all frames have one size

@@ -39,7 +39,7 @@ LENGTHS = (*range(1, 130), 255, 256, 257, 1000, 1023, 1025)
 SEEDS = st.integers(0, 2**32 - 1)
 WHOLE = [np.dtype(f"{kind}{width}") for kind in "iu" for width in (2, 4, 8)]
 
-# doubling_steps
+# doubling_steps and slide
 
 
 def taps_after(taps: int, *, idempotent: bool, invertible: bool = False) -> Counter[int]:
@@ -65,9 +65,6 @@ def test_few_steps_count_every_tap_once_or_for_a_maximum_at_least_once() -> None
         assert added <= 2 * (taps.bit_length() - 1)
     steps = doubling_steps(31, idempotent=False, invertible=True)  # 2, 4, 8, 16, 31 + 1, 31
     assert (len(steps), len(doubling_steps(31, idempotent=False))) == (6, 8)
-
-
-# slide
 
 
 @st.composite
@@ -118,7 +115,7 @@ def test_a_slide_fills_the_array_it_is_given_and_no_more(taps: int) -> None:
     assert (frame == 7).all()
 
 
-# van_herk
+# van_herk and subsample
 
 
 @settings(deadline=None)
@@ -162,9 +159,6 @@ def test_van_herk_takes_three_operations_a_row(taps: int) -> None:
     assert rows < 3 * windows
 
 
-# subsample
-
-
 @pytest.mark.parametrize("channels", range(1, 7))
 @pytest.mark.parametrize("stride", [1, 2, 3, 7])
 @pytest.mark.parametrize("dtype", ["u1", "i2", "f4", "f8", "O"])
@@ -185,7 +179,7 @@ def test_every_nth_pixel_is_copied(channels: int, stride: int, dtype: str, spare
         assert converted.tolist() == np.array(wanted, np.float64).tolist()
 
 
-# rounded_quotient
+# rounded_quotient and Scratch
 
 
 @st.composite
@@ -252,9 +246,6 @@ def test_the_type_of_a_sum_holds_it_and_divides_it_as_a_fraction(
     assert [int(total) for total in held] == totals
     wanted = [round(Fraction(total, divisor)) for total in totals]
     assert [int(mean) for mean in rounded_quotient(held, divisor, Scratch())] == wanted
-
-
-# Scratch
 
 
 def test_a_buffer_is_reused_for_whatever_fits_it_and_grows_for_what_does_not() -> None:

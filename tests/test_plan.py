@@ -157,6 +157,7 @@ def test_inputs_are_taken_in_sorted_order_whole_folder_by_whole_folder() -> None
         "x.png in/B.png in/a/z.png in/a.png in/a0.png in/b.png in/c/a.png"
     )
     assert [job.bytes for job in found] == [0, 0, 0, 5, 0, 0, 0]
+    assert found[2].target == LocalFile("out/a/z.png", in_folder=True)
 
 
 # What a walk finds
@@ -262,7 +263,7 @@ def test_folders_without_pictures_and_empty_lists_match_nothing() -> None:
         plan("out", files_from=listed())
 
 
-# Lists
+# Lists, and the output's own folder
 
 
 def test_a_listed_file_keeps_its_path_also_below_another_folder(top: Path) -> None:
@@ -324,9 +325,6 @@ def test_what_fails_unopened_fails_alone_and_says_what_helps(
     reason, remedy = FAILING[name]
     assert jobs_[0].refusal.startswith(reason)
     assert remedy in jobs_[0].remedy
-
-
-# The output's own folder
 
 
 OUTPUTS: Final = ("in/small", "in/sub/small", "in/small/", "./in/sub/../small", "link")
@@ -651,12 +649,6 @@ def test_a_plan_asks_of_each_file_once(monkeypatch: pytest.MonkeyPatch, flag: st
     assert len(asked) <= 2 * MANY + 10
 
 
-def test_targets_of_a_folder_are_files_whatever_they_are_called() -> None:
-    here("in/a.png", "in/sub/b.png")
-    targets = [LocalFile(f"out/{name}", in_folder=True) for name in ("a.png", "sub/b.png")]
-    assert [job.target for job in plan("in", "out")] == targets
-
-
 def test_a_plan_asks_nothing_but_the_storages_of_its_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     files = ("in/a.png", "in/notes.txt", "in/sub/b.jpg", "in/small/a.png", "other/c.png")
     use_memory(monkeypatch, *(f"memory://{one}" for one in files))["memory://in/a.png"] = b"12345"
@@ -675,9 +667,8 @@ def test_a_plan_asks_nothing_but_the_storages_of_its_paths(monkeypatch: pytest.M
     assert refusals("memory://in/a.png", "memory://in/a.png")[0].reason.endswith("itself")
     assert planned("memory://in/a.png", "new.png") == {"memory://in/a.png": "new.png"}
     Path("list.txt").write_text("memory://in/sub/b.jpg")
-    assert planned("out", files_from="list.txt", relative_to="memory://in") == {
-        "memory://in/sub/b.jpg": "out/sub/b.jpg"
-    }
+    found = planned("out", files_from="list.txt", relative_to="memory://in")
+    assert found == {"memory://in/sub/b.jpg": "out/sub/b.jpg"}
 
 
 ABOUT_NAMES: Final = {

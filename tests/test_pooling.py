@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from itertools import product
@@ -208,16 +209,20 @@ def test_heavy_weights_do_not_overflow(dtype: str, shape: Any) -> None:
     assert avg_pool(array, 4, weights=np.full_like(array, 2**64 - 1)).item() == wanted
 
 
-@pytest.mark.parametrize("weighted", [False, True], ids=["", "weighted"])
 @pytest.mark.parametrize("dtype", INTEGERS, ids=str)
-def test_a_sum_on_a_tie_goes_to_the_even_neighbour(dtype: np.dtype[Any], weighted: bool) -> None:
+def test_a_sum_on_a_tie_goes_to_the_even_neighbour(dtype: np.dtype[Any]) -> None:
     least, most = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
     below_zero = [-4, -3, -2, -1] if least else []
     lower = [least, least + 1, *below_zero, 0, 1, 2, 3, most // 2, most - 2, most - 1]
     array = np.array([[low, low + 1] for low in lower], dtype)
-    weights = np.ones(array.shape, np.uint8) if weighted else None
     wanted = [low + low % 2 for low in lower]
-    assert avg_pool(array, (1, 2), weights=weights).ravel().tolist() == wanted
+    for weights in (None, np.ones(array.shape, np.uint8)):
+        assert avg_pool(array, (1, 2), weights=weights).ravel().tolist() == wanted
+    halves = range(-50 if least else 0, 51)
+    for divisor in (2, 4) if most < 255 else (2, 4, 6, 10):
+        given = np.array(halves, dtype)[:, None] * (divisor // 2)
+        pooled = avg_pool(given, 1, divisor_override=divisor).ravel().tolist()
+        assert pooled == [round(Fraction(half, 2)) for half in halves]
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -226,13 +231,6 @@ def test_an_average_halfway_between_two_floats_is_the_even_one(dtype: np.dtype[A
     odd = one + unit
     array = np.array([[one, odd], [odd, odd + unit], [-one, -odd], [-odd, -odd - unit]], dtype)
     assert avg_pool(array, (1, 2)).ravel().tolist() == [1, odd + unit, -1, -odd - unit]
-
-
-@pytest.mark.parametrize("divisor", [2, 4, 6, 10])
-def test_a_tie_of_an_override_goes_to_the_even_neighbour(divisor: int) -> None:
-    array = np.arange(-50, 51, dtype=np.int32)[:, None] * (divisor // 2)
-    wanted = [round(Fraction(half, 2)) for half in range(-50, 51)]
-    assert avg_pool(array, 1, divisor_override=divisor).ravel().tolist() == wanted
 
 
 @pytest.mark.parametrize("dtype", NUMBERS, ids=str)
@@ -529,18 +527,14 @@ def test_long_doubles_are_refused() -> None:
     assert "dtype" in refusal(max_pool, np.zeros((4, 4), np.longdouble), 2).message
 
 
-def test_the_limit_of_padding_grows_with_dilation() -> None:
-    assert min_pool(PICTURE, 2, 1, ((1, 1), (2, 2)), (1, 2)).shape == (5, 7)
-
-
 @pytest.mark.parametrize("dilation", [6, 7])
 def test_a_window_without_a_pixel_is_refused_also_between_windows_with_some(dilation: int) -> None:
     sides = (dilation - 1, dilation - 1)
     error = refusal(max_pool, np.ones((4, 4), np.uint8), (1, 2), 1, (0, sides), (1, dilation))
     assert error.message.startswith("window 3 along the width of 4 holds no pixel")
     assert f"{dilation} apart" in error.message
-    assert "dilation" in error.remedy
-    assert "padding" in error.remedy
+    assert re.search("dilation.*padding|padding.*dilation", error.remedy)
+    assert min_pool(PICTURE, 2, 1, ((1, 1), (2, 2)), (1, 2)).shape == (5, 7)  # more is allowed
 
 
 def test_an_error_survives_being_pickled() -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,12 +30,13 @@ LONGEST_NAME = "n" * 251 + ".png"
 TEMPORARIES = ".poolcli-*.tmp"
 Patch = pytest.MonkeyPatch
 Call = Callable[..., Any]
+in_batch = partial(LocalFile, in_folder=True)
 LINK = os.link  # some tests take it away
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="it needs Linux's /proc and /dev")
 
 
-# The storages
+# The storages, and tools
 
 
 FILES = ["local files", "memory"]
@@ -53,9 +55,6 @@ def place(request: Any, tmp_path: Path, monkeypatch: Patch) -> Iterator[PlaceUnd
 
 
 in_files = pytest.mark.parametrize("place", FILES, indirect=True)
-
-
-# Tools
 
 
 @pytest.fixture(params=["hard links", "no hard links"])
@@ -83,10 +82,6 @@ def write(to: Place | Path, content: bytes = NEW, **choices: Any) -> int:
     with (to if isinstance(to, Place) else place_at(str(to))).create(**choices) as output:
         output.write(content)
         return output.commit()
-
-
-def in_batch(path: Path) -> Place:
-    return LocalFile(str(path), in_folder=True)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -267,7 +262,7 @@ def test_a_folder_is_walked_name_by_name_in_order(place: PlaceUnderTest, tmp_pat
     assert place_of(folder).status().kind == "folder"
 
 
-# Local files: faults
+# Local files: faults; streams
 
 STEPS = {
     ("hard links", False): ("open", "write", "fsync"),  # what link refuses, replace may do
@@ -297,10 +292,8 @@ def test_a_fault_at_any_call_leaves_the_folder_as_it_was(
     assert contents(path.parent) == kept
 
 
-# Streams
-
-
-STDOUT: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "//dev/./stdout")
+SLASHES: Final = ("//dev/stdout", "///dev/./fd//1")
+STDOUT: Final = ("-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", *SLASHES)
 OTHER_STREAMS: Final = ("/dev/stdin", "/dev/fd/7", "/proc/self/fd/7", "/dev/null")
 NO_STREAMS: Final = ("out.png", "./-", "fd/1", "dev/stdout", "-.png", "c://x", "://")
 
@@ -325,7 +318,7 @@ def test_a_fifo_is_read_to_its_end_and_replaced_only_in_a_batch(tmp_path: Path) 
             assert stream.read() == content
         writer.join()
     assert fifo.is_fifo()
-    write(in_batch(fifo), overwrite=True)
+    write(in_batch(str(fifo)), overwrite=True)
     assert contents(tmp_path) == {"fifo": NEW}
 
 
@@ -498,11 +491,11 @@ def test_a_folder_that_is_taken_away_is_made_anew(
 ) -> None:
     (tmp_path / "new").mkdir()
     before(call, lambda: (tmp_path / taken).rmdir(), monkeypatch)
-    write(in_batch(tmp_path / "new/er/out.png"))
+    write(in_batch(f"{tmp_path}/new/er/out.png"))
     assert contents(tmp_path / "new/er") == {"out.png": NEW}
     (tmp_path / "never").symlink_to("nowhere")
     with pytest.raises(FileNotFoundError):
-        write(in_batch(tmp_path / "never/out.png"))
+        write(in_batch(f"{tmp_path}/never/out.png"))
     assert sorted(os.listdir(tmp_path)) == ["never", "new"]
 
 
@@ -519,7 +512,7 @@ def test_single_files_are_synced_and_batches_once(
 
     monkeypatch.setattr(os, "fsync", note)
     monkeypatch.setattr(os, "sync", lambda: synced.append("all"))
-    target = place_of(str(path)) if alone else in_batch(path)
+    target = place_of(str(path)) if alone else in_batch(str(path))
     write(target)
     target.sync()
     assert synced == [*([stat.S_IFREG, stat.S_IFDIR] if alone else []), "all"]
@@ -543,9 +536,6 @@ with place_of({str(old if overwrite else new)!r}).create(overwrite={overwrite}) 
     assert len(contents(old.parent)) == 2 + len(complete)
     place_of(str(old)).remove_stale()
     assert contents(old.parent) == {old.name: OLD} | complete
-
-
-# Temporaries of other runs
 
 
 @pytest.mark.parametrize("writes", [True, False])

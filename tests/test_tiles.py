@@ -225,29 +225,24 @@ def backwards(height: int, width: int, dtype: str = ">u2") -> Array:
 ONES = np.ones((4000, 5000), np.uint8)
 
 
-@pytest.mark.parametrize(
-    ("array", "geometry", "options"),
-    [
-        *((backwards(6250, 8000), (k, s), {}) for k, s in [(2, 2), (101, 101), (101, 1)]),
-        *((np.zeros(shape, np.uint8), (2, 2, padding), {})
-          for shape in [(2, 8_000_000), (8_000_000, 2)] for padding in (0, 1)),
-        (backwards(5000, 4000), ((5000, 4000),), {}),
-        *((backwards(4000, 5000, dtype), (5,), {"where": ONES.view(np.bool_)})
-          for dtype in (">u2", ">f4")),
-        (np.broadcast_to(np.array(np.nan, ">f4"), (6250, 8000)), (25,), {}),
-    ],
-    ids=lambda value: str(getattr(value, "shape", value))[:40],
-)  # fmt: skip
-@pytest.mark.parametrize("pool", [max_pool, avg_pool])
-def test_scratch_memory_is_small_beside_a_large_picture(
-    pool: Callable[..., Array], array: Array, geometry: Any, options: dict[str, Any]
+PLACES = {"where": ONES.view(np.bool_)}
+LARGE: list[tuple[Array, Any, dict[str, Any]]] = [
+    *((backwards(6250, 8000), (k, s), {}) for k, s in [(2, 2), (101, 101), (101, 1)]),
+    *((np.zeros((2, 8_000_000), np.uint8), (2, 2, padding), {}) for padding in (0, 1)),
+    *((np.zeros((8_000_000, 2), np.uint8), (2, 2, padding), {}) for padding in (0, 1)),
+    (backwards(5000, 4000), ((5000, 4000),), {}),
+    *((backwards(4000, 5000, dtype), (5,), PLACES) for dtype in (">u2", ">f4")),
+    *((backwards(4000, 5000, dtype), (5,), {"weights": ONES}) for dtype in (">u2", ">f4")),
+    (np.broadcast_to(np.array(np.nan, ">f4"), (6250, 8000)), (25,), {}),
+]
+
+
+@pytest.mark.parametrize(("array", "geometry", "options"), LARGE, ids=range(len(LARGE)))
+def test_scratch_memory_is_small_beside_a_picture(
+    array: Array, geometry: Any, options: Any
 ) -> None:
-    assert scratch(pool, array, *geometry, **options) < 16 * MEGABYTE
-
-
-@pytest.mark.parametrize("dtype", [">u2", ">f4"])
-def test_scratch_memory_is_small_where_pixels_have_weights(dtype: str) -> None:
-    assert scratch(avg_pool, backwards(4000, 5000, dtype), 5, weights=ONES) < 16 * MEGABYTE
+    for pool in (avg_pool,) if "weights" in options else (max_pool, avg_pool):
+        assert scratch(pool, array, *geometry, **options) < 16 * MEGABYTE
 
 
 @pytest.mark.parametrize("pool", [max_pool, avg_pool])

@@ -177,14 +177,9 @@ def test_a_window_is_a_value_and_its_stride_is_its_size() -> None:
 @pytest.mark.parametrize(
     ("padding", "settled"),
     [
-        (1, ((1, 1), (1, 1))),
-        ((1, 2), ((1, 1), (2, 2))),
-        ([1, 2], ((1, 1), (2, 2))),
-        (((0, 1), (2, 0)), ((0, 1), (2, 0))),
-        (((0, 1), 2), ((0, 1), (2, 2))),
-        ("valid", "valid"),
-        ("same", "same"),
-        ("same_lower", "same_lower"),
+        *((1, ((1, 1), (1, 1))), ((1, 2), ((1, 1), (2, 2))), ([1, 2], ((1, 1), (2, 2)))),
+        *((((0, 1), (2, 0)), ((0, 1), (2, 0))), (((0, 1), 2), ((0, 1), (2, 2)))),
+        *((name, name) for name in ("valid", "same", "same_lower")),
     ],
 )
 def test_every_form_of_padding_becomes_sides_or_a_name(padding: Any, settled: Any) -> None:
@@ -221,13 +216,8 @@ def test_output_shape_keeps_channels_and_takes_every_choice() -> None:
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        ((7,), "the shape is (7,)"),
-        ((1, 7, 9, 3), "the shape is (1, 7, 9, 3)"),
-        ([7, 9], "the shape is [7, 9]"),
-        (7, "the shape is 7"),
-        ((7, 9.0), "shape is 9.0"),
-        ((7, True), "shape is True"),
-        ((7, -1), "shape is -1"),
+        *((shape, f"the shape is {shape}") for shape in ((7,), (1, 7, 9, 3), [7, 9], 7)),
+        *(((7, width), f"shape is {width}") for width in (9.0, True, -1)),
         ((0, 9), "the picture's height is 0"),
         ((7, 0), "the picture's width is 0"),
     ],
