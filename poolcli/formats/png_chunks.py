@@ -121,7 +121,7 @@ class Chunks:
         }
         for fault, applies in faults.items():
             if applies:
-                raise PoolError(fault, "is the file sound?")
+                raise PoolError(fault, "is the file damaged?")
         return header
 
     def picture(self, header: Header, key: bytes, data: Data) -> JoinedStream:

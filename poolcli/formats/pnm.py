@@ -45,7 +45,7 @@ def read(stream: BinaryIO, limits: Limits) -> DecodedReader | BinaryReader:
     info = _info(header)
     limits.check(*info.shape)
     if not all(info.shape):
-        raise PoolError("it has no pixels", "is the file sound?")
+        raise PoolError("it has no pixels", "is the file damaged?")
     if header[0][:2] in PLAIN:
         return DecodedReader(info, partial(_plain, stream, header.end(), info), Metadata)
     sample = info.dtype.newbyteorder("<" if header["sign"] == b"-" else ">")
@@ -139,7 +139,7 @@ def _read_header(stream: BinaryIO) -> re.Match[bytes]:
     head = stream.read(HEAD_BYTES)
     match = HEADER.match(head) or HEADER.match(head + stream.read(MORE_BYTES))
     if match is None:
-        raise PoolError("its header can't be read", "is the file sound?")
+        raise PoolError("its header can't be read", "is the file damaged?")
     return match
 
 
@@ -179,7 +179,7 @@ def _plain(stream: BinaryIO, begin: int, info: FrameInfo) -> NDArray[Any]:
     try:
         samples = np.fromiter((int(word[0]) for word in islice(words, count)), np.uint32)
     except (ValueError, OverflowError) as fault:
-        raise PoolError(f"a sample is no whole number: {fault}", "is the file sound?") from None
+        raise PoolError(f"a sample is no whole number: {fault}", "is the file damaged?") from None
     if samples.size < count:
         raise _too_short(samples.size, info)
     _check_range(samples, info)
@@ -194,7 +194,7 @@ def _check_range(samples: NDArray[Any], info: FrameInfo) -> None:
         PoolError: there are some.
     """
     if samples.max() > info.maxval:
-        raise PoolError(f"a sample is above the maxval of {info.maxval}", "is the file sound?")
+        raise PoolError(f"a sample is above the maxval of {info.maxval}", "is the file damaged?")
 
 
 def _too_short(found: int, info: FrameInfo) -> PoolError:
