@@ -379,7 +379,9 @@ def test_what_of_a_container_is_not_carried_is_told() -> None:
         octets = boxed(box(b"jumb", b"x"), box(b"brob", packed), box(b"jxlc", jxl(RGB)))
         metadata = decoded(octets).metadata
         assert (metadata.dropped, metadata.xmp, metadata.exif) == (("JUMBF boxes",), None, None)
-        assert metadata.warnings == ("its compressed metadata are damaged or too long",)
+        assert metadata.warnings == (
+            "its compressed metadata is damaged or too long, and was dropped",
+        )
 
 
 # Writing

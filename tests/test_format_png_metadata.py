@@ -133,7 +133,10 @@ UNUSABLE: Final[dict[str, tuple[Part, str]]] = {
     "XMP that is cut off": ((b"iTXt", xmp_part(XMP, is_packed=True)[1][:-9]), "XMP"),
     "XMP without fields": ((b"iTXt", XMP_KEYWORD + b"\0\0\0"), "XMP"),
     "XMP of nothing": ((b"iTXt", XMP_KEYWORD + b"\0"), "XMP"),
-    "XMP that is a bomb": ((b"iTXt", XMP_KEYWORD + b"\0\1\0\0\0" + BOMB), "XMP is too long"),
+    "XMP that is a bomb": (
+        (b"iTXt", XMP_KEYWORD + b"\0\1\0\0\0" + BOMB),
+        "XMP is longer than 16777216 bytes",
+    ),
     "XMP of no digits": ((b"tEXt", b"Raw profile type xmp\0\n\n\nno digits"), "XMP"),
     "EXIF of half a digit": ((b"tEXt", b"Raw profile type exif\0\n\n\nabc"), "EXIF"),
     "EXIF that is a bomb": ((b"zTXt", b"Raw profile type exif\0\0" + BOMB), "EXIF"),

@@ -1,8 +1,8 @@
-"""The formats that poolcli reads and writes: one plain row each, and the questions asked of them.
+"""List the formats that poolcli reads and writes, and look them up by name, suffix or content.
 
-A row is all that is known of a format without opening a file. The module that it names reads and
-writes the format, and is imported when the first such file is met: it has ``read(stream, limits)``,
-which returns a `Reader`, and ``write(file, row, saving, frames)``, which returns a `Writer`.
+`FORMATS` has one row for each format. A row names the module that reads and writes the format;
+the module is imported only when such a file is opened. It has ``read(stream, limits)``, which
+returns a `Reader`, and ``write(file, row, saving, frames)``, which returns a `Writer`.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from poolcli.errors import PoolError
 from poolcli.picture import ARRAY, MODES
 
 OptionKind: TypeAlias = range | tuple[str, ...] | type[bool]
-"""What a save option takes: a whole number in a range, one of some words, or yes and no."""
+"""The values that a save option accepts: a range of whole numbers, some words, or yes and no."""
 
 FrameKind: TypeAlias = Literal["one", "animation", "pages"]
 
 START_BYTES: Final = 64
-"""As much of a file's start as any signature looks at."""
+"""The number of bytes at the start of a file that are matched with the signatures."""
 
 
 class Extra(NamedTuple):
-    """What a format needs beyond Pillow.
+    """The optional packages that a format needs beside Pillow.
 
     Attributes:
-        name: the optional extra of the distribution.
-        packages: the packages that it installs, of those that the format uses.
-        modes: the modes that can't be written without them.
+        name: the name of the extra, as in ``pip install 'poolcli-image[name]'``.
+        packages: the packages of this extra that the format uses.
+        modes: the modes that can't be written without these packages.
     """
 
     name: str
@@ -38,24 +38,25 @@ class Extra(NamedTuple):
 
 
 class Format(NamedTuple):
-    """All that is known of a format without opening a file.
+    """One row of `FORMATS`: the facts about a format that are needed before a file is opened.
 
     Attributes:
-        name: what `--format` calls it.
-        title: what messages call it.
-        module: the module that reads and writes it; with a dot in front, of `poolcli.formats`.
-        suffixes: the file suffixes that mean it, the usual one first.
-        signature: a regular expression that the start of such a file matches; empty where files
-            of the format are read by another row.
-        modes: for each mode of a picture the mode it is written in, without loss; of arrays any
-            type and number of channels. Empty where the format is only read.
-        options: the keys of `--save-option` and what each takes.
-        frames: whether it holds one picture, an animation, or pages.
-        metadata: the fields of `poolcli.picture.Metadata` that it holds.
-        largest_side: the most pixels along a side, where the format has such a limit.
-        quality: the quality where the user gives none, in words; empty where there is no such
-            thing.
-        extra: what must be installed for it, if anything.
+        name: the name in `--format`.
+        title: the name in messages.
+        module: the module that reads and writes it, relative to `poolcli.formats` if it begins
+            with a dot.
+        suffixes: its file suffixes, the usual one first.
+        signature: a regular expression that matches the start of such a file; empty if another
+            row reads these files.
+        modes: the modes that it can store without loss: for each mode of a picture, the mode in
+            the file. `ARRAY` stands for any type and number of channels. Empty if the format can
+            only be read.
+        options: the keys of `--save-option`, and the values that each accepts.
+        frames: whether a file holds one picture, an animation, or pages.
+        metadata: the fields of `poolcli.picture.Metadata` that it can store.
+        largest_side: the largest height and width in pixels; None if there is no limit.
+        quality: the default quality, in words; empty if the format has no quality setting.
+        extra: the optional packages that it needs, or None.
     """
 
     name: str
@@ -72,14 +73,18 @@ class Format(NamedTuple):
     extra: Extra | None = None
 
     def refusal(self) -> PoolError:
-        """Return why files of a format without modes can't be written."""
+        """Return the error for a format that can only be read."""
         return PoolError(f"{self.title} can only be read", f"give --format {', '.join(NAMES)}")
 
     def check_rounding(self, mode: str, *, allowed: bool) -> None:
-        """Refuse a mode that the format doesn't hold, unless it may and can be rounded to 8 bits.
+        """Refuse a mode that the format can't store, unless it may be rounded to 8 bits.
+
+        Args:
+            mode: a key of `MODES` that is not in `modes`.
+            allowed: whether the user allows rounding to 8 bits.
 
         Raises:
-            PoolError: it has to be refused; how it could be written is told.
+            PoolError: the mode is refused; the remedy lists the ways to write the picture.
         """
         rounded = MODES[mode].rounded
         if allowed and rounded in self.modes:
@@ -95,16 +100,16 @@ class Format(NamedTuple):
         raise PoolError(f"{self.title} can't hold {MODES[mode].title}", ", ".join(remedies))
 
     def check_result(self, mode: str, height: int, width: int) -> None:
-        """Refuse a picture that is too large for the format, or needs a library that is missing.
+        """Refuse a picture that is too large for the format, or needs a missing package.
 
         Raises:
-            PoolError: it is one; the library is named.
+            PoolError: a side is too long, or a package is missing, which is named.
         """
         if self.largest_side is not None and max(height, width) > self.largest_side:
             raise PoolError(
                 f"{self.title} holds at most {self.largest_side} pixels a side, "
                 f"the result has {height}×{width}",
-                "pool by more, or write .png or .tif",
+                "give a larger --size or --stride, or write .png or .tif",
             )
         if self.extra is not None and mode in self.extra.modes:
             from poolcli.formats.extras import require_all
@@ -112,17 +117,17 @@ class Format(NamedTuple):
             require_all(self.extra)
 
     def check_frames(self, kind: FrameKind, count: int) -> None:
-        """Refuse several frames of another kind than the format's own.
+        """Refuse several frames of a kind that the format can't store.
 
         Raises:
-            PoolError: they can't be held.
+            PoolError: there are several, and the format does not hold that kind.
         """
         if count == 1 or self.frames == kind:
             return
         holders = [one.suffixes[0] for one in FORMATS if one.modes and one.frames == kind]
         titles = {"animation": "an animation", "pages": "pages", "one": "several pictures"}
         raise PoolError(
-            f"{self.title} can't hold {titles[kind]}, and it has {count} frames",
+            f"{self.title} can't hold {titles[kind]}, and the input has {count} frames",
             f"give --frame N for one of them, or write {' or '.join(holders)}",
         )
 
@@ -214,7 +219,8 @@ FORMATS: Final = (
         title="HEIC",
         module=".heic",
         suffixes=(".heic", ".heif", ".hif"),
-        # Before AVIF, whose files may have the same general brands: the compatible ones decide.
+        # This row stands before AVIF because both may begin with the general brands mif1 and
+        # msf1. Then the list of compatible brands tells which of the two it is.
         signature=rb"....ftyp(?:he(?:i[cxms]|v[cx])|m[is]f1....(?:....)*?he(?:i[cxms]|v[cx]))",
         extra=Extra("heif", ("pillow_heif",)),
     ),
@@ -247,7 +253,7 @@ FORMATS: Final = (
 )
 
 NAMES: Final = tuple(one.name for one in FORMATS if one.modes)
-"""The names of the formats that are written."""
+"""The names of the formats that can be written."""
 
 
 def by_name(name: str) -> Format:
@@ -256,15 +262,15 @@ def by_name(name: str) -> Format:
 
 
 def by_suffix(suffix: str) -> Format | None:
-    """Return the format that a suffix means, its case ignored, or None."""
+    """Return the format that a file suffix stands for, ignoring case, or None."""
     return next((one for one in FORMATS if suffix.lower() in one.suffixes), None)
 
 
 def by_content(start: bytes) -> Format:
-    """Return the format of a file by its first bytes.
+    """Return the format whose signature matches the first bytes of a file.
 
     Raises:
-        PoolError: no format that is read begins so.
+        PoolError: no signature matches.
     """
     for one in FORMATS:
         if one.signature and re.match(one.signature, start, re.DOTALL):
@@ -274,5 +280,5 @@ def by_content(start: bytes) -> Format:
 
 
 def all_suffixes() -> str:
-    """Return the usual suffix of every format that is written, for messages."""
+    """Return the usual suffix of every format that can be written, for messages."""
     return " ".join(one.suffixes[0] for one in FORMATS if one.modes)

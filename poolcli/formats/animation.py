@@ -1,4 +1,4 @@
-"""Animations: regions drawn on a canvas, durations in whole ticks, encoders that pull frames."""
+"""Read and write animations: draw regions on a canvas, round durations, run pulling encoders."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from poolcli.picture import MODES, FrameInfo, Metadata, Picture
 
 Dispose = Literal["keep", "clear", "restore"]
 Drawn: TypeAlias = "Iterator[tuple[int, NDArray[Any]]]"
-"""The number of each frame, and the canvas while it is shown."""
+"""The number of each frame, and the canvas as it looks while that frame is shown."""
 
 Item = TypeVar("Item")
 MOST_TICKS: Final = 65535
-"""The most ticks that one frame may be shown: formats have 16 bits for them."""
+"""The longest duration of a frame in ticks: files store it in 16 bits."""
 
 BLENDED_PIXELS: Final = 1 << 16
-"""Pixels that are blended at a time: it takes many times the memory of their samples."""
+"""Pixels that are blended at once; the 64-bit intermediate results take much memory."""
 
 
 class Region(NamedTuple):
-    """What one frame of an animation draws, and where.
+    """The part of the canvas that one frame of an animation draws.
 
     Attributes:
         top: its first row on the canvas.
         left: its first column on the canvas.
-        height: its rows.
-        width: its columns.
+        height: its number of rows.
+        width: its number of columns.
         duration: how long the frame is shown, in milliseconds.
-        dispose: what becomes of the region afterwards: it stays, is cleared to transparent, or
-            restored to what it was before.
-        blends: whether its alpha is blended with the canvas, rather than replacing it.
+        dispose: the disposal after the frame: the region is kept, cleared to transparent, or
+            restored to its pixels from before the frame.
+        blends: whether its pixels are blended with the canvas by alpha; otherwise they replace it.
         read: decodes its pixels, (height, width) or (height, width, C), in the mode of the canvas.
     """
 
@@ -52,12 +52,12 @@ class Region(NamedTuple):
 
 
 def has_transparency(regions: Sequence[Region], height: int, width: int) -> bool:
-    """Return whether the canvas, transparent at first, may be seen beside or behind the frames."""
+    """Return whether the transparent canvas may be visible beside or behind the frames."""
     first = regions[0]
     covers = first.top <= 0 and first.left <= 0
     covers &= first.top + first.height >= height and first.left + first.width >= width
     is_cleared = any(one.dispose == "clear" for one in regions[:-1])
-    # Before the first frame there is the bare canvas to be restored.
+    # Restoring what was there before the first frame gives the empty, transparent canvas.
     return not covers or is_cleared or (len(regions) > 1 and first.dispose == "restore")
 
 
@@ -67,13 +67,20 @@ class CanvasFrame:
     def __init__(
         self, drawn: Drawn, number: int, info: FrameInfo, metadata: Callable[[], Metadata]
     ) -> None:
-        """Keep where it comes from."""
+        """Keep the arguments.
+
+        Args:
+            drawn: yields the canvas of each frame; all frames of a pass share this iterator.
+            number: the number of this frame.
+            info: its `FrameInfo`.
+            metadata: reads the metadata.
+        """
         self.info, self.metadata = info, metadata
         self._drawn, self._number = drawn, number
         self._canvas: NDArray[Any] | None = None
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
-        """Return some rows; the first call draws the frame and those before it."""
+        """Return the rows from start to stop; the first call draws all frames up to this one."""
         if self._canvas is None:
             self._canvas = next(one for number, one in self._drawn if number == self._number)
         return self._canvas[start:stop]
@@ -82,12 +89,12 @@ class CanvasFrame:
 def frames_of(
     regions: Sequence[Region], info: FrameInfo, metadata: Callable[[], Metadata]
 ) -> Iterator[CanvasFrame]:
-    """Yield the frames of an animation as they are seen.
+    """Yield the frames of an animation, each as the whole canvas.
 
     Args:
-        regions: what each of them draws.
-        info: what all frames have in common: shape, mode and type of the canvas.
-        metadata: reads what stands beside the pixels.
+        regions: the region that each frame draws.
+        info: shape, mode and type of the canvas, which all frames share.
+        metadata: reads the metadata.
     """
     drawn = _draw(regions, info)
     for number, region in enumerate(regions):
@@ -95,12 +102,13 @@ def frames_of(
 
 
 def _draw(regions: Sequence[Region], info: FrameInfo) -> Drawn:
-    """Yield the canvas as it is while each frame is shown; it changes with the next one."""
+    """Yield the number of each frame and the canvas; the next step overwrites the same array."""
     canvas = np.zeros(info.shape, info.dtype)
     for number, one in enumerate(regions):
         part = canvas[one.top : one.top + one.height, one.left : one.left + one.width]
         before = part.copy() if one.dispose == "restore" else None
-        pixels = one.read()[: part.shape[0], : part.shape[1]]  # it may lie outside in part
+        # A region may lie partly outside the canvas.
+        pixels = one.read()[: part.shape[0], : part.shape[1]]
         if one.blends and MODES[info.mode].without_alpha:
             blend(part, pixels, info.maxval)
         else:
@@ -113,10 +121,16 @@ def _draw(regions: Sequence[Region], info: FrameInfo) -> Drawn:
 
 
 def blend(below: NDArray[Any], above: NDArray[Any], full: int) -> None:
-    """Blend pixels with alpha over others, in place, rounded once to nearest.
+    """Blend pixels over others by their straight alpha, in place; each sample is rounded once.
 
-    With alphas a above and b below, both of full A: alpha a + b(A-a)/A, colour
-    (a·A·c + b(A-a)·d) / (a·A + b(A-a)), the operator "over" of Porter and Duff, 1984.
+    This is the operator "over" of Porter and Duff, 1984. With the alphas a above and b below, the
+    colours c above and d below, and full alpha A, the result has the alpha a + b(A-a)/A and the
+    colour (a·A·c + b(A-a)·d) / (a·A + b(A-a)).
+
+    Args:
+        below: (H, W, C) with alpha in the last channel; overwritten by the result.
+        above: likewise.
+        full: the value of full alpha, A.
     """
     step = max(1, BLENDED_PIXELS // max(1, below.shape[1]))
     for top in range(0, len(below), step):
@@ -135,11 +149,11 @@ def blend(below: NDArray[Any], above: NDArray[Any], full: int) -> None:
 
 
 class Shown(NamedTuple):
-    """A frame as an animation shows it.
+    """A frame that waits to be written.
 
     Attributes:
-        pixels: what is seen.
-        image: what is encoded, in whatever form the format has it.
+        pixels: the visible pixels, by which frames are compared.
+        image: the object that the format encodes; its type depends on the format.
     """
 
     pixels: NDArray[Any]
@@ -147,14 +161,14 @@ class Shown(NamedTuple):
 
 
 class AnimationWriter(WholeFrameWriter):
-    """The base of writers of animations, of whose frames the regions are written that change.
+    """The base class of writers that encode only the changed region of each frame.
 
-    Durations are written in whole ticks, of which the sum stays that of the animation. Frames that
-    look the same as the one before become one with it, and what is shown for more ticks than a
-    file can say is written several times.
+    Durations are rounded to whole ticks without changing their sum: the rounding error of a frame
+    is carried over to the next. A frame that equals the previous one only extends its duration.
+    A frame with more than `MOST_TICKS` is written several times.
 
     Attributes:
-        tick: milliseconds of a tick.
+        tick: the duration of a tick in milliseconds.
     """
 
     tick = Fraction(1)
@@ -162,15 +176,15 @@ class AnimationWriter(WholeFrameWriter):
     _held: tuple[Shown, int] | None = None
 
     def shown(self, picture: Picture) -> Shown:
-        """Return a frame as the format shows it."""
+        """Return a frame as it will look after encoding."""
         raise NotImplementedError
 
     def write_region(self, shown: Shown, ticks: int, following: Shown | None) -> None:
-        """Write a frame that is followed by another one, or by the end."""
+        """Write the changed region of a frame; ``following`` is the next frame, None at the end."""
         raise NotImplementedError
 
     def write_frame(self, picture: Picture) -> None:
-        """Take a frame; the one before is written if it looks otherwise."""
+        """Hold a frame back; write the previous one unless both look the same."""
         shown = self.shown(picture)
         self._owed += picture.info.duration / self.tick
         ticks = round(self._owed)
@@ -182,7 +196,7 @@ class AnimationWriter(WholeFrameWriter):
         self._held = shown, ticks
 
     def write_held(self, following: Shown | None) -> None:
-        """Write the frame that is held, if there is one."""
+        """Write the frame that is held back, if there is one."""
         if self._held is None:
             return
         shown, ticks = self._held
@@ -193,11 +207,11 @@ class AnimationWriter(WholeFrameWriter):
 
 
 def changed_part(before: NDArray[Any] | None, after: NDArray[Any]) -> tuple[slice, slice]:
-    """Return the rows and columns outside of which two pictures are equal; at least one pixel.
+    """Return the bounding box of the pixels that differ, as rows and columns; at least one pixel.
 
     Args:
-        before: the first picture, or None where all of the other has changed.
-        after: the other picture.
+        before: the previous frame; None stands for one that differs everywhere.
+        after: the next frame.
     """
     if before is None:
         return slice(0, after.shape[0]), slice(0, after.shape[1])
@@ -206,18 +220,21 @@ def changed_part(before: NDArray[Any] | None, after: NDArray[Any]) -> tuple[slic
         changed = changed.any(axis=2)
     rows, columns = changed.any(axis=1).nonzero()[0], changed.any(axis=0).nonzero()[0]
     if not len(rows):
-        return slice(0, 1), slice(0, 1)
+        return slice(0, 1), slice(0, 1)  # formats can't store an empty region
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 class Bridge(Generic[Item]):
-    """Frames pushed to an encoder that pulls them: it runs in a thread, behind a queue of one."""
+    """A bridge from frames that are pushed to an encoder that pulls them from an iterator.
+
+    The encoder runs in a thread. The queue holds one frame, so that memory stays bounded.
+    """
 
     def __init__(self, encode: Callable[[Iterator[Item]], None]) -> None:
-        """Start the encoder.
+        """Start the encoder's thread.
 
         Args:
-            encode: takes an iterator over all frames.
+            encode: encodes all frames of the iterator that it is given.
         """
         self._queue: queue.Queue[Item | None] = queue.Queue(maxsize=1)
         self._fault: BaseException | None = None
@@ -225,37 +242,38 @@ class Bridge(Generic[Item]):
         self._thread.start()
 
     def push(self, item: Item) -> None:
-        """Hand on a frame, once the one before has been taken.
+        """Pass a frame to the encoder; wait until it has taken the previous one.
 
         Raises:
-            Exception: what the encoder raised.
+            Exception: the exception that the encoder raised.
         """
         self._queue.put(item)
         if self._fault is not None:
             self.finish()
 
     def finish(self) -> None:
-        """Wait until the encoder is done.
+        """Wait until the encoder has finished.
 
         Raises:
-            Exception: what the encoder raised.
+            Exception: the exception that the encoder raised.
         """
         self.discard()
         if self._fault is not None:
             raise self._fault
 
     def discard(self) -> None:
-        """Let the encoder end, whatever it makes of the frames it has."""
+        """End the frames, and wait for the encoder; ignore its exception."""
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
 
     def _run(self, encode: Callable[[Iterator[Item]], None]) -> None:
-        """Encode; after a failure go on taking frames, so that nobody waits for room."""
+        """Run the encoder, then take the remaining frames."""
         frames = iter(self._queue.get, None)
         try:
             encode(frames)
-        except BaseException as fault:  # noqa: BLE001  # it is raised where frames are pushed
+        except BaseException as fault:  # noqa: BLE001  # `push` and `finish` raise it
             self._fault = fault
+        # After a failure `push` would otherwise block for ever on the full queue.
         for _ in frames:
             pass

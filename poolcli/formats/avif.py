@@ -1,4 +1,7 @@
-"""AVIF, still and animated, through Pillow; depth and durations are read from the boxes."""
+"""Read and write still and animated AVIF with Pillow.
+
+Depth and durations are parsed from the boxes here, because Pillow does not tell them.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +25,11 @@ from poolcli.picture import Encoding, FrameInfo, Metadata, Stored
 
 MEDIA: Final = (b"moov", b"trak", b"mdia")
 SAMPLES: Final = (*MEDIA, b"minf", b"stbl")
-"""The way to what is stated of an animation, and to the tables of its frames."""
+"""The paths to the boxes of an animation's header, and to the tables of its frames."""
 
 DEPTH_FLAGS: Final = 0x60
 BITS: Final = {0x00: 8, 0x20: 8, 0x40: 10, 0x60: 12}
-"""The bits of a sample by these flags in the third byte of av1C (AV1 in ISO media, 2.3.3)."""
+"""The bits of a sample, by `DEPTH_FLAGS` in the third byte of av1C (AV1 in ISO media, 2.3.3)."""
 
 QUALITY: Final = 80
 
@@ -43,18 +46,18 @@ def read(stream: BinaryIO, limits: Limits) -> PillowReader:
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> AvifWriter:
-    """Begin to write an AVIF."""
+    """Return the writer of an AVIF."""
     require_support("AVIF", supported=AvifImagePlugin.SUPPORTED)
     return AvifWriter(file, row, saving, frames)
 
 
 class AvifWriter(PulledWriter):
-    """An AVIF that is written; the number of plays is lost."""
+    """The writer of an AVIF; the number of plays is lost."""
 
     plugin = "AVIF"
 
     def arguments(self, info: FrameInfo, metadata: Metadata) -> dict[str, Any]:
-        """Return what Pillow is asked for."""
+        """Return the arguments of Pillow's `save`."""
         held = self.held(info, metadata)
         self.note("AVIF is written with loss")
         if metadata.plays and self.frames != 1:
@@ -63,17 +66,19 @@ class AvifWriter(PulledWriter):
 
 
 def _bits(stream: BinaryIO) -> int:
-    """Read the bits of a sample; where no box states them, they may be the most that AVIF has."""
+    """Return the bits of a sample; if no box states them, assume 12, the most that AVIF allows."""
     paths = ((*PROPERTIES, b"av1C"), (*SAMPLES, b"stsd", b"av01", b"av1C"))
     boxes = (box for path in paths for box in read_boxes(stream, *path) if len(box) > 2)
     return max((BITS[box[2] & DEPTH_FLAGS] for box in boxes), default=12)
 
 
 def _durations(stream: BinaryIO, count: int) -> list[Fraction]:
-    """Read how long each frame is shown, in whole milliseconds, as Pillow states it.
+    """Return the duration of each frame, in whole milliseconds as in Pillow.
+
+    The last entry of the table is repeated if there are more frames.
 
     Raises:
-        PoolError: no track tells it.
+        PoolError: the file has no table of durations.
     """
     header = next(read_boxes(stream, *MEDIA, b"mdhd"), b"")
     table = next(read_boxes(stream, *SAMPLES, b"stts"), b"")

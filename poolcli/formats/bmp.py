@@ -1,4 +1,7 @@
-"""BMP through Pillow; bits and alpha that Pillow doesn't tell are read from the header itself."""
+"""Read and write BMP with Pillow.
+
+Depth and alpha are parsed from the header here, because Pillow does not tell all of them.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,11 @@ from poolcli.formats.saving import Saving
 from poolcli.picture import Encoding, Metadata, Picture, Stored
 
 FILE_HEAD, CORE_HEAD, ALPHA_HEAD = 14, 12, 56
-"""Bytes of the file header, of the oldest of the bitmap headers that may follow, and of the first
-of them that has a mask for alpha."""
+"""Bytes of the file header, of the oldest bitmap header, and of the first with an alpha mask."""
 
 BIT_FIELDS: Final = 3
 DEPTHS: Final = {"BGR;15": 5, "BGR;16": 6}
-"""The most bits of a channel in 16-bit pixels, by Pillow's names for how they are packed."""
+"""The most bits of a channel in 16-bit pixels, by Pillow's raw mode."""
 
 
 def read(stream: BinaryIO, limits: Limits) -> PillowReader:
@@ -34,15 +36,15 @@ def read(stream: BinaryIO, limits: Limits) -> PillowReader:
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> BmpWriter:
-    """Begin to write a BMP."""
+    """Return the writer of a BMP."""
     return BmpWriter(file, row, saving)
 
 
 class BmpWriter(WholeFrameWriter):
-    """A BMP that is written."""
+    """The writer of a BMP."""
 
     def write_frame(self, picture: Picture) -> None:
-        """Encode the picture."""
+        """Encode the picture with its resolution."""
         mode = picture.info.mode
         held = self.held(picture.info, picture.metadata)
         save_image(self.file, to_image(picture, self.row.modes[mode]), "BMP", **held)
@@ -61,12 +63,12 @@ def _stored(stream: BinaryIO, image: BmpImageFile) -> Stored:
     decoder, _, _, arguments = image.tile[0]
     packing = arguments[0] if arguments else ""
     if image.mode == "L" and decoder == "raw" and pixel_bits < 8:
-        # Pillow would take the pixels that share a byte for one.
+        # Pillow would read all the pixels that share a byte as one pixel.
         raise PoolError(
             f"its palette of {1 << pixel_bits} greys can't be read", "convert it first to PNG"
         )
     bits = 1 if image.mode == "1" and pixel_bits == 1 else DEPTHS.get(packing, 8)
     channels = len(image.getbands())
     if image.info["compression"] == BIT_FIELDS and head_bytes >= ALPHA_HEAD and any(head[52:]):
-        channels = 4  # Pillow passes over alpha of a single bit
+        channels = 4  # Pillow ignores alpha of 1 bit, which `check_depth` refuses then
     return Stored("unsigned", bits, (1 << bits) - 1, channels)

@@ -1,4 +1,4 @@
-"""The boxes of ISO media files (ISO/IEC 14496-12): of AVIF, HEIC and JPEG XL."""
+"""Read the boxes of ISO media files (ISO/IEC 14496-12), for AVIF, HEIC and JPEG XL."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from typing import BinaryIO, Final, TypeAlias
 
 Span: TypeAlias = tuple[int, int]
-"""Where the content of a box begins in its file, and where it stops."""
+"""The positions at which the content of a box begins and ends."""
 
 OWN_FIELDS: Final = {b"meta": 4, b"stsd": 8, b"av01": 78}
-"""The bytes before the first inner box, of boxes that have fields of their own there."""
+"""The number of bytes before the first inner box, for boxes that have fields there."""
 
 PROPERTIES: Final = (b"meta", b"iprp", b"ipco")
-"""The way to the properties of stills (ISO/IEC 23008-12)."""
+"""The path to the properties of stills (ISO/IEC 23008-12)."""
 
 
 def find_boxes(stream: BinaryIO, *path: bytes) -> Iterator[Span]:
-    """Yield where the boxes at a path lie; the path names the outermost box first."""
+    """Yield the positions of all boxes at a path, which names the outermost box first."""
     *outer, name = path
     parents = iter([(0, stream.seek(0, 2))])
     if outer:
@@ -37,7 +37,7 @@ def read_boxes(stream: BinaryIO, *path: bytes) -> Iterator[bytes]:
 
 
 def _children(stream: BinaryIO, parent: Span) -> Iterator[tuple[bytes, Span]]:
-    """Yield the name and place of each box that lies directly in another."""
+    """Yield the name and the content's position of each box directly within a parent."""
     at, end = parent
     while at + 8 <= end:
         stream.seek(at)

@@ -1,4 +1,4 @@
-"""What of a picture's metadata goes along into a file of another format, and what can't."""
+"""Select the metadata that an output format can store, and note what it can't."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ WORDS: Final = {
     "exif": "EXIF",
     "dpi": "resolution",
 }
-"""The fields of metadata in words, in the order in which their loss is noted."""
+"""The names of metadata fields in messages, in the order in which their loss is noted."""
 
 NEVER_STRIPPED: Final = ("icc_profile", "colour")
-"""The fields without which colours would look different."""
+"""The fields that ``--strip`` keeps, because colours would look different without them."""
 
 COLOUR_SPACE: Final = slice(16, 20)
-"""Where a profile says for which channels it is (ICC.1, 7.2.6)."""
+"""The bytes of a profile that name its colour space (ICC.1, 7.2.6)."""
 
 GREY_MODES: Final = ("1", "L", "LA", "I;16", "LA;16", "I", "F")
 
@@ -39,19 +39,19 @@ def carried(
     grey_excludes_colour: bool = False,
     longest: Mapping[str, int] = MappingProxyType({}),
 ) -> tuple[dict[str, Any], list[str]]:
-    """Return what a format holds of a picture's metadata, by field, and notes on what it doesn't.
+    """Return the metadata that a format can store, by field, and notes on the rest.
 
-    ``exif`` comes as a block with the resolution as it is now, ``dpi`` as (across, down), which
-    is the order of every format.
+    ``exif`` is packed with the resolution of the pooled picture. ``dpi`` is (across, down), the
+    order in which all formats store it.
 
     Args:
-        metadata: of the pooled picture.
-        row: the format that is written.
-        mode: the mode of the picture, not yet as stored.
-        strip: whether only the colour profile goes along.
-        grey_excludes_colour: whether the format forbids profiles of colour for grey pictures, as
-            only PNG does (Third Edition, 11.3.2.3).
-        longest: the most bytes of those fields for which the format has such a limit.
+        metadata: the metadata of the pooled picture.
+        row: the output format.
+        mode: the mode of the picture, before it is converted to a mode of the format.
+        strip: whether to keep only `NEVER_STRIPPED`.
+        grey_excludes_colour: whether the format forbids an RGB profile for a grey picture; only
+            PNG does (Third Edition, 11.3.2.3).
+        longest: the most bytes of a field, for fields with such a limit in the format.
     """
     names = NEVER_STRIPPED if strip else tuple(WORDS)
     given = {name: value for name in names if (value := getattr(metadata, name))}
@@ -68,13 +68,13 @@ def carried(
             del given[name]
             lost.append(f"{WORDS[name]}, which is too long")
     held = {name: value for name, value in given.items() if value and name in row.metadata}
-    if "exif" in held:  # it says the resolution too
+    if "exif" in held:  # EXIF stores the resolution too, so it is not lost
         given.pop("dpi", None)
     lost += [WORDS[name] for name, value in given.items() if value and name not in held]
     notes = [no_place(row, what) for what in lost]
     stored = row.modes[mode]
     space, is_grey = held.get("icc_profile", b"")[COLOUR_SPACE], stored in GREY_MODES
-    # Readers must ignore a profile of grey for colours, or the reverse.
+    # A grey profile must not be used for colours, nor (in PNG) an RGB profile for grey.
     if (space == b"GRAY" and not is_grey) or (
         space == b"RGB " and is_grey and grey_excludes_colour
     ):
@@ -86,12 +86,12 @@ def carried(
 
 
 def no_place(row: Format, what: str) -> str:
-    """Say that a format can't hold something."""
+    """Return the note that a format can't store something."""
     return f"{row.title} has no place for the {what}"
 
 
 def _comment_among(texts: Chunks) -> tuple[bytes | None, Chunks]:
-    """Return the plain comment among the texts of a PNG, and the other texts."""
+    """Return the text "Comment" among the texts of a PNG, and the other texts."""
     for place, (name, body) in enumerate(texts):
         if name == b"tEXt" and body.startswith(b"Comment\0"):
             return body[8:], texts[:place] + texts[place + 1 :]

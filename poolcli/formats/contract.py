@@ -1,4 +1,7 @@
-"""The contract between run and the formats: readers that are asked, writers that are pushed."""
+"""Define the contract between `run` and the formats: `Reader`, `Writer` and their base classes.
+
+`run` takes frames from a reader, and pushes bands of rows to a writer.
+"""
 
 from __future__ import annotations
 
@@ -17,57 +20,64 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CHANNELS_COUNTED_ONCE: Final = 4
-"""Channels of a pixel; what has more counts several times, so that memory is bounded for it too."""
+"""Channels that a pixel may have to count once against `--max-pixels`.
+
+A pixel of 5 to 8 channels counts twice, and so on: memory is bounded for many channels too.
+"""
 
 USUAL_TILE: Final = 1 << 20
-"""Pixels of a tile that is decoded whatever is allowed: small pictures have tiles too."""
+"""Pixels of a tile that are always allowed.
+
+A tile may be larger than its picture, so a small `--max-pixels` must not refuse ordinary tiles.
+"""
 
 SAMPLE_KINDS: Final = {"unsigned": "bu", "signed": "i", "float": "f"}
-"""The kinds of NumPy's types that hold the samples of each kind."""
+"""The `dtype.kind` codes of NumPy that hold each kind of samples."""
 
 WIDENED_BELOW: Final = 8
-"""Samples of fewer bits may come widened to 0…255: no value is lost."""
+"""A decoder may widen samples of fewer bits than this to 0…255, because no value is lost."""
 
 
 class Reader(Protocol):
-    """A file that is read."""
+    """The reader of one open file."""
 
     @property
     def count(self) -> int | None:
-        """The number of frames; None where only the end tells."""
+        """The number of frames; None if it is only known at the end of the file."""
 
     @property
     def format(self) -> str:
-        """The name of the format that the file is written in if the user names none."""
+        """The name of the format to write if the user names none."""
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the frames in turn, headers only until their rows are asked for.
+        """Yield the frames in order; their pixels are decoded when their rows are asked for.
 
-        Each is valid until the next one is taken. Another call begins anew.
+        A frame is valid until the next one is taken. Another call starts again at the first frame.
         """
 
 
 class Writer(Protocol):
-    """A file that is written: for each frame `begin`, then its `rows`; at last `finish`."""
+    """The writer of one file: call `begin` and then `rows` for each frame, and `finish` once."""
 
     def begin(self, info: FrameInfo, metadata: Metadata) -> None:
-        """Begin a frame of ``info.shape`` in a mode that the format holds."""
+        """Begin a frame of ``info.shape``; the format must be able to store its mode."""
 
     def rows(self, band: NDArray[Any]) -> None:
-        """Take the next rows of the frame, from top to bottom; the band is not kept."""
+        """Take the next rows of the frame, from top to bottom; the caller may reuse the band."""
 
     def finish(self) -> list[str]:
-        """Complete the file; return what had to be left out or approximated, in words."""
+        """Complete the file; return notes on what was left out or approximated."""
 
     def discard(self) -> None:
-        """Release what is held, after a failure; the file is not complete."""
+        """Release threads and memory after a failure; the file stays incomplete."""
 
 
 class Limits(NamedTuple):
-    """What a picture may cost.
+    """The limits on the memory that a picture may take.
 
     Attributes:
-        pixels: the most pixels, of up to four channels each, that one frame may have.
+        pixels: the largest number of pixels of a frame; more than `CHANNELS_COUNTED_ONCE`
+            channels count several times.
     """
 
     pixels: int
@@ -88,13 +98,15 @@ class Limits(NamedTuple):
             )
 
     def check_tile(self, height: object, width: object, channels: int) -> None:
-        """Refuse tiles that would take more memory than the picture may.
+        """Refuse tiles that are larger than a frame may be.
 
         Raises:
-            PoolError: they have more pixels than allowed, or no whole number of them.
+            PoolError: they have more pixels than allowed, or their size is not a whole number.
         """
         if not isinstance(height, int) or not isinstance(width, int):
-            raise PoolError("its tiles are no whole number of pixels", "is the file sound?")
+            raise PoolError(
+                f"its tile size of {height}×{width} is not whole numbers", "is the file damaged?"
+            )
         layers = -(-max(channels, 1) // CHANNELS_COUNTED_ONCE)
         if height * width * layers > max(self.pixels, USUAL_TILE):
             raise PoolError(
@@ -105,7 +117,7 @@ class Limits(NamedTuple):
 
 
 class DecodedFrame:
-    """A frame of a decoder that gives all pixels at once."""
+    """A frame whose decoder returns all rows at once."""
 
     def __init__(
         self,
@@ -113,29 +125,29 @@ class DecodedFrame:
         decode: Callable[[], NDArray[Any]],
         metadata: Callable[[], Metadata] = Metadata,
     ) -> None:
-        """Keep what is known of it.
+        """Keep the arguments; nothing is decoded yet.
 
         Args:
-            info: what its header says.
-            decode: returns the pixels, in the shape of ``info``.
-            metadata: reads what stands beside them.
+            info: the contents of the header.
+            decode: returns all pixels, in the shape of ``info``.
+            metadata: reads the metadata.
         """
         self.info, self.metadata = info, metadata
         self._decode = decode
         self._array: NDArray[Any] | None = None
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
-        """Return some rows; the first call decodes them all.
+        """Return the rows from start to stop; the first call decodes all rows.
 
         Raises:
-            PoolError: what was decoded is of another shape than the header states.
+            PoolError: the decoded array has another shape than the header states.
         """
         if self._array is None:
             array = self._decode()
             if array.shape != self.info.shape:
                 raise PoolError(
-                    f"samples of shape {array.shape} were decoded, "
-                    f"and its header states {self.info.shape}",
+                    f"its pixels have the shape {array.shape}, "
+                    f"but its header states {self.info.shape}",
                     "is the file complete?",
                 )
             self._array = array
@@ -143,14 +155,14 @@ class DecodedFrame:
 
 
 class DecodedReader:
-    """The reader of a file of one picture whose decoder gives all pixels at once."""
+    """The reader of a file with one picture whose decoder returns all rows at once."""
 
     count = 1
 
     def __init__(
         self, info: FrameInfo, decode: Callable[[], NDArray[Any]], metadata: Callable[[], Metadata]
     ) -> None:
-        """Keep what a frame is made of; no pixels are kept."""
+        """Keep the arguments of `DecodedFrame`; the reader itself keeps no pixels."""
         self.format, self._parts = info.encoding.format, (info, decode, metadata)
 
     def frames(self) -> Iterator[DecodedFrame]:
@@ -159,50 +171,50 @@ class DecodedReader:
 
 
 class WholeFrameWriter:
-    """The base of writers whose encoder takes whole frames: gathers bands until a frame is full.
+    """The base class of writers whose encoder takes whole frames; it collects the bands of each.
 
-    A frame is handed on when the next one begins or the file is finished: by then nobody holds
-    the decoded picture that it came from.
+    A frame is encoded only when the next one begins or the file is finished. By then the decoded
+    source frame has been freed, so that it and the encoder's memory are never needed together.
     """
 
     def __init__(self, file: BinaryIO, row: Format, saving: Saving) -> None:
-        """Keep what every writer is given."""
+        """Keep the arguments that every writer takes."""
         self.file, self.row, self.saving = file, row, saving
         self.notes: dict[str, None] = {}
         self._frame: Picture | None = None
         self._filled = 0
 
     def begin(self, info: FrameInfo, metadata: Metadata) -> None:
-        """Begin a frame."""
+        """Write the previous frame, and allocate the next one."""
         import numpy as np
 
-        self._hand_on()
+        self._flush()
         self._frame = Picture(np.empty(info.shape, info.dtype), info, metadata)
         self._filled = 0
 
     def rows(self, band: NDArray[Any]) -> None:
-        """Copy the next rows."""
+        """Copy the next rows into the current frame."""
         if self._frame is None:
-            raise RuntimeError("rows without a frame")
+            raise RuntimeError("rows() was called before begin()")
         self._frame.array[self._filled : self._filled + len(band)] = band
         self._filled += len(band)
 
     def finish(self) -> list[str]:
-        """Write the last frame and what follows it."""
-        self._hand_on()
+        """Write the last frame and the end of the file; return the notes."""
+        self._flush()
         self.write_end()
         return list(self.notes)
 
     def discard(self) -> None:
-        """Forget the frame at hand."""
+        """Release the current frame."""
         self._frame = None
 
     def note(self, *notes: str) -> None:
-        """Note, once, what had to be left out or approximated."""
+        """Add notes on what was left out or approximated; each is kept once."""
         self.notes |= dict.fromkeys(notes)
 
     def held(self, info: FrameInfo, metadata: Metadata, **more: Any) -> dict[str, Any]:
-        """Return what the format holds of the metadata of a frame; what is lost is noted.
+        """Return the metadata that the format can store; note the rest as lost.
 
         Args:
             info: of the frame.
@@ -211,7 +223,8 @@ class WholeFrameWriter:
         """
         if metadata._replace(plays=0) == Metadata() and self.row.modes[info.mode] == info.mode:
             return {}
-        from poolcli.formats.carried import carried  # with all of EXIF, which few pictures have
+        # Imported here because it loads the EXIF modules, and few pictures have EXIF.
+        from poolcli.formats.carried import carried
 
         held, notes = carried(metadata, self.row, info.mode, strip=self.saving.strip, **more)
         self.note(*notes)
@@ -224,8 +237,8 @@ class WholeFrameWriter:
     def write_end(self) -> None:
         """Write what follows the last frame; most formats have nothing there."""
 
-    def _hand_on(self) -> None:
-        """Write the frame that is held, if there is one."""
+    def _flush(self) -> None:
+        """Write the collected frame, if there is one, and release it."""
         frame, self._frame = self._frame, None
         if frame is not None:
             self.write_frame(frame)
@@ -236,10 +249,10 @@ def open_reader(stream: BinaryIO, limits: Limits) -> Reader:
 
     Args:
         stream: seekable, at any position.
-        limits: what one frame may cost.
+        limits: the limits on the size of a frame.
 
     Raises:
-        PoolError: it is no picture of a readable format, or its header is refused.
+        PoolError: it is not a picture of a known format, or its header is refused.
     """
     with refusing("it can't be read as a picture"):
         if not stream.seek(0, 2):
@@ -252,23 +265,27 @@ def open_reader(stream: BinaryIO, limits: Limits) -> Reader:
 
 
 def open_writer(file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> Writer:
-    """Begin to write a file.
+    """Return the writer of a file.
 
     Args:
-        file: takes the bytes; seekable, and readable where the format goes back.
+        file: the output; seekable, and readable for formats that read back what they wrote.
         row: the format.
-        saving: how it is written.
-        frames: how many frames will be pushed; None if only the end tells.
+        saving: the user's options for writing.
+        frames: the number of frames that will follow; None if it is not known yet.
     """
     writer: Writer = import_module(row.module, __package__).write(file, row, saving, frames)
     return writer
 
 
 def check_depth(info: FrameInfo, *, allow_loss: bool) -> bool:
-    """Refuse a frame that comes with less than its file states; return whether it is rounded.
+    """Refuse a frame whose decoder loses depth or channels; return whether it rounds samples.
+
+    Args:
+        info: the frame; ``info.stored`` holds the samples as the file states them.
+        allow_loss: whether unsigned samples may be rounded to 8 bits.
 
     Raises:
-        PoolError: bits, sign, scale or channels would be lost, and it isn't allowed or possible.
+        PoolError: bits, sign, scale or channels would be lost, and this loss is not allowed.
     """
     stored, dtype = info.stored, info.dtype
     channels = info.shape[2] if len(info.shape) == 3 else 1
@@ -293,7 +310,11 @@ def check_depth(info: FrameInfo, *, allow_loss: bool) -> bool:
 
 @contextmanager
 def refusing(what: str) -> Iterator[None]:
-    """Turn whatever a library raises over a stranger's file into one `PoolError`."""
+    """Turn any exception that a library raises on a damaged or hostile file into a `PoolError`.
+
+    Args:
+        what: the beginning of the message, which names the failed step.
+    """
     try:
         yield
     except PoolError:
@@ -301,7 +322,8 @@ def refusing(what: str) -> Iterator[None]:
     except MemoryError:
         raise PoolError(f"{what}: not enough memory", "lower --max-pixels to skip it") from None
     except Exception as fault:  # OSError, ValueError, SyntaxError, struct.error …
-        from PIL import Image  # loaded by now where it matters
+        # Only Pillow raises the errors below, and then it has been imported already.
+        from PIL import Image
 
         if isinstance(fault, Image.DecompressionBombError | Image.DecompressionBombWarning):
             raise PoolError(
@@ -313,7 +335,7 @@ def refusing(what: str) -> Iterator[None]:
 
 
 def _reason(fault: Exception) -> str:
-    """Return what went wrong in a library, in words."""
+    """Return the message of a library's exception, in words for the user."""
     if isinstance(fault, struct.error) or isinstance(fault.__cause__, struct.error):
         return "its structure is damaged"
     return str(fault) or type(fault).__name__

@@ -1,4 +1,4 @@
-"""EXIF and XMP: checked, rid of what pooling makes false, and packed again."""
+"""Read and pack EXIF and XMP, without the properties that pooling makes false."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ SIZES: Final = (Tag.Orientation, Tag.ImageWidth, Tag.ImageLength)
 SIZES_IN_DETAILS: Final = (Tag.ExifImageWidth, Tag.ExifImageHeight)
 RESOLUTION: Final = (Tag.XResolution, Tag.YResolution, Tag.ResolutionUnit)
 UNITS_IN_AN_INCH: Final = {2: 1.0, 3: 2.54}
-"""The units of resolution in TIFF and EXIF, inch and centimetre, and how many an inch has."""
+"""How many units an inch has, by the number of the unit: 2 is inch, 3 centimetre."""
 
 PAGE_TAGS: Final = (254, 285, 297)
-"""Tags of one page among others: its kind, name and number."""
+"""The tags for the kind, name and number of a page in a file of several pages."""
 
 EXIF_PREFIX: Final = b"Exif\0\0"
 MOST_XMP_BYTES: Final = 1 << 24
@@ -43,16 +43,16 @@ FALSE_XMP: Final = re.compile(
 def describe(
     block: bytes | None, xmp: bytes | None, warnings: Iterable[str] = ()
 ) -> tuple[Metadata, int]:
-    """Read a block of EXIF and a packet of XMP; what is broken becomes a warning, never an error.
+    """Read a block of EXIF and a packet of XMP; damaged ones cause a warning, never an error.
 
     Args:
         block: EXIF with or without its prefix, or None.
         xmp: XMP, or None.
-        warnings: what is known to be wrong already.
+        warnings: further warnings that the result shall have.
 
     Returns:
-        What of it stays true once the picture is pooled; and the orientation, 1 (upright) to 8, by
-        EXIF or else by XMP.
+        The metadata that stays true after pooling; and the orientation, 1 (upright) to 8, from
+        EXIF or else from XMP.
     """
     if not block and not xmp:
         return Metadata(warnings=tuple(warnings)), 1
@@ -65,7 +65,7 @@ def describe(
 
 
 def orientation_of(exif: Mapping[int, Any], xmp: bytes | None) -> int:
-    """Return tag 274, else what XMP says: 1 upright, 2 to 8 turned or mirrored."""
+    """Return the orientation from EXIF or else XMP: 1 is upright, 2 to 8 turned or mirrored."""
     value = exif.get(Tag.Orientation)
     if value is None and xmp is not None and (stated := XMP_ORIENTATION.search(xmp)):
         value = int(stated[1])
@@ -73,7 +73,7 @@ def orientation_of(exif: Mapping[int, Any], xmp: bytes | None) -> int:
 
 
 def dpi_of(exif: Mapping[int, Any]) -> tuple[float, float] | None:
-    """Return the pixels an inch along (height, width) that EXIF states, or None."""
+    """Return the pixels per inch along (height, width) that EXIF states, or None."""
     try:
         units = UNITS_IN_AN_INCH[exif.get(Tag.ResolutionUnit, 2)]
         return checked_dpi(exif[Tag.XResolution] * units, exif[Tag.YResolution] * units)
@@ -82,7 +82,7 @@ def dpi_of(exif: Mapping[int, Any]) -> tuple[float, float] | None:
 
 
 def checked_dpi(across: Any, down: Any) -> tuple[float, float] | None:
-    """Return pixels an inch along (height, width), or None where they are no resolution."""
+    """Return (across, down) as pixels per inch along (height, width); None if out of range."""
     try:
         across, down = float(across), float(down)
     except (TypeError, ValueError, ZeroDivisionError):
@@ -93,12 +93,12 @@ def checked_dpi(across: Any, down: Any) -> tuple[float, float] | None:
 def packed_exif(
     block: bytes, dpi: tuple[float, float] | None, without: Iterable[int] = ()
 ) -> bytes | None:
-    """Pack EXIF with the resolution as it is now.
+    """Pack EXIF with the resolution of the pooled picture; return None if no tag is left.
 
     Args:
-        block: as in `poolcli.picture.Metadata`.
-        dpi: pixels an inch along (height, width), or None.
-        without: tags that are left out.
+        block: EXIF as in `poolcli.picture.Metadata`.
+        dpi: pixels per inch along (height, width), or None.
+        without: tags to leave out.
     """
     exif = Image.Exif()
     exif.load(EXIF_PREFIX + block)
@@ -112,7 +112,7 @@ def packed_exif(
 
 
 def _parsed(block: bytes) -> tuple[Image.Exif, tuple[str, ...]]:
-    """Parse a block of EXIF; of one that is damaged only the orientation is kept."""
+    """Parse a block of EXIF; return it with warnings. From a damaged one keep the orientation."""
     exif = Image.Exif()
     if not block:
         return exif, ()
@@ -124,7 +124,7 @@ def _parsed(block: bytes) -> tuple[Image.Exif, tuple[str, ...]]:
     try:
         exif.load(EXIF_PREFIX + block)
         exif.tobytes()
-    except Exception as fault:  # noqa: BLE001  # EXIF from strangers raises almost anything
+    except Exception as fault:  # noqa: BLE001  # Pillow raises many types on damaged EXIF
         reason = reason or str(fault) or type(fault).__name__
     if not reason:
         return exif, ()
@@ -136,12 +136,12 @@ def _parsed(block: bytes) -> tuple[Image.Exif, tuple[str, ...]]:
 
 
 def _check_places(block: bytes) -> None:
-    """Refuse EXIF of which a value lies outside.
+    """Refuse EXIF with a value outside of the block.
 
-    Pillow reads on with a warning, which can't be caught in one thread alone.
+    Pillow would only emit a Python warning, which can't be caught for one thread alone.
 
     Raises:
-        ValueError: one does.
+        ValueError: a value or directory lies outside.
     """
     file = TagFile(BytesIO(block))
     main = Directory(file, file.number("I", file.first))
@@ -152,9 +152,10 @@ def _check_places(block: bytes) -> None:
 
 
 def _cleaned_exif(exif: Image.Exif) -> bytes | None:
-    """Pack EXIF without orientation, sizes and resolution; Pillow leaves the thumbnail behind.
+    """Pack EXIF without orientation, sizes, resolution and thumbnail; return None without EXIF.
 
-    EXIF that says nothing but the resolution is kept, empty: `packed_exif` puts it in again.
+    EXIF that only has a resolution becomes an empty block, to which `packed_exif` adds the
+    resolution of the pooled picture. Pillow drops the thumbnail by itself.
     """
     for tag in SIZES:
         exif.pop(tag, None)
@@ -170,18 +171,18 @@ def _cleaned_exif(exif: Image.Exif) -> bytes | None:
 
 
 def _checked_xmp(xmp: Any) -> tuple[bytes | None, tuple[str, ...]]:
-    """Return XMP, and a warning why it can't be used."""
+    """Return XMP, or None with a warning if it can't be used."""
     if not isinstance(xmp, bytes) or not xmp:
         return None, ()
     if len(xmp) > MOST_XMP_BYTES:
-        return None, ("its XMP is too long, and was dropped",)
+        return None, (f"its XMP is longer than {MOST_XMP_BYTES} bytes, and was dropped",)
     if b"\0" in xmp.rstrip(b"\0"):
         return None, ("its XMP is not UTF-8, and was dropped",)
     return xmp.rstrip(b"\0"), ()
 
 
 def _cleaned_xmp(xmp: bytes) -> bytes:
-    """Return XMP without orientation, sizes, resolution, thumbnails and its second part's name."""
+    """Return XMP without orientation, sizes, resolution, thumbnails and reference to a 2nd part."""
     begin, end = xmp.find(b"<xmp:Thumbnails"), xmp.find(b"</xmp:Thumbnails>")
     if 0 <= begin < end:
         xmp = xmp[:begin] + xmp[end + len(b"</xmp:Thumbnails>") :]
@@ -189,9 +190,9 @@ def _cleaned_xmp(xmp: bytes) -> bytes:
 
 
 def _packed(exif: Image.Exif) -> bytes:
-    """Pack EXIF with every byte of its texts."""
+    """Pack EXIF; keep texts that are not ASCII, which Pillow would change, byte for byte."""
     for each in (exif, *(exif.get_ifd(one) for one in (DETAILS, PLACE) if one in exif)):
         for tag, value in list(each.items()):
             if isinstance(value, str) and not value.isascii():
-                each[tag] = value.encode("latin-1", "replace")  # as Pillow has read it
+                each[tag] = value.encode("latin-1", "replace")  # Pillow decodes texts as Latin-1
     return exif.tobytes().removeprefix(EXIF_PREFIX)

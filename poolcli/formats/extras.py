@@ -1,4 +1,4 @@
-"""The optional libraries, imported only when a picture needs them."""
+"""Import the optional packages when a picture needs them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from poolcli.formats import Extra
 
 
 def library(name: str, extra: str) -> Any:
-    """Return an optional library.
+    """Import an optional package.
+
+    Args:
+        name: the package.
+        extra: the extra that installs it, which the message names.
 
     Raises:
-        PoolError: it is missing; the extra that installs it is named.
+        PoolError: the package is not installed.
     """
     try:
         return import_module(name)
@@ -24,10 +28,10 @@ def library(name: str, extra: str) -> Any:
 
 
 def require_all(extra: Extra | None) -> None:
-    """Refuse to go on without the libraries of an extra.
+    """Refuse a picture if a package of an extra is missing.
 
     Raises:
-        PoolError: one is missing.
+        PoolError: a package is not installed.
     """
     if extra is not None:
         for name in extra.packages:

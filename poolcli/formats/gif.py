@@ -1,7 +1,7 @@
-"""GIF, still and animated (CompuServe, GIF89a, 1990): Pillow codes single images, we all else.
+"""Read and write still and animated GIF (CompuServe, GIF89a, 1990).
 
-Pillow holds all frames of an animation at once, and turns what is cleared behind a frame into a
-colour, where viewers show what lies below.
+Pillow decodes and encodes single images. Animations are handled here, because Pillow keeps all
+frames in memory, and fills regions that are cleared with a colour instead of transparency.
 """
 
 from __future__ import annotations
@@ -41,49 +41,53 @@ DISPOSAL_SHIFT, DISPOSAL_MASK = 2, 0x07
 COLOURS: Final = 256
 OPAQUE_FROM: Final = 128
 OPAQUE: Final = 255
-APPROXIMATED: Final = "GIF holds 256 colours and alpha on or off: the rest is approximated"
+APPROXIMATED: Final = (
+    "GIF holds 256 colours and alpha on or off: other colours and alpha were approximated"
+)
 
 
 class GifReader:
-    """A GIF that is read."""
+    """The reader of a still or animated GIF."""
 
     format = "gif"
 
     def __init__(self, stream: BinaryIO, limits: Limits) -> None:
-        """Read all but the pixels.
+        """Read all blocks except the pixels.
 
         Raises:
-            PoolError: it breaks off, or an image is too large.
+            PoolError: the file is cut off, or an image or the canvas is too large.
         """
         self._stream, self._blocks = stream, read_blocks(stream)
         self._images = self._blocks.images
         self.count = len(self._images)
         for one in self._images:
             limits.check(one.place[3], one.place[2])
-        # The canvas is as large as the screen or the first image.
+        # The canvas holds the screen and the whole first image, which may be larger.
         left, top, across, down = self._images[0].place
         size = max(self._blocks.height, top + down), max(self._blocks.width, left + across)
         limits.check(*size)
         self._regions = [self._region(one) for one in self._images]
         shows_canvas = animation.has_transparency(self._regions, *size)
-        # Around a single image the canvas is transparent, and not of colour 0.
+        # A single image that does not cover the canvas is drawn like an animation: the canvas
+        # around it is transparent, whereas Pillow would fill it with colour 0.
         self._is_still = self.count == 1 and not shows_canvas
         self._info = self._info_of(size, shows_canvas)
 
     def frames(self) -> Iterator[Frame]:
-        """Yield each frame."""
+        """Yield the frames in order."""
         if self._is_still:
             yield self._picture(self._images[0], self._info)
         else:
             yield from animation.frames_of(self._regions, self._info, self.metadata)
 
     def metadata(self) -> Metadata:
-        """Return what stands beside the pixels, for all frames."""
-        comments = dict.fromkeys(filter(None, self._blocks.comments))  # some repeat it each frame
+        """Return the metadata, which is the same for all frames."""
+        # Some programs repeat the comment for each frame, so duplicates are removed.
+        comments = dict.fromkeys(filter(None, self._blocks.comments))
         return Metadata(comment=b"\n".join(comments) or None, plays=self._blocks.plays)
 
     def _info_of(self, size: tuple[int, int], shows_canvas: bool) -> FrameInfo:
-        """Return what is known of the only image, or of all frames of an animation."""
+        """Return the `FrameInfo` of the still image, or of all frames of an animation."""
         first, palette = self._images[0], None
         if self._is_still:
             mode = pillow.palette_mode(first.colours, has_alpha=first.alphas is not None)
@@ -103,7 +107,7 @@ class GifReader:
         )
 
     def _region(self, image: ImageBlock) -> animation.Region:
-        """Return what an image draws."""
+        """Return the region that an image draws."""
         left, top, width, height = image.place
         flags, delay = struct.unpack("<BH", image.control[:3])
         return animation.Region(
@@ -118,13 +122,16 @@ class GifReader:
         )
 
     def _region_pixels(self, image: ImageBlock) -> NDArray[Any]:
-        """Decode what an image draws, in the mode of the canvas."""
+        """Decode an image in the mode of the canvas."""
         palette = pillow.palette_pixels(image.colours, image.alphas or b"", self._info.mode)
         still = self._picture(image, self._info._replace(palette=palette))
         return np.take(palette, still.rows(0, image.place[3]), axis=0)
 
     def _picture(self, image: ImageBlock, info: FrameInfo) -> pillow.PillowFrame:
-        """Return one image as a picture of its own, whose rows are indices."""
+        """Return a frame of one image, whose rows are palette indices.
+
+        Pillow decodes it from a GIF in memory that holds only this image.
+        """
         self._stream.seek(image.begin)
         pixels = self._stream.read(image.end - image.begin)
         screen = struct.pack("<HHBBB", *image.place[2:], 0, 0, 0)
@@ -134,19 +141,19 @@ class GifReader:
 
 
 class GifWriter(WholeFrameWriter):
-    """A still GIF that is written."""
+    """The writer of a still GIF."""
 
     def write_frame(self, picture: Picture) -> None:
-        """Encode the picture."""
+        """Encode the picture with its metadata."""
         image = self.to_palette(picture)
         held = self.held(picture.info, picture.metadata)
         self.file.write(pillow.encoded(image, "GIF", **held))
 
     def to_palette(self, picture: Picture) -> Image.Image:
-        """Return what a GIF holds of a picture: up to 256 colours, and alpha on or off.
+        """Return a picture with a palette of up to 256 colours, one of which may be transparent.
 
-        More colours are approximated by the nearest, which is noted. Alpha becomes one transparent
-        colour for pixels that are less than half opaque.
+        If there are more colours, they are approximated (median cut), and this is noted. Pixels
+        that are less than half opaque become transparent, the others opaque.
         """
         image = pillow.to_image(picture, picture.info.mode)
         if image.mode in ("1", "L"):
@@ -173,14 +180,14 @@ class GifWriter(WholeFrameWriter):
 
 
 class GifAnimationWriter(AnimationWriter, GifWriter):
-    """An animated GIF that is written."""
+    """The writer of an animated GIF."""
 
     tick = TICK
     _before: NDArray[np.uint8] | None = None
     _is_begun = False
 
     def shown(self, picture: Picture) -> Shown:
-        """Return a frame of few colours, and its red, green, blue and alpha: 0 if transparent."""
+        """Return a frame with a palette, and its RGBA pixels; transparent ones are all 0."""
         image = self.to_palette(picture)
         if not self._is_begun:
             self._write_start(picture)
@@ -189,14 +196,15 @@ class GifAnimationWriter(AnimationWriter, GifWriter):
         return Shown(pixels, image)
 
     def write_end(self) -> None:
-        """Write what is left."""
+        """Write the last frame and the trailer."""
         self.write_held(None)
         self.file.write(TRAILER)
 
     def write_region(self, shown: Shown, ticks: int, following: Shown | None) -> None:
-        """Write the region of a frame that changes.
+        """Write the changed region of a frame.
 
-        Before a frame that is transparent where this one isn't all is cleared.
+        If the next frame is transparent at a pixel where this one is not, the whole canvas is
+        written and cleared afterwards: in GIF a transparent pixel leaves the canvas unchanged.
         """
         pixels, clears = shown.pixels, False
         if following is not None:
@@ -212,7 +220,7 @@ class GifAnimationWriter(AnimationWriter, GifWriter):
         self._before = None if clears else pixels
 
     def _write_start(self, picture: Picture) -> None:
-        """Write all that comes before the frames."""
+        """Write the header, the number of plays and the comment."""
         self._is_begun = True
         height, width = picture.info.shape[:2]
         self.file.write(SIGNATURE + struct.pack("<HHBBB", width, height, 0, 0, 0))
@@ -229,12 +237,15 @@ read = GifReader
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> GifWriter:
-    """Begin to write a GIF."""
+    """Return the writer of a GIF, animated unless there is one frame."""
     return (GifWriter if frames == 1 else GifAnimationWriter)(file, row, saving)
 
 
 def _without_hidden(image: Image.Image, alpha: NDArray[np.uint8]) -> Image.Image:
-    """Return the colours of a picture, those that won't be seen all like one that will."""
+    """Return the colours as RGB; pixels that will be transparent get the colour of a visible one.
+
+    Otherwise invisible colours would take up entries of the palette.
+    """
     colours = np.array(image.convert("RGB"))
     visible = alpha >= OPAQUE_FROM
     colours[~visible] = colours[visible][0] if visible.any() else 0
@@ -242,7 +253,7 @@ def _without_hidden(image: Image.Image, alpha: NDArray[np.uint8]) -> Image.Image
 
 
 def _cropped(image: Image.Image, rows: slice, columns: slice) -> Image.Image:
-    """Return part of an image; Pillow's `crop` leaves palettes that its GIF writer gets wrong."""
+    """Return part of an image; after Pillow's `crop` its GIF writer would store a wrong palette."""
     part = Image.fromarray(np.asarray(image)[rows, columns])
     if image.mode == "P":
         part.putpalette(image.getpalette() or [])

@@ -1,4 +1,4 @@
-"""The blocks of a GIF (CompuServe, GIF89a, 1990), read in one pass."""
+"""Read and write the blocks of a GIF (CompuServe, GIF89a, 1990)."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ HEAD_BYTES: Final = 13
 EXTENSION, IMAGE, TRAILER = b"!", b",", b";"
 CONTROL, COMMENT, APPLICATION = b"\xf9", b"\xfe", b"\xff"
 LOOPS: Final = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
-"""The application extensions that say how often an animation is shown again."""
+"""The application extensions that hold the number of repetitions of an animation."""
 
 HAS_PALETTE, IS_INTERLACED, PALETTE_SIZE = 0x80, 0x40, 0x07
-"""Flags of a palette, or of an image, and the exponent of a palette's size among them."""
+"""Bits in the flags of the screen and of an image; the last three give the palette's size."""
 
 HAS_KEY: Final = 1
 NO_CONTROL: Final = bytes(4)
 GREY_RAMP: Final = bytes(grey for grey in range(256) for _ in range(3))
-"""The palette in which every index is a grey of its own number."""
+"""The palette in which entry n is the grey level n."""
 
 
 class ImageBlock(NamedTuple):
-    """One image of a GIF, and where it is in the file.
+    """One image of a GIF, and the position of its pixels in the file.
 
     Attributes:
-        control: the four bytes of its graphic control extension.
-        place: left, top, width and height.
-        flags: those of its descriptor, as if its palette were its own.
-        palette: red, green and blue of each entry; the global one if it has none of its own, or
-            nothing.
-        colours: likewise; greys where there is no palette.
+        control: the first four bytes of its graphic control extension; zeros if it has none.
+        place: left, top, width and height on the canvas.
+        flags: the flags of an image descriptor that is followed by ``palette``.
+        palette: red, green and blue of each entry of the local palette, or else of the global
+            one; empty if there is neither.
+        colours: the same, but `GREY_RAMP` if there is no palette or a part of that ramp.
         alphas: the alpha of the palette's first entries; None if all are opaque.
-        begin: where its pixels begin.
-        end: where its pixels end.
+        begin: the position at which its pixels begin.
+        end: the position at which its pixels end.
     """
 
     control: bytes
@@ -49,7 +49,7 @@ class ImageBlock(NamedTuple):
     end: int
 
     def head(self, left: int, top: int, control: bytes) -> bytes:
-        """Return what comes before the pixels, for some place and control."""
+        """Return the bytes before the pixels, for another position and control extension."""
         place = struct.pack("<4HB", left, top, *self.place[2:], self.flags)
         return extension(CONTROL, control) + IMAGE + place + self.palette
 
@@ -58,11 +58,11 @@ class Blocks(NamedTuple):
     """The blocks of a GIF.
 
     Attributes:
-        width: of its screen.
-        height: of its screen.
-        plays: how often it is shown; 0 for ever.
-        images: its images.
-        comments: its comments.
+        width: the width of the screen.
+        height: the height of the screen.
+        plays: how often an animation is played; 0 means for ever.
+        images: the images in order.
+        comments: the comments in order.
     """
 
     width: int
@@ -73,10 +73,10 @@ class Blocks(NamedTuple):
 
 
 def read_blocks(stream: BinaryIO) -> Blocks:
-    """Read the blocks of a file, but for the pixels.
+    """Read the blocks of a file; of the pixels only the positions.
 
     Raises:
-        PoolError: it has no image, or breaks off in one.
+        PoolError: the file has no image, or ends within one.
     """
     stream.seek(0)
     head = _exactly(stream, HEAD_BYTES)
@@ -103,22 +103,22 @@ def read_blocks(stream: BinaryIO) -> Blocks:
 
 
 def extension(label: bytes, *parts: bytes) -> bytes:
-    """Return an extension of some parts of up to 255 bytes each."""
+    """Return an extension block with some sub-blocks of up to 255 bytes each."""
     return b"".join((EXTENSION, label, *(bytes((len(one),)) + one for one in parts), b"\0"))
 
 
 def _palette_bytes(flags: int) -> int:
-    """Return the length of a palette, from the flags that announce it."""
+    """Return the length in bytes of the palette that the flags announce."""
     return 3 << (flags & PALETTE_SIZE) + 1 if flags & HAS_PALETTE else 0
 
 
 def _image(stream: BinaryIO, control: bytes, shared_flags: int, shared: bytes) -> ImageBlock:
-    """Read an image, but for its pixels.
+    """Read the descriptor and palette of an image, and skip its pixels.
 
     Args:
-        stream: behind the byte that announces it.
-        control: what applies to it.
-        shared_flags: those that announce the global palette.
+        stream: the file, after the byte that introduces an image.
+        control: the graphic control extension of the image.
+        shared_flags: the flags of the screen, which describe the global palette.
         shared: the global palette.
     """
     *place, flags = struct.unpack("<4HB", _exactly(stream, 9))
@@ -129,7 +129,7 @@ def _image(stream: BinaryIO, control: bytes, shared_flags: int, shared: bytes) -
     colours = GREY_RAMP if GREY_RAMP.startswith(palette) else palette
     alphas = b"\xff" * control[3] + b"\0" if control[0] & HAS_KEY else None
     begin = stream.tell()
-    _exactly(stream, 1)  # the size of its first codes
+    _exactly(stream, 1)  # the initial size of LZW codes
     while length := _exactly(stream, 1)[0]:
         stream.seek(length, 1)
     end = stream.tell()
@@ -137,16 +137,16 @@ def _image(stream: BinaryIO, control: bytes, shared_flags: int, shared: bytes) -
 
 
 def _sub_blocks(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield the parts of an extension, until its end."""
+    """Yield the sub-blocks of an extension, until the empty one that ends it."""
     while (length := stream.read(1)) and length[0]:
         yield stream.read(length[0])
 
 
 def _exactly(stream: BinaryIO, count: int) -> bytes:
-    """Return so many bytes.
+    """Return exactly ``count`` bytes.
 
     Raises:
-        PoolError: there are fewer.
+        PoolError: the file ends before.
     """
     octets = stream.read(count)
     if len(octets) < count:

@@ -1,4 +1,7 @@
-"""HEIC through pillow-heif, which is only read; depth and channels are read from the boxes."""
+"""Read HEIC with pillow-heif.
+
+Depth and channels are parsed from the boxes here, because pillow-heif does not tell all of them.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,15 @@ from poolcli.formats.extras import library
 from poolcli.picture import MODES, Encoding, FrameInfo, Stored
 
 CHROMA, LUMA_DEPTH, CHROMA_DEPTH = 16, 17, 18
-"""Bytes of an hvcC box that tell the kind of chroma and the depths (ISO/IEC 14496-15, 8.3.3.1)."""
+"""The positions in hvcC of the chroma format and the two depths (ISO/IEC 14496-15, 8.3.3.1)."""
 
 SRGB_PRIMARIES: Final = (1, 2)
 SRGB_CURVES: Final = (1, 2, 6, 13, 14, 15)
-"""The numbers of ITU-T H.273 for sRGB, for curves shown like it, and for what is not stated."""
+"""The numbers in ITU-T H.273 for sRGB, for curves that are displayed alike, and for unspecified."""
 
 
 def read(stream: BinaryIO, limits: Limits) -> DecodedReader:
-    """Open a HEIC: the primary picture of it; the library applies the orientation."""
+    """Open the primary picture of a HEIC; pillow-heif applies the orientation."""
     image, count = _open(stream)
     limits.check(image.size[1], image.size[0])
     info = _info(stream, image, count)
@@ -36,7 +39,7 @@ def read(stream: BinaryIO, limits: Limits) -> DecodedReader:
 
 
 def _open(stream: BinaryIO) -> tuple[Any, int]:
-    """Return the primary picture, whose samples come as they are stored, and how many there are."""
+    """Return the primary picture with samples as stored, and the number of pictures."""
     stream.seek(0)
     heif = library("pillow_heif", "heif")
     file = heif.open_heif(stream, convert_hdr_to_8bit=False, hdr_to_16bit=False)
@@ -44,10 +47,10 @@ def _open(stream: BinaryIO) -> tuple[Any, int]:
 
 
 def _info(stream: BinaryIO, image: Any, count: int) -> FrameInfo:
-    """Return what is known of the primary picture before it is decoded.
+    """Return the `FrameInfo` of the primary picture.
 
     Raises:
-        PoolError: it is one that can't be pooled.
+        PoolError: alpha is premultiplied, or samples of this depth with alpha can't be pooled.
     """
     if image.premultiplied_alpha:
         raise PoolError("its colours are multiplied by alpha", "save it with straight alpha")
@@ -71,7 +74,7 @@ def _info(stream: BinaryIO, image: Any, count: int) -> FrameInfo:
 
 
 def _stored(stream: BinaryIO, *, has_alpha: bool) -> Stored:
-    """Read depth and channels, the most where several pictures differ.
+    """Return depth and channels; the largest ones if the pictures of the file differ.
 
     Raises:
         PoolError: no box states them.
@@ -85,7 +88,7 @@ def _stored(stream: BinaryIO, *, has_alpha: bool) -> Stored:
 
 
 def _unread_colour(image: Any) -> str:
-    """Return why what the colours mean can't be carried over; empty where it can."""
+    """Return why the colour encoding can't be kept; empty if it is sRGB or has an ICC profile."""
     stated = image.info.get("nclx_profile")
     if image.info.get("icc_profile") or not stated:
         return ""

@@ -1,4 +1,4 @@
-"""JPEG through Pillow; precision and components are read from the segments themselves."""
+"""Read and write JPEG with Pillow."""
 
 from __future__ import annotations
 
@@ -23,26 +23,30 @@ FRAME_HEADERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """The markers of frame headers, SOF0 to SOF15 (ITU-T T.81, table B.1)."""
 
 WITHOUT_SEGMENT: Final = frozenset((0x00, 0x01, *range(0xD0, 0xDA), FILL))
-"""The markers that stand alone, and the bytes that may follow a 0xFF that is no marker."""
+"""The markers without a segment, and the bytes after a 0xFF that is not part of a marker."""
 
 DESCRIPTIVE: Final = frozenset(range(0xE0, 0xF0)) - {COLOUR_TRANSFORM} | {COMMENT}
-"""The markers of segments without which the picture would look the same."""
+"""The markers of segments that don't change how the picture looks."""
 
 EXTENDED_XMP: Final = b"http://ns.adobe.com/xmp/extension/\0"
 DENSITY_UNITS: Final = (1, 2)
-"""The units of JFIF's density that are lengths, inch and centimetre."""
+"""The units of JFIF's density that are a length: 1 is inch, 2 centimetre; 0 is only a ratio."""
 
 DENSITIES: Final = range(1, 1 << 16)
-"""The pixels an inch that JFIF can state; others would be written modulo 65536."""
+"""The pixels per inch that JFIF can store; Pillow would write others modulo 65536."""
 
 LONGEST: Final = {"icc_profile": 255 * 65519, "exif": 65533, "xmp": 65504, "comment": 65533}
-"""The most bytes of metadata; only the colour profile may go over several segments."""
+"""The most bytes of each kind of metadata; only the colour profile may use several segments."""
 
 QUALITY: Final = 90
 
 
 def read(stream: BinaryIO, limits: Limits) -> PillowReader:
-    """Open a JPEG, or the first picture of an MPO."""
+    """Open a JPEG, or the first picture of an MPO.
+
+    Raises:
+        PoolError: it is too large, or its samples can't be read.
+    """
     warnings: tuple[str, ...] = ()
     try:
         image = open_image(_Jpeg, stream)
@@ -62,26 +66,25 @@ def read(stream: BinaryIO, limits: Limits) -> PillowReader:
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> JpegWriter:
-    """Begin to write a JPEG."""
+    """Return the writer of a JPEG."""
     return JpegWriter(file, row, saving)
 
 
 class _Jpeg(JpegImageFile):
-    """A JPEG as Pillow opens it, but for its EXIF.
+    """A JPEG that Pillow opens without looking for the resolution in EXIF.
 
-    Where JFIF states no resolution, Pillow looks for it there, and warns of EXIF that is damaged:
-    warnings can't be caught in one thread alone.
+    Pillow would emit Python warnings for damaged EXIF, which can't be caught for one thread alone.
     """
 
     def _read_dpi_from_exif(self) -> None:
-        """Do nothing: EXIF is read by us."""
+        """Do nothing: `poolcli.formats.exif` reads EXIF."""
 
 
 class JpegWriter(WholeFrameWriter):
-    """A JPEG that is written, with the tables and subsampling of a source that was one too."""
+    """The writer of a JPEG; it uses the quantisation tables and subsampling of a JPEG source."""
 
     def write_frame(self, picture: Picture) -> None:
-        """Encode the picture."""
+        """Encode the picture with its metadata."""
         info, saving = picture.info, self.saving
         held = self.held(info, picture.metadata, longest=LONGEST)
         if not all(round(one) in DENSITIES for one in held.get("dpi", ())):
@@ -96,10 +99,10 @@ class JpegWriter(WholeFrameWriter):
 
 
 def _without_metadata(stream: BinaryIO) -> BytesIO:
-    """Return a JPEG that Pillow can't open without what its pixels don't need.
+    """Return a copy of a JPEG without the metadata segments, which keep Pillow from opening it.
 
     Raises:
-        PoolError: its frame header is missing, or states samples that can't be decoded.
+        PoolError: the frame header is missing, or the samples don't have 8 bits.
     """
     stream.seek(0)
     octets, at, bits = stream.read(), 2, None
@@ -107,7 +110,7 @@ def _without_metadata(stream: BinaryIO) -> BytesIO:
     while at + 4 < len(octets) and octets[at : at + 2] != SCAN:
         marker = octets[at + 1]
         if octets[at] != FILL or marker in WITHOUT_SEGMENT:
-            at += 1  # junk, which is left out
+            at += 1  # skip bytes between segments that belong to none
             continue
         end = at + 2 + int.from_bytes(octets[at + 2 : at + 4], "big")
         if marker in FRAME_HEADERS:
@@ -119,19 +122,19 @@ def _without_metadata(stream: BinaryIO) -> BytesIO:
         raise PoolError("its frame header is missing", "is the file complete?")
     if bits != 8:
         raise PoolError(
-            f"its samples have {bits} bits, and only JPEGs of 8 bits can be read",
+            f"its samples have {bits} bits, but only 8-bit JPEG can be read",
             "convert it first to a 16-bit PNG or TIFF",
         )
     return BytesIO(b"".join((*kept, octets[at:])))
 
 
 def _metadata(image: JpegImageFile, described: Metadata) -> Metadata:
-    """Add what else stands beside the pixels to what EXIF and XMP say."""
+    """Complete the metadata from EXIF and XMP with that of the other segments."""
     found, segments, warnings = image.info, image.applist, described.warnings
     dpi = described.dpi
     if found.get("jfif_unit") in DENSITY_UNITS:
         dpi = checked_dpi(*found["dpi"])
-    if found.get("icc_profile", b"") is None:  # Pillow has found some of its parts
+    if found.get("icc_profile", b"") is None:  # Pillow has found only some parts of the profile
         warnings = (*warnings, "its colour profile is damaged, and was dropped")
     dropped = []
     if "photoshop" in found or found.get("mp"):
@@ -141,7 +144,7 @@ def _metadata(image: JpegImageFile, described: Metadata) -> Metadata:
     return described._replace(
         icc_profile=found.get("icc_profile") or None,
         dpi=dpi,
-        # Of several comments Pillow's `info` has the last one only.
+        # Pillow's `info` only has the last one of several comments.
         comment=b"\n".join(one for name, one in segments if name == "COM") or None,
         dropped=tuple(dropped),
         warnings=warnings,

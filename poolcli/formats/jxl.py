@@ -1,4 +1,7 @@
-"""JPEG XL through imagecodecs; depth, channels and colours are read from the header by us."""
+"""Read and write JPEG XL with imagecodecs.
+
+Depth, channels and colour encoding are parsed from the header here: imagecodecs does not tell.
+"""
 
 from __future__ import annotations
 
@@ -22,18 +25,18 @@ from poolcli.picture import ARRAY, MODES, Encoding, FrameInfo, Metadata, Pair, P
 CODESTREAM: Final = b"\xff\x0a"
 CONTAINER: Final = b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\x14ftypjxl \0\0\0\0jxl "
 HEADER_BYTES: Final = 1 << 12
-"""Bytes of the codestream in which its header ends: a name of up to 1071 bytes may be in it."""
+"""More bytes than the header takes; the name of its alpha channel may have up to 1071."""
 
 QUALITY: Final = 90
 EFFORT: Final = 5
-"""The encoder's own 7 takes twice the time of 5 for 2 % fewer bytes; measured."""
+"""The default effort. The encoder's default, 7, takes twice as long for 2 % fewer bytes."""
 
 Choices: TypeAlias = tuple[Pair, ...]
-"""What a number of each of four kinds adds to how many bits (ISO/IEC 18181-1, U32)."""
+"""The four encodings of a number: (offset, bits), selected by two bits (ISO/IEC 18181-1, U32)."""
 
 SIDES: Final[Choices] = ((1, 9), (1, 13), (1, 18), (1, 30))
 RATIOS: Final = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
-"""Width to height, as a size states them by numbers from 1."""
+"""The aspect ratios, width to height, that a size refers to by numbers from 1."""
 
 ENUM: Final[Choices] = ((0, 0), (1, 0), (2, 4), (18, 6))
 INTEGER_BITS: Final[Choices] = ((8, 0), (10, 0), (12, 0), (1, 6))
@@ -46,26 +49,25 @@ ALPHA: Final = 0
 RGB, GREY = 0, 1
 D65, SRGB_PRIMARIES, LINEAR, SRGB_CURVE = 1, 1, 8, 13
 FLOATS: Final = {(32, 8): "f4", (16, 5): "f2"}
-"""The types of floating-point samples by their bits and those of the exponent."""
+"""The types of floating-point samples, by (bits, bits of the exponent)."""
 
 USUAL: Final = {8: ("L", "LA", "RGB", "RGBA"), 16: ("I;16", "LA;16", "RGB;16", "RGBA;16")}
-"""The modes of the usual depths, by the number of channels."""
+"""The modes of 8-bit and 16-bit samples, for 1 to 4 channels."""
 
 
 class _Header:
-    """What the header of a codestream states, up to its colours (ISO/IEC 18181-1, ImageHeader).
+    """The header of a codestream, up to its colour encoding (ISO/IEC 18181-1, ImageHeader).
 
     Attributes:
-        at: the bit behind all that was read; the lowest bit of each byte comes first.
+        at: the number of bits read so far; the lowest bit of each byte comes first.
         size: (height, width) as stored.
-        orientation: EXIF's, which is still to be applied.
-        depth: of the channels of colour: the bits of a sample and of its exponent, which are 0
-            where it is a whole number.
-        alpha: likewise of alpha, or None.
-        is_lossy: whether colours are stored as XYB, which encoding without loss doesn't do.
-        is_grey: whether there is one channel of colour rather than three.
-        has_profile: whether a profile describes the colours.
-        curve: the number of the transfer function of sRGB's primaries; 0 for any other encoding.
+        orientation: EXIF's orientation, which is not applied yet.
+        depth: (bits, bits of the exponent) of a colour sample; the latter is 0 for integers.
+        alpha: the same for alpha, or None if there is no alpha.
+        is_lossy: whether colours are stored as XYB, which only lossy encoding does.
+        is_grey: whether there is one colour channel rather than three.
+        has_profile: whether an ICC profile describes the colours.
+        curve: the number of the transfer function if the primaries are those of sRGB, else 0.
     """
 
     orientation = 1
@@ -76,22 +78,25 @@ class _Header:
     curve = SRGB_CURVE
 
     def __init__(self, octets: bytes) -> None:
-        """Read a codestream.
+        """Parse the header at the start of a codestream.
 
         Raises:
-            PoolError: it is damaged, or of a picture that can't be read.
+            PoolError: the header is cut off, or such pictures can't be read.
         """
         self.at = 8 * len(CODESTREAM)
         self._bits, self._end = int.from_bytes(octets, "little"), 8 * len(octets)
         self.size = self._size()
-        if not self._take():  # all other fields are as usual
+        if not self._take():  # 1 means that all other fields have their default values
             self._read_fields()
 
     def info(self, *, is_transcoded: bool) -> FrameInfo:
-        """Return what is known of the picture before it is decoded.
+        """Return the `FrameInfo` of the picture.
+
+        Args:
+            is_transcoded: whether the file was made losslessly from a JPEG.
 
         Raises:
-            PoolError: no mode describes it.
+            PoolError: samples of such a depth can't be read or pooled.
         """
         bits, is_float = self.depth[0], self.depth in FLOATS
         channels = (1 if self.is_grey else 3) + (self.alpha is not None)
@@ -111,7 +116,11 @@ class _Header:
         )
 
     def _take(self, count: int = 1) -> int:
-        """Return the number that the next bits are."""
+        """Read the next ``count`` bits as a number.
+
+        Raises:
+            PoolError: the header is cut off.
+        """
         if self.at + count > self._end:
             raise PoolError("its header is cut off", "is the file complete?")
         value = self._bits >> self.at & ((1 << count) - 1)
@@ -119,12 +128,12 @@ class _Header:
         return value
 
     def _number(self, choices: Choices) -> int:
-        """Return a number, of which two bits tell the kind."""
+        """Read a number in one of four encodings, which the next two bits select."""
         least, count = choices[self._take(2)]
         return least + self._take(count)
 
     def _size(self) -> Pair:
-        """Return height and width, which may be given in eighths, and the width by its ratio."""
+        """Read (height, width); both may be stored in units of 8, and the width as a ratio."""
         in_eighths = self._take()
         height, ratio = self._side(in_eighths), self._take(3)
         if not ratio:
@@ -133,28 +142,32 @@ class _Header:
         return height, height * across // down
 
     def _side(self, in_eighths: int) -> int:
-        """Return height or width."""
+        """Read a height or width."""
         return 8 * (1 + self._take(5)) if in_eighths else self._number(SIDES)
 
     def _depth(self) -> Pair:
-        """Return the bits of a sample and of its exponent."""
+        """Read (bits, bits of the exponent) of a sample."""
         if self._take():
             return self._number(FLOAT_BITS), 1 + self._take(4)
         return self._number(INTEGER_BITS), 0
 
     def _read_fields(self) -> None:
-        """Read what follows the size."""
+        """Read the fields after the size.
+
+        Raises:
+            PoolError: it is an animation, or has a preview or unsupported channels.
+        """
         if self._take():
             self.orientation = 1 + self._take(3)
             if self._take():
-                self._size()  # at which it should be shown
+                self._size()  # the recommended size on the screen, which we ignore
             if self._take() or self._take():
                 raise PoolError(
-                    "it is an animation or has a preview, and of JPEG XL only stills can be read",
+                    "it is an animation or has a preview, but JPEG XL can only be read as a still",
                     "convert it first to PNG",
                 )
         self.depth = self._depth()
-        self._take()
+        self._take()  # whether 16-bit buffers suffice for decoding
         if count := self._number(EXTRA_CHANNELS):
             self._read_alpha(count)
         self.is_lossy = bool(self._take())
@@ -162,7 +175,11 @@ class _Header:
             self._read_colours()
 
     def _read_alpha(self, count: int) -> None:
-        """Read the depth of alpha, which is all that there may be beside the colours."""
+        """Read the depth of alpha, the only extra channel that is supported.
+
+        Raises:
+            PoolError: there are other extra channels, or alpha is premultiplied.
+        """
         if count == 1 and self._take():
             self.alpha = 8, 0
             return
@@ -170,7 +187,7 @@ class _Header:
             self.alpha = self._depth()
             self._number(SHIFTS)
             self._take(8 * self._number(NAME_LENGTHS))
-            if not self._take():  # nothing is multiplied by it
+            if not self._take():  # 0 means straight alpha
                 return
         raise PoolError(
             "it has channels beside colour and alpha, or its colours are multiplied by alpha",
@@ -178,18 +195,22 @@ class _Header:
         )
 
     def _read_colours(self) -> None:
-        """Read how colours are encoded, as far as they may be those of sRGB."""
+        """Read the colour encoding; stop at the first field that differs from sRGB."""
         self.has_profile, space = bool(self._take()), self._number(ENUM)
         self.is_grey, self.curve = space == GREY, 0
         if self.has_profile or space not in (RGB, GREY) or self._number(ENUM) != D65:
             return
         if space == RGB and self._number(ENUM) != SRGB_PRIMARIES:
             return
-        if not self._take():  # there is no gamma in the place of a curve with a number
+        if not self._take():  # 1 means that a gamma value follows instead of a curve's number
             self.curve = self._number(ENUM)
 
     def _mode(self, channels: int) -> str:
-        """Return the mode of the picture."""
+        """Return the mode of the picture.
+
+        Raises:
+            PoolError: samples of such a depth can't be read or pooled.
+        """
         bits, exponent = self.depth
         if self.depth in FLOATS:
             return "F" if channels == 1 else ARRAY
@@ -207,10 +228,10 @@ class _Header:
         return "RGB;M" if channels == 3 else "1" if bits == 1 else "L;M"
 
     def _unread_colour(self) -> str:
-        """Return why what the colours mean can't be carried over; empty where it can."""
+        """Return why the colour encoding can't be kept; empty if it is sRGB or linear floats."""
         if self.has_profile:
             return "its colour profile can't be read"
-        # Floating-point samples are linear where nothing else is known of them.
+        # poolcli takes floating-point samples for linear unless their encoding is stated.
         is_usual = self.curve == SRGB_CURVE or (self.curve == LINEAR and self.depth in FLOATS)
         return "" if is_usual else "its colour encoding is not that of sRGB"
 
@@ -226,20 +247,20 @@ def read(stream: BinaryIO, limits: Limits) -> DecodedReader:
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> JxlWriter:
-    """Begin to write a JPEG XL."""
+    """Return the writer of a JPEG XL."""
     return JxlWriter(file, row, saving)
 
 
 class JxlWriter(WholeFrameWriter):
-    """A JPEG XL that is written: without loss, unless the source had lost something already."""
+    """The writer of a JPEG XL; by default it is lossless unless the source was lossy."""
 
     def write_frame(self, picture: Picture) -> None:
-        """Encode the picture; a container is only used where something stands beside it."""
+        """Encode the picture, in a container only if there is metadata or a level to store."""
         info = picture.info
         held = self.held(info, picture.metadata)
         encoded = self._encoded(picture.array, info)
         codestream = _codestream(BytesIO(encoded))
-        # The library calls 16-bit and floating-point samples linear.
+        # imagecodecs labels 16-bit and floating-point samples as linear.
         if info.mode in USUAL[16] or info.encoding.details.get("curve") == SRGB_CURVE:
             codestream = _called_srgb(codestream)
         boxes = {
@@ -256,7 +277,7 @@ class JxlWriter(WholeFrameWriter):
                 self.file.write(struct.pack(">I4s", 8 + len(content), name) + content)
 
     def _encoded(self, array: NDArray[Any], info: FrameInfo) -> bytes:
-        """Return the picture as the library encodes it."""
+        """Encode the picture with imagecodecs."""
         chosen = self.saving.for_format(self.row)
         lossless = chosen.get("lossless", "quality" not in chosen and not info.encoding.lossy)
         if info.dtype.kind == "f" and not lossless:
@@ -276,14 +297,22 @@ class JxlWriter(WholeFrameWriter):
 
 
 def _decode(stream: BinaryIO, codec: Any, info: FrameInfo) -> NDArray[Any]:
-    """Return the samples as they are stored."""
+    """Decode the samples as they are stored, without applying the orientation."""
     stream.seek(0)
     array: NDArray[Any] = codec.jpegxl_decode(stream.read(), 0, keeporientation=True, numthreads=1)
     return array.astype(info.dtype, copy=False)
 
 
 def _codestream(stream: BinaryIO, most: int = -1) -> bytes:
-    """Return a codestream, which may lie in one box or in several; a bare one up to a length."""
+    """Return the codestream of a file, from one or several boxes if there is a container.
+
+    Args:
+        stream: the file.
+        most: the most bytes to return if there is no container; -1 for all.
+
+    Raises:
+        PoolError: there is none.
+    """
     stream.seek(0)
     octets = stream.read(most)
     if not octets.startswith(CODESTREAM):
@@ -295,15 +324,15 @@ def _codestream(stream: BinaryIO, most: int = -1) -> bytes:
 
 
 def _metadata(stream: BinaryIO, codec: Any, info: FrameInfo) -> Metadata:
-    """Collect what stands in the boxes beside the codestream."""
+    """Return the metadata from the boxes beside the codestream."""
     found = {name: next(read_boxes(stream, name), b"") for name in (b"Exif", b"xml ")}
     warnings = [f"{info.unread_colour}; it was taken for sRGB"] if info.unread_colour else []
     for packed in read_boxes(stream, b"brob"):
         if (name := packed[:4]) in found:
             try:
                 found[name] = bytes(codec.brotli_decode(packed[4:], out=MOST_XMP_BYTES))
-            except Exception:  # noqa: BLE001  # its type only exists once imagecodecs is imported
-                warnings.append("its compressed metadata are damaged or too long")
+            except Exception:  # noqa: BLE001  # imagecodecs, an optional package, has its own type
+                warnings.append("its compressed metadata is damaged or too long, and was dropped")
     exif = found[b"Exif"]
     block = exif[4 + int.from_bytes(exif[:4], "big") :]
     described, _ = describe(block, found[b"xml "], warnings)
@@ -312,9 +341,9 @@ def _metadata(stream: BinaryIO, codec: Any, info: FrameInfo) -> Metadata:
 
 
 def _called_srgb(codestream: bytes) -> bytes:
-    """Return a codestream whose header names the curve of sRGB in the place of no curve.
+    """Return a codestream whose header names the curve of sRGB instead of the linear one.
 
-    Both are named by the same number of bits, the last ones that are read of the header.
+    Both numbers take the same bits, and these are the last ones that `_Header` has read.
     """
     head, rest = codestream[:HEADER_BYTES], codestream[HEADER_BYTES:]
     header, (least, count) = _Header(head), ENUM[2]
@@ -325,7 +354,10 @@ def _called_srgb(codestream: bytes) -> bytes:
 
 
 def _linear(array: NDArray[Any], mode: str) -> NDArray[Any]:
-    """Return 16-bit samples as light, rounded to 16 bits, but for alpha (IEC 61966-2-1)."""
+    """Return 16-bit sRGB samples as linear light, rounded to 16 bits (IEC 61966-2-1).
+
+    Alpha is unchanged.
+    """
     coded = np.arange(1 << 16) / 65535
     light = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
     linear: NDArray[Any] = np.rint(light * 65535).astype(np.uint16)[array]

@@ -1,4 +1,4 @@
-"""NPY: arrays in NumPy's own format, without pickles."""
+"""Read and write arrays in NumPy's format NPY, without pickled objects."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from poolcli.picture import ARRAY, MODES, Encoding, FrameInfo, Metadata, Stored,
 
 KINDS: Final[dict[str, Any]] = {"b": "unsigned", "u": "unsigned", "i": "signed", "f": "float"}
 CHANNELS: Final = {(): ("1", "L", "I;16", "I", "F"), (3,): ("RGB", "RGB;16")}
-"""The modes of plain arrays, by their axes after (H, W); no channel is taken for alpha."""
+"""The modes of arrays, by their shape after (H, W); the last channel is never taken for alpha."""
 
 PLAIN_MODES: Final = {
     (MODES[mode].dtype, axes): mode for axes, modes in CHANNELS.items() for mode in modes
@@ -32,7 +32,7 @@ def read(stream: BinaryIO, limits: Limits) -> NpyReader:
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> NpyWriter:
-    """Begin to write an array."""
+    """Return the writer of an array."""
     return NpyWriter(file, row, saving)
 
 
@@ -43,11 +43,11 @@ class NpyReader:
     format = "npy"
 
     def __init__(self, stream: BinaryIO, limits: Limits) -> None:
-        """Read the header, and check it against the bytes that follow.
+        """Read the header, and check that the right number of bytes follows.
 
         Raises:
             PoolError: the array can't be pooled, is incomplete or is too large.
-            ValueError: the header is broken.
+            ValueError: the header is damaged.
         """
         is_oldest = npy_format.read_magic(stream) == (1, 0)  # its headers are at most 64 KB long
         read_1, read_2 = npy_format.read_array_header_1_0, npy_format.read_array_header_2_0
@@ -65,7 +65,7 @@ class NpyReader:
         yield self
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
-        """Return some rows, read from the file; an array in Fortran's order is read whole."""
+        """Read the rows from start to stop; an array in Fortran order is read whole."""
         if self._is_fortran:
             self._stream.seek(self._begin)
             flat = np.frombuffer(self._stream.read(), self.info.dtype)
@@ -82,10 +82,10 @@ class NpyReader:
 
 
 class NpyWriter:
-    """Writes an array, each band of rows as soon as it comes."""
+    """The writer of an array; it writes each band of rows immediately."""
 
     def __init__(self, file: BinaryIO, row: Format, saving: Saving) -> None:
-        """Write nothing yet."""
+        """Keep the arguments."""
         self._file, self._row, self._saving = file, row, saving
 
     def begin(self, info: FrameInfo, metadata: Metadata) -> None:
@@ -100,7 +100,7 @@ class NpyWriter:
         self._file.write(np.ascontiguousarray(band, self._dtype).data)
 
     def finish(self) -> list[str]:
-        """Return the notes on metadata that is left out."""
+        """Return the notes on lost metadata."""
         return self._notes
 
     def discard(self) -> None:
@@ -108,10 +108,10 @@ class NpyWriter:
 
 
 def _check(shape: tuple[int, ...], dtype: np.dtype[Any], found: int) -> None:
-    """Refuse an array that can't be pooled, or with another number of bytes than its header says.
+    """Refuse an array that can't be pooled, or whose size differs from its header.
 
     Raises:
-        PoolError: naming the reason.
+        PoolError: the dtype, the shape or the number of bytes is wrong.
     """
     if dtype.kind not in KINDS or dtype.itemsize > 8:
         raise PoolError(f"its dtype is {dtype}", "save bool, integers or floats up to 64 bits")

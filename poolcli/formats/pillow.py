@@ -1,4 +1,4 @@
-"""Between Pillow's images and frames."""
+"""Convert Pillow's images to frames, and pictures to Pillow's images."""
 
 from __future__ import annotations
 
@@ -23,22 +23,28 @@ PILLOW_MODES: Final = ("1", "L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I
 """The modes of frames that Pillow has too."""
 
 NATIVE_16: Final = {"I;16B": "I;16", "I;16L": "I;16", "I;16N": "I;16"}
+"""Pillow's names for 16-bit grey in a certain byte order; frames are in the machine's order."""
+
 ENTRIES: Final = 256
 OPAQUE_BLACK: Final = (0, 0, 0, 255)
 CHANNELS: Final[dict[str, Any]] = {"L": 0, "LA": [0, 3], "RGB": [0, 1, 2], "RGBA": [0, 1, 2, 3]}
-"""What of red, green, blue and alpha a mode holds; grey modes where the three are equal."""
+"""The channels of RGBA that make a pixel of each mode; grey is taken from red."""
 
 LAB_SIGNS: Final = np.array([0, 128, 128], np.uint8)
-"""What turns a* and b* from two's complement, as files have them, into an order, and back."""
+"""The bits to flip in L*, a* and b*: files store a* and b* in two's complement.
+
+With the top bit flipped, unsigned comparison orders them correctly. The same flip undoes it.
+"""
 
 
 def lift_limits() -> None:
-    """Put our own limit, `--max-pixels`, in the place of Pillow's; for a process that is ours.
+    """Switch off Pillow's own pixel limit, and let it keep one block of freed memory.
 
-    A result takes over 16 MB of the decoded picture at a time: pages that need not be given back
-    and zeroed.
+    Call it only in a process that poolcli has started: both settings are global. `--max-pixels`
+    takes the place of the limit.
     """
     Image.MAX_IMAGE_PIXELS = None
+    # A freed block of 16 MB is reused: otherwise the kernel takes it back and zeroes a new one.
     Image.core.set_blocks_max(1)  # type: ignore[attr-defined]  # the stub hides it
 
 
@@ -46,7 +52,7 @@ def parse_color(text: str) -> tuple[int, int, int]:
     """Return a colour name, ``#rrggbb`` or ``rgb(…)`` as 8-bit red, green and blue.
 
     Raises:
-        PoolError: it is none of these, or has alpha.
+        PoolError: the text is not such a colour, or it has alpha.
     """
     from PIL import ImageColor
 
@@ -60,16 +66,16 @@ def parse_color(text: str) -> tuple[int, int, int]:
 def info_of(
     image: Image.Image, stored: Stored, encoding: Encoding, orientation: int = 1
 ) -> FrameInfo:
-    """Return what is known of an opened image, and of its file's header.
+    """Return the `FrameInfo` of an image that Pillow has opened.
 
     Args:
         image: the image, not decoded yet.
         stored: the samples as the header states them.
         encoding: how the file is encoded.
-        orientation: EXIF's orientation that is still to be applied.
+        orientation: EXIF's orientation, which is not applied yet.
 
     Raises:
-        PoolError: its mode is one that can't be pooled.
+        PoolError: pictures of its mode can't be pooled.
     """
     mode, palette = NATIVE_16.get(image.mode, image.mode), None
     has_palette = mode in ("P", "PA")
@@ -79,7 +85,7 @@ def info_of(
         palette = palette_pixels(entries, b"", mode) if image.mode == "P" else None
     if mode not in PILLOW_MODES:
         raise PoolError(
-            f"pictures of mode {mode} can't be pooled", "convert it first to RGB or grey"
+            f"pictures of Pillow's mode {mode} can't be pooled", "convert it first to RGB or grey"
         )
     return info_in_mode(
         image.size[::-1],
@@ -93,7 +99,13 @@ def info_of(
 
 
 def conversions(has_palette: bool, has_key: bool, orientation: int = 1) -> tuple[str, ...]:
-    """Return what is done to pixels on their way into a picture, in words."""
+    """Return notes on the conversions that are applied to a picture while it is read.
+
+    Args:
+        has_palette: whether the file has a palette.
+        has_key: whether one colour is marked as transparent.
+        orientation: EXIF's orientation; 1 is upright.
+    """
     notes = {
         "its palette was applied": has_palette,
         "its transparent key became alpha": has_key,
@@ -114,12 +126,12 @@ def palette_mode(entries: bytes, *, has_alpha: bool) -> str:
 
 
 def palette_pixels(entries: bytes, alphas: bytes, mode: str) -> NDArray[np.uint8]:
-    """Return the 256 pixels that indices mean.
+    """Return the pixel of each of the 256 palette indices, as an array (256,) or (256, C).
 
     Args:
-        entries: red, green and blue of each entry; missing ones are black.
-        alphas: of the first entries; the others are opaque.
-        mode: a mode of 8 bits.
+        entries: red, green and blue of each entry; missing entries are black.
+        alphas: the alpha of the first entries; the others are opaque.
+        mode: the mode of the pixels: L, LA, RGB or RGBA.
     """
     pixels = np.full((ENTRIES, 4), OPAQUE_BLACK, np.uint8)
     count = min(len(entries) // 3, ENTRIES)
@@ -129,10 +141,9 @@ def palette_pixels(entries: bytes, alphas: bytes, mode: str) -> NDArray[np.uint8
 
 
 class PillowFrame:
-    """A frame whose pixels Pillow decodes, and which are copied out of it band by band.
+    """A frame that Pillow decodes at once, and from which bands of rows are copied.
 
-    `numpy.asarray` would make one more picture, from pieces of 64 KB, which takes ten times as
-    long; what has to be converted is converted band by band too.
+    `numpy.asarray` would copy the whole picture in pieces of 64 KB, which takes ten times as long.
     """
 
     def __init__(
@@ -142,19 +153,19 @@ class PillowFrame:
         metadata: Callable[[], Metadata],
         number: int = 0,
     ) -> None:
-        """Keep where it is found; nothing is opened yet.
+        """Keep the arguments; nothing is opened yet.
 
         Args:
-            info: what its header says.
-            image: returns the opened image, each time the same.
-            metadata: reads what stands beside the pixels.
-            number: of the frame, if the image shows several in turn, forwards only.
+            info: the contents of the header.
+            image: returns the opened image, the same one at each call.
+            metadata: reads the metadata.
+            number: the number of the frame in the image; frames must be decoded in order.
         """
         self.info, self.metadata = info, metadata
         self._image, self._number = image, number
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
-        """Return some rows; the first call decodes the frame and those before it."""
+        """Return the rows from start to stop; the first call decodes up to this frame."""
         image = self._image()
         image.seek(self._number)
         image.load()
@@ -164,7 +175,10 @@ class PillowFrame:
 
 
 class PillowReader:
-    """A file whose frames Pillow decodes in turn; between two passes no decoded image is kept."""
+    """The reader of a file whose frames Pillow decodes in order.
+
+    The decoded image is freed after each pass; another pass opens the file again.
+    """
 
     def __init__(
         self,
@@ -174,11 +188,11 @@ class PillowReader:
         reopen: Callable[[], Image.Image],
         durations: Sequence[Fraction] = (Fraction(0),),
     ) -> None:
-        """Keep an opened image until it is decoded.
+        """Keep the arguments.
 
         Args:
-            info: what all frames have in common.
-            metadata: what stands beside the pixels.
+            info: the `FrameInfo` of every frame, apart from the duration.
+            metadata: the metadata of the file.
             image: the opened image, not decoded yet.
             reopen: opens the same file again.
             durations: how long each frame is shown, in milliseconds.
@@ -189,20 +203,21 @@ class PillowReader:
         self._reopen = reopen
 
     def frames(self) -> Iterator[PillowFrame]:
-        """Yield the frames; the first rows that are asked for decode."""
+        """Yield the frames; a frame is decoded when its rows are asked for."""
+        # All frames of a pass share one image, and it is freed together with them.
         image = cache(self._take)
         for number, duration in enumerate(self._durations):
             info = self._info._replace(duration=duration)
             yield PillowFrame(info, image, lambda: self._metadata, number)
 
     def _take(self) -> Image.Image:
-        """Return the opened image, which is no longer kept here; later open the file again."""
+        """Return the opened image and drop our reference; open the file again in later calls."""
         image, self._image = self._image, None
         return self._reopen() if image is None else image
 
 
 def rows_of(image: Image.Image, mode: str, start: int, stop: int) -> NDArray[Any]:
-    """Return some rows of a decoded image in a mode."""
+    """Return the rows from start to stop of a decoded image, converted to a mode."""
     if image.mode != mode and mode in ("LA", "RGBA"):
         return _packed(image.crop((0, start, image.width, stop)).convert(mode))
     rows = _packed(image, start, stop)
@@ -213,7 +228,7 @@ def rows_of(image: Image.Image, mode: str, start: int, stop: int) -> NDArray[Any
 
 
 def to_image(picture: Picture, stored: str) -> Image.Image:
-    """Return a Pillow image of a picture, in the mode that its target stores."""
+    """Return a picture as a Pillow image, converted to the mode ``stored``."""
     mode = picture.info.mode
     pixels = np.ascontiguousarray(picture.array, MODES[mode].dtype)
     if mode == "LAB":
@@ -226,17 +241,17 @@ def to_image(picture: Picture, stored: str) -> Image.Image:
 
 
 def require_support(title: str, *, supported: bool) -> None:
-    """Refuse a format that this Pillow was built without.
+    """Refuse a format if Pillow was built without it.
 
     Raises:
-        PoolError: it was.
+        PoolError: the format is not supported.
     """
     if not supported:
         raise PoolError(f"this Pillow was built without {title}", "install Pillow from PyPI")
 
 
 def open_image(plugin: type[Plugin], stream: Any) -> Plugin:
-    """Open a stream by a plugin's own class: `Image.open` would ask Pillow's global limit."""
+    """Open a stream with a plugin's class; `Image.open` would apply Pillow's global pixel limit."""
     stream.seek(0)
     return plugin(stream)
 
@@ -249,12 +264,18 @@ def encoded(image: Image.Image, plugin: str, **arguments: Any) -> memoryview:
 
 
 def save_image(file: BinaryIO, image: Image.Image, plugin: str, **arguments: Any) -> None:
-    """Encode an image in memory, and write it: Pillow ignores short writes to real files."""
+    """Encode an image in memory, then write it; Pillow would ignore short writes to files."""
     file.write(encoded(image, plugin, **arguments))
 
 
 def _packed(image: Image.Image, top: int = 0, bottom: int | None = None) -> NDArray[Any]:
-    """Return the pixels of some rows as Pillow's raw encoder packs them in one call; read-only."""
+    """Return the pixels of some rows as a read-only array; Pillow's raw encoder packs them at once.
+
+    Args:
+        image: a decoded image.
+        top: the first row.
+        bottom: the row after the last one; None for the height.
+    """
     width, bottom = image.width, image.height if bottom is None else bottom
     kind, raw_mode = ImageMode.getmode(image.mode).typestr, image.mode
     if image.mode == "1":
@@ -268,7 +289,8 @@ def _packed(image: Image.Image, top: int = 0, bottom: int | None = None) -> NDAr
 
 
 def _entries(image: Image.Image) -> bytes:
-    """Return red, green and blue of each entry of a palette; nothing is decoded."""
+    """Return red, green and blue of each entry of a palette, without decoding the image."""
+    # `getpalette` of the image itself would decode it, so its palette is given to another image.
     probe = Image.new("P", (1, 1))
     probe.putpalette(image.palette or b"")
     return bytes(probe.getpalette() or ())

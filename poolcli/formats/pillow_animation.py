@@ -1,4 +1,4 @@
-"""What WebP and AVIF share: stills and animations that Pillow reads, and encodes by pulling."""
+"""Read and write stills and animations for WebP and AVIF, whose encoders in Pillow pull frames."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def reader_of(
     encoding: Encoding,
     durations: Sequence[Fraction],
 ) -> PillowReader:
-    """Return the reader of an opened image, whose frames have everything but their times in common.
+    """Return the reader of an opened image, whose frames differ only in pixels and durations.
 
     Args:
         image: the image, not decoded yet.
-        stream: the file that it was opened from.
+        stream: the file from which it was opened.
         stored: the samples as the header states them.
         encoding: how the file is encoded.
-        durations: how long each frame of an animation is shown, in milliseconds.
+        durations: how long each frame is shown, in milliseconds.
     """
     described, orientation = describe(image.info.get("exif"), image.info.get("xmp"))
     profile, plays = image.info.get("icc_profile"), image.info.get("loop", 0)
@@ -47,17 +47,18 @@ def reader_of(
 
 
 class PulledWriter(WholeFrameWriter):
-    """The base of writers of which Pillow encodes the animations: it pulls frame after frame.
+    """The base class of writers whose animations Pillow encodes by pulling frame after frame.
 
     Attributes:
         plugin: Pillow's name of the format.
-        frames: how many there will be; where only the end tells (None), all are gathered first.
+        frames: the number of frames; None if it is not known yet: then all frames are collected
+            in memory first, because Pillow asks for the number at once.
     """
 
     plugin = ""
 
     def __init__(self, file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> None:
-        """Begin a file of so many frames."""
+        """Keep the arguments; see `poolcli.formats.contract.open_writer`."""
         super().__init__(file, row, saving)
         self.frames = frames
         self._gathered: list[Timed] = []
@@ -67,19 +68,19 @@ class PulledWriter(WholeFrameWriter):
         self._buffer = BytesIO()
 
     def arguments(self, info: FrameInfo, metadata: Metadata) -> dict[str, Any]:
-        """Return what Pillow is asked for, by the first frame; note what is left out."""
+        """Return the arguments of Pillow's `save`, by the first frame; note lost metadata."""
         raise NotImplementedError
 
     def repair(self, content: memoryview, mode: str) -> None:
-        """Repair in place what the encoder of an animation in a mode gets wrong."""
+        """Correct a fault of the encoder in an encoded animation of a mode, in place."""
 
     def write_frame(self, picture: Picture) -> None:
-        """Hand on a frame to the encoder, which is started by the first of several."""
+        """Pass a frame to the encoder, or collect it; the first frame starts the encoder."""
         if not self._arguments:
             self._arguments = self.arguments(picture.info, picture.metadata)
             if self.frames is not None and self.frames > 1:
                 self._bridge = Bridge(partial(self._encode, self.frames))
-        # What rounding takes from one frame is given to the next: the sum stays right.
+        # The rounding error of a duration is carried over to the next frame, to keep the sum.
         self._owed += picture.info.duration
         milliseconds = round(self._owed)
         self._owed -= milliseconds
@@ -90,7 +91,7 @@ class PulledWriter(WholeFrameWriter):
             self._bridge.push(timed)
 
     def write_end(self) -> None:
-        """Write what the encoder has made of the frames."""
+        """Wait for the encoder, and write the encoded file."""
         if self._bridge is None:
             self._encode(len(self._gathered), iter(self._gathered))
         else:
@@ -98,13 +99,13 @@ class PulledWriter(WholeFrameWriter):
         self.file.write(self._buffer.getbuffer())
 
     def discard(self) -> None:
-        """Forget the frame at hand, and end the encoder."""
+        """Release the current frame, and end the encoder."""
         super().discard()
         if self._bridge is not None:
             self._bridge.discard()
 
     def _encode(self, count: int, frames: Iterator[Timed]) -> None:
-        """Encode all frames; of a single one Pillow makes a still."""
+        """Encode all frames; Pillow writes a still if there is only one."""
         image = PulledImage(frames, count)
         more = {"save_all": True, "duration": image.durations}
         image.save(self._buffer, self.plugin, **more, **self._arguments)
@@ -113,16 +114,16 @@ class PulledWriter(WholeFrameWriter):
 
 
 class PulledImage(Image.Image):
-    """An animation as Pillow takes it: an image that shows one frame after the other.
+    """A multi-frame image as Pillow's encoders expect it; it takes its frames from an iterator.
 
     Attributes:
         n_frames: the number of frames.
-        is_animated: whether there are several.
-        durations: in milliseconds, of the frames shown so far.
+        is_animated: whether there are several frames.
+        durations: the durations of the frames taken so far, in milliseconds.
     """
 
     def __init__(self, frames: Iterator[Timed], count: int) -> None:
-        """Show the first frame."""
+        """Take the first frame."""
         super().__init__()
         self.n_frames, self.is_animated = count, count > 1
         self.durations: list[int] = []
@@ -130,7 +131,7 @@ class PulledImage(Image.Image):
         self.seek(0)
 
     def seek(self, frame: int) -> None:
-        """Show the next frame; to ask for one again has no effect: Pillow only asks for the first.
+        """Take the next frame; seeking back has no effect, and Pillow only seeks back to frame 0.
 
         Raises:
             EOFError: there is no such frame.

@@ -1,7 +1,7 @@
-"""PNG and animated PNG: 8 bits through Pillow, 16 through imagecodecs, chunks by ourselves.
+"""Read and write PNG and animated PNG.
 
-Animations are taken apart and put together here: Pillow holds all frames at once, in 8 bits, and
-what it blends comes out too transparent.
+Pillow decodes 8-bit pixels and imagecodecs 16-bit ones. Chunks and animations are handled here,
+because Pillow keeps all frames in memory, in 8 bits, and its blending gives too low alpha.
 """
 
 from __future__ import annotations
@@ -36,31 +36,34 @@ DISPOSALS: Final[dict[int, animation.Dispose]] = {1: "clear", 2: "restore"}
 BLENDS: Final = 1
 
 HEAD_BYTES: Final = len(png_chunks.SIGNATURE) + png_chunks.HEADER.size + 12
-"""The bytes of a PNG until its first chunk is over, which is the header."""
+"""The bytes up to the end of IHDR, which is always the first chunk."""
 
 LEVEL: Final = 4
-"""The level of compression where the user says nothing (`benchmarks/levels.py`)."""
+"""The default compression level (`benchmarks/levels.py`)."""
 
 RUNS_ALONE: Final = 3
-"""zlib's strategy that looks for nothing but runs of a byte: Z_RLE."""
+"""zlib's strategy Z_RLE, which only finds runs of one byte."""
 
 RUNS_SLACK: Final = 1.01
+"""How much larger than usual the sample compressed by Z_RLE may be."""
+
 SAMPLE_BYTES: Final = 3 << 14
-"""Bytes of neighbouring rows in a sample: more than the 32 KB in which deflate finds matches."""
+"""Bytes of a band of rows in the sample: more than the 32 KB in which deflate finds matches."""
 
 SAMPLED, LEAST_SAMPLES = 32, 4
+"""The sample is a 32nd of the picture, in at least 4 bands."""
 
 
 class PngReader:
-    """A PNG that is read."""
+    """The reader of a still or animated PNG."""
 
     format = "png"
 
     def __init__(self, stream: BinaryIO, limits: Limits) -> None:
-        """Read all but the pixels.
+        """Read all chunks except the pixels.
 
         Raises:
-            PoolError: what the chunks say is refused, or is too large.
+            PoolError: a chunk is damaged or refused, or the picture is too large.
         """
         self._chunks = chunks = png_chunks.read_chunks(stream)
         self._header = chunks.header()
@@ -79,18 +82,18 @@ class PngReader:
         self.count = len(self._regions) or 1
 
     def frames(self) -> Iterator[Frame]:
-        """Yield each frame."""
+        """Yield the frames in order."""
         if self._regions:
             yield from animation.frames_of(self._regions, self._canvas_info, self.metadata)
         else:
             yield self._picture(self._header, self._chunks.data or self._chunks.frames[0][1])
 
     def metadata(self) -> Metadata:
-        """Return what stands beside the pixels, for all frames."""
+        """Return the metadata, which is the same for all frames."""
         return self._metadata
 
     def _info_of(self, *, on_canvas: bool) -> FrameInfo:
-        """Return what is known of the picture, or of each frame of an animation."""
+        """Return the `FrameInfo` of the still picture, or of the canvas of an animation."""
         header, key, palette = self._header, self._transparency, None
         kind, bits = header.colour_type, header.depth
         if kind == png_chunks.PALETTE:
@@ -116,9 +119,12 @@ class PngReader:
         )
 
     def _find_regions(self, limits: Limits) -> None:
-        """Find what each frame of an animation draws; nothing where there is a single picture.
+        """Find the region of each frame; none if the file shows only a still picture.
 
-        A picture in front of it, for viewers that show no animations, is left out.
+        A still picture before the animation, for viewers without animations, is ignored.
+
+        Raises:
+            PoolError: frames are missing, or a frame is too large.
         """
         stated, plays = struct.unpack(">II", self._chunks.bodies[b"acTL"])
         self._metadata = self._metadata._replace(plays=plays)
@@ -135,7 +141,7 @@ class PngReader:
         self._canvas_info = self._info_of(on_canvas=True)
 
     def _region(self, control: bytes, data: Data) -> Region:
-        """Return what a frame of an animation draws; the delay is a fraction of a second."""
+        """Return the region of a frame; fcTL states the delay as a fraction of a second."""
         _, *place, delay, unit, dispose, blend = png_chunks.CONTROL.unpack(control)
         width, height, left, top = place
         return Region(
@@ -150,7 +156,7 @@ class PngReader:
         )
 
     def _region_pixels(self, height: int, width: int, data: Data) -> NDArray[Any]:
-        """Decode what a frame of an animation draws, in the mode of the canvas."""
+        """Decode the region of a frame in the mode of the canvas."""
         still = self._picture(self._header._replace(height=height, width=width), data)
         pixels = still.rows(0, height)
         if still.info.palette is not None:
@@ -158,7 +164,7 @@ class PngReader:
         return pixels if self._canvas_info.mode == self._info.mode else _opaque(pixels)
 
     def _picture(self, header: Header, data: Data) -> Frame:
-        """Return the picture in some of the chunks."""
+        """Return the frame whose pixels are in ``data``."""
         has_key = self._transparency is not None and header.colour_type != png_chunks.PALETTE
         stream: Any = self._chunks.picture(header, self._key_chunk() if has_key else b"", data)
         info = self._info._replace(shape=(header.height, header.width, *self._info.shape[2:]))
@@ -167,27 +173,27 @@ class PngReader:
         return pillow.PillowFrame(info, cache(partial(PngImageFile, stream)), self.metadata)
 
     def _key_chunk(self) -> bytes:
-        """Return the transparent colour as the decoder wants it."""
+        """Return the transparent colour as a tRNS chunk for the decoder."""
         key, depth = self._transparency or b"", self._header.depth
         if self._header.colour_type == png_chunks.GREY and depth < 16:
-            # Pillow compares it with samples that it has widened to 8 bits.
+            # Pillow widens the samples to 8 bits before it compares them with this colour.
             full = (1 << depth) - 1
             key = struct.pack(">H", (int.from_bytes(key[:2], "big") & full) * 255 // full)
         return chunk(b"tRNS", key)
 
 
 class PngWriter(WholeFrameWriter):
-    """A still PNG that is written."""
+    """The writer of a still PNG."""
 
     def write_frame(self, picture: Picture) -> None:
-        """Encode the picture."""
+        """Write the header, the metadata and the pixels."""
         pixels = self.encoded(picture)
         self.file.write(pixels[:HEAD_BYTES])
         self.write_metadata(picture)
         self.file.write(pixels[HEAD_BYTES:])
 
     def write_metadata(self, picture: Picture) -> None:
-        """Write what stands beside the pixels."""
+        """Write the metadata chunks; note what PNG can't store."""
         held = self.held(picture.info, picture.metadata, grey_excludes_colour=True)
         if max(held.get("dpi", (0,))) > MOST_DPI:
             del held["dpi"]
@@ -196,7 +202,7 @@ class PngWriter(WholeFrameWriter):
             self.file.write(ancillary_chunks(held))
 
     def encoded(self, picture: Picture) -> memoryview:
-        """Return a PNG of nothing but the pixels."""
+        """Return the picture as a PNG without metadata."""
         chosen, mode = self.saving.for_format(self.row), picture.info.mode
         options = {"compress_level": LEVEL, **chosen}
         if mode not in pillow.PILLOW_MODES:
@@ -210,20 +216,20 @@ class PngWriter(WholeFrameWriter):
 
 
 class PngAnimationWriter(AnimationWriter, PngWriter):
-    """An animated PNG that is written."""
+    """The writer of an animated PNG."""
 
     def __init__(self, file: BinaryIO, row: Format, saving: Saving) -> None:
-        """Begin without a frame."""
+        """Begin with no frame written."""
         super().__init__(file, row, saving)
         self._written, self._plays, self._sequence = 0, 0, itertools.count()
         self._before: NDArray[Any] | None = None
 
     def shown(self, picture: Picture) -> Shown:
-        """Return a frame as it is."""
+        """Return a frame unchanged: PNG stores every pixel exactly."""
         return Shown(picture.array, picture)
 
     def write_end(self) -> None:
-        """Write what is left, and how many frames there are."""
+        """Write the last frame, and overwrite acTL with the number of frames."""
         self.write_held(None)
         self.file.write(chunk(b"IEND", b""))
         self.file.seek(HEAD_BYTES)
@@ -231,13 +237,14 @@ class PngAnimationWriter(AnimationWriter, PngWriter):
         self.file.seek(0, 2)
 
     def write_region(self, shown: Shown, ticks: int, _following: Shown | None) -> None:
-        """Write the region of a frame that changes."""
+        """Write the changed region of a frame, as IDAT for the first frame and fdAT for others."""
         picture: Picture = shown.image
         rows, columns = animation.changed_part(self._before, shown.pixels)
         pixels = self.encoded(picture._replace(array=shown.pixels[rows, columns]))
         if not self._written:
             self._plays = picture.metadata.plays
             self.file.write(pixels[:HEAD_BYTES])
+            # The number of frames may not be known yet: `write_end` writes it here.
             self.file.write(chunk(b"acTL", bytes(8)))
             self.write_metadata(picture)
         place = (columns.stop - columns.start, rows.stop - rows.start, columns.start, rows.start)
@@ -258,15 +265,15 @@ read = PngReader
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> PngWriter:
-    """Begin to write a PNG."""
+    """Return the writer of a PNG, animated unless there is one frame."""
     return (PngWriter if frames == 1 else PngAnimationWriter)(file, row, saving)
 
 
 def runs_suffice(image: Image.Image) -> bool:
-    """Return whether a sample of rows is as small where deflate looks for runs of bytes alone.
+    """Return whether a sample of rows compresses as well with zlib's strategy Z_RLE.
 
-    So it is with photographs, whose noise never comes twice: the whole is compressed more than
-    twice as fast then (`benchmarks/levels.py`). Cost: a thirtieth of the picture, both ways.
+    It does for photographs, in which longer matches are rare, and Z_RLE is more than twice as
+    fast (`benchmarks/levels.py`). Cost: about a thirtieth of the picture is compressed twice.
     """
     width, height = image.size
     row_bytes = width * len(image.getbands()) * (1 + (image.mode == "I;16"))
@@ -276,7 +283,7 @@ def runs_suffice(image: Image.Image) -> bool:
         return False
     usual = runs = 0
     for number in range(count):
-        # The margins of a picture tell nothing of it.
+        # The bands are spread evenly, away from the top and bottom, which are often uniform.
         top = (height - rows) * (2 * number + 1) // (2 * count)
         band = image.crop((0, top, width, top + rows))
         usual += len(pillow.encoded(band, "PNG", compress_level=LEVEL))
@@ -285,13 +292,13 @@ def runs_suffice(image: Image.Image) -> bool:
 
 
 def _decoded_by_imagecodecs(stream: JoinedStream) -> NDArray[np.uint16]:
-    """Return samples of 16 bits; a transparent colour becomes alpha."""
+    """Decode 16-bit samples; the decoder turns a transparent colour into alpha."""
     array: NDArray[np.uint16] = library("imagecodecs", "deep").png_decode(stream.read())
     return array
 
 
 def _opaque(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return pixels with full alpha; bilevel ones as grey."""
+    """Return pixels with an added channel of full alpha; convert bilevel pixels to grey."""
     if pixels.dtype == np.bool_:
         pixels = pixels * np.uint8(255)
     colours = pixels if pixels.ndim == 3 else pixels[..., None]

@@ -1,4 +1,4 @@
-"""The chunks of a PNG (PNG, Third Edition, sections 5 and 11), read in one pass."""
+"""Read and write the chunks of a PNG (PNG, Third Edition, sections 5 and 11)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
 DEPTHS: Final = {GREY: (1, 2, 4, 8, 16), PALETTE: (1, 2, 4, 8)}
 USUAL_DEPTHS: Final = (8, 16)
 CHANNELS: Final = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
-"""The samples of a pixel, by colour type."""
+"""The number of samples of a pixel, by colour type."""
 
 ALPHA_TYPES: Final = (GREY_ALPHA, RGB_ALPHA)
 SAMPLE_MODES: Final = {
@@ -29,7 +29,7 @@ SAMPLE_MODES: Final = {
 """The modes of samples of up to 8 bits and of 16, by colour type."""
 
 KEY_BYTES: Final = {GREY: 2, RGB: 6}
-"""The length of tRNS where it is a transparent colour."""
+"""The length of a tRNS chunk that holds a transparent colour, by colour type."""
 
 LENGTHS: Final = {
     b"IHDR": HEADER.size,
@@ -41,20 +41,23 @@ LENGTHS: Final = {
     b"sRGB": 1,
     b"cICP": 4,
 }
-"""The chunks of a fixed length, and that length."""
+"""The length of the chunks that have a fixed one."""
 
 TEXTS: Final = (b"tEXt", b"zTXt", b"iTXt")
 NEEDED: Final = (b"PLTE", b"tRNS", b"acTL", b"fcTL")
-"""The chunks without which the pixels would be others, with IHDR and the pixel data."""
+"""The chunks that change how the pixels look, beside IHDR and the pixel data."""
 
 METADATA: Final = frozenset((b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"iCCP", b"eXIf"))
-"""The chunks of what stands beside the pixels, texts apart."""
+"""The metadata chunks, without the texts."""
 
 KEPT: Final = {b"IHDR", *NEEDED, *METADATA}
 """The chunks whose bodies are kept."""
 
 Data: TypeAlias = "list[tuple[bytes, range]]"
-"""Where pixels are in the file: IDAT and one or several whole chunks, or fdAT and its pixels."""
+"""The positions of the pixel data in the file, each after the name of its chunks.
+
+The range of IDAT covers one or several whole chunks; that of fdAT covers its pixels alone.
+"""
 
 
 class Header(NamedTuple):
@@ -75,13 +78,13 @@ class Chunks:
 
     Attributes:
         stream: the file.
-        bodies: the first chunk of each name, texts and frames apart.
-        texts: the textual chunks: (name, body).
-        frames: for each frame of an animation the body of fcTL, and where its pixels are.
-        data: where the pixels are that belong to no frame of an animation.
-        has_pixels: whether there are any.
-        is_damaged: whether a chunk was left out that the pixels don't need.
-        is_complete: whether the file goes on to its end.
+        bodies: the body of the first chunk of each name in `KEPT`.
+        texts: the text chunks: (name, body).
+        frames: the body of fcTL and the pixel data of each frame of an animation.
+        data: the pixel data before the first fcTL; it belongs to no frame of an animation.
+        has_pixels: whether there is pixel data.
+        is_damaged: whether a damaged metadata chunk was skipped.
+        is_complete: whether the file has an IEND chunk.
     """
 
     stream: BinaryIO
@@ -94,10 +97,10 @@ class Chunks:
     is_complete: bool = False
 
     def header(self) -> Header:
-        """Return the header.
+        """Return the checked header.
 
         Raises:
-            PoolError: it is missing, or no picture can have it.
+            PoolError: the header or the pixel data is missing, or PNG has no such pictures.
         """
         bodies = self.bodies
         if b"IHDR" not in bodies or not self.has_pixels:
@@ -109,26 +112,27 @@ class Chunks:
             f"PNG has no {depth}-bit samples of colour type {kind}": (
                 kind not in CHANNELS or depth not in DEPTHS.get(kind, USUAL_DEPTHS)
             ),
-            "its pixels are compressed in an unknown way": header.compression or header.filters,
+            f"its compression method is {header.compression}, its filter method {header.filters}; "
+            "PNG only has 0 and 0": header.compression or header.filters,
             "it has no palette": kind == PALETTE and b"PLTE" not in bodies,
-            "its transparent colour is cut off": (
+            "its tRNS chunk with the transparent colour is too short": (
                 len(bodies.get(b"tRNS", bytes(6))) < KEY_BYTES.get(kind, 0)
             ),
         }
         for fault, applies in faults.items():
             if applies:
-                raise PoolError(fault, "is the file sound?")
+                raise PoolError(fault, "is the file damaged?")
         return header
 
     def picture(self, header: Header, key: bytes, data: Data) -> JoinedStream:
-        """Return a PNG of nothing but the pixels of one frame.
+        """Return a PNG of one frame without metadata, for the decoder.
 
-        Decoders refuse a whole picture for large or odd metadata, and so are given none.
+        Decoders refuse some files because of large or unusual metadata.
 
         Args:
-            header: of the frame.
+            header: the header of the frame.
             key: a tRNS chunk, or nothing.
-            data: where the pixels are.
+            data: the positions of its pixel data.
         """
         parts: list[bytes | range] = [SIGNATURE + chunk(b"IHDR", HEADER.pack(*header)) + key]
         for name, place in data:
@@ -137,13 +141,13 @@ class Chunks:
             else:
                 self.stream.seek(place.start)
                 parts.append(chunk(b"IDAT", self.stream.read(len(place))))
-        # The end of a file that is cut off must not be taken for its last pixels.
+        # Without IEND the decoder reports a file that is cut off.
         parts.append(chunk(b"IEND", b"") if self.is_complete else b"")
         return JoinedStream(self.stream, parts)
 
 
 class JoinedStream:
-    """Bytes and places in another stream as one, so that those in the stream are not copied."""
+    """A readable stream made of bytes and of ranges of another stream, which are not copied."""
 
     def __init__(self, stream: BinaryIO, parts: list[bytes | range]) -> None:
         """Keep the parts."""
@@ -154,12 +158,12 @@ class JoinedStream:
         return self._at
 
     def seek(self, position: int) -> int:
-        """Go to a position, counted from the start."""
+        """Set the position, counted from the start."""
         self._at = position
         return position
 
     def read(self, size: int = 1 << 62) -> bytes:
-        """Return the next bytes; fewer at the end."""
+        """Return the next ``size`` bytes; fewer at the end."""
         found, offset = [], self._at
         for part in self._parts:
             piece = part[offset : offset + size]
@@ -175,19 +179,19 @@ class JoinedStream:
 
 
 def read_chunks(stream: BinaryIO) -> Chunks:
-    """Read the chunks of a file, but for those of its pixels.
+    """Read the chunks of a file; of the pixel data only the positions.
 
-    Damaged ones that the pixels don't need are left out.
+    Damaged metadata chunks are skipped.
 
     Raises:
-        PoolError: one is damaged without which the pixels would be others.
+        PoolError: a chunk that the pixels depend on is damaged.
     """
     chunks = Chunks(stream)
     data = chunks.data
     for name, begin, length in walk(stream):
         chunks.has_pixels |= name in (b"IDAT", b"fdAT")
         if name == b"IDAT":
-            # Neighbours are noted together, with their lengths, names and checksums.
+            # Adjacent chunks become one range, because a file may have very many of them.
             is_next = data and data[-1][1].stop == begin - 8
             start = data.pop()[1].start if is_next else begin - 8
             data.append((name, range(start, begin + length + 4)))
@@ -209,15 +213,20 @@ def read_chunks(stream: BinaryIO) -> Chunks:
             chunks.frames.append((body, data))
         elif name in TEXTS:
             chunks.texts.append((name, body))
-        elif name in KEPT and not (name in NEEDED and chunks.has_pixels):  # a palette comes first
+        # The palette, tRNS and acTL are only valid before the pixels.
+        elif name in KEPT and not (name in NEEDED and chunks.has_pixels):
             chunks.bodies.setdefault(name, body)
     return chunks
 
 
 def walk(stream: BinaryIO, at: int = len(SIGNATURE)) -> Iterator[tuple[bytes, int, int]]:
-    """Yield the name of each chunk, and where its body begins and how long it is.
+    """Yield the name of each chunk, the position of its body, and the length of its body.
 
-    The stream is set to the body. The last chunk may be cut off by the end of the file.
+    The stream is left at the body. The length is shortened if the file ends within the chunk.
+
+    Args:
+        stream: the file.
+        at: the position of the first chunk.
     """
     end = stream.seek(0, 2)
     while at + 8 <= end:

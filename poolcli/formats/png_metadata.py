@@ -1,4 +1,4 @@
-"""Metadata between the chunks of a PNG and the neutral form."""
+"""Convert the metadata chunks of a PNG to `Metadata`, and back."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from poolcli.picture import Metadata
 
 COLOUR: Final = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 MOST_BYTES: Final = exif.MOST_XMP_BYTES
-"""Bytes of anything once it is unpacked: profiles of printers have several megabytes."""
+"""The most bytes of an unpacked profile or text: profiles of printers have several megabytes."""
 
 METRES_IN_AN_INCH: Final = 0.0254
 PER_METRE: Final = 1
-"""The unit of pHYs, if it has one."""
+"""The only unit of pHYs: pixels per metre."""
 
 NO_DENSITY: Final = bytes(9)
 MOST_DPI: Final = ((1 << 31) - 1) * METRES_IN_AN_INCH
-"""The most pixels an inch that pHYs can state."""
+"""The largest number of pixels per inch that pHYs can store."""
 
 RAW_PROFILE: Final = b"Raw profile type "
-"""How the keywords begin under which ImageMagick writes EXIF and XMP in hexadecimal."""
+"""The prefix of the keywords under which ImageMagick stores EXIF and XMP in hexadecimal."""
 
 FALSE_TEXT: Final = re.compile(
     rb"(?:exif|tiff):(?:Orientation|Image(?:Width|Length)|Pixel[XY]Dimension"
     rb"|[XY]Resolution|ResolutionUnit|thumbnail:[^\0]*)\0"
 )
-"""What ImageMagick repeats of EXIF as text, and pooling makes false."""
+"""The copies of EXIF tags that ImageMagick stores as text, and that pooling makes false."""
 
 
 def metadata_of(chunks: Chunks) -> tuple[Metadata, int]:
-    """Return what a file says beside its pixels, and how it is to be turned (see EXIF's tag)."""
+    """Return the metadata of a file, and its EXIF orientation."""
     warnings: list[str] = []
     block = _tried(_exif_block, chunks, "EXIF", warnings)
     xmp = _tried(_xmp_packet, chunks, "XMP", warnings)
@@ -55,11 +55,15 @@ def metadata_of(chunks: Chunks) -> tuple[Metadata, int]:
 
 
 def ancillary_chunks(held: Mapping[str, Any]) -> bytes:
-    """Return the chunks of what `poolcli.formats.carried.carried` says that PNG holds."""
+    """Return the chunks that store metadata.
+
+    Args:
+        held: the fields that PNG can store, as `poolcli.formats.carried.carried` returns them.
+    """
     parts: list[tuple[bytes, bytes]] = []
     if profile := held.get("icc_profile"):
         parts.append((b"iCCP", b"ICC Profile\0\0" + zlib.compress(profile)))
-    # A picture has a profile or the statement that it is sRGB (11.3.2.5), never both.
+    # The standard forbids sRGB together with iCCP (11.3.2.5).
     parts += [one for one in held.get("colour", ()) if not (profile and one[0] == b"sRGB")]
     parts += held.get("texts", ())
     if xmp := held.get("xmp"):
@@ -77,7 +81,7 @@ def ancillary_chunks(held: Mapping[str, Any]) -> bytes:
 def _tried(
     read: Callable[[Chunks], bytes | None], chunks: Chunks, what: str, warnings: list[str]
 ) -> bytes | None:
-    """Read something, or add the warning that it is damaged."""
+    """Return the result of ``read``, or None with a warning if the data is damaged."""
     try:
         return read(chunks)
     except (ValueError, zlib.error):
@@ -86,7 +90,7 @@ def _tried(
 
 
 def _profile(chunks: Chunks) -> bytes | None:
-    """Return the colour profile, unless it is empty."""
+    """Return the colour profile; None if it is missing or empty."""
     if b"iCCP" not in chunks.bodies:
         return None
     _, _, packed = chunks.bodies[b"iCCP"].partition(b"\0")
@@ -97,7 +101,7 @@ def _profile(chunks: Chunks) -> bytes | None:
 
 
 def _exif_block(chunks: Chunks) -> bytes | None:
-    """Return EXIF: that of its own chunk, else that of a raw profile."""
+    """Return EXIF from its own chunk, or else from ImageMagick's raw profile."""
     if b"eXIf" in chunks.bodies:
         return chunks.bodies[b"eXIf"]
     profiles = _raw_profiles(chunks, b"exif", b"APP1")
@@ -105,7 +109,7 @@ def _exif_block(chunks: Chunks) -> bytes | None:
 
 
 def _xmp_packet(chunks: Chunks) -> bytes | None:
-    """Return XMP: that of its own text, else that of a raw profile."""
+    """Return XMP from its own text chunk, or else from ImageMagick's raw profile."""
     for name, body in chunks.texts:
         if name == b"iTXt" and body.startswith(exif.XMP_KEYWORD + b"\0"):
             rest = body[len(exif.XMP_KEYWORD) + 1 :]
@@ -118,7 +122,11 @@ def _xmp_packet(chunks: Chunks) -> bytes | None:
 
 
 def _raw_profiles(chunks: Chunks, *kinds: bytes) -> Iterator[bytes]:
-    """Yield the raw profiles of some kinds."""
+    """Yield the contents of ImageMagick's raw profiles of some kinds.
+
+    Raises:
+        ValueError: a profile is damaged or too long.
+    """
     for name, body in chunks.texts:
         keyword, _, text = body.partition(b"\0")
         if keyword.startswith(RAW_PROFILE) and keyword.removeprefix(RAW_PROFILE) in kinds:
@@ -126,12 +134,16 @@ def _raw_profiles(chunks: Chunks, *kinds: bytes) -> Iterator[bytes]:
                 text = _unpacked(text)
             if len(text) > MOST_BYTES:
                 raise ValueError("it is too long")
-            # Before the digits come the kind and the length, a line each.
+            # The hexadecimal digits follow an empty line, the kind and the length.
             yield bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode())
 
 
 def _unpacked(packed: bytes) -> bytes:
-    """Unpack what follows a byte that names deflate; of too many bytes one more than the most."""
+    """Decompress deflate data after its method byte; return at most `MOST_BYTES` + 1 bytes.
+
+    Raises:
+        ValueError: the method is unknown, or the data is cut off.
+    """
     if packed[:1] != b"\0":
         raise ValueError("it is compressed in an unknown way")
     unpacking = zlib.decompressobj()
@@ -142,7 +154,7 @@ def _unpacked(packed: bytes) -> bytes:
 
 
 def _dpi(density: bytes) -> tuple[float, float] | None:
-    """Return pixels an inch along (height, width), if a pHYs chunk states them."""
+    """Return pixels per inch along (height, width) from the body of pHYs; None without a unit."""
     across, down, unit = struct.unpack(">IIB", density)
     if unit != PER_METRE:
         return None
@@ -150,13 +162,17 @@ def _dpi(density: bytes) -> tuple[float, float] | None:
 
 
 def _is_elsewhere(body: bytes) -> bool:
-    """Return whether a text is carried as XMP or EXIF, or would be false."""
+    """Return whether a text is read as XMP or EXIF already, or would be false after pooling."""
     raw = tuple(RAW_PROFILE + kind for kind in (b"exif", b"xmp", b"APP1"))
     return body.startswith((exif.XMP_KEYWORD, *raw)) or FALSE_TEXT.match(body) is not None
 
 
 def _comment(comment: bytes) -> tuple[bytes, bytes]:
-    """Return a comment, UTF-8 or Latin-1, as a text in Latin-1 if that holds it, else in UTF-8."""
+    """Return a comment as a text chunk: tEXt if Latin-1 can store it, else iTXt in UTF-8.
+
+    Args:
+        comment: UTF-8 or Latin-1.
+    """
     try:
         latin = comment.decode().encode("latin-1")
     except UnicodeEncodeError:

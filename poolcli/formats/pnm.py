@@ -1,6 +1,6 @@
-"""PBM, PGM, PPM and PFM: headers, rows and samples by ourselves, of any maxval.
+"""Read and write PBM, PGM, PPM and PFM of any maxval.
 
-Pillow would rescale samples of another maxval than 255 and 65535, and round some of them.
+Pillow is not used, because it rescales and rounds samples unless maxval is 255 or 65535.
 See pbm(5), pgm(5), ppm(5) and pfm(5) of Netpbm.
 """
 
@@ -29,23 +29,23 @@ HEADER: Final = re.compile(
     rb"%b(?P<height>\d{1,10})(?(samples)%b(?P<maxval>\d{1,10}))"
     rb"(?(floats)%b(?P<sign>[-+]?)(?=[.\d]*[1-9])[.\d]+(?:[eE][-+]?\d+)?)\s" % ((SPACE,) * 4)
 )
-"""Of the scale of a PFM only the sign has an effect: it tells the order of bytes."""
+"""The header of any of the formats; only the sign of a PFM's scale is used, for the byte order."""
 
 HEAD_BYTES, MORE_BYTES = 1 << 12, 1 << 16
-"""As much as is read for the header: usually, and besides where comments make it long."""
+"""The bytes that are read for the header; the second part only if comments make it long."""
 
 COMMENT: Final = re.compile(rb"#[^\r\n]*")
 PLAIN: Final = (b"P1", b"P2", b"P3")
-"""The kinds whose samples are decimal numbers."""
+"""The formats whose samples are decimal numbers."""
 
 
 def read(stream: BinaryIO, limits: Limits) -> DecodedReader | BinaryReader:
-    """Open a picture of the family; what follows it in the file is ignored."""
+    """Open a PBM, PGM, PPM or PFM; bytes after the first picture are ignored."""
     header = _read_header(stream)
     info = _info(header)
     limits.check(*info.shape)
     if not all(info.shape):
-        raise PoolError("it has no pixels", "is the file sound?")
+        raise PoolError("it has no pixels", "is the file damaged?")
     if header[0][:2] in PLAIN:
         return DecodedReader(info, partial(_plain, stream, header.end(), info), Metadata)
     sample = info.dtype.newbyteorder("<" if header["sign"] == b"-" else ">")
@@ -56,24 +56,24 @@ def read(stream: BinaryIO, limits: Limits) -> DecodedReader | BinaryReader:
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> PnmWriter:
-    """Begin to write a picture of the family, in its binary form."""
+    """Return the writer of a PBM, PGM, PPM or PFM in binary form."""
     return PnmWriter(file, row, saving)
 
 
 class BinaryReader:
-    """A binary picture, as a frame the only one; rows are read from the file when asked for."""
+    """The reader of a binary file, and its only frame; it reads rows when they are asked for."""
 
     count = 1
     metadata = Metadata
 
     def __init__(self, stream: BinaryIO, begin: int, row: np.dtype[Any], info: FrameInfo) -> None:
-        """Keep where the samples are.
+        """Check that all samples are there.
 
         Args:
             stream: the file.
-            begin: where the samples begin.
-            row: the type of a whole row in the file; bits come eight to a byte.
-            info: what the header says.
+            begin: the position of the first sample.
+            row: the NumPy type of a whole row in the file; PBM packs eight pixels into a byte.
+            info: the contents of the header.
 
         Raises:
             PoolError: samples are missing.
@@ -89,10 +89,10 @@ class BinaryReader:
         yield self
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
-        """Return some rows; those of a PFM stand from the bottom up.
+        """Read the rows from start to stop; a PFM stores them from bottom to top.
 
         Raises:
-            PoolError: a sample is out of range.
+            PoolError: a sample is above maxval.
         """
         info = self.info
         first = info.shape[0] - stop if info.mode == "F" else start
@@ -107,10 +107,10 @@ class BinaryReader:
 
 
 class PnmWriter(WholeFrameWriter):
-    """A picture that is written."""
+    """The writer of a PBM, PGM, PPM or PFM."""
 
     def write_frame(self, picture: Picture) -> None:
-        """Write the header and the samples; those of a PFM from the bottom up."""
+        """Write the header and the samples; a PFM stores its rows from bottom to top."""
         array, info, metadata = picture
         mode = self.row.modes[info.mode]
         self.held(info, metadata)
@@ -130,24 +130,24 @@ class PnmWriter(WholeFrameWriter):
 
 
 def _read_header(stream: BinaryIO) -> re.Match[bytes]:
-    """Read the header.
+    """Match the header at the start of the file.
 
     Raises:
-        PoolError: there is none.
+        PoolError: there is no valid header.
     """
     stream.seek(0)
     head = stream.read(HEAD_BYTES)
     match = HEADER.match(head) or HEADER.match(head + stream.read(MORE_BYTES))
     if match is None:
-        raise PoolError("its header can't be read", "is the file sound?")
+        raise PoolError("its header can't be read", "is the file damaged?")
     return match
 
 
 def _info(header: re.Match[bytes]) -> FrameInfo:
-    """Return what is known of a picture by its header.
+    """Return the `FrameInfo` for a header.
 
     Raises:
-        PoolError: its maxval is out of range.
+        PoolError: maxval is out of range.
     """
     size, channels = (int(header["height"]), int(header["width"])), 1
     if header["floats"]:
@@ -166,20 +166,20 @@ def _info(header: re.Match[bytes]) -> FrameInfo:
 
 
 def _plain(stream: BinaryIO, begin: int, info: FrameInfo) -> NDArray[Any]:
-    """Read all samples from the text; bits need no white space between them.
+    """Parse all samples from text; the bits of a PBM need no white space between them.
 
     Raises:
-        PoolError: a sample is missing, out of range, or no number.
+        PoolError: a sample is missing, out of range, or not a number.
     """
     stream.seek(begin)
     text = COMMENT.sub(b"", stream.read())
     count = math.prod(info.shape)
-    # One by one: a list of all words would take much memory.
+    # An iterator is used because a list of all words would take much memory.
     words = re.finditer(rb"\S" if info.mode == "1" else rb"\S+", text)
     try:
         samples = np.fromiter((int(word[0]) for word in islice(words, count)), np.uint32)
     except (ValueError, OverflowError) as fault:
-        raise PoolError(f"a sample is no whole number: {fault}", "is the file sound?") from None
+        raise PoolError(f"a sample is no whole number: {fault}", "is the file damaged?") from None
     if samples.size < count:
         raise _too_short(samples.size, info)
     _check_range(samples, info)
@@ -188,17 +188,20 @@ def _plain(stream: BinaryIO, begin: int, info: FrameInfo) -> NDArray[Any]:
 
 
 def _check_range(samples: NDArray[Any], info: FrameInfo) -> None:
-    """Refuse samples above full scale.
+    """Refuse samples above maxval.
 
     Raises:
-        PoolError: there are some.
+        PoolError: there is such a sample.
     """
     if samples.max() > info.maxval:
-        raise PoolError(f"a sample is above the maxval of {info.maxval}", "is the file sound?")
+        raise PoolError(
+            f"a sample is {samples.max()}, above the maxval of {info.maxval}",
+            "is the file damaged?",
+        )
 
 
 def _too_short(found: int, info: FrameInfo) -> PoolError:
-    """Return the refusal of a file in which samples are missing."""
+    """Return the error for a file in which samples are missing."""
     return PoolError(
         f"it ends after {found} of {math.prod(info.shape)} samples", "is the file complete?"
     )

@@ -1,4 +1,4 @@
-"""Whether the values of a picture are light as encoded by the curve of sRGB."""
+"""Check whether the colours of a picture are encoded by the transfer curve of sRGB."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from poolcli.picture import Metadata
 
 SRGB_CICP: Final = bytes((1, 13))
-"""Primaries and transfer of sRGB, by ITU-T H.273."""
+"""The primaries and the transfer curve of sRGB, as numbers of ITU-T H.273."""
 
 SRGB_GAMA: Final = 0.45455
 GAMA_SLACK: Final = 0.001
@@ -16,7 +16,7 @@ GAMA_UNIT: Final = 100_000
 
 
 def unlike_srgb(metadata: Metadata) -> str:
-    """Return why values are not light as encoded by the curve of sRGB; empty where they are."""
+    """Return why colours are not encoded by the curve of sRGB; empty if they are."""
     colour = dict(metadata.colour)
     if b"cICP" in colour:
         return "" if colour[b"cICP"][:2] == SRGB_CICP else "its cICP names another curve"
@@ -30,11 +30,12 @@ def unlike_srgb(metadata: Metadata) -> str:
 
 
 def _description(icc_profile: bytes) -> str:
-    """Return the name that a profile gives itself; empty where it can't be read."""
-    from PIL import ImageCms  # slow to load, and needed by few
+    """Return the description in a profile; empty if it can't be read."""
+    # Imported here because it is slow to load, and few pictures need it.
+    from PIL import ImageCms
 
     try:
         profile = ImageCms.getOpenProfile(BytesIO(icc_profile))
         return ImageCms.getProfileDescription(profile).strip()
-    except Exception:  # noqa: BLE001  # profiles from strangers
+    except Exception:  # noqa: BLE001  # a damaged profile may raise almost anything
         return ""

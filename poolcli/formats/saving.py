@@ -1,4 +1,4 @@
-"""How results are written, where a format gives a choice."""
+"""Hold and check the user's options for writing: quality, compression, save options, strip."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ OptionValue: TypeAlias = int | bool | str
 
 
 class Saving(NamedTuple):
-    """How results are written, where a format gives a choice.
+    """The user's options for writing a file.
 
     Attributes:
-        quality: 0 to 100 for lossy formats, or None for the format's own default.
-        compress_level: 0 to 9 for formats that have such a level, or None.
-        options: further save options by key, as written by the user: (key, text).
-        strip: whether to leave out all metadata but the colour profile.
+        quality: 0 to 100 for lossy formats, or None for the format's default.
+        compress_level: 0 to 9 for formats with such a level, or None for the default.
+        options: the `--save-option` pairs as typed: (key, text).
+        strip: whether to leave out all metadata except the colour profile.
     """
 
     quality: int | None = None
@@ -27,7 +27,7 @@ class Saving(NamedTuple):
     strip: bool = False
 
     def misfits(self, target: Format) -> Iterator[str]:
-        """Yield the options that have no effect on ``target``, as typed."""
+        """Yield the options that have no effect on a format, as typed."""
         if self.quality is not None and not target.quality:
             yield "--quality"
         if self.compress_level is not None and "compress_level" not in target.options:
@@ -35,20 +35,20 @@ class Saving(NamedTuple):
         yield from (f"--save-option {key}" for key, _ in self.options if key not in target.options)
 
     def check(self, target: Format) -> None:
-        """Refuse options that have no effect on the only format that is written.
+        """Refuse options that have no effect on the format, if all outputs have this format.
 
         Raises:
-            PoolError: there is such an option, or its value is not of the option's kind.
+            PoolError: an option has no effect, or its value is not valid.
         """
         if (misfit := next(self.misfits(target), None)) is not None:
             raise PoolError(f"{misfit} has no effect on {target.title}", "leave it out")
         self.for_format(target)
 
     def for_format(self, target: Format) -> dict[str, OptionValue]:
-        """Return the values of those options that have an effect on a format, by key.
+        """Return the values of the options that have an effect on a format, by key.
 
         Raises:
-            PoolError: a value is not of the option's kind.
+            PoolError: a value is not valid.
         """
         chosen: dict[str, OptionValue] = {}
         if self.quality is not None and target.quality:
@@ -62,17 +62,17 @@ class Saving(NamedTuple):
 
 
 def describe(kind: OptionKind) -> str:
-    """Return what a save option takes, in words."""
+    """Return the values that a save option accepts, in words."""
     if isinstance(kind, range):
         return f"{kind.start}-{kind.stop - 1}"
     return "|".join(kind) if isinstance(kind, tuple) else "yes|no"
 
 
 def parse_option(key: str, text: str, kind: OptionKind) -> OptionValue:
-    """Return the value of a save option from its text.
+    """Parse the text of a save option.
 
     Raises:
-        PoolError: the text is not of that kind.
+        PoolError: the text is not one of the accepted values.
     """
     word = text.strip().lower()
     if isinstance(kind, range):

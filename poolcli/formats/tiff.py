@@ -1,4 +1,7 @@
-"""TIFF: pages of any samples. Pillow decodes what its modes hold, tifffile the rest."""
+"""Read and write TIFF with any number of pages.
+
+Pillow decodes pages whose samples fit one of its modes, tifffile decodes the others.
+"""
 
 from __future__ import annotations
 
@@ -32,35 +35,35 @@ TILE_WIDTH, TILE_LENGTH, EXTRA_SAMPLES, SAMPLE_FORMAT = 322, 323, 338, 339
 DESCRIPTION, ORIENTATION, XMP, IPTC, ICC_PROFILE = 270, 274, 700, 33723, 34675
 WHITE_IS_0, PALETTE, ASSOCIATED_ALPHA, UNCOMPRESSED = 0, 3, 1, 1
 OCTETS: Final = (BYTE, UNDEFINED)
-"""The types of values that are plain bytes."""
+"""The types of values that are stored as plain bytes."""
 
 MOST_BITS: Final = 64
 PALETTE_BITS: Final = 8
-"""The bits of a palette's entries once Pillow has read it."""
+"""The bits of a palette's entries as Pillow reads them; TIFF stores 16."""
 
 LAYOUT: Final = {
     *(256, 257, BITS, COMPRESSION, PHOTOMETRIC, 266, 273, CHANNELS, 278, 279, 284, 317, 320),
     *(TILE_WIDTH, TILE_LENGTH, 324, 325, EXTRA_SAMPLES, SAMPLE_FORMAT, 347, 529, 530, 532),
 }
-"""The tags that describe how the pixels are stored: the only ones that Pillow is given."""
+"""The tags that describe how the pixels are stored; Pillow is given only these."""
 
 KINDS: Final[Mapping[int | str, Any]] = {2: "signed", 3: "float", "i": "signed", "f": "float"}
-"""The kinds of samples that are not unsigned, by TIFF's sample format and by NumPy's kind."""
+"""The kinds of samples other than unsigned, by TIFF's sample format and by NumPy's `dtype.kind`."""
 
 DESCRIPTIVE: Final = (
     *(269, DESCRIPTION, 271, 272, 305, 306, 315, 316, IPTC, 33432),
     *(tiff_tags.EXIF, tiff_tags.GPS, 18246, 18249, 40091, 40092, 40093, 40094, 40095),
 )
-"""The tags with text and photographic data, which stay true of a smaller picture."""
+"""The tags with text and photographic data, which stay true after pooling."""
 
 GEO_TAGS: Final = (33550, 33922, 34264, 34735, 34736, 34737)
-"""The tags of the pixels' place on the earth (OGC GeoTIFF 1.1), false once there are fewer."""
+"""The tags that place the pixels on the earth (OGC GeoTIFF 1.1); pooling makes them false."""
 
 LAYOUT_DESCRIPTIONS: Final = (b"ImageJ=", b"<?xml", b"<OME", b'{"shape')
 """The beginnings of descriptions in which programs store the axes and sizes of their arrays."""
 
 COMPRESSIONS: Final = {"none": "raw", "lzw": "tiff_lzw", "deflate": "tiff_adobe_deflate"}
-"""The compressions that Pillow calls by another name than `--save-option`."""
+"""Pillow's names of compressions, where they differ from those of `--save-option`."""
 
 DEFAULT_COMPRESSION: Final = "deflate"
 
@@ -71,20 +74,21 @@ def read(stream: BinaryIO, limits: Limits) -> TiffReader:
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> TiffWriter:
-    """Begin to write a TIFF."""
+    """Return the writer of a TIFF."""
     return TiffWriter(file, row, saving)
 
 
 class TiffReader:
-    """The pages of a TIFF."""
+    """The reader of the pages of a TIFF."""
 
     format = "tiff"
 
     def __init__(self, stream: BinaryIO, limits: Limits) -> None:
-        """Find the pages, without reading any.
+        """Find the directory of each page; nothing else is read.
 
         Raises:
-            PoolError: there are none.
+            PoolError: the file has no pages.
+            ValueError: a directory is cut off, or directories overlap.
         """
         self._stream, self._limits = stream, limits
         self._file = TagFile(stream)
@@ -95,13 +99,13 @@ class TiffReader:
             raise PoolError("it has no pages", "is the file complete?")
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the pages in turn."""
+        """Yield the pages in order."""
         for offset in self._offsets:
             yield self._frame(Directory(self._file, offset))
 
     def _frame(self, page: Directory) -> Frame:
-        """Open a page with the library that holds its samples."""
-        # Tiles are decoded whole, however few pixels of them belong to the page.
+        """Open a page with Pillow if it reads all samples exactly, else with tifffile."""
+        # Tiles are decoded whole, even if only a few of their pixels belong to the page.
         tile = page.number(TILE_LENGTH, 0), page.number(TILE_WIDTH, 0)
         self._limits.check_tile(*tile, page.number(CHANNELS, 1))
         stored, orientation, metadata = _stored(page), _orientation(page), partial(_metadata, page)
@@ -116,16 +120,16 @@ class TiffReader:
 
 
 class TiffWriter(WholeFrameWriter):
-    """A TIFF that is written page by page."""
+    """The writer of a TIFF, page by page."""
 
     def __init__(self, file: BinaryIO, row: Format, saving: Saving) -> None:
-        """Begin without a page."""
+        """Begin with no page written."""
         super().__init__(file, row, saving)
         self._tags: list[Tags] = []
         self._pointer = 0
 
     def write_frame(self, picture: Picture) -> None:
-        """Append a page, and keep its tags until the end."""
+        """Append a page, and keep its metadata tags for `write_end`."""
         mode = picture.info.mode
         held, notes = carried(picture.metadata, self.row, mode, strip=self.saving.strip)
         self.note(*notes)
@@ -138,28 +142,30 @@ class TiffWriter(WholeFrameWriter):
         self._tags.append(_tags_of(held))
 
     def write_end(self) -> None:
-        """Add the tags, which can't go with the pages: `append` moves no offsets of EXIF."""
+        """Add the metadata tags to all pages."""
+        # They are not part of the appended pages because `append` does not correct the offsets
+        # within EXIF.
         if len(self._tags) > 1:
             tiff_tags.align(self.file, tiff_tags.PAGE_ALIGNMENT)
         tiff_tags.add(self.file, self._tags)
 
 
 class _OnePage:
-    """A TIFF as a file of one of its pages alone, with the tags of `LAYOUT`, for Pillow.
+    """A view of a TIFF that has only one page with the tags of `LAYOUT`, for Pillow.
 
-    Pillow would walk through all pages before it, turn it upright, and fail at damage in tags that
-    don't concern the pixels.
+    From the whole file Pillow would read the directories of all earlier pages, apply the
+    orientation, and fail on damaged tags that the pixels don't need.
     """
 
     def __init__(self, stream: BinaryIO, page: Directory) -> None:
-        """Prepare the offset of the first page and the directory that replace those in the file."""
+        """Prepare the two replaced parts: the offset of the first page, and its directory."""
         file = page.file
         offset = struct.pack(file.order + file.pointer, page.offset)
         self._stream = stream
         self._replaced = ((file.first, offset), (page.offset, page.only(LAYOUT)))
 
     def read(self, size: int = -1) -> bytes:
-        """Read as from the file."""
+        """Read from the file, with the two parts replaced."""
         begin = self._stream.tell()
         octets = self._stream.read(size)
         for place, others in self._replaced:
@@ -170,28 +176,29 @@ class _OnePage:
         return octets
 
     def __getattr__(self, name: str) -> Any:
-        """Return the file's own methods: libtiff asks for its descriptor or its memory."""
+        """Return an attribute of the file itself: libtiff uses its descriptor or its buffer."""
         return getattr(self._stream, name)
 
 
 def _opened(stream: BinaryIO, page: Directory) -> TiffImageFile | None:
-    """Open a page by Pillow; return None where Pillow doesn't know such pages."""
-    if page.file.is_big and page.file.order == ">":  # Pillow takes it for a classic TIFF
+    """Open a page with Pillow; return None if Pillow does not support it."""
+    # Pillow reads a big-endian BigTIFF as a classic TIFF.
+    if page.file.is_big and page.file.order == ">":
         return None
     try:
         return open_image(TiffImageFile, _OnePage(stream, page))
-    except SyntaxError:  # so its plugins say it
+    except SyntaxError:  # Pillow's plugins raise it for unsupported files
         return None
 
 
 def _held_info(
     page: Directory, image: TiffImageFile, stored: Stored, orientation: int
 ) -> FrameInfo | None:
-    """Return what is known of a page; None if Pillow would lose or change some of its samples."""
+    """Return the `FrameInfo` of a page; None if Pillow would lose or change samples."""
     is_compressed = page.number(COMPRESSION, UNCOMPRESSED) != UNCOMPRESSED
-    # Pillow swaps the bytes of compressed 32-bit samples once too often.
+    # Pillow swaps the bytes of compressed 32-bit samples although libtiff has done so already.
     is_swapped = stored.bits == 32 and page.file.order == ">" and is_compressed
-    # Pillow inverts samples with white at 0 only up to 8 bits.
+    # Pillow inverts samples with white at 0 only if they have at most 8 bits.
     is_negative = stored.bits > 8 and page.number(PHOTOMETRIC) == WHITE_IS_0
     is_premultiplied = ASSOCIATED_ALPHA in page.numbers(EXTRA_SAMPLES)
     is_odd = NATIVE_16.get(image.mode, image.mode) not in (*PILLOW_MODES, "P", "PA")
@@ -205,7 +212,7 @@ def _held_info(
 
 
 def _stored(page: Directory) -> Stored:
-    """Return the samples as the tags of a page state them; of a palette, as Pillow reads it."""
+    """Return the samples as the tags of a page state them; for a palette, as Pillow reads it."""
     bits = max(int(one) for one in page.numbers(BITS) or (1,))
     if page.number(PHOTOMETRIC) == PALETTE:
         bits = PALETTE_BITS
@@ -215,7 +222,7 @@ def _stored(page: Directory) -> Stored:
 
 
 def _metadata(page: Directory) -> Metadata:
-    """Return the metadata of a page; what is damaged becomes a warning."""
+    """Return the metadata of a page; damaged parts become warnings."""
     warnings: list[str] = []
     block = _exif(page, warnings)
     profile = _octets(page, ICC_PROFILE, "colour profile", warnings)
@@ -224,11 +231,12 @@ def _metadata(page: Directory) -> Metadata:
 
 
 def _exif(page: Directory, warnings: list[str]) -> bytes | None:
-    """Return the tags that stay true of the pooled picture, as EXIF; None if some are damaged."""
+    """Return the tags that stay true after pooling, packed as EXIF; None if some are damaged."""
     wanted, order = {*DESCRIPTIVE, *exif.PAGE_TAGS, *exif.RESOLUTION}, page.file.order
     if page.entries.keys() & {*GEO_TAGS}:
         warnings.append("its geo tags would be false, and were dropped")
-    if page.entries.get(IPTC, (BYTE,))[0] not in OCTETS:  # some programs store it as numbers
+    # Some programs store IPTC as 32-bit numbers, whose byte order is not defined.
+    if page.entries.get(IPTC, (BYTE,))[0] not in OCTETS:
         wanted.remove(IPTC)
     try:
         if page.octets(DESCRIPTION).startswith(LAYOUT_DESCRIPTIONS):
@@ -242,7 +250,14 @@ def _exif(page: Directory, warnings: list[str]) -> bytes | None:
 
 
 def _octets(page: Directory, tag: int, name: str, warnings: list[str]) -> bytes | None:
-    """Return the bytes of a tag, or None."""
+    """Return the bytes of a tag; None if it is missing, empty, damaged or of another type.
+
+    Args:
+        page: the directory.
+        tag: the tag.
+        name: its name in the warning.
+        warnings: receives a warning if the tag is damaged.
+    """
     if page.entries.get(tag, (0,))[0] not in OCTETS:
         return None
     try:
@@ -253,20 +268,20 @@ def _octets(page: Directory, tag: int, name: str, warnings: list[str]) -> bytes 
 
 
 def _orientation(page: Directory) -> int:
-    """Return how a page is to be turned, by its tag or else by XMP."""
+    """Return the EXIF orientation of a page from its tag, or else from XMP."""
     known = _known(page, ORIENTATION)
     return exif.orientation_of(known, None if known else _octets(page, XMP, "XMP", []))
 
 
 def _known(page: Directory, *tags: int) -> dict[int, Any]:
-    """Return the first number of each tag that can be read."""
+    """Return the first number of each tag, without tags that can't be read."""
     numbers = {tag: page.number(tag) for tag in tags}
     return {tag: number for tag, number in numbers.items() if number is not None}
 
 
 def _encode(picture: Picture, stored: str, compression: str, held: Mapping[str, Any]) -> BytesIO:
-    """Encode a page by Pillow."""
-    # libtiff would turn YCbCr into RGB to compress it.
+    """Encode a page with Pillow."""
+    # libtiff would convert YCbCr to RGB before it compresses it.
     word = "raw" if stored == "YCbCr" else COMPRESSIONS.get(compression, compression)
     colour = {name: held[name] for name in ("icc_profile", "dpi") if name in held}
     buffer = BytesIO()
@@ -275,7 +290,7 @@ def _encode(picture: Picture, stored: str, compression: str, held: Mapping[str, 
 
 
 def _tags_of(held: Mapping[str, Any]) -> Tags:
-    """Return the tags of that metadata which neither Pillow nor tifffile writes."""
+    """Return the metadata that neither Pillow nor tifffile writes, as tags."""
     tags: Tags = {}
     if "exif" in held:
         block = TagFile(BytesIO(held["exif"].removeprefix(exif.EXIF_PREFIX)))

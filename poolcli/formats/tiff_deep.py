@@ -1,4 +1,4 @@
-"""Pages of a TIFF whose samples Pillow can't hold, through the optional tifffile."""
+"""Read and write TIFF pages whose samples Pillow can't hold, with the optional tifffile."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from poolcli.picture import ARRAY, MODES, Encoding, FrameInfo, Metadata, Picture
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, SEPARATED, CIELAB = 0, 1, 2, 5, 8
 STRAIGHT_ALPHA, INCH = (2,), 2
 COMPRESSIONS: Final = {1, 5, 8, 32773, 32946, 34925, 50000}
-"""None, LZW, deflate (twice), PackBits, LZMA and Zstandard: what can't unpack to more than asked.
+"""The accepted compressions: none, LZW, deflate (two numbers), PackBits, LZMA and Zstandard.
 
-The others, such as JPEG 2000, are pictures of their own in the TIFF, of whatever size.
+Their output is limited to the size of a strip or tile. Others, such as JPEG 2000, contain a whole
+picture with a size of its own, which could be far larger than `--max-pixels` allows.
 """
 
 WORDS: Final = {"none": None, "deflate": "adobe_deflate"}
-"""The compressions that tifffile calls by another name than `--save-option`."""
+"""tifffile's names of compressions, where they differ from those of `--save-option`."""
 
 LAYOUTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "I;16": {"photometric": MIN_IS_BLACK},
@@ -35,11 +36,11 @@ LAYOUTS: Final[Mapping[str, Mapping[str, Any]]] = {
     "RGB;16": {"photometric": RGB},
     "RGBA;16": {"photometric": RGB, "extrasamples": STRAIGHT_ALPHA},
 }
-"""For each mode of 16 bits the meaning of its channels, as arguments of tifffile."""
+"""The meaning of the channels of each 16-bit mode, as arguments of tifffile."""
 
 
 class DeepPages:
-    """A TIFF as tifffile opens it, once and only when a page is asked for."""
+    """The pages of a TIFF that tifffile reads; it opens the file once, for the first such page."""
 
     def __init__(self, stream: BinaryIO) -> None:
         """Keep the file."""
@@ -73,12 +74,12 @@ class DeepPages:
 
 
 def encode(picture: Picture, compression: str, held: Mapping[str, Any]) -> BytesIO:
-    """Encode a page of any samples as a TIFF of its own.
+    """Encode a page of any samples as a TIFF with one page.
 
     Args:
         picture: the page.
-        compression: as `--save-option` has it.
-        held: what the format holds of its metadata, as `poolcli.formats.carried` returns it.
+        compression: the value of `--save-option compression`.
+        held: the metadata that TIFF can store, as `poolcli.formats.carried.carried` returns it.
     """
     encoding = picture.info.encoding
     own = encoding.details if encoding.format == "tiff" else {}
@@ -102,17 +103,17 @@ def encode(picture: Picture, compression: str, held: Mapping[str, Any]) -> Bytes
 
 
 def _tifffile() -> Any:
-    """Return tifffile, if all that it needs is there.
+    """Return the module tifffile, once all packages of the extra are installed.
 
     Raises:
-        PoolError: something is missing.
+        PoolError: a package is missing.
     """
     require_all(by_name("tiff").extra)
     return import_module("tifffile")
 
 
 def _decode(page: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return the samples of a page, black at 0."""
+    """Decode a page to the given shape, with black at 0."""
     array: NDArray[Any] = page.asarray()
     if page.axes == "SYX":  # each channel is stored as a plane of its own
         array = np.moveaxis(array, 0, -1)
@@ -124,39 +125,44 @@ def _check(page: Any) -> None:
     """Refuse a page that can't be pooled.
 
     Raises:
-        PoolError: naming the reason.
+        PoolError: its size, compression, depth or photometric interpretation is not supported.
     """
     extents = page.imagelength, page.imagewidth, page.samplesperpixel
     if not all(isinstance(one, int) and one > 0 for one in extents):
-        raise PoolError("its size is no whole number of pixels", "is the file sound?")
+        raise PoolError("its size is no whole number of pixels", "is the file damaged?")
     bits, dtype = page.bitspersample, page.dtype
     compression, photometric = int(page.compression), int(page.photometric)
     if compression not in COMPRESSIONS:
         raise PoolError(
-            f"deep TIFF of compression {compression} can't be pooled", "save it with deflate or LZW"
+            f"a TIFF with such samples and compression {compression} can't be pooled",
+            "save it with deflate or LZW",
         )
     if page.imagedepth != 1 or page.tiledepth != 1:
-        raise PoolError("TIFF of volumes can't be pooled", "save plain pages")
+        raise PoolError("a TIFF with volumes can't be pooled", "save each slice as a page")
     if dtype is None or dtype.kind not in "uif" or 8 * dtype.itemsize != bits:
         raise PoolError(
             f"TIFF of {bits}-bit samples, read as {dtype or 'no known type'}, can't be pooled",
             "save integers or floats of 8, 16, 32 or 64 bits",
         )
     if photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB, SEPARATED, CIELAB):
-        raise PoolError(f"deep TIFF of photometric {photometric} can't be pooled", "save it as RGB")
+        raise PoolError(
+            f"a TIFF with such samples and photometric interpretation {photometric} can't be "
+            "pooled",
+            "save it as RGB",
+        )
     # Signed numbers and floats have no full scale from which they could be subtracted.
     if photometric == MIN_IS_WHITE and dtype.kind != "u":
         raise PoolError(f"TIFF of {dtype} with white at 0 can't be pooled", "save black at 0")
 
 
 def _layout(page: Any) -> dict[str, Any]:
-    """Return the meaning of a page's channels once black is at 0, as arguments of tifffile."""
+    """Return the meaning of a page's channels with black at 0, as arguments of tifffile."""
     layout = {"photometric": int(page.photometric) or MIN_IS_BLACK}
     extra = tuple(int(one) for one in page.extrasamples)
     return {**layout, "extrasamples": extra} if extra else layout
 
 
 def _mode(dtype: np.dtype[Any], channels: int, layout: Mapping[str, Any]) -> str:
-    """Return the mode that describes such samples fully, else `ARRAY`."""
+    """Return the mode that describes such samples completely, or else `ARRAY`."""
     modes = [mode for mode, one in LAYOUTS.items() if one == layout and dtype == np.uint16]
     return next((mode for mode in modes if MODES[mode].channels == channels), ARRAY)

@@ -1,6 +1,6 @@
-"""Directories of tags, of which TIFF, BigTIFF and EXIF consist (TIFF 6.0, section 2).
+"""Read and write the tag directories of TIFF, BigTIFF and EXIF (TIFF 6.0, section 2).
 
-All three are read; what is written is a classic, little-endian TIFF.
+All three can be read; only classic, little-endian TIFF is written.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from poolcli.errors import PoolError
 
 _CLASSIC_CODES: Final = ("B", "B", "H", "I", "2I", "b", "B", "h", "i", "2i", "f", "d", "I")
 CODES: Final = {**dict(enumerate(_CLASSIC_CODES, 1)), 16: "Q", 17: "q", 18: "Q"}
-"""The `struct` code of a value of each type."""
+"""The `struct` code of a value of each TIFF type."""
 
 BYTE, ASCII, LONG, UNDEFINED = 1, 2, 4, 7
 VALUE_BYTES: Final = {kind: struct.calcsize(f"<{code}") for kind, code in CODES.items()}
 MOST_NUMBERS: Final = 1 << 16
-"""The most numbers that are read of a tag: one for each channel, whose number has 16 bits."""
+"""The most numbers read from a tag: there is one for each channel, counted in 16 bits."""
 
 EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
 SUBDIRECTORIES: Final = {0: (EXIF, GPS), EXIF: (INTEROPERABILITY,)}
-"""The tags that point to a directory, by the tag of the directory they stand in: 0 is a page.
+"""The tags that point to a subdirectory, by the tag of the directory that contains them.
 
-Elsewhere the same numbers are plain values.
+0 stands for the directory of a page. In other directories these tags are plain values.
 """
 
 PIXEL_OFFSETS: Final = (273, 324)
@@ -38,15 +38,15 @@ PIXEL_OFFSETS: Final = (273, 324)
 ENTRY_BYTES, PAGE_ALIGNMENT = 12, 16
 MOST_BYTES: Final = (1 << 32) - 1
 HEADS: Final = {"<": b"II*\0\x08\0\0\0", ">": b"MM\0*\0\0\0\x08"}
-"""The head of a classic TIFF whose first directory follows at once, by byte order."""
+"""The header of a classic TIFF whose first directory follows directly, by byte order."""
 
 
 class Value(NamedTuple):
     """The value of a tag.
 
     Attributes:
-        kind: its type, a key of `CODES`.
-        octets: its bytes.
+        kind: the TIFF type, a key of `CODES`.
+        octets: the bytes.
     """
 
     kind: int
@@ -54,25 +54,25 @@ class Value(NamedTuple):
 
 
 Tags: TypeAlias = "dict[int, Value | Tags]"
-"""Values by tag; the value of a tag that points to a directory is the tags in it."""
+"""The value of each tag; for a tag that points to a subdirectory, the tags of the latter."""
 
 
 class TagFile:
-    """A file of directories.
+    """A file of tag directories: a TIFF, a BigTIFF or a block of EXIF.
 
     Attributes:
         size: the length of the file.
-        order: the byte order of its numbers: "<" or ">".
+        order: the byte order: "<" or ">".
         is_big: whether it is a BigTIFF, whose offsets have 64 bits.
         pointer: the `struct` code of an offset.
-        first: where the offset of the first directory stands.
-        number_code: the `struct` code of the number of entries, with which a directory begins.
+        first: the position at which the offset of the first directory is stored.
+        number_code: the `struct` code of the number of entries at the start of a directory.
         number_bytes: the length of that number.
         entry_bytes: the length of an entry.
     """
 
     def __init__(self, stream: BinaryIO) -> None:
-        """Read the head of the file."""
+        """Read the header of the file."""
         self._stream, self.size = stream, stream.seek(0, 2)
         head = self.read(0, 4)
         self.order = "<" if head[:2] == b"II" else ">"
@@ -82,7 +82,7 @@ class TagFile:
         self.entry_bytes = 20 if self.is_big else ENTRY_BYTES
 
     def read(self, offset: int, length: int) -> bytes:
-        """Return the bytes at an offset.
+        """Return ``length`` bytes from an offset.
 
         Raises:
             ValueError: they lie outside of the file.
@@ -94,46 +94,46 @@ class TagFile:
         return self._stream.read(length)
 
     def number(self, code: str, offset: int) -> int:
-        """Return the whole number of a `struct` code at an offset."""
+        """Return the integer at an offset, read by a `struct` code."""
         code = self.order + code
         (value,) = struct.unpack(code, self.read(offset, struct.calcsize(code)))
         return int(value)
 
     def page_offsets(self) -> list[int]:
-        """Return where the directory of each page begins; nothing else is read of it.
+        """Return the offset of the directory of each page; the entries are not read.
 
         Raises:
-            ValueError: a directory is cut off, or they overlap.
+            ValueError: a directory is cut off, or directories overlap.
         """
         found: dict[int, None] = {}
         room, place = self.size, self.first
         while (offset := self.number(self.pointer, place)) and offset not in found:
             found[offset] = None
             place = self.end_of_entries(offset)
-            # A chain of directories within each other could have as many as the file has bytes.
+            # A hostile file could chain overlapping directories, one for each of its bytes.
             room -= place - offset
             if room < 0 and place <= self.size:
                 raise ValueError("its directories overlap")
         return [*found]
 
     def end_of_entries(self, offset: int) -> int:
-        """Return where the entries of a directory end; the offset of the next one follows."""
+        """Return the end of a directory's entries, where the next directory's offset is stored."""
         number = self.number(self.number_code, offset)
         return offset + self.number_bytes + self.entry_bytes * number
 
 
 class Directory:
-    """One directory: its entries, and their values once they are asked for.
+    """A directory of tags; it reads the entries at once, and values when they are asked for.
 
     Attributes:
-        file: the file that it is in.
-        offset: where it begins.
-        entries: for each tag its type, the number of its values, and where they stand.
-        packed_entries: the bytes of each of these entries, by tag.
+        file: the file that contains it.
+        offset: its offset in the file.
+        entries: for each tag the type, the number of values, and the offset of the values.
+        packed_entries: the bytes of each entry, by tag.
     """
 
     def __init__(self, file: TagFile, offset: int) -> None:
-        """Read the entries, but no value.
+        """Read the entries.
 
         Raises:
             ValueError: the directory is cut off.
@@ -149,16 +149,17 @@ class Directory:
             if kind not in CODES or tag in self.entries:
                 continue
             place = begin + at + head.size
-            if count * VALUE_BYTES[kind] > size - head.size:  # else it stands in the entry itself
+            # A value that fits is stored in the entry itself, in place of its offset.
+            if count * VALUE_BYTES[kind] > size - head.size:
                 (place,) = struct.unpack_from(file.order + file.pointer, table, at + head.size)
             self.entries[tag] = kind, count, place
             self.packed_entries[tag] = table[at : at + size]
 
     def only(self, wanted: Collection[int]) -> bytes:
-        """Return a packed directory with some of the entries alone, which no page follows.
+        """Return the bytes of a directory with only the wanted entries, and no next directory.
 
         Raises:
-            ValueError: the value of one of them lies outside of the file.
+            ValueError: the value of a wanted entry lies outside of the file.
         """
         kept = [tag for tag in self.entries if tag in wanted]
         for tag in kept:
@@ -168,16 +169,16 @@ class Directory:
         return number + entries + bytes(struct.calcsize(self.file.pointer))
 
     def octets(self, tag: int) -> bytes:
-        """Return the value of a tag as it stands in the file; empty where there is none.
+        """Return the bytes of a tag's value; empty if the tag is missing.
 
         Raises:
-            ValueError: it lies outside of the file.
+            ValueError: the value lies outside of the file.
         """
         kind, count, place = self.entries.get(tag, (BYTE, 0, 0))
         return self.file.read(place, count * VALUE_BYTES[kind])
 
     def numbers(self, tag: int) -> tuple[Any, ...]:
-        """Return the numbers of a tag; none where it is missing, text, or outside of the file."""
+        """Return the numbers of a tag; none if it is missing, text, or outside of the file."""
         kind, count, _ = self.entries.get(tag, (ASCII, 0, 0))
         if kind in (ASCII, UNDEFINED) or count > MOST_NUMBERS:
             return ()
@@ -191,12 +192,12 @@ class Directory:
         return next(iter(self.numbers(tag)), default)
 
     def tags(self, order: str, wanted: Collection[int] | None = None, parent: int = 0) -> Tags:
-        """Return some tags, or all, and those in the directories that they point to.
+        """Return the values of tags, and the tags of the subdirectories that they point to.
 
         Args:
-            order: the byte order of what is returned.
-            wanted: the tags; None for all.
-            parent: the tag that points to this directory; 0 for that of a page.
+            order: the byte order of the returned values.
+            wanted: the tags to return; None for all.
+            parent: the tag that points to this directory; 0 for the directory of a page.
 
         Raises:
             ValueError: a value or a directory lies outside of the file, or values overlap.
@@ -212,7 +213,7 @@ class Directory:
         }
 
     def _value(self, tag: int, order: str) -> Value:
-        """Return the value of a tag."""
+        """Return the value of a tag in a byte order."""
         kind = self.entries[tag][0]
         unit = struct.calcsize(CODES[kind][-1])
         numbers = np.frombuffer(self.octets(tag), f"{self.file.order}u{unit}")
@@ -221,15 +222,15 @@ class Directory:
     def _subdirectory(self, tag: int, order: str) -> Tags:
         """Return the tags of the directory that a tag points to."""
         if not isinstance(offset := self.number(tag), int):
-            raise ValueError(f"tag {tag} points nowhere")
+            raise ValueError(f"tag {tag} holds no offset of a directory")
         return Directory(self.file, offset).tags(order, parent=tag)
 
 
 def packed(tags: Tags, order: str, at: int) -> bytes:
-    """Return a classic directory, what follows it, and the values and directories it points to.
+    """Return the bytes of a classic directory with its values and subdirectories; no page follows.
 
     Args:
-        tags: its tags; their values have this byte order already.
+        tags: the tags, whose values are in this byte order already.
         order: the byte order: "<" or ">".
         at: the offset that the directory will have in its file.
     """
@@ -250,21 +251,25 @@ def packed(tags: Tags, order: str, at: int) -> bytes:
 
 
 def append(file: BinaryIO, page: BytesIO, pointer: int) -> int:
-    """Append a page to a TIFF; return where the offset of the next page will stand.
+    """Append a page to a TIFF; return the position for the offset of the next page.
 
     Args:
-        file: is empty, or holds the pages so far.
-        page: a TIFF of one page; its offsets are changed.
-        pointer: what was returned for the page before.
+        file: an empty file, or the pages so far.
+        page: a TIFF with one page; its offsets are changed in place.
+        pointer: the position that was returned for the previous page.
 
     Raises:
-        PoolError: the file becomes too large for offsets of 32 bits.
+        PoolError: the file would be too large for 32-bit offsets.
     """
     single, at = TagFile(page), align(file, PAGE_ALIGNMENT)
     begin = single.number("I", single.first)
     end = single.end_of_entries(begin)
     if at + single.size > MOST_BYTES:
-        raise PoolError("the result is larger than the 4 GB that TIFF holds", "pool by more")
+        raise PoolError(
+            f"the result of at least {at + single.size} bytes is larger than the {MOST_BYTES} "
+            "bytes that TIFF holds",
+            "give a larger --size or --stride",
+        )
     if at:
         _overwrite(file, pointer, at + begin)
         _move(page, begin, end, at)
@@ -273,10 +278,14 @@ def append(file: BinaryIO, page: BytesIO, pointer: int) -> int:
 
 
 def add(file: BinaryIO, pages: Iterable[Tags]) -> None:
-    """Add tags to each page of a file, in place of those of the same number.
+    """Add tags to each page of a file, replacing tags with the same number.
 
-    libtiff and tifffile, which write the pixels, take no EXIF and not every type of tag. Each
-    directory is written anew at the end of the file, where it has room for more entries.
+    libtiff and tifffile write the pixels, but neither EXIF nor every type of tag. So each
+    directory is copied to the end of the file, where it has room for more entries.
+
+    Args:
+        file: a classic little-endian TIFF.
+        pages: the tags of each page.
     """
     written = TagFile(file)
     pointer = written.first
@@ -289,7 +298,7 @@ def add(file: BinaryIO, pages: Iterable[Tags]) -> None:
             written.size = file.tell()
             entries = page.packed_entries | Directory(written, at).packed_entries
             table = b"".join(entries[tag] for tag in sorted(entries))
-            begin = align(file, 2)  # directories begin on words
+            begin = align(file, 2)  # TIFF requires directories at even offsets
             file.write(struct.pack("<H", len(entries)) + table + following)
             written.size = file.tell()
             _overwrite(file, pointer, begin)
@@ -298,7 +307,7 @@ def add(file: BinaryIO, pages: Iterable[Tags]) -> None:
 
 
 def align(file: BinaryIO, unit: int) -> int:
-    """Fill a file up to a multiple of some bytes; return where it ends then."""
+    """Pad a file with zeros to a multiple of ``unit`` bytes; return its length."""
     end = file.seek(0, 2)
     missing = -end % unit
     file.write(bytes(missing))
@@ -306,7 +315,14 @@ def align(file: BinaryIO, unit: int) -> int:
 
 
 def _move(page: BytesIO, begin: int, end: int, distance: int) -> None:
-    """Add a distance to all offsets in the directory of a page, which stands from begin to end."""
+    """Add a distance to all offsets in the directory of a page.
+
+    Args:
+        page: a TIFF with one page.
+        begin: the offset of the directory.
+        end: the end of its entries.
+        distance: the number of bytes by which the page moves.
+    """
     octets = page.getbuffer()
     for field in range(begin + 10, end, ENTRY_BYTES):
         tag, kind, count, place = struct.unpack_from("<HHII", octets, field - 8)
@@ -320,7 +336,7 @@ def _move(page: BytesIO, begin: int, end: int, distance: int) -> None:
 
 
 def _overwrite(file: BinaryIO, place: int, offset: int) -> None:
-    """Overwrite the offset that stands at a place, and go back to the end of the file."""
+    """Overwrite the offset stored at a position, and go back to the end of the file."""
     file.seek(place)
     file.write(struct.pack("<I", offset))
     file.seek(0, 2)

@@ -1,4 +1,8 @@
-"""WebP, still and animated, through Pillow; size, loss and durations are read from the chunks."""
+"""Read and write still and animated WebP with Pillow.
+
+Size, lossiness and durations are parsed from the chunks here, because Pillow tells them too late
+or not at all.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +24,11 @@ from poolcli.picture import Encoding, FrameInfo, Metadata, Pair, Stored
 
 RIFF_HEAD: Final = 12
 FRAME_HEAD: Final = 16
-"""Bytes of an ANMF chunk before the chunks of its picture."""
+"""Bytes of an ANMF chunk before the chunks of its frame."""
 
 EXTENDED: Final = b"VP8X"
 ALPHA: Final = 0x10
-"""A flag in the extended header."""
+"""The flag for alpha in the extended header."""
 
 
 def read(stream: BinaryIO, limits: Limits) -> PillowReader:
@@ -48,31 +52,31 @@ def read(stream: BinaryIO, limits: Limits) -> PillowReader:
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> WebPWriter:
-    """Begin to write a WebP."""
+    """Return the writer of a WebP."""
     require_support("WebP", supported=WebPImagePlugin.SUPPORTED)
     return WebPWriter(file, row, saving, frames)
 
 
 class WebPWriter(PulledWriter):
-    """A WebP that is written: without loss, unless the source had lost something already."""
+    """The writer of a WebP; by default it is lossless unless the source was lossy."""
 
     plugin = "WEBP"
 
     def arguments(self, info: FrameInfo, metadata: Metadata) -> dict[str, Any]:
-        """Return what Pillow is asked for; colours that can't be seen are kept."""
+        """Return the arguments of Pillow's `save`; the colours of transparent pixels are kept."""
         held = self.held(info, metadata)
         lossless = not info.encoding.lossy and self.saving.quality is None
         ours = {"exact": True, "lossless": lossless, "loop": metadata.plays}
         return ours | held | self.saving.for_format(self.row)
 
     def repair(self, content: memoryview, mode: str) -> None:
-        """Set the flag of alpha: libwebp forgets it where the canvas is only cleared."""
+        """Set the alpha flag, which libwebp omits if only a cleared canvas is transparent."""
         if mode == "RGBA" and bytes(content[12:16]) == EXTENDED:
             content[20] |= ALPHA
 
 
 def _chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Yield name and first bytes of every chunk, those in frames among them (RFC 9649)."""
+    """Yield the name and first bytes of every chunk, including those in frames (RFC 9649)."""
     at, end = RIFF_HEAD, stream.seek(0, 2)
     while at + 8 <= end:
         stream.seek(at)
@@ -82,7 +86,7 @@ def _chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _canvas_size(name: bytes, head: bytes) -> Pair:
-    """Return height and width of the canvas by the name and first bytes of the first chunk."""
+    """Return height and width of the canvas from the name and first bytes of the first chunk."""
     if name == EXTENDED:
         return 1 + _number(head, 7), 1 + _number(head, 4)
     if name == b"VP8L":
@@ -92,5 +96,5 @@ def _canvas_size(name: bytes, head: bytes) -> Pair:
 
 
 def _number(octets: bytes, at: int, count: int = 3) -> int:
-    """Return the number of so many bytes at a position."""
+    """Return the little-endian number of ``count`` bytes at a position."""
     return int.from_bytes(octets[at : at + count], "little")
