@@ -171,9 +171,7 @@ def _laid(array: Any, window: Window, nan: Any) -> tuple[NDArray[Any], Axes]:
     try:
         values = np.asarray(array)
     except ValueError as fault:  # rows of different lengths
-        raise PoolError(
-            f"the array can't be converted: {fault}", "give (H, W) or (H, W, C)"
-        ) from None
+        raise PoolError(f"it is not an array: {fault}", "give (H, W) or (H, W, C)") from None
     if values.ndim not in (2, 3):
         raise PoolError(f"the array has shape {values.shape}", "give (H, W) or (H, W, C)")
     if values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:

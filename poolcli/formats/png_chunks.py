@@ -112,8 +112,7 @@ class Chunks:
             f"PNG has no {depth}-bit samples of colour type {kind}": (
                 kind not in CHANNELS or depth not in DEPTHS.get(kind, USUAL_DEPTHS)
             ),
-            f"its compression method is {header.compression}, its filter method {header.filters}; "
-            "PNG only has 0 and 0": header.compression or header.filters,
+            f"its compression and filter are {header[4:6]}, not (0, 0)": any(header[4:6]),
             "it has no palette": kind == PALETTE and b"PLTE" not in bodies,
             "its tRNS chunk with the transparent colour is too short": (
                 len(bodies.get(b"tRNS", bytes(6))) < KEY_BYTES.get(kind, 0)
