@@ -59,7 +59,7 @@ def max_pool(
     array([[5, 9]])
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
-    values, axes = _laid(array, window, nan)
+    values, axes = _check_and_place(array, window, nan)
     return extreme("max", values, axes, nan=nan, where=_per_pixel(values, "where", where))
 
 
@@ -82,7 +82,7 @@ def min_pool(
     array([[1, 2]])
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
-    values, axes = _laid(array, window, nan)
+    values, axes = _check_and_place(array, window, nan)
     return extreme("min", values, axes, nan=nan, where=_per_pixel(values, "where", where))
 
 
@@ -132,7 +132,7 @@ def avg_pool(
     array([[3, 5]])
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
-    values, axes = _laid(array, window, nan)
+    values, axes = _check_and_place(array, window, nan)
     if not isinstance(count_include_pad, bool):
         raise PoolError(f"count_include_pad is {count_include_pad!r}", "give True or False")
     if divisor_override is not None:
@@ -156,7 +156,7 @@ def avg_pool(
     )
 
 
-def _laid(array: Any, window: Window, nan: Any) -> tuple[NDArray[Any], Axes]:
+def _check_and_place(array: Any, window: Window, nan: Any) -> tuple[NDArray[Any], Axes]:
     """Check an array, and return it with its windows along both axes.
 
     Raises:

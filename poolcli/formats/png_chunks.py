@@ -195,7 +195,7 @@ def read_chunks(stream: BinaryIO) -> Chunks:
             start = data.pop()[1].start if is_next else begin - 8
             data.append((name, range(start, begin + length + 4)))
             continue
-        if name == b"fdAT":  # a sequence number stands before its pixels
+        if name == b"fdAT":  # its pixels follow a sequence number
             data.append((name, range(begin + 4, begin + length)))
             continue
         body = stream.read(length)
