@@ -238,9 +238,7 @@ def test_more_colours_and_partial_alpha_are_approximated_and_that_is_noted() -> 
     y, x = np.indices((40, 50))
     array = np.stack((x * 4, y * 4, 128 + x - y), axis=-1).astype(np.uint8)
     octets, notes = written([picture(array, "RGB")], "gif")
-    assert notes == [
-        "GIF holds 256 colours and alpha on or off: other colours and alpha were approximated"
-    ]
+    assert notes == ["GIF holds 256 colours and alpha on or off: others were approximated"]
     assert 0 < np.abs(pixels_of(octets, "RGB").astype(int) - array).mean() < 8
     alphas = np.array([[(9, 8, 7, alpha) for alpha in (127, 128, 255, 0)]], np.uint8)
     octets, notes = written([picture(alphas, "RGBA")], "gif")

@@ -153,7 +153,7 @@ def test_the_primary_one_of_several_pictures_is_taken_and_that_is_told() -> None
     reader = reader_of(buffer.getvalue())
     assert reader.count == 1
     found = decoded(buffer.getvalue())
-    assert found.info.notes == ("it holds 2 pictures, of which the primary one was read",)
+    assert found.info.notes == ("only the primary one of its 2 pictures was read",)
     np.testing.assert_array_equal(found.array, arrays[1])
 
 

@@ -178,7 +178,7 @@ REFUSED = {
     "complex": (tiff(bytes(16), [64], kind=6), "complex64"),
     "white at 0 in floats": (tiff(bytes(8), [32], kind=3, photometric=0), "white at 0"),
     "white at 0 in short floats": (tiff(bytes(4), [16], kind=3, photometric=0), "white at 0"),
-    "YCbCr of 16 bits": (tiff(bytes(12), [16] * 3, photometric=6), "photometric interpretation 6"),
+    "YCbCr of 16 bits": (tiff(bytes(12), [16] * 3, photometric=6), "photometric 6"),
     "a volume": (
         tiff_of(np.zeros((4, 4, 4, 3), "u2"), volumetric=True, photometric="rgb", tile=(16,) * 3),
         "volumes",
@@ -186,7 +186,7 @@ REFUSED = {
     **{
         f"{packed} of 16 bits": (
             tiff_of(samples("u2", 3), photometric="rgb", compression=packed),
-            "such samples and compression",
+            "of such samples",
         )
         for packed in ("jpeg2000", "png", "jpegxl")
     },

@@ -507,7 +507,7 @@ OTHER_ARRAYS = [
         (np.zeros(shape), f"the array has shape {shape}", "give (H, W) or (H, W, C)")
         for shape in ((), (4,), (1, 4, 4, 3))
     ),
-    *((ragged, "it can't be made an array", "(H, W)") for ragged in ([[1, 2], [3]], [[[1]], [2]])),
+    *((ragged, "it is not an array", "(H, W)") for ragged in ([[1, 2], [3]], [[[1]], [2]])),
     (np.ma.masked_equal(PICTURE, 1), "masked", "where=~array.mask"),
     *((np.zeros(shape), "the picture's height is 0", "pixels") for shape in ((0, 5), (0, 0, 3))),
     (np.zeros((4, 0)), "the picture's width is 0", "pixels"),

@@ -1,1 +1,1 @@
-"""Exact pooling of NumPy arrays: window arithmetic, tiles, kernels, and the public functions."""
+"""Pool NumPy arrays exactly: public functions, window arithmetic, tiles and kernels."""

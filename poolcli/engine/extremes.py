@@ -1,4 +1,4 @@
-"""Maximum and minimum of windows."""
+"""Compute the maximum or minimum of windows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UFUNCS: Final[dict[Extreme, tuple[np.ufunc, np.ufunc]]] = {
     "max": (np.maximum, np.fmax),
     "min": (np.minimum, np.fmin),
 }
-"""The ufunc that lets NaN win, and the one by which every number wins over NaN."""
+"""The ufunc that returns NaN if an operand is NaN, and the one that ignores a NaN."""
 
 
 def extreme(
@@ -29,7 +29,16 @@ def extreme(
     where: NDArray[np.bool_] | None = None,
     tuning: Tuning = TUNED,
 ) -> NDArray[Any]:
-    """Pool like `max_pool` or `min_pool`, with windows that are laid over the array already."""
+    """Pool an array like `max_pool` or `min_pool`, over windows that are computed already.
+
+    Args:
+        which: "max" or "min".
+        array: as in `max_pool`, and so are ``nan`` and ``where``.
+        axes: the windows.
+        nan: as in `max_pool`.
+        where: as in `max_pool`.
+        tuning: sizes of the working set.
+    """
     grid = Grid(array, axes, tuning)
     dtype = grid.array.dtype.newbyteorder("=")
     reduction = reduction_for(which, dtype, nan == "omit" and dtype.kind == "f")
@@ -44,10 +53,10 @@ def extreme(
 
 
 def reduction_for(which: Extreme, dtype: np.dtype[Any], omit: bool) -> Reduction:
-    """Return the ufunc of an extreme and the value that never wins.
+    """Return the reduction for a maximum or minimum, with its ufunc and neutral value.
 
-    Where NaN is omitted this value is NaN, not an infinity: ``fmax(NaN, -inf)`` is -inf, which
-    may stand in no window.
+    If NaN is omitted, the neutral value is NaN and not an infinity: ``fmax(NaN, -inf)`` is -inf,
+    so a window of NaN alone would give a value that none of its pixels has.
     """
     ordinary, ignoring_nan = UFUNCS[which]
     if omit:
@@ -60,9 +69,9 @@ def reduction_for(which: Extreme, dtype: np.dtype[Any], omit: bool) -> Reduction
 def _reduce_masked(
     grid: Grid, tile: Tile, where: NDArray[np.bool_], reduction: Reduction, out: NDArray[Any]
 ) -> None:
-    """Reduce the pixels of a tile that take part.
+    """Reduce only the pixels of a tile for which ``where`` is true.
 
-    A window in which none does, by ``where`` or as NaN that is omitted, is pooled as if all did.
+    A window without such a pixel, or with omitted NaN alone, is pooled as if ``where`` was true.
     """
 
     def read_masked(rows: slice, columns: slice) -> Block:
@@ -73,7 +82,7 @@ def _reduce_masked(
     if np.isnan(reduction.neutral):
         empty = np.isnan(out)
     else:
-        # The neutral value may also be a pixel's own, so pixels have to be counted.
+        # A pixel may equal the neutral value, so the result does not tell whether one took part.
         found = np.empty((*out.shape[:2], 1), np.bool_)
         anywhere = Reduction(np.logical_or, False, True, lambda _: found.dtype)
         grid.reading(lambda *part: where[part], 1).reduce(tile, anywhere, found)

@@ -1,7 +1,7 @@
-"""Reductions of blocks that fit a cache. They know nothing of pictures, edges or options.
+"""Reduce blocks of rows that fit the cache; edges and options are handled by the callers.
 
-A block is a 2-D array of rows, its last axis contiguous. One row holds the pixels of a picture
-row side by side, channels interleaved.
+A block is a 2-D array whose last axis is contiguous. Each of its rows holds the pixels of a row
+of the picture, with interleaved channels.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ LITTLE_ENDIAN: Final = sys.byteorder == "little"
 
 
 class Reduction(NamedTuple):
-    """An associative, commutative operation that makes one value of many.
+    """An associative, commutative operation that reduces many values to one.
 
     Attributes:
         ufunc: the binary NumPy ufunc.
-        neutral: the value that changes no result; it stands where a window has no pixel.
-        idempotent: whether a value may be counted twice (maximum: yes; sum: no).
-        dtype: gives the narrowest type that holds the result of so many values.
-        invertible: whether a value may be subtracted again (sums without rounding: yes).
+        neutral: the value that changes no result; it fills positions outside of the picture.
+        idempotent: whether counting a value twice changes nothing (maximum: yes; sum: no).
+        dtype: returns the narrowest type that holds the reduction of a given number of values.
+        invertible: whether `np.subtract` exactly undoes the ufunc (exact sums: yes).
     """
 
     ufunc: np.ufunc
@@ -44,11 +44,11 @@ class Reduction(NamedTuple):
 class Scratch(dict[tuple[str, np.dtype[Any]], NDArray[Any]]):
     """Buffers that are allocated once and reused, one for each name and type.
 
-    Fresh memory costs a page fault for every 4 KB that is first written to.
+    Reuse is faster, because newly allocated memory causes a page fault for every 4 KB written.
     """
 
     def take(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """Return an uninitialised array in the buffer of that name and type."""
+        """Return an uninitialised array in the buffer of this name and type."""
         count = math.prod(shape)
         buffer = self.get((name, dtype))
         if buffer is None or buffer.size < count:
@@ -60,8 +60,8 @@ class Step(NamedTuple):
     """One pass of `slide`.
 
     Attributes:
-        action: "double" combines the block with itself, "add" with one more tap of the original;
-            "subtract" takes away one tap of the original, which two halves had in common.
+        action: "double" combines the result with itself, shifted; "add" combines it with one more
+            tap of the original block; "subtract" removes a tap that "double" counted twice.
         by: the number of taps by which the other operand is shifted.
     """
 
@@ -71,10 +71,10 @@ class Step(NamedTuple):
 
 @cache
 def doubling_steps(taps: int, idempotent: bool, invertible: bool = False) -> tuple[Step, ...]:
-    """Return the passes that lead from windows of 1 tap to windows of ``taps``.
+    """Return the passes that extend runs of 1 tap to runs of ``taps``.
 
-    There are at most ⌈log2 taps⌉ where a tap may count twice, since two halves may then overlap,
-    else at most 2·⌊log2 taps⌋.
+    There are at most ⌈log2 taps⌉ for an idempotent reduction, because two halves may overlap;
+    otherwise at most 2·⌊log2 taps⌋.
     """
     if taps < 2:
         return ()
@@ -83,7 +83,7 @@ def doubling_steps(taps: int, idempotent: bool, invertible: bool = False) -> tup
     if idempotent or taps % 2 == 0:
         return doubled
     added = *doubling_steps(taps - 1, idempotent, invertible), Step("add", taps - 1)
-    # 31 taps, for example, take 8 passes by additions, but 6 as twice 16 less one.
+    # For example, 31 taps take 8 passes with additions, but 6 passes as 2·16 - 1.
     if invertible and len(doubled) + 1 < len(added):
         return *doubled, Step("subtract", taps - half)
     return added
@@ -101,24 +101,24 @@ def slide(
     """Reduce, at stride 1, every run of ``taps`` elements of a row that lie ``shift`` apart.
 
     Cost: one contiguous pass over the block for each of `doubling_steps`, so it grows with the
-    logarithm of ``taps``; each pass is in the narrowest type that holds its results.
+    logarithm of ``taps``. Each pass uses the narrowest type that holds its results.
 
     Args:
         block: the elements; each is already the reduction of ``held`` pixels.
         reduction: the operation.
-        taps: elements of a run.
-        shift: from one element of a run to the next.
+        taps: the number of elements of a run.
+        shift: the distance of neighbouring elements of a run.
         scratch: memory for intermediate results.
-        held: see ``block``.
+        held: the number of pixels that each element of ``block`` stands for.
         out: receives the result: as many rows as the block, any length.
 
     Returns:
         ``out``, or a block of the shape of ``block``: each element is the reduction of the run
-        that begins there. The last (taps - 1)·shift elements of its rows are undefined.
+        that begins there. The last (taps - 1)·shift elements of each row are undefined.
     """
     first, current, current_taps = block, block, 1
-    # Two buffers take turns: NumPy copies an operand that overlaps its output, and a window of
-    # 31 at stride 1 over 12 MP took 96 ms in place against 19 ms.
+    # Two buffers alternate because NumPy copies an operand that overlaps its output: a window of
+    # 31 at stride 1 over 12 megapixels took 96 ms in place and 19 ms with two buffers.
     names = ["slide a", "slide b"]
     steps = doubling_steps(taps, reduction.idempotent, reduction.invertible)
     for number, (action, by) in enumerate(steps, 1):
@@ -128,7 +128,7 @@ def slide(
             current = cast(current, dtype, names[1], scratch)
         if action != "double" and first.dtype != dtype:
             first = cast(first, dtype, "first", scratch)
-        target = out if number == len(steps) else None  # the last pass saves a copy
+        target = out if number == len(steps) else None  # the last pass writes directly to `out`
         if target is None:
             target = scratch.take(names[0], block.shape, dtype)
         length = min(target.shape[1], block.shape[1] - (current_taps - 1) * shift)
@@ -146,18 +146,19 @@ def slide(
 def van_herk(block: Block, ufunc: np.ufunc, taps: int, out: Block, scratch: Scratch) -> None:
     """Reduce, at stride 1, every run of ``taps`` rows of a block into the rows of ``out``.
 
-    Up to ``taps`` neighbouring windows have rows in common. Each of them is the reduction of a
-    suffix of the rows before, and of a prefix of the rows after, a border that all of them cross
-    (van Herk, 1992; Gil and Werman, 1993). One pass works on such groups of windows side by side.
+    Windows are handled in groups of up to ``taps`` neighbours. The windows of a group all cross
+    one border between rows, so that each is the reduction of a suffix of the rows above the
+    border and a prefix of the rows below it (van Herk, 1992; Gil and Werman, 1993). Each call of
+    the ufunc handles one row of every group.
 
-    Cost: three operations for a row, however many taps. Nothing is ever subtracted, so that it
-    serves sums of floats too: a running sum would spread one NaN, and every rounding error, to
-    all rows that follow.
+    Cost: three operations for each row, independent of the number of taps. Nothing is subtracted,
+    so it suits sums of floats too: with a running sum, one NaN and every rounding error would
+    stay in all the following rows.
 
     Args:
-        block: taps - 1 more rows than ``out``, of the same type.
+        block: the rows, taps - 1 more than in ``out``, of the same type.
         ufunc: an associative operation.
-        taps: rows of a window, at least 2.
+        taps: the number of rows of a window, at least 2.
         out: receives the result.
         scratch: memory for one row of each group.
     """
@@ -170,14 +171,15 @@ def van_herk(block: Block, ufunc: np.ufunc, taps: int, out: Block, scratch: Scra
     def written(offset: int) -> Block:
         return out[offset:whole:group]
 
-    # The border follows the last row of a group's first window. Suffixes grow upwards from it ...
+    # The border lies below the last row of a group's first window. The suffixes above it are
+    # computed upwards from it, and the prefixes below it downwards.
     last = written(group - 1)
     np.copyto(last, read(group - 1))
     for offset in range(group, taps):
         ufunc(last, read(offset), out=last)
     for offset in reversed(range(group - 1)):
         ufunc(written(offset + 1), read(offset), out=written(offset))
-    # ... and prefixes downwards. Every window but the first of its group gets one.
+    # The first window of a group ends at the border, so it has no prefix.
     room = scratch.take("prefix", last.shape, out.dtype)
     prefix = read(taps)
     for offset in range(1, group):
@@ -189,12 +191,12 @@ def van_herk(block: Block, ufunc: np.ufunc, taps: int, out: Block, scratch: Scra
 
 
 def cast(block: Block, dtype: np.dtype[Any], name: str, scratch: Scratch) -> Block:
-    """Return the block in another type, in the scratch buffer ``name``.
+    """Return the block converted to another type, in the scratch buffer ``name``.
 
-    One cast of the whole block takes half as long as a ufunc that casts its operands in pieces.
+    Converting the whole block first takes half as long as a ufunc that casts operands in pieces.
     """
     if dtype.hasobject and block.dtype.kind == "f":
-        block = block.astype(np.int64)  # otherwise the objects would be floats, which round
+        block = block.astype(np.int64)  # the objects must be Python integers, not floats
     converted = scratch.take(name, block.shape, dtype)
     np.copyto(converted, block, casting="unsafe")  # floats hold whole numbers here
     return converted
@@ -203,8 +205,9 @@ def cast(block: Block, dtype: np.dtype[Any], name: str, scratch: Scratch) -> Blo
 def subsample(block: Block, stride: int, channels: int, out: NDArray[Any]) -> None:
     """Copy every ``stride``-th pixel of each row into ``out``, (rows, columns, channels).
 
-    Cost: one contiguous cast where a pixel, and a stride of pixels, each fill a machine word;
-    otherwise one strided copy, by whole pixels where these fill a word, else by channels.
+    Cost: one contiguous cast if both a pixel and ``stride`` pixels have the size of a machine
+    word. Otherwise one strided copy, by whole pixels if a pixel has the size of a word, or else
+    by channels.
     """
     rows, columns, _ = out.shape
     pixel = WORDS.get(channels * block.itemsize)
@@ -230,18 +233,18 @@ def rounded_quotient(
 ) -> NDArray[Any]:
     """Return ``total / divisor`` of whole numbers, rounded once to nearest, ties to even.
 
-    With h = (D-1)//2, (S+h)//D rounds a tie down and (S+h+1)//D rounds it up. Which of them is
-    even, the last bit of S//D tells; only an even D has ties. Cost: two passes for an odd divisor,
-    five for an even one; a power of two is a shift.
+    With S the total, D the divisor and h = (D-1)//2, (S+h)//D rounds a tie down and (S+h+1)//D
+    rounds it up. The last bit of S//D tells which of the two is even. Only an even D has ties.
+    Cost: two passes for an odd divisor, five for an even one; a power of two is a shift.
 
-    Floats of p bits give the exact result for S < 2^(p-1): S/D is either a tie, which a float
-    holds, or at least 1/(2D) away from any tie, whereas its float is at most S/D/2^p away from
-    S/D. Cost: two passes.
+    Floats with p bits of precision give the exact result for S < 2^(p-1): S/D is either a tie,
+    which a float represents exactly, or at least 1/(2D) away from any tie, whereas the rounding
+    error of the division is at most S/D/2^p. Cost: two passes.
 
     Args:
-        total: signed, unsigned or Python integers, with room for total + divisor, or whole floats
-            of at most p - 1 bits; overwritten.
-        divisor: positive, a number or an array that broadcasts against total.
+        total: signed, unsigned or Python integers whose type also holds total + divisor, or
+            floats with integer values of at most p - 1 bits; overwritten.
+        divisor: a positive number, or an array that broadcasts against total.
         scratch: memory for intermediate results.
 
     >>> rounded_quotient(np.array([1, 3, 5, 7]), 2)

@@ -1,4 +1,4 @@
-"""Averages of windows: exact sums, one division, one rounding."""
+"""Compute averages of windows with exact sums, one division and one rounding."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def average(
     table: NDArray[np.float64] | None = None,
     tuning: Tuning = TUNED,
 ) -> NDArray[Any]:
-    """Pool like `avg_pool`, with windows that are laid over the array already.
+    """Pool an array like `avg_pool`, over windows that are computed already.
 
     Args:
         array: as in `avg_pool`, and so are the other arguments.
@@ -39,8 +39,8 @@ def average(
         count_include_pad: as in `avg_pool`.
         divisor_override: as in `avg_pool`.
         weights: as in `avg_pool`.
-        table: float64 (N,): average ``table[array]``, without making that array, which may be
-            large; the result is float64.
+        table: float64 (N,): average ``table[array]`` without creating this large array; the
+            result is float64.
         tuning: sizes of the working set.
     """
     grid = Grid(array, axes, tuning, table)
@@ -57,7 +57,7 @@ def average(
         products = integer_sum(dtype.kind, product, product, by_array=True)
     mean = Mean(grid, counted, override, plain, products, scale, nan == "omit")
     out = np.empty((grid.rows.out, grid.columns.out, grid.channels), dtype.newbyteorder("="))
-    # Casts of integers may warn too: `slide` leaves undefined elements at the end of its rows.
+    # Integer casts may also warn, because `slide` leaves undefined elements at the end of rows.
     with np.errstate(all="ignore"):
         if weights is None:
             for tile in grid.tiles(plain.dtype(grid.rows.size).itemsize):
@@ -72,18 +72,18 @@ def average(
 
 
 class Mean(NamedTuple):
-    """The averages of one picture.
+    """The computation of the averages of one picture.
 
-    Those of integers are exact and rounded once, to nearest, ties to even. Floats are summed and
-    divided in float64.
+    Averages of integers are exact and rounded once, to nearest, ties to even. Floats are summed
+    and divided in float64.
 
     Attributes:
         grid: the picture and its windows.
-        counted: the windows along both axes, whose taps on pixels make the divisor.
-        override: the divisor of every window instead, if given.
-        plain: the sum of pixels.
-        products: the sum of pixels times weights, and that of weights.
-        scale: multiplies every sum.
+        counted: the windows along both axes; the divisor is the number of their taps on pixels.
+        override: the divisor of every window, or None to use ``counted``.
+        plain: the reduction for sums of pixels.
+        products: the reduction for sums of weights, and of pixels times weights.
+        scale: a factor for every sum: 255 for a bool array, else 1.
         omit: whether NaN is left out of sums and divisors.
     """
 
@@ -96,7 +96,7 @@ class Mean(NamedTuple):
     omit: bool
 
     def fill(self, tile: Tile, out: NDArray[Any]) -> None:
-        """Fill ``out`` with the averages of one tile, without weights."""
+        """Write the unweighted averages of one tile to ``out``."""
         grid = self.grid
         for rows, block in grid.bands(tile, self.plain):
             target = out[rows]
@@ -109,10 +109,10 @@ class Mean(NamedTuple):
                 self._divide(sums[:, columns], divisor, target[:, columns])
 
     def _divisors(self, tile: Tile) -> Iterator[tuple[slice, Any]]:
-        """Cut a tile's columns where divisors begin to differ: yield (its columns, divisor).
+        """Split a tile's columns into parts, and yield (columns of the tile, divisor) of each.
 
-        A divisor is one number where all windows have it, which NumPy divides by much faster,
-        else an array (rows, columns, 1).
+        The divisor is one number for a part whose windows all have it: NumPy divides by a number
+        much faster than by an array. Otherwise it is an array (rows, columns, 1).
         """
         dtype = self.plain.dtype(self.grid.most_taps)
         if self.override is not None:
@@ -130,10 +130,10 @@ class Mean(NamedTuple):
             yield slice(start - first, stop - first), divisor
 
     def fill_weighted(self, tile: Tile, weights: Grid, out: NDArray[Any]) -> None:
-        """Fill ``out`` with Σwx/Σw of one tile; where Σw is 0, with averages without weights.
+        """Write Σwx/Σw of one tile to ``out``, or the unweighted average if Σw is 0.
 
-        Channels are pooled one after the other, each as a plane: weights for interleaved channels
-        would be multiplied in steps of a pixel, which is not contiguous.
+        The channels are pooled one after the other, because multiplying interleaved channels by
+        weights would not be contiguous.
         """
         grid, dtype = self.grid, self.products.dtype(1)
         divisor = self._sums("divisor", weights, tile)
@@ -155,7 +155,7 @@ class Mean(NamedTuple):
         self._fill_empty(empty, tile, out)
 
     def _fill_with_nan(self, tile: Tile, weights: Grid | None, out: NDArray[Any]) -> None:
-        """Fill ``out`` with the averages of a tile that holds NaN, or infinity of weight 0."""
+        """Write the averages of a tile that holds NaN, or an infinity of weight 0, to ``out``."""
         grid = self.grid
 
         def weight(rows: slice, columns: slice) -> Any:
@@ -173,7 +173,8 @@ class Mean(NamedTuple):
         sums = self._sums("products", grid.reading(product, grid.channels), tile)
         empty = divisor == 0
         if weights is None:
-            # Less the taps on pixels, only padding is left of a divisor, if that counts.
+            # The divisor is the number of pixels without NaN, plus the padding if that counts:
+            # the usual divisor less the taps on pixels.
             pixels = _taps((grid.rows, grid.columns), tile, FLOAT64)
             divisor -= pixels if self.override is None else divisor
             for part, number in self._divisors(tile):
@@ -184,7 +185,7 @@ class Mean(NamedTuple):
             self._fill_empty(empty, tile, out)
 
     def _fill_empty(self, empty: NDArray[np.bool_], tile: Tile, out: NDArray[Any]) -> None:
-        """Replace the averages of windows whose weights sum to 0 by those without weights."""
+        """Replace the averages of windows whose weights sum to 0 by unweighted averages."""
         if out.size and empty.any():
             unweighted = np.empty_like(out)
             self.fill(tile, unweighted)
@@ -199,31 +200,32 @@ class Mean(NamedTuple):
         return sums
 
     def _divide(self, sums: NDArray[Any], divisor: Any, out: NDArray[Any]) -> None:
-        """Fill ``out`` with sums, which are overwritten, by their divisor."""
+        """Write sums / divisor to ``out``, rounded for integers; the sums are overwritten."""
         if self.scale != 1:
             sums *= self.scale
         if out.dtype.kind == "f":
             mean = np.divide(sums, divisor, out=sums)
         else:
             mean = rounded_quotient(sums, divisor, self.grid.scratch)
-            if self.override is not None:  # no other average leaves the type's range
+            if self.override is not None:  # other averages can't leave the range of the type
                 limits = np.iinfo(out.dtype)
                 mean = np.clip(mean, limits.min, limits.max)
         np.copyto(out, mean, casting="unsafe")
 
 
 def integer_sum(kind: str, peak: int, divisor: int, *, by_array: bool = False) -> Reduction:
-    """Return the sum of integers of magnitudes up to ``peak``, with room to divide it.
+    """Return the reduction for sums of integers; its types also have room for the division.
 
-    A sum is held by 16-bit integers, else by floats that divide it exactly, else by wider
-    integers: floats are rounded in fewer passes than integers, and 64-bit integers are slow to
-    divide. By an array all integers are, so that floats hold all sums that they can.
+    Of the types that hold a sum and divide it exactly, the first of these is used: 16-bit
+    integers, float32, 32-bit integers, float64, 64-bit integers, Python integers. Floats are
+    rounded in fewer passes than integers, and dividing 64-bit integers is slow. Dividing integers
+    of any size by an array is slow, so 16-bit and 32-bit integers are not used for such divisors.
 
     Args:
-        kind: "i" or "u", of the integers.
-        peak: the largest magnitude of one.
-        divisor: the largest number that sums are divided by.
-        by_array: whether windows differ in their divisor.
+        kind: "i" for signed integers or "u" for unsigned ones.
+        peak: the largest magnitude of an integer.
+        divisor: the largest divisor.
+        by_array: whether the divisor is an array.
     """
     sign = kind == "i"
     bits = {f"{kind}2": 16 - sign, "f4": 23, f"{kind}4": 32 - sign, "f8": 52, f"{kind}8": 64 - sign}
@@ -238,17 +240,17 @@ def integer_sum(kind: str, peak: int, divisor: int, *, by_array: bool = False) -
 
 
 def _taps(axes: Axes, tile: Tile, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return the number of taps on pixels of every window of a tile: (rows, columns, 1)."""
+    """Return the number of taps on pixels for each window of a tile: (rows, columns, 1)."""
     rows, columns = map(_counts, axes, tile, (dtype, dtype))
     taps: NDArray[Any] = rows[:, None, None] * columns[:, None]
     return taps
 
 
 def _counts(axis: Axis, windows: slice, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return the number of taps on pixels of some of the windows."""
+    """Return the number of taps on pixels for some windows along an axis."""
     first, stop = windows.start, windows.stop
     counts = np.full(stop - first, axis.most_taps, dtype)
-    inner = axis.interior  # its windows, nearly all of them, need no counting one by one
+    inner = axis.interior  # nearly all windows; only those outside of it have to be counted
     edges = range(first, min(inner.start, stop)), range(max(inner.stop, first), stop)
     for index in chain(*edges):
         counts[index - first] = axis.taps_inside(index)
@@ -256,17 +258,17 @@ def _counts(axis: Axis, windows: slice, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _has_nan(sums: NDArray[Any]) -> bool:
-    """Return whether some of the sums are NaN."""
-    # One NaN makes the sum of all sums NaN, which is found faster than by looking at each;
-    # infinities of both signs make it NaN too, so these are looked at then.
+    """Return whether one of the sums is NaN."""
+    # The total is NaN if a sum is, and computing it is faster than testing each sum. Infinities
+    # of both signs also make the total NaN, so the sums are tested in that case.
     return bool(np.isnan(sums.sum()) and np.isnan(sums).any())
 
 
 def _peak(array: NDArray[Any]) -> int:
-    """Return the largest magnitude of integers: their type's, or their own if that is huge.
+    """Return a bound on the magnitude of integers: of their type, or of the values if 64-bit.
 
-    Sums of 64-bit integers would need Python's integers, which are slow, though most arrays of
-    that type hold small values.
+    Sums of arbitrary 64-bit integers need Python integers, which are slow, but most such arrays
+    hold small values.
     """
     if array.dtype.itemsize < 8:
         limits = np.iinfo(array.dtype)

@@ -1,7 +1,7 @@
-"""Exact max, min and average pooling of NumPy arrays: the public functions.
+"""Pool NumPy arrays exactly, by maximum, minimum or average: the public functions.
 
-They check every argument and lay a `Window` over the array. `extremes` and `means` then say what
-is computed, `tiles` in which order, and `kernels` how.
+They check the arguments and compute the windows. `extremes` and `means` define the operations,
+`tiles` splits the work into tiles that fit the cache, and `kernels` reduces blocks of rows.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def max_pool(
     array([[5, 9]])
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
-    values, axes = _laid(array, window, nan)
+    values, axes = _check_and_place(array, window, nan)
     return extreme("max", values, axes, nan=nan, where=_per_pixel(values, "where", where))
 
 
@@ -82,7 +82,7 @@ def min_pool(
     array([[1, 2]])
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
-    values, axes = _laid(array, window, nan)
+    values, axes = _check_and_place(array, window, nan)
     return extreme("min", values, axes, nan=nan, where=_per_pixel(values, "where", where))
 
 
@@ -132,7 +132,7 @@ def avg_pool(
     array([[3, 5]])
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
-    values, axes = _laid(array, window, nan)
+    values, axes = _check_and_place(array, window, nan)
     if not isinstance(count_include_pad, bool):
         raise PoolError(f"count_include_pad is {count_include_pad!r}", "give True or False")
     if divisor_override is not None:
@@ -156,18 +156,22 @@ def avg_pool(
     )
 
 
-def _laid(array: Any, window: Window, nan: Any) -> tuple[NDArray[Any], Axes]:
-    """Check an array and lay the window over it."""
+def _check_and_place(array: Any, window: Window, nan: Any) -> tuple[NDArray[Any], Axes]:
+    """Check an array, and return it with its windows along both axes.
+
+    Raises:
+        PoolError: the array or ``nan`` is not valid, or the window does not fit.
+    """
     if not isinstance(nan, str) or nan not in get_args(NanPolicy):
         raise PoolError(f"nan is {nan!r}", 'give "omit" or "propagate"')
-    # Whoever has a masked array has imported numpy.ma, which takes longer than most pooling.
+    # numpy.ma is slow to import, and it has been imported already if the array is a masked one.
     masked = sys.modules.get("numpy.ma")
     if masked is not None and isinstance(array, masked.MaskedArray):
         raise PoolError("a masked array's mask would be lost", "pass array.data, where=~array.mask")
     try:
         values = np.asarray(array)
     except ValueError as fault:  # rows of different lengths
-        raise PoolError(f"it can't be made an array: {fault}", "give (H, W) or (H, W, C)") from None
+        raise PoolError(f"it is not an array: {fault}", "give (H, W) or (H, W, C)") from None
     if values.ndim not in (2, 3):
         raise PoolError(f"the array has shape {values.shape}", "give (H, W) or (H, W, C)")
     if values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:
@@ -177,7 +181,11 @@ def _laid(array: Any, window: Window, nan: Any) -> tuple[NDArray[Any], Axes]:
 
 
 def _per_pixel(values: NDArray[Any], name: str, given: Any) -> NDArray[Any] | None:
-    """Return an argument, if it is given; refuse other than an array with one value a pixel."""
+    """Return the argument ``where`` or ``weights``, or None if it is not given.
+
+    Raises:
+        PoolError: it is not an array of the right type with one value for each pixel.
+    """
     if given is None:
         return None
     kind, wanted = PER_PIXEL[name]

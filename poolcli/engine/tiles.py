@@ -1,7 +1,7 @@
-"""A picture's windows cut into tiles whose working set fits a cache, and reduced tile by tile.
+"""Split the windows of a picture into tiles whose working set fits the cache, and reduce them.
 
-Reductions are separable: rows are reduced first, whole rows at a time, which is contiguous; then
-columns, on the few rows that are left.
+Each tile is reduced along the height first, because this combines whole contiguous rows, and then
+along the width, where fewer rows are left.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from poolcli.engine.kernels import Block, Reduction, Scratch, cast, slide, subsa
 from poolcli.engine.window import Axes, Axis, ceil_div
 
 BlockReader: TypeAlias = Callable[[slice, slice], Block]
-"""Gives the block of some pixels, in native byte order: (picture rows, picture columns) → block."""
+"""A function (rows, columns of the picture) → block of these pixels, in native byte order."""
 
 
 class Tuning(NamedTuple):
-    """Sizes that decide how fast the engine is, and never what it computes.
+    """Sizes that change the speed of the engine, but never its results.
 
-    The defaults are for a second-level cache of 1 to 2 MB.
+    The defaults suit a second-level cache of 1 to 2 MB.
 
     Attributes:
-        tile_bytes: of one tile between the reduction of rows and that of columns.
-        tall_tile_bytes: what a tile may grow to, so that it is as high as a window under
-            `van_herk`.
-        band_bytes: of the rows that all passes of `slide` go through before the next rows follow.
-        most_folded: rows are combined tap by tap where this takes at most so many operations for
-            each row of the picture. `van_herk` takes three and a copy, however many taps.
+        tile_bytes: the size of a tile after it is reduced along the height.
+        tall_tile_bytes: the same for `van_herk`, if a tile would not be as high as a window.
+        band_bytes: the size of a band of rows for `slide`, which makes all its passes over one
+            band before the next.
+        most_folded: the most operations for each row of the picture up to which rows are combined
+            tap by tap. `van_herk` takes three and a copy, independent of the number of taps.
     """
 
     tile_bytes: int = 1 << 21
@@ -53,32 +53,32 @@ class Tile(NamedTuple):
     columns: slice
 
     def part(self, rows: slice) -> Tile:
-        """Return some rows of the tile, counted from its first."""
+        """Return the part of the tile with some rows, which are counted from its first row."""
         top = self.rows.start
         return Tile(slice(top + rows.start, top + rows.stop), self.columns)
 
 
 def zeros_and_ones(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return a mask as 0 and 1: a view, unless its bytes are others, as Pillow makes them."""
+    """Return a mask as 0 and 1: a view, or a copy if it has other bytes, such as Pillow's 255."""
     numbers = mask.view(np.uint8)
     return (numbers != 0).view(np.uint8) if numbers.max(initial=0) > 1 else numbers
 
 
 def restored(out: NDArray[Any], array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return a result in a dtype with its byte order, with as many axes as the array pooled."""
+    """Return a result in the byte order of a dtype, with as many axes as the pooled array."""
     if not dtype.isnative:
         out.byteswap(inplace=True)
     return out.view(dtype).reshape(out.shape[: array.ndim])
 
 
 class Grid:
-    """A picture, the windows over it, and the memory to reduce them.
+    """A picture with its windows, and the scratch memory to reduce them.
 
     Args:
         array: (H, W) or (H, W, C), in any layout and byte order.
-        axes: the windows, laid over it.
+        axes: the windows.
         tuning: sizes of the working set.
-        table: the numbers to reduce where the array holds their indices.
+        table: if given, ``table[array]`` is reduced instead of the array.
     """
 
     read: BlockReader
@@ -86,32 +86,36 @@ class Grid:
     def __init__(
         self, array: NDArray[Any], axes: Axes, tuning: Tuning, table: NDArray[Any] | None = None
     ) -> None:
-        """Trim both axes to the taps that are on pixels."""
+        """Drop the taps that no window has on a pixel, and choose the kernel for the height."""
         numbers = zeros_and_ones(array) if array.dtype == np.bool_ else array
         self.array = numbers if numbers.ndim == 3 else numbers[..., None]
         self.channels = self.array.shape[2]
         self.rows, self.columns = (axis.trimmed() for axis in axes)
         self.table, self.tuning, self.scratch = table, tuning, Scratch()
         self.most_taps = self.rows.size * self.columns.size
-        # Where windows have so many rows in common, `van_herk` takes fewer operations than folding.
+        # If windows overlap in many rows, `van_herk` takes fewer operations than `_fold`.
         self.uses_van_herk = self.rows.size - 1 > tuning.most_folded * self.rows.stride
         flags = self.array[:1].flags
         self.is_viewed = array.dtype.isnative and flags.c_contiguous and flags.aligned
-        # A bound method here would be a cycle, which keeps memory until it is collected.
+        # A bound method would form a reference cycle, which keeps the picture in memory until the
+        # garbage collector runs.
         self.read = partial(_read, self.array, table, self.is_viewed)
 
     def reading(self, read: BlockReader, channels: int) -> Grid:
-        """Return the same windows over the blocks that a function gives, with the same memory."""
+        """Return a grid with the same windows and scratch memory that reads from a function."""
         grid = copy(self)
         grid.read, grid.channels, grid.is_viewed = read, channels, False
         return grid
 
     def tiles(self, itemsize: int) -> Iterator[Tile]:
-        """Cut the result into tiles that hold about `Tuning.tile_bytes` of such elements.
+        """Split the result into tiles of about `Tuning.tile_bytes`.
 
-        Tiles are as wide as the result. Under `van_herk` they are at least as high as a window,
-        since most rows would be read for two tiles otherwise: they may first grow to
-        `Tuning.tall_tile_bytes`, and are then made narrower.
+        Tiles are as wide as the result. With `van_herk` they are at least as high as a window,
+        because otherwise most rows would be read for two tiles: they may grow to
+        `Tuning.tall_tile_bytes`, and are made narrower if that does not suffice.
+
+        Args:
+            itemsize: the size in bytes of an element that is reduced along the height.
         """
         rows, columns, tuning = self.rows, self.columns, self.tuning
         pixel = itemsize * self.channels
@@ -120,14 +124,14 @@ class Grid:
         high = rows.size // rows.stride if self.uses_van_herk else 0
         tall = high * ((columns.out - 1) * columns.stride + columns.span) * pixel
         room = max(tuning.tile_bytes, min(tall, tuning.tall_tile_bytes)) // pixel
-        # Not higher than wide, since neighbouring narrow tiles would read many columns twice.
+        # Tiles are not higher than wide, because narrow neighbours would read many columns twice.
         high = max(1, min(high, isqrt(room)))
         fitting = (room // high - columns.span) // columns.stride + 1
         widest = max(fitting, ceil_div(columns.span, columns.stride))
         width = ceil_div(columns.out, ceil_div(columns.out, widest))  # tiles of about equal width
         height = max(1, room // ((width - 1) * columns.stride + columns.span))
         if self.uses_van_herk and height > rows.size:
-            height -= height % rows.size  # complete groups of `van_herk`
+            height -= height % rows.size  # so that `van_herk` has only complete groups
         for top in range(0, rows.out, height):
             for left in range(0, columns.out, width):
                 yield Tile(
@@ -141,13 +145,13 @@ class Grid:
             self.reduce_columns(block, reduction, out[rows])
 
     def bands(self, tile: Tile, reduction: Reduction) -> Iterator[tuple[slice, Block]]:
-        """Reduce a tile's windows along the height: yield (rows of the tile, their block).
+        """Reduce a tile along the height, and yield (rows of the tile, block of these rows).
 
-        Columns of a block are those that the windows span; padding holds the neutral value.
+        A block has all columns that the tile's windows span; padding holds the neutral value.
         """
         channels = self.channels
         seen, columns = self.columns.part(tile.columns.start, tile.columns.stop)
-        # Rows end with a whole stride, so that `subsample` can read words.
+        # The width is a multiple of the stride, so that `subsample` can view it as words.
         strides = columns.out - 1 + ceil_div(columns.span, columns.stride)
         width = strides * columns.stride * channels
         height = tile.rows.stop - tile.rows.start
@@ -156,7 +160,8 @@ class Grid:
         block[:, :left] = block[:, right:] = reduction.neutral
         self._reduce_rows(tile.rows, seen, reduction, block[:, left:right])
         if self.uses_van_herk:
-            # Such windows are mostly wide too, and `slide` goes through its block many times.
+            # High windows are mostly wide too. Then `slide` makes many passes over a block, which
+            # should stay in the cache.
             itemsize = reduction.dtype(self.most_taps).itemsize
             height = max(1, self.tuning.band_bytes // (width * itemsize))
         for top in range(0, len(block), height):
@@ -164,10 +169,10 @@ class Grid:
             yield rows, block[rows]
 
     def reduce_columns(self, block: Block, reduction: Reduction, out: NDArray[Any]) -> None:
-        """Reduce what is left of the windows along the width into ``out``.
+        """Reduce a block of `bands` along the width into ``out``.
 
-        All is computed at stride 1 and then subsampled: contiguous passes over all pixels are
-        faster than strided ones over some.
+        It is reduced at stride 1 and then subsampled, because contiguous passes over all pixels
+        are faster than strided passes over some.
         """
         columns, channels, held = self.columns, self.channels, self.rows.size
         shift = columns.dilation * channels
@@ -177,16 +182,24 @@ class Grid:
             subsample(slid, columns.stride, channels, out)
 
     def _reduce_rows(self, rows: slice, columns: slice, reduction: Reduction, out: Block) -> None:
-        """Reduce the windows along the height, in parts whose rows fit the cache."""
+        """Reduce windows along the height into ``out``, in parts that fit the cache.
+
+        Args:
+            rows: the windows along the height.
+            columns: the columns of the picture.
+            reduction: the operation.
+            out: receives the result, one row for each window.
+        """
         axis, room, height = self.rows, self.tuning.tile_bytes, self.rows.span
         combine = self._fold
-        # Each pixel is cast once for all taps that read it, unless some are read by none.
+        # Casting the block first is faster, unless windows skip pixels that would be cast too.
         overlaps = axis.size >= max(2, axis.stride)
-        if self.uses_van_herk:  # it takes all windows together, and has room for one more of them
+        # `van_herk` takes all windows at once; its input is a little larger than a tall tile.
+        if self.uses_van_herk:
             combine, room = self._van_herk, self.tuning.tall_tile_bytes * 5 // 4
             height += (rows.stop - rows.start - 1) * axis.stride
         elif self.is_viewed and (out.dtype == self.array.dtype or not overlaps):
-            room = sys.maxsize  # nothing is copied
+            room = sys.maxsize  # nothing is copied, so no memory limits the parts
         widest = max(1, room // (height * out.itemsize * self.channels))
         extent = columns.stop - columns.start
         widest = ceil_div(extent, ceil_div(extent, widest))
@@ -205,11 +218,11 @@ class Grid:
                 combine(block, part, reduction, target)
 
     def _fold(self, block: Block, rows: Axis, reduction: Reduction, out: Block) -> None:
-        """Combine rows tap by tap: size - 1 operations for each row of the result."""
+        """Combine rows tap by tap, with size - 1 operations for each row of the result."""
         ufunc, dtype = reduction.ufunc, out.dtype
         taps = [rows.pixels_at(tap) for tap in range(rows.size)]
         if [windows for windows, _ in taps[:2]] == [slice(0, rows.out)] * 2:
-            # Two taps at once save the pass that would fill the result with the neutral value.
+            # Combining the first two taps makes filling with the neutral value unnecessary.
             (_, first), (_, second), *taps = taps
             ufunc(block[first], block[second], out=out, dtype=dtype)
         else:
@@ -218,7 +231,7 @@ class Grid:
             ufunc(out[windows], block[pixels], out=out[windows], dtype=dtype)
 
     def _van_herk(self, block: Block, rows: Axis, reduction: Reduction, out: Block) -> None:
-        """Combine rows by `van_herk`, at stride 1, each phase of the dilation on its own."""
+        """Combine rows with `van_herk` at stride 1, separately for each phase of the dilation."""
         dtype, height, width = out.dtype, (rows.out - 1) * rows.stride + rows.span, out.shape[1]
         if len(block) < height:
             padded = self.scratch.take("padded", (height, width), dtype)
@@ -226,7 +239,7 @@ class Grid:
             padded[: rows.before] = padded[bottom:] = reduction.neutral
             padded[rows.before : bottom] = block
             block = padded
-        every = out  # the result of every row, from which the stride picks some
+        every = out  # the result at stride 1, which a larger stride subsamples below
         if rows.stride > 1:
             every = self.scratch.take("every row", (height - rows.span + 1, width), dtype)
         for phase in range(min(rows.dilation, len(every))):
@@ -239,7 +252,7 @@ class Grid:
 def _read(
     array: NDArray[Any], table: NDArray[Any] | None, is_viewed: bool, rows: slice, columns: slice
 ) -> Block:
-    """Return the block of some pixels: a view, if rows are contiguous and native."""
+    """Return the block of some pixels; a view if rows are contiguous and in native byte order."""
     pixels = array[rows, columns]
     if table is not None:
         pixels = table[pixels]

@@ -1,8 +1,8 @@
-"""Arithmetic of the sliding window, in whole numbers only: no arrays, no files.
+"""Compute the positions of sliding windows along each axis, in integers.
 
-Terms as in PyTorch's ``MaxPool2d``: a window of ``size`` taps, ``dilation`` pixels apart, moves by
-``stride`` pixels over an extent that ``padding`` lengthens on both sides. A tap is one position
-that a window reads. Height and width are independent axes.
+The terms are those of PyTorch's ``MaxPool2d``: a window of ``size`` taps, ``dilation`` pixels
+apart, moves in steps of ``stride`` pixels over the picture, which ``padding`` extends on both
+sides. A tap is one position that a window reads. Height and width are independent axes.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ PaddingLike: TypeAlias = int | Pair | Sides | NamedPadding
 NAMED_PADDING: Final[tuple[NamedPadding, ...]] = get_args(NamedPadding)
 
 MOST_TAPS: Final = 1 << 16
-"""Taps that a trimmed window may have, where these are more than twice the picture's extent."""
+"""The most taps of a trimmed window, unless the picture's extent is more than half of this."""
 
 
 def ceil_div(dividend: int, divisor: int) -> int:
-    """Return the quotient rounded towards positive infinity."""
+    """Return the quotient, rounded towards positive infinity."""
     return -(-dividend // divisor)
 
 
 class Axis(NamedTuple):
-    """The windows along one axis of a picture, padding resolved to numbers.
+    """The windows along one axis of a picture.
 
     Attributes:
         extent: pixels along the axis (n).
@@ -52,19 +52,19 @@ class Axis(NamedTuple):
 
     @property
     def span(self) -> int:
-        """The pixels from a window's first tap to its last, both included: d·(k-1)+1."""
+        """The number of pixels from the first tap to the last, both included: d·(k-1)+1."""
         return self.dilation * (self.size - 1) + 1
 
     @property
     def interior(self) -> range:
-        """The windows of which every tap is on a pixel."""
+        """The windows that have all their taps on pixels."""
         first = min(ceil_div(self.before, self.stride), self.out)
         stop = (self.extent + self.before - self.span) // self.stride + 1
         return range(first, max(first, min(stop, self.out)))
 
     @property
     def most_taps(self) -> int:
-        """A number that no window's taps on pixels exceed; reached by `interior` windows."""
+        """An upper bound of a window's taps on pixels; `interior` windows reach it."""
         return min(self.size, ceil_div(self.extent, self.dilation))
 
     @property
@@ -74,8 +74,8 @@ class Axis(NamedTuple):
 
     @property
     def has_gaps(self) -> bool:
-        """True if a pixel between the first tap and the last is read by no window."""
-        # Taps apart leave gaps in too many ways for a formula, so pixels that are read are marked.
+        """True if no window reads some pixel between the first tap and the last one."""
+        # With stride and dilation there is no simple formula, so the pixels read are marked.
         axis, read = self.trimmed(), bytearray(self.extent)
         for tap in range(axis.size):
             windows, pixels = axis.pixels_at(tap)
@@ -83,17 +83,17 @@ class Axis(NamedTuple):
         return 0 in read[max(0, self.start(0)) : self.start(self.out - 1) + self.span]
 
     def start(self, index: int) -> int:
-        """Return the position of the first tap of window ``index``; negative in the padding."""
+        """Return the position of the first tap of window ``index``; negative if in the padding."""
         return index * self.stride - self.before
 
     def taps_inside(self, index: int) -> int:
-        """Count the taps of window ``index`` on pixels."""
+        """Return the number of taps of window ``index`` on pixels."""
         start = self.start(index)
         stop = min(self.size, ceil_div(self.extent - start, self.dilation))
         return stop - max(0, ceil_div(-start, self.dilation))
 
     def pixels_at(self, tap: int) -> tuple[slice, slice]:
-        """Return the windows that have this tap on a pixel, and these pixels, one for each."""
+        """Return the windows that have this tap on a pixel, and the pixel of each of them."""
         ahead = self.before - tap * self.dilation
         first = max(0, ceil_div(ahead, self.stride))
         stop = max(first, min(self.out, ceil_div(ahead + self.extent, self.stride)))
@@ -104,15 +104,15 @@ class Axis(NamedTuple):
     def trimmed(self) -> Axis:
         """Return the same windows without the taps that no window has on a pixel.
 
-        A window may be far larger than the picture (padding, ceil mode). A trimmed one has at
-        most about twice the extent in taps.
+        With padding or ceil mode a window may be far larger than the picture. A trimmed window
+        has at most about twice as many taps as the picture has pixels.
         """
         # Every window has a tap on a pixel, so these bounds lie between 0 and the size.
         skipped = max(0, ceil_div(-self.start(self.out - 1), self.dilation))
         kept = min(self.size, ceil_div(self.extent - self.start(0), self.dilation)) - skipped
         return self._replace(
             size=kept,
-            # The stride of one window has no meaning but would make its blocks as long.
+            # A single window has no use for its stride, which would only make blocks longer.
             stride=self.stride if self.out > 1 else 1,
             dilation=self.dilation if kept > 1 else 1,
             before=self.before - skipped * self.dilation,
@@ -120,13 +120,13 @@ class Axis(NamedTuple):
         )
 
     def padded(self) -> Axis:
-        """Return the same windows over an extent in which explicit padding counts as pixels."""
+        """Return the same windows over an extent that includes the padding as pixels."""
         return self._replace(extent=self.before + self.extent + self.after, before=0, after=0)
 
     def part(self, first: int, stop: int) -> tuple[slice, Axis]:
-        """Return the pixels that windows ``first`` to ``stop`` span, and these windows over them.
+        """Return the pixels that windows ``first`` to ``stop`` span, and the axis of this part.
 
-        Windows of the part are counted from 0, and so are its pixels.
+        In the axis of the part, windows and pixels are counted from 0.
         """
         start, end = self.start(first), self.start(stop - 1) + self.span
         seen = slice(max(0, start), min(self.extent, end))
@@ -140,7 +140,7 @@ class Axis(NamedTuple):
 
 
 Axes: TypeAlias = tuple[Axis, Axis]
-"""Those along the height, and those along the width."""
+"""The windows along the height and along the width."""
 
 
 class Window(NamedTuple):
@@ -170,7 +170,7 @@ class Window(NamedTuple):
         *,
         ceil_mode: bool = False,
     ) -> Window:
-        """Check the arguments and complete them to a value for each axis or side.
+        """Check the arguments, and return a window with a value for each axis or side.
 
         Args:
             size: taps, one number for both axes or (height, width).
@@ -207,10 +207,10 @@ class Window(NamedTuple):
         return cls(sizes, strides, sides, dilations, ceil_mode)
 
     def axes(self, extents: Pair) -> Axes:
-        """Lay the window over a picture of ``extents`` = (height, width) pixels.
+        """Return the windows over a picture of ``extents`` = (height, width) pixels.
 
         Raises:
-            PoolError: the window does not fit, or at some position it holds no pixel.
+            PoolError: the window does not fit, or at some position it contains no pixel.
 
         >>> [axis.out for axis in Window.of(2).axes((7, 9))]
         [3, 4]
@@ -218,7 +218,7 @@ class Window(NamedTuple):
         return self._axis(0, extents[0]), self._axis(1, extents[1])
 
     def _axis(self, number: int, n: int) -> Axis:
-        """Lay out one axis, by PyTorch's formulas and TensorFlow's for ``same``."""
+        """Return the windows along one axis, by PyTorch's formulas and TensorFlow's for "same"."""
         k, s, d = self.size[number], self.stride[number], self.dilation[number]
         span = d * (k - 1) + 1
         name = ("height", "width")[number]
@@ -244,8 +244,8 @@ class Window(NamedTuple):
         axis = Axis(n, k, s, d, before, after, out)
         if d > n:
             _refuse_empty_windows(axis, name)
-        # Two huge windows, far apart, can both touch the picture: nothing is left to trim then,
-        # and the work would grow with the window.
+        # Two huge windows that are far apart can both touch the picture. Then nothing can be
+        # trimmed, and time and memory would grow with the window.
         if axis.trimmed().size > max(2 * n, MOST_TAPS):
             raise PoolError(
                 f"windows of size {k}, {s} apart, reach too far beyond a {name} of {n}",
@@ -265,8 +265,8 @@ def output_shape(
 ) -> tuple[int, ...]:
     """Return the shape of the result of pooling an array of ``shape``.
 
-    With n the extent of an axis, k its size, s stride, d dilation, p0 and p1 padding, it has
-    ⌊(n + p0 + p1 - d·(k-1) - 1) / s⌋ + 1 windows; see `Window.of` for the other rules.
+    An axis with extent n, size k, stride s, dilation d and the paddings p0 and p1 has
+    ⌊(n + p0 + p1 - d·(k-1) - 1) / s⌋ + 1 windows; see `Window.of` for ceil mode and "same".
 
     Args:
         shape: (H, W) or (H, W, C).
@@ -294,12 +294,15 @@ def output_shape(
 
 
 def _refuse_empty_windows(axis: Axis, name: str) -> None:
-    """Refuse an axis with a window that has no tap on a pixel; only taps so far apart can miss all.
+    """Refuse an axis with a window that has no tap on a pixel; its dilation exceeds its extent.
 
-    No window begins after the picture, or ends before it. One that begins before it reads the
-    first position after that whose distance from its start is a multiple of the dilation.
+    No window begins after the picture or ends before it. So it suffices to test the first tap
+    that is not before the picture: its position is the window's start modulo the dilation.
+
+    Raises:
+        PoolError: there is such a window.
     """
-    # Where the first taps lie repeats itself after as many windows as the dilation, at the latest.
+    # These positions repeat after at most ``dilation`` windows.
     for index in range(min(axis.out, ceil_div(axis.before, axis.stride), axis.dilation)):
         if axis.start(index) % axis.dilation >= axis.extent:
             raise PoolError(
@@ -321,7 +324,7 @@ def whole_number(name: str, value: Any, least: int) -> int:
 
 
 def _pair(name: str, value: Any, form: str) -> tuple[Any, Any]:
-    """Return the two items of a sequence, or one item twice; ``form`` is named in the refusal."""
+    """Return the two items of a sequence, or one value twice; the message names ``form``."""
     pair = value if isinstance(value, tuple | list) else (value, value)
     if len(pair) != 2:
         raise PoolError(f"{name} is {value!r}", f"give {form}")
@@ -329,13 +332,13 @@ def _pair(name: str, value: Any, form: str) -> tuple[Any, Any]:
 
 
 def _per_axis(name: str, value: Any) -> Pair:
-    """Return (height, width) of at least 1 from one number or two."""
+    """Return (height, width) from one number or two, each at least 1."""
     height, width = _pair(name, value, "one number or (height, width)")
     return whole_number(name, height, 1), whole_number(name, width, 1)
 
 
 def _padding(value: Any) -> Sides | NamedPadding:
-    """Return a padding, in any accepted form, as four sides of at least 0 or a name."""
+    """Return a padding in any accepted form as four sides of at least 0, or as a name."""
     if isinstance(value, str):
         if value not in NAMED_PADDING:
             raise PoolError(f"padding is {value!r}", f"give numbers or {', '.join(NAMED_PADDING)}")

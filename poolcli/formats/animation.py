@@ -129,7 +129,7 @@ def blend(below: NDArray[Any], above: NDArray[Any], full: int) -> None:
 
     Args:
         below: (H, W, C) with alpha in the last channel; overwritten by the result.
-        above: likewise.
+        above: the pixels to blend over them, in the same form.
         full: the value of full alpha, A.
     """
     step = max(1, BLENDED_PIXELS // max(1, below.shape[1]))
@@ -172,7 +172,7 @@ class AnimationWriter(WholeFrameWriter):
     """
 
     tick = Fraction(1)
-    _owed = Fraction(0)
+    _rounding_error = Fraction(0)
     _held: tuple[Shown, int] | None = None
 
     def shown(self, picture: Picture) -> Shown:
@@ -186,9 +186,9 @@ class AnimationWriter(WholeFrameWriter):
     def write_frame(self, picture: Picture) -> None:
         """Hold a frame back; write the previous one unless both look the same."""
         shown = self.shown(picture)
-        self._owed += picture.info.duration / self.tick
-        ticks = round(self._owed)
-        self._owed -= ticks
+        self._rounding_error += picture.info.duration / self.tick
+        ticks = round(self._rounding_error)
+        self._rounding_error -= ticks
         if self._held is not None and np.array_equal(self._held[0].pixels, shown.pixels):
             shown, ticks = self._held[0], self._held[1] + ticks
         else:
@@ -210,7 +210,7 @@ def changed_part(before: NDArray[Any] | None, after: NDArray[Any]) -> tuple[slic
     """Return the bounding box of the pixels that differ, as rows and columns; at least one pixel.
 
     Args:
-        before: the previous frame; None stands for one that differs everywhere.
+        before: the previous frame; None to return the whole of the next one.
         after: the next frame.
     """
     if before is None:

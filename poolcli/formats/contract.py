@@ -104,9 +104,7 @@ class Limits(NamedTuple):
             PoolError: they have more pixels than allowed, or their size is not a whole number.
         """
         if not isinstance(height, int) or not isinstance(width, int):
-            raise PoolError(
-                f"its tile size of {height}×{width} is not whole numbers", "is the file damaged?"
-            )
+            raise PoolError(f"the size of its tiles is {height}×{width}", "is the file damaged?")
         layers = -(-max(channels, 1) // CHANNELS_COUNTED_ONCE)
         if height * width * layers > max(self.pixels, USUAL_TILE):
             raise PoolError(

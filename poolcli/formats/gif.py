@@ -41,9 +41,7 @@ DISPOSAL_SHIFT, DISPOSAL_MASK = 2, 0x07
 COLOURS: Final = 256
 OPAQUE_FROM: Final = 128
 OPAQUE: Final = 255
-APPROXIMATED: Final = (
-    "GIF holds 256 colours and alpha on or off: other colours and alpha were approximated"
-)
+APPROXIMATED: Final = "GIF holds 256 colours and alpha on or off: others were approximated"
 
 
 class GifReader:

@@ -79,9 +79,9 @@ def read_blocks(stream: BinaryIO) -> Blocks:
         PoolError: the file has no image, or ends within one.
     """
     stream.seek(0)
-    head = _exactly(stream, HEAD_BYTES)
+    head = _read_exactly(stream, HEAD_BYTES)
     width, height, flags = struct.unpack("<HHB", head[6:11])
-    palette = _exactly(stream, _palette_bytes(flags))
+    palette = _read_exactly(stream, _palette_bytes(flags))
     images, comments, plays, control = [], [], 1, NO_CONTROL
     while (kind := stream.read(1)) not in (b"", TRAILER):
         if kind == IMAGE:
@@ -121,16 +121,16 @@ def _image(stream: BinaryIO, control: bytes, shared_flags: int, shared: bytes) -
         shared_flags: the flags of the screen, which describe the global palette.
         shared: the global palette.
     """
-    *place, flags = struct.unpack("<4HB", _exactly(stream, 9))
-    palette = _exactly(stream, _palette_bytes(flags))
+    *place, flags = struct.unpack("<4HB", _read_exactly(stream, 9))
+    palette = _read_exactly(stream, _palette_bytes(flags))
     palette_flags = flags if palette else shared_flags
     flags = flags & IS_INTERLACED | palette_flags & (HAS_PALETTE | PALETTE_SIZE)
     palette = palette or shared
     colours = GREY_RAMP if GREY_RAMP.startswith(palette) else palette
     alphas = b"\xff" * control[3] + b"\0" if control[0] & HAS_KEY else None
     begin = stream.tell()
-    _exactly(stream, 1)  # the initial size of LZW codes
-    while length := _exactly(stream, 1)[0]:
+    _read_exactly(stream, 1)  # the initial size of LZW codes
+    while length := _read_exactly(stream, 1)[0]:
         stream.seek(length, 1)
     end = stream.tell()
     return ImageBlock(control, tuple(place), flags, palette, colours, alphas, begin, end)
@@ -142,7 +142,7 @@ def _sub_blocks(stream: BinaryIO) -> Iterator[bytes]:
         yield stream.read(length[0])
 
 
-def _exactly(stream: BinaryIO, count: int) -> bytes:
+def _read_exactly(stream: BinaryIO, count: int) -> bytes:
     """Return exactly ``count`` bytes.
 
     Raises:

@@ -68,7 +68,7 @@ def _info(stream: BinaryIO, image: Any, count: int) -> FrameInfo:
         (1 << int(bits or 8)) - 1,
         _stored(stream, has_alpha=bool(MODES[mode].without_alpha)),
         encoding=Encoding("heic", lossy=True),
-        notes=(f"it holds {count} pictures, of which the primary one was read",) * (count > 1),
+        notes=(f"only the primary one of its {count} pictures was read",) * (count > 1),
         unread_colour=_unread_colour(image),
     )
 

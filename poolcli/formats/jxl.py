@@ -262,7 +262,7 @@ class JxlWriter(WholeFrameWriter):
         codestream = _codestream(BytesIO(encoded))
         # imagecodecs labels 16-bit and floating-point samples as linear.
         if info.mode in USUAL[16] or info.encoding.details.get("curve") == SRGB_CURVE:
-            codestream = _called_srgb(codestream)
+            codestream = _labelled_srgb(codestream)
         boxes = {
             b"jxll": next(read_boxes(BytesIO(encoded), b"jxll"), b""),
             b"Exif": held.get("exif", b"").replace(EXIF_PREFIX, bytes(4), 1),
@@ -284,7 +284,7 @@ class JxlWriter(WholeFrameWriter):
             self.note("floating-point samples were written without loss")
             lossless = True
         if info.mode in USUAL[16] and not lossless:
-            array = _linear(array, info.mode)
+            array = _linear_light(array, info.mode)
         octets: bytes = library("imagecodecs", "deep").jpegxl_encode(
             array.astype(np.uint8) if info.mode == "1" else array,
             level=None if lossless else chosen.get("quality", QUALITY),
@@ -340,7 +340,7 @@ def _metadata(stream: BinaryIO, codec: Any, info: FrameInfo) -> Metadata:
     return described._replace(dropped=("JUMBF boxes",) if has_jumbf else ())
 
 
-def _called_srgb(codestream: bytes) -> bytes:
+def _labelled_srgb(codestream: bytes) -> bytes:
     """Return a codestream whose header names the curve of sRGB instead of the linear one.
 
     Both numbers take the same bits, and these are the last ones that `_Header` has read.
@@ -353,7 +353,7 @@ def _called_srgb(codestream: bytes) -> bytes:
     return (int.from_bytes(head, "little") ^ changed).to_bytes(len(head), "little") + rest
 
 
-def _linear(array: NDArray[Any], mode: str) -> NDArray[Any]:
+def _linear_light(array: NDArray[Any], mode: str) -> NDArray[Any]:
     """Return 16-bit sRGB samples as linear light, rounded to 16 bits (IEC 61966-2-1).
 
     Alpha is unchanged.

@@ -61,10 +61,10 @@ class PulledWriter(WholeFrameWriter):
         """Keep the arguments; see `poolcli.formats.contract.open_writer`."""
         super().__init__(file, row, saving)
         self.frames = frames
-        self._gathered: list[Timed] = []
+        self._collected: list[Timed] = []
         self._bridge: Bridge[Timed] | None = None
         self._arguments: dict[str, Any] = {}
-        self._owed = Fraction(0)
+        self._rounding_error = Fraction(0)
         self._buffer = BytesIO()
 
     def arguments(self, info: FrameInfo, metadata: Metadata) -> dict[str, Any]:
@@ -81,19 +81,19 @@ class PulledWriter(WholeFrameWriter):
             if self.frames is not None and self.frames > 1:
                 self._bridge = Bridge(partial(self._encode, self.frames))
         # The rounding error of a duration is carried over to the next frame, to keep the sum.
-        self._owed += picture.info.duration
-        milliseconds = round(self._owed)
-        self._owed -= milliseconds
+        self._rounding_error += picture.info.duration
+        milliseconds = round(self._rounding_error)
+        self._rounding_error -= milliseconds
         timed = to_image(picture, self.row.modes[picture.info.mode]), milliseconds
         if self._bridge is None:
-            self._gathered.append(timed)
+            self._collected.append(timed)
         else:
             self._bridge.push(timed)
 
     def write_end(self) -> None:
         """Wait for the encoder, and write the encoded file."""
         if self._bridge is None:
-            self._encode(len(self._gathered), iter(self._gathered))
+            self._encode(len(self._collected), iter(self._collected))
         else:
             self._bridge.finish()
         self.file.write(self._buffer.getbuffer())

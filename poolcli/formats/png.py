@@ -161,7 +161,7 @@ class PngReader:
         pixels = still.rows(0, height)
         if still.info.palette is not None:
             pixels = np.take(still.info.palette, pixels, axis=0)
-        return pixels if self._canvas_info.mode == self._info.mode else _opaque(pixels)
+        return pixels if self._canvas_info.mode == self._info.mode else _with_full_alpha(pixels)
 
     def _picture(self, header: Header, data: Data) -> Frame:
         """Return the frame whose pixels are in ``data``."""
@@ -297,7 +297,7 @@ def _decoded_by_imagecodecs(stream: JoinedStream) -> NDArray[np.uint16]:
     return array
 
 
-def _opaque(pixels: NDArray[Any]) -> NDArray[Any]:
+def _with_full_alpha(pixels: NDArray[Any]) -> NDArray[Any]:
     """Return pixels with an added channel of full alpha; convert bilevel pixels to grey."""
     if pixels.dtype == np.bool_:
         pixels = pixels * np.uint8(255)

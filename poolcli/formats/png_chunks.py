@@ -112,8 +112,7 @@ class Chunks:
             f"PNG has no {depth}-bit samples of colour type {kind}": (
                 kind not in CHANNELS or depth not in DEPTHS.get(kind, USUAL_DEPTHS)
             ),
-            f"its compression method is {header.compression}, its filter method {header.filters}; "
-            "PNG only has 0 and 0": header.compression or header.filters,
+            f"its compression and filter are {header[4:6]}, not (0, 0)": any(header[4:6]),
             "it has no palette": kind == PALETTE and b"PLTE" not in bodies,
             "its tRNS chunk with the transparent colour is too short": (
                 len(bodies.get(b"tRNS", bytes(6))) < KEY_BYTES.get(kind, 0)
@@ -196,7 +195,7 @@ def read_chunks(stream: BinaryIO) -> Chunks:
             start = data.pop()[1].start if is_next else begin - 8
             data.append((name, range(start, begin + length + 4)))
             continue
-        if name == b"fdAT":  # a sequence number stands before its pixels
+        if name == b"fdAT":  # its pixels follow a sequence number
             data.append((name, range(begin + 4, begin + length)))
             continue
         body = stream.read(length)

@@ -37,17 +37,17 @@ FALSE_TEXT: Final = re.compile(
 def metadata_of(chunks: Chunks) -> tuple[Metadata, int]:
     """Return the metadata of a file, and its EXIF orientation."""
     warnings: list[str] = []
-    block = _tried(_exif_block, chunks, "EXIF", warnings)
-    xmp = _tried(_xmp_packet, chunks, "XMP", warnings)
+    block = _read_or_warn(_exif_block, chunks, "EXIF", warnings)
+    xmp = _read_or_warn(_xmp_packet, chunks, "XMP", warnings)
     described, orientation = exif.describe(block, xmp, warnings)
     warnings = [*described.warnings]
-    icc_profile = _tried(_profile, chunks, "colour profile", warnings)
+    icc_profile = _read_or_warn(_profile, chunks, "colour profile", warnings)
     if chunks.is_damaged:
         warnings.append("its metadata is damaged, and was dropped")
     metadata = described._replace(
         icc_profile=icc_profile,
         dpi=_dpi(chunks.bodies.get(b"pHYs", NO_DENSITY)) or described.dpi,
-        texts=tuple(one for one in chunks.texts if not _is_elsewhere(one[1])),
+        texts=tuple(one for one in chunks.texts if not _is_redundant(one[1])),
         colour=tuple(one for one in chunks.bodies.items() if one[0] in COLOUR),
         warnings=tuple(warnings),
     )
@@ -78,7 +78,7 @@ def ancillary_chunks(held: Mapping[str, Any]) -> bytes:
     return b"".join(chunk(*one) for one in parts)
 
 
-def _tried(
+def _read_or_warn(
     read: Callable[[Chunks], bytes | None], chunks: Chunks, what: str, warnings: list[str]
 ) -> bytes | None:
     """Return the result of ``read``, or None with a warning if the data is damaged."""
@@ -161,7 +161,7 @@ def _dpi(density: bytes) -> tuple[float, float] | None:
     return exif.checked_dpi(across * METRES_IN_AN_INCH, down * METRES_IN_AN_INCH)
 
 
-def _is_elsewhere(body: bytes) -> bool:
+def _is_redundant(body: bytes) -> bool:
     """Return whether a text is read as XMP or EXIF already, or would be false after pooling."""
     raw = tuple(RAW_PROFILE + kind for kind in (b"exif", b"xmp", b"APP1"))
     return body.startswith((exif.XMP_KEYWORD, *raw)) or FALSE_TEXT.match(body) is not None

@@ -193,11 +193,8 @@ def _check_range(samples: NDArray[Any], info: FrameInfo) -> None:
     Raises:
         PoolError: there is such a sample.
     """
-    if samples.max() > info.maxval:
-        raise PoolError(
-            f"a sample is {samples.max()}, above the maxval of {info.maxval}",
-            "is the file damaged?",
-        )
+    if (most := samples.max()) > info.maxval:
+        raise PoolError(f"a sample is {most}, above maxval {info.maxval}", "is the file damaged?")
 
 
 def _too_short(found: int, info: FrameInfo) -> PoolError:

@@ -110,8 +110,8 @@ class TiffReader:
         self._limits.check_tile(*tile, page.number(CHANNELS, 1))
         stored, orientation, metadata = _stored(page), _orientation(page), partial(_metadata, page)
         frame: PillowFrame | DecodedFrame
-        image = _opened(self._stream, page)
-        if image is None or (info := _held_info(page, image, stored, orientation)) is None:
+        image = _opened_by_pillow(self._stream, page)
+        if image is None or (info := _pillow_info(page, image, stored, orientation)) is None:
             frame = self._deep.frame(page.offset, stored, orientation, metadata)
         else:
             frame = PillowFrame(info, lambda: image, metadata)
@@ -180,7 +180,7 @@ class _OnePage:
         return getattr(self._stream, name)
 
 
-def _opened(stream: BinaryIO, page: Directory) -> TiffImageFile | None:
+def _opened_by_pillow(stream: BinaryIO, page: Directory) -> TiffImageFile | None:
     """Open a page with Pillow; return None if Pillow does not support it."""
     # Pillow reads a big-endian BigTIFF as a classic TIFF.
     if page.file.is_big and page.file.order == ">":
@@ -191,7 +191,7 @@ def _opened(stream: BinaryIO, page: Directory) -> TiffImageFile | None:
         return None
 
 
-def _held_info(
+def _pillow_info(
     page: Directory, image: TiffImageFile, stored: Stored, orientation: int
 ) -> FrameInfo | None:
     """Return the `FrameInfo` of a page; None if Pillow would lose or change samples."""
@@ -227,7 +227,7 @@ def _metadata(page: Directory) -> Metadata:
     block = _exif(page, warnings)
     profile = _octets(page, ICC_PROFILE, "colour profile", warnings)
     found, _ = exif.describe(block, _octets(page, XMP, "XMP", warnings), warnings)
-    return found._replace(icc_profile=profile, dpi=exif.dpi_of(_known(page, *exif.RESOLUTION)))
+    return found._replace(icc_profile=profile, dpi=exif.dpi_of(_readable(page, *exif.RESOLUTION)))
 
 
 def _exif(page: Directory, warnings: list[str]) -> bytes | None:
@@ -269,11 +269,11 @@ def _octets(page: Directory, tag: int, name: str, warnings: list[str]) -> bytes 
 
 def _orientation(page: Directory) -> int:
     """Return the EXIF orientation of a page from its tag, or else from XMP."""
-    known = _known(page, ORIENTATION)
+    known = _readable(page, ORIENTATION)
     return exif.orientation_of(known, None if known else _octets(page, XMP, "XMP", []))
 
 
-def _known(page: Directory, *tags: int) -> dict[int, Any]:
+def _readable(page: Directory, *tags: int) -> dict[int, Any]:
     """Return the first number of each tag, without tags that can't be read."""
     numbers = {tag: page.number(tag) for tag in tags}
     return {tag: number for tag, number in numbers.items() if number is not None}

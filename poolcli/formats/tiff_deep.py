@@ -134,8 +134,7 @@ def _check(page: Any) -> None:
     compression, photometric = int(page.compression), int(page.photometric)
     if compression not in COMPRESSIONS:
         raise PoolError(
-            f"a TIFF with such samples and compression {compression} can't be pooled",
-            "save it with deflate or LZW",
+            f"compression {compression} of such samples can't be read", "save with deflate or LZW"
         )
     if page.imagedepth != 1 or page.tiledepth != 1:
         raise PoolError("a TIFF with volumes can't be pooled", "save each slice as a page")
@@ -145,11 +144,7 @@ def _check(page: Any) -> None:
             "save integers or floats of 8, 16, 32 or 64 bits",
         )
     if photometric not in (MIN_IS_WHITE, MIN_IS_BLACK, RGB, SEPARATED, CIELAB):
-        raise PoolError(
-            f"a TIFF with such samples and photometric interpretation {photometric} can't be "
-            "pooled",
-            "save it as RGB",
-        )
+        raise PoolError(f"such samples of photometric {photometric} can't be read", "save as RGB")
     # Signed numbers and floats have no full scale from which they could be subtracted.
     if photometric == MIN_IS_WHITE and dtype.kind != "u":
         raise PoolError(f"TIFF of {dtype} with white at 0 can't be pooled", "save black at 0")

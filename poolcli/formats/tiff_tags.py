@@ -265,11 +265,7 @@ def append(file: BinaryIO, page: BytesIO, pointer: int) -> int:
     begin = single.number("I", single.first)
     end = single.end_of_entries(begin)
     if at + single.size > MOST_BYTES:
-        raise PoolError(
-            f"the result of at least {at + single.size} bytes is larger than the {MOST_BYTES} "
-            "bytes that TIFF holds",
-            "give a larger --size or --stride",
-        )
+        raise PoolError(f"the result exceeds TIFF's {MOST_BYTES} bytes", "give a larger --size")
     if at:
         _overwrite(file, pointer, at + begin)
         _move(page, begin, end, at)

@@ -1,6 +1,6 @@
 """Read and write still and animated WebP with Pillow.
 
-Size, lossiness and durations are parsed from the chunks here, because Pillow tells them too late
+Size, lossiness and durations are parsed from the chunks here, because Pillow states them too late
 or not at all.
 """
 
