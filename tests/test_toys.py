@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from poolcli import methods
@@ -23,6 +24,7 @@ from tests import toys
 from tests.contract_support import assert_refused
 from tests.jobs import run, work
 from tests.pictures import encoded, noise, noisy, opened, saved
+from tests.toys.toy_format import ToyFrame
 from tests.toys.toy_method import First
 
 ROOT = Path(__file__).parent.parent
@@ -202,3 +204,19 @@ def test_a_format_that_delivers_less_than_it_states_is_refused_by_every_run(
         outcome = run(source, target, toy_format.name, work(allow_depth_loss=True))
         assert outcome.status == "done", outcome.error
         assert "its samples are rounded to 8 bits" in outcome.warnings
+
+
+def test_rows_that_come_otherwise_than_their_frame_states_are_a_fault(
+    tmp_path: Path, toy_format: Format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in.toy").write_bytes(encoded(noisy("I;16", (6, 8)), toy_format.name))
+    honest = ToyFrame.rows
+
+    def shallow(frame: ToyFrame, start: int, stop: int) -> NDArray[Any]:
+        return (honest(frame, start, stop) >> 8).astype(np.uint8)
+
+    monkeypatch.setattr(ToyFrame, "rows", shallow)
+    outcome = run(tmp_path / "in.toy", tmp_path / "out.png", "png")
+    assert outcome.is_fault
+    assert "decoded uint8" in str(outcome.error)
+    assert not (tmp_path / "out.png").exists()
