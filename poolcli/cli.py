@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -155,7 +154,6 @@ def _carry_out(
     return report.exit_code
 
 
-@dataclass
 class _Interrupts:
     """What ends a run before its plan is done.
 
@@ -164,8 +162,7 @@ class _Interrupts:
         interrupted: whether Ctrl-C was pressed.
     """
 
-    stop: bool = False
-    interrupted: bool = False
+    stop = interrupted = False
 
 
 @contextmanager

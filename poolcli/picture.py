@@ -6,11 +6,12 @@ Formats, `colour` and `run` exchange these types.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fractions import Fraction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:  # the tables are read by `--help`, which must not import NumPy
+    from fractions import Fraction
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -124,7 +125,7 @@ class FrameInfo(NamedTuple):
     stored: Stored
     orientation: int = 1
     palette: NDArray[Any] | None = None
-    duration: Fraction = Fraction(0)
+    duration: Fraction | int = 0
     encoding: Encoding = Encoding()
     notes: tuple[str, ...] = ()
     unread_colour: str = ""

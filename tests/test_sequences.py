@@ -253,7 +253,7 @@ def test_an_animation_of_16_bits_keeps_them() -> None:
     regions = [Region(noise("RGBA;16", (5, 6), seed), over=seed > 0) for seed in range(3)]
     octets, _ = pooled(apng_of(regions, 6, 5), "png")
     assert first_info(octets).mode == "RGBA;16"
-    found = [(one.array, one.info.duration) for one in pictures_in(octets)]
+    found = [(one.array, Fraction(one.info.duration)) for one in pictures_in(octets)]
     assert_looks_the_same(found, shown(regions, 6, 5))
 
 
