@@ -34,7 +34,7 @@ def _without(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_without")
 @pytest.mark.parametrize("octets", DEEP_FILES.values(), ids=DEEP_FILES)
 def test_without_the_extra_a_deep_file_is_refused_from_its_header(octets: bytes) -> None:
-    with pytest.raises(PoolError, match="such samples need imagecodecs") as refusal:
+    with pytest.raises(PoolError, match="this format or depth needs imagecodecs") as refusal:
         first_info(octets)
     assert "[deep] of poolcli-image" in refusal.value.remedy
     assert "\n" not in str(refusal.value)
@@ -45,7 +45,7 @@ def test_without_the_extra_a_deep_file_is_refused_from_its_header(octets: bytes)
     ("name", "mode"), [("png", "RGB;16"), ("tiff", "LA;16"), ("tiff", "array")]
 )
 def test_without_the_extra_deep_results_are_refused_with_its_name(name: str, mode: str) -> None:
-    with pytest.raises(PoolError, match="such samples need imagecodecs") as refusal:
+    with pytest.raises(PoolError, match="this format or depth needs imagecodecs") as refusal:
         encoded(noisy(mode), name)
     assert "[deep]" in refusal.value.remedy
 
@@ -78,7 +78,7 @@ def test_without_the_extra_the_command_tells_so_in_one_line(
     done = ran(BLOCKED, tmp_path, "max", "--size", "1", *dry, "in", "out.tif")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
-    assert "such samples need imagecodecs; install it: the extra [deep]" in line
+    assert "this format or depth needs imagecodecs; install it: the extra [deep]" in line
     assert not (tmp_path / "out.tif").exists()
 
 

@@ -23,7 +23,8 @@ def library(name: str, extra: str) -> Any:
         return import_module(name)
     except ImportError:
         raise PoolError(
-            f"such samples need {name}", f"install it: the extra [{extra}] of poolcli-image"
+            f"this format or depth needs {name}",
+            f"install it: the extra [{extra}] of poolcli-image",
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Keep one tap of every window that lies on the picture, whatever its value."""
+"""Keep one tap of every window that lies on the picture, large or small."""
 
 from __future__ import annotations
 
