@@ -227,13 +227,13 @@ def _format_of(target: Place, policy: Policy) -> Format | None:
 
 def _saving_refusals(jobs: list[Job], saving: Saving) -> list[Refusal]:
     """Refuse options that have no effect on any output, and values that a format doesn't have."""
-    written = {job.format.name: job.format for job in jobs if job.format is not None}
+    written = {job.format.title: job.format for job in jobs if job.format is not None}
     if not written:
         return []  # the format of the input is known, and checked, when it is opened
     misfits = set.intersection(*(set(saving.misfits(fmt)) for fmt in written.values()))
-    names = ", ".join(sorted(written))
+    titles = ", ".join(sorted(written))
     refusals = [
-        Refusal(f"{misfit} has no effect on {names}", "leave it out", [])
+        Refusal(f"{misfit} has no effect on {titles}", "leave it out", [])
         for misfit in sorted(misfits)
     ]
     for fmt in written.values():
