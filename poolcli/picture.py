@@ -116,6 +116,8 @@ class FrameInfo(NamedTuple):
         notes: how the decoder has changed the samples, in words.
         unread_colour: why the meaning of the colours can't be carried over, in words; empty if it
             can.
+        nodata: the value of samples without data, in decimal digits as the file states it (GDAL's
+            tag 42113), or as ``--nodata`` does for a writer; empty if there is none.
     """
 
     shape: tuple[int, ...]
@@ -129,6 +131,7 @@ class FrameInfo(NamedTuple):
     encoding: Encoding = Encoding()
     notes: tuple[str, ...] = ()
     unread_colour: str = ""
+    nodata: str = ""
 
 
 def info_in_mode(size: Pair, mode: str, stored: Stored, **more: Any) -> FrameInfo:

@@ -53,7 +53,8 @@ class Format(NamedTuple):
             only be read.
         options: the keys of `--save-option`, and the values that each accepts.
         frames: whether a file holds one picture, an animation, or pages.
-        metadata: the fields of `poolcli.picture.Metadata` that it can store.
+        metadata: the fields of `poolcli.picture.Metadata` that it can store; "nodata" if it can
+            store that field of `poolcli.picture.FrameInfo`.
         largest_side: the largest height and width in pixels; None if there is no limit.
         quality: the default quality, in words; empty if the format has no quality setting.
         extra: the optional packages that it needs, or None.
