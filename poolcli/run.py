@@ -235,6 +235,7 @@ def _pool_frames(
     del frame, band
     with clock("write"), refusing(f"it can't be written as {target.title}"):
         outcome.notes += writer.finish()
+    _add_new(outcome.warnings, writer.warnings)
 
 
 def _bands(frame: Frame, pooled: Pooled, work: Work, clock: _Clock) -> Iterator[NDArray[Any]]:

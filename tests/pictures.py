@@ -94,7 +94,7 @@ def noisy(mode: str, shape: tuple[int, int] = (5, 7), seed: int = 0, **more: Any
 
 
 def push(writer: Writer, pictures: Iterable[Picture], band: int | None = None) -> list[str]:
-    """Push frames in bands that are overwritten as soon as they were taken; return the notes."""
+    """Push frames in bands that are overwritten as soon as they were taken; return what is told."""
     for one in pictures:
         writer.begin(one.info, one.metadata)
         step = band or len(one.array)
@@ -102,13 +102,14 @@ def push(writer: Writer, pictures: Iterable[Picture], band: int | None = None) -
             rows = one.array[top : top + step].copy()
             writer.rows(rows)
             rows[...] = 0
-    return writer.finish()
+    notes = writer.finish()
+    return [*writer.warnings, *notes]
 
 
 def written(
     pictures: Sequence[Picture], name: str, saving: Saving | None = None, band: int | None = None
 ) -> tuple[bytes, list[str]]:
-    """A file of some frames, pushed in bands of so many rows, and its notes."""
+    """A file of some frames, pushed in bands of so many rows, and its warnings and notes."""
     buffer = BytesIO()
     writer = open_writer(buffer, by_name(name), saving or Saving(), len(pictures))
     notes = push(writer, pictures, band)

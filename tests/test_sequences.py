@@ -98,7 +98,7 @@ def assert_kept(source: str, name: str, regions: list[Region], width: int, heigh
     if name == "webp" and len(found) == 1:  # one that never changes is a still
         found = [(found[0][0], sum((lasts for _, lasts in wanted), Fraction(0)))]
     assert_looks_the_same(found, wanted)
-    assert notes == []
+    assert [one for one in notes if "shows a frame for at most" not in one] == []
 
 
 @settings(deadline=None, max_examples=40)

@@ -6,12 +6,14 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Any, BinaryIO, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from poolcli.formats import Format
 from poolcli.formats.contract import WholeFrameWriter
+from poolcli.formats.saving import Saving
 from poolcli.picture import MODES, FrameInfo, Metadata, Picture
 
 Dispose = Literal["keep", "clear", "restore"]
@@ -19,8 +21,7 @@ Drawn: TypeAlias = "Iterator[tuple[int, NDArray[Any]]]"
 """The number of each frame, and the canvas as it looks while that frame is shown."""
 
 Item = TypeVar("Item")
-MOST_TICKS: Final = 65535
-"""The longest duration of a frame in ticks: files store it in 16 bits."""
+MILLISECONDS_A_DAY: Final = 86_400_000
 
 BLENDED_PIXELS: Final = 1 << 16
 """Pixels that are blended at once; the 64-bit intermediate results take much memory."""
@@ -148,6 +149,92 @@ def blend(below: NDArray[Any], above: NDArray[Any], full: int) -> None:
         under[partial] = lower
 
 
+class Timing(NamedTuple):
+    """The durations and the numbers of plays that a format can state.
+
+    Attributes:
+        tick: the unit of durations, in milliseconds.
+        longest: the longest duration of a frame, in units.
+        most_plays: the largest number of plays; 0 if it can only state endless repetition.
+        coarse: the number of ticks in the coarser unit that longer durations may have.
+        longest_sum: the longest duration of all frames, in ticks; None if there is no limit.
+    """
+
+    tick: Fraction
+    longest: int
+    most_plays: int
+    coarse: int = 1
+    longest_sum: int | None = None
+
+    def pieces(self, ticks: int) -> Iterator[int]:
+        """Split a duration into the longest ones that can be stated; their sum is exact."""
+        while True:
+            piece = ticks
+            if ticks > self.longest:
+                piece = min(ticks // self.coarse, self.longest) * self.coarse
+            yield piece
+            ticks -= piece
+            if not ticks:
+                return
+
+
+class Timeline:
+    """The durations and the number of plays of an animation, as its format can state them.
+
+    Durations are rounded to whole ticks without changing their sum: the rounding error of a frame
+    is carried over to the next.
+    """
+
+    def __init__(self, timing: Timing, title: str, warn: Callable[[str], None]) -> None:
+        """Keep the arguments.
+
+        Args:
+            timing: the limits of the format.
+            title: the name of the format in warnings.
+            warn: takes a warning for what can't be stated.
+        """
+        self.timing, self._title, self._warn = timing, title, warn
+        self._rounding_error, self._sum = Fraction(0), 0
+
+    def ticks(self, duration: Fraction | int) -> int:
+        """Return the duration of the next frame in ticks."""
+        self._rounding_error += duration / self.timing.tick
+        ticks = round(self._rounding_error)
+        self._rounding_error -= ticks
+        return ticks
+
+    def split(self, ticks: int) -> Iterator[int]:
+        """Split a duration that is too long for one frame; warn of it."""
+        self._check(ticks, "are written several times")
+        return self.timing.pieces(ticks)
+
+    def clamped(self, ticks: int) -> int:
+        """Shorten a duration that is too long for one frame or for the animation; warn of it."""
+        self._check(ticks, "were shortened")
+        ticks = min(ticks, self.timing.longest)
+        left = self.timing.longest_sum
+        if left is not None and self._sum + ticks > left:
+            days = float(left * self.timing.tick) / MILLISECONDS_A_DAY
+            self._warn(f"{self._title} shows an animation for at most {days:.1f} days")
+            ticks = left - self._sum
+        self._sum += ticks
+        return ticks
+
+    def plays(self, plays: int) -> int:
+        """Return a number of plays that the format can state; warn if it is another one."""
+        most = self.timing.most_plays
+        if plays > most:
+            states = f"at most {most}" if most else "only endless repetition"
+            self._warn(f"the number of plays is {plays}, and {self._title} can state {states}")
+        return min(plays, most)
+
+    def _check(self, ticks: int, what: str) -> None:
+        """Warn of a duration that is too long for one frame."""
+        if ticks > self.timing.longest * self.timing.coarse:
+            seconds = float(self.timing.longest * self.timing.coarse * self.timing.tick) / 1000
+            self._warn(f"{self._title} shows a frame for at most {seconds:g} s: longer ones {what}")
+
+
 class Shown(NamedTuple):
     """A frame that waits to be written.
 
@@ -163,17 +250,20 @@ class Shown(NamedTuple):
 class AnimationWriter(WholeFrameWriter):
     """The base class of writers that encode only the changed region of each frame.
 
-    Durations are rounded to whole ticks without changing their sum: the rounding error of a frame
-    is carried over to the next. A frame that equals the previous one only extends its duration.
-    A frame with more than `MOST_TICKS` is written several times.
+    A frame that equals the previous one only extends its duration. A frame with a longer duration
+    than the format can state is written several times.
 
     Attributes:
-        tick: the duration of a tick in milliseconds.
+        timing: the durations and the numbers of plays that the format can state.
     """
 
-    tick = Fraction(1)
-    _rounding_error = Fraction(0)
+    timing: Timing
     _held: tuple[Shown, int] | None = None
+
+    def __init__(self, file: BinaryIO, row: Format, saving: Saving) -> None:
+        """Begin with no frame."""
+        super().__init__(file, row, saving)
+        self.timeline = Timeline(self.timing, row.title, self.warn)
 
     def shown(self, picture: Picture) -> Shown:
         """Return a frame as it will look after encoding."""
@@ -186,9 +276,7 @@ class AnimationWriter(WholeFrameWriter):
     def write_frame(self, picture: Picture) -> None:
         """Hold a frame back; write the previous one unless both look the same."""
         shown = self.shown(picture)
-        self._rounding_error += picture.info.duration / self.tick
-        ticks = round(self._rounding_error)
-        self._rounding_error -= ticks
+        ticks = self.timeline.ticks(picture.info.duration)
         if self._held is not None and np.array_equal(self._held[0].pixels, shown.pixels):
             shown, ticks = self._held[0], self._held[1] + ticks
         else:
@@ -200,10 +288,10 @@ class AnimationWriter(WholeFrameWriter):
         if self._held is None:
             return
         shown, ticks = self._held
-        while ticks > MOST_TICKS:
-            self.write_region(shown, MOST_TICKS, shown)
-            ticks -= MOST_TICKS
-        self.write_region(shown, ticks, following)
+        *pieces, last = self.timeline.split(ticks)
+        for piece in pieces:
+            self.write_region(shown, piece, shown)
+        self.write_region(shown, last, following)
 
 
 def changed_part(before: NDArray[Any] | None, after: NDArray[Any]) -> tuple[slice, slice]:

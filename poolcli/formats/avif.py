@@ -15,8 +15,8 @@ from PIL.AvifImagePlugin import AvifImageFile
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
+from poolcli.formats.animation import Timing
 from poolcli.formats.boxes import PROPERTIES, read_boxes
-from poolcli.formats.carried import no_place
 from poolcli.formats.contract import Limits
 from poolcli.formats.pillow import PillowReader, open_image, require_support
 from poolcli.formats.pillow_animation import PulledWriter, reader_of
@@ -52,16 +52,17 @@ def write(file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> Av
 
 
 class AvifWriter(PulledWriter):
-    """The writer of an AVIF; the number of plays is lost."""
+    """The writer of an AVIF; Pillow's encoder can't state a number of plays."""
 
     plugin = "AVIF"
+    timing = Timing(Fraction(1), longest=(1 << 32) - 1, most_plays=0)
 
     def arguments(self, info: FrameInfo, metadata: Metadata) -> dict[str, Any]:
         """Return the arguments of Pillow's `save`."""
         held = self.held(info, metadata)
         self.note("AVIF is written with loss")
-        if metadata.plays and self.frames != 1:
-            self.note(no_place(self.row, "number of plays"))
+        if self.frames != 1:
+            self.timeline.plays(metadata.plays)
         return {"quality": QUALITY, **held, **self.saving.for_format(self.row)}
 
 

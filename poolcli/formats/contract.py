@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol
@@ -58,6 +58,10 @@ class Reader(Protocol):
 
 class Writer(Protocol):
     """The writer of one file: call `begin` and then `rows` for each frame, and `finish` once."""
+
+    @property
+    def warnings(self) -> Iterable[str]:
+        """What the user should know of the file; complete after `finish`."""
 
     def begin(self, info: FrameInfo, metadata: Metadata) -> None:
         """Begin a frame of ``info.shape``; the format must be able to store its mode."""
@@ -179,6 +183,7 @@ class WholeFrameWriter:
         """Keep the arguments that every writer takes."""
         self.file, self.row, self.saving = file, row, saving
         self.notes: dict[str, None] = {}
+        self.warnings: dict[str, None] = {}
         self._frame: Picture | None = None
         self._filled = 0
 
@@ -210,6 +215,10 @@ class WholeFrameWriter:
     def note(self, *notes: str) -> None:
         """Add notes on what was left out or approximated; each is kept once."""
         self.notes |= dict.fromkeys(notes)
+
+    def warn(self, *warnings: str) -> None:
+        """Add warnings on what the format can't state as it was; each is kept once."""
+        self.warnings |= dict.fromkeys(warnings)
 
     def held(self, info: FrameInfo, metadata: Metadata, **more: Any) -> dict[str, Any]:
         """Return the metadata that the format can store; note the rest as lost.

@@ -19,7 +19,7 @@ from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 
 from poolcli.formats import Format, animation, gif_blocks, pillow
-from poolcli.formats.animation import AnimationWriter, Shown
+from poolcli.formats.animation import AnimationWriter, Shown, Timing
 from poolcli.formats.contract import Limits, WholeFrameWriter
 from poolcli.formats.gif_blocks import (
     HAS_KEY,
@@ -180,7 +180,7 @@ class GifWriter(WholeFrameWriter):
 class GifAnimationWriter(AnimationWriter, GifWriter):
     """The writer of an animated GIF."""
 
-    tick = TICK
+    timing = Timing(TICK, longest=0xFFFF, most_plays=1 + 0xFFFF)
     _before: NDArray[np.uint8] | None = None
     _is_begun = False
 
@@ -222,7 +222,7 @@ class GifAnimationWriter(AnimationWriter, GifWriter):
         self._is_begun = True
         height, width = picture.info.shape[:2]
         self.file.write(SIGNATURE + struct.pack("<HHBBB", width, height, 0, 0, 0))
-        plays = picture.metadata.plays
+        plays = self.timeline.plays(picture.metadata.plays)
         if plays != 1:
             loops = struct.pack("<BH", 1, max(0, plays - 1))
             self.file.write(extension(gif_blocks.APPLICATION, gif_blocks.LOOPS[0], loops))

@@ -84,6 +84,8 @@ class NpyReader:
 class NpyWriter:
     """The writer of an array; it writes each band of rows immediately."""
 
+    warnings = ()
+
     def __init__(self, file: BinaryIO, row: Format, saving: Saving) -> None:
         """Keep the arguments."""
         self._file, self._row, self._saving = file, row, saving

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeAlias
 from PIL import Image, ImageFile
 
 from poolcli.formats import Format
-from poolcli.formats.animation import Bridge
+from poolcli.formats.animation import Bridge, Timeline, Timing
 from poolcli.formats.contract import WholeFrameWriter
 from poolcli.formats.exif import describe
 from poolcli.formats.pillow import PillowReader, info_of, open_image, to_image
@@ -49,13 +49,18 @@ def reader_of(
 class PulledWriter(WholeFrameWriter):
     """The base class of writers whose animations Pillow encodes by pulling frame after frame.
 
+    A duration that is too long for a frame is shortened: Pillow must know the number of frames
+    beforehand, so that no frame can be written several times.
+
     Attributes:
         plugin: Pillow's name of the format.
+        timing: the durations and the numbers of plays that the format can state.
         frames: the number of frames; None if it is not known yet: then all frames are collected
             in memory first, because Pillow asks for the number at once.
     """
 
     plugin = ""
+    timing: Timing
 
     def __init__(self, file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> None:
         """Keep the arguments; see `poolcli.formats.contract.open_writer`."""
@@ -64,7 +69,7 @@ class PulledWriter(WholeFrameWriter):
         self._collected: list[Timed] = []
         self._bridge: Bridge[Timed] | None = None
         self._arguments: dict[str, Any] = {}
-        self._rounding_error = Fraction(0)
+        self.timeline = Timeline(self.timing, row.title, self.warn)
         self._buffer = BytesIO()
 
     def arguments(self, info: FrameInfo, metadata: Metadata) -> dict[str, Any]:
@@ -80,10 +85,7 @@ class PulledWriter(WholeFrameWriter):
             self._arguments = self.arguments(picture.info, picture.metadata)
             if self.frames is not None and self.frames > 1:
                 self._bridge = Bridge(partial(self._encode, self.frames))
-        # The rounding error of a duration is carried over to the next frame, to keep the sum.
-        self._rounding_error += picture.info.duration
-        milliseconds = round(self._rounding_error)
-        self._rounding_error -= milliseconds
+        milliseconds = self.timeline.clamped(self.timeline.ticks(picture.info.duration))
         timed = to_image(picture, self.row.modes[picture.info.mode]), milliseconds
         if self._bridge is None:
             self._collected.append(timed)

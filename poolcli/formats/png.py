@@ -21,7 +21,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format, animation, pillow, png_chunks
-from poolcli.formats.animation import AnimationWriter, Region, Shown
+from poolcli.formats.animation import AnimationWriter, Region, Shown, Timing
 from poolcli.formats.carried import WORDS, no_place
 from poolcli.formats.contract import DecodedFrame, Limits, WholeFrameWriter
 from poolcli.formats.extras import library
@@ -218,6 +218,8 @@ class PngWriter(WholeFrameWriter):
 class PngAnimationWriter(AnimationWriter, PngWriter):
     """The writer of an animated PNG."""
 
+    timing = Timing(Fraction(1), longest=0xFFFF, most_plays=(1 << 31) - 1, coarse=1000)
+
     def __init__(self, file: BinaryIO, row: Format, saving: Saving) -> None:
         """Begin with no frame written."""
         super().__init__(file, row, saving)
@@ -242,13 +244,15 @@ class PngAnimationWriter(AnimationWriter, PngWriter):
         rows, columns = animation.changed_part(self._before, shown.pixels)
         pixels = self.encoded(picture._replace(array=shown.pixels[rows, columns]))
         if not self._written:
-            self._plays = picture.metadata.plays
+            self._plays = self.timeline.plays(picture.metadata.plays)
             self.file.write(pixels[:HEAD_BYTES])
             # The number of frames may not be known yet: `write_end` writes it here.
             self.file.write(chunk(b"acTL", bytes(8)))
             self.write_metadata(picture)
         place = (columns.stop - columns.start, rows.stop - rows.start, columns.start, rows.start)
-        numbers = next(self._sequence), *place, ticks, 1000, 0, 0
+        # A duration that is too long for milliseconds is in whole seconds.
+        delay = (ticks, 1000) if ticks <= self.timing.longest else (ticks // 1000, 1)
+        numbers = next(self._sequence), *place, *delay, 0, 0
         self.file.write(chunk(b"fcTL", png_chunks.CONTROL.pack(*numbers)))
         stream = BytesIO(pixels)
         for name, _, length in png_chunks.walk(stream, HEAD_BYTES):

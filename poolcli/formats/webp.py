@@ -16,6 +16,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
+from poolcli.formats.animation import Timing
 from poolcli.formats.contract import Limits
 from poolcli.formats.pillow import PillowReader, open_image, require_support
 from poolcli.formats.pillow_animation import PulledWriter, reader_of
@@ -61,12 +62,17 @@ class WebPWriter(PulledWriter):
     """The writer of a WebP; by default it is lossless unless the source was lossy."""
 
     plugin = "WEBP"
+    # The sum is limited by libwebp, whose timestamps are signed 32-bit milliseconds.
+    timing = Timing(
+        Fraction(1), longest=(1 << 24) - 1, most_plays=0xFFFF, longest_sum=(1 << 31) - 1
+    )
 
     def arguments(self, info: FrameInfo, metadata: Metadata) -> dict[str, Any]:
         """Return the arguments of Pillow's `save`; the colours of transparent pixels are kept."""
         held = self.held(info, metadata)
         lossless = not info.encoding.lossy and self.saving.quality is None
-        ours = {"exact": True, "lossless": lossless, "loop": metadata.plays}
+        plays = 0 if self.frames == 1 else self.timeline.plays(metadata.plays)
+        ours = {"exact": True, "lossless": lossless, "loop": plays}
         return ours | held | self.saving.for_format(self.row)
 
     def repair(self, content: memoryview, mode: str) -> None:
