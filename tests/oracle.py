@@ -206,5 +206,6 @@ def _agrees(value: Any, exact: Exact, slack: Exact, dtype: np.dtype[Any]) -> boo
 def half_unit(size: Exact, dtype: np.dtype[Any]) -> Fraction:
     """Half a unit in the last place of a float of that size."""
     info = np.finfo(dtype)
-    exponent = max(math.frexp(float(size))[1] - 1, int(info.minexp))
+    most = Fraction(float(info.max))  # means by an override may be larger
+    exponent = max(math.frexp(float(min(size, most)))[1] - 1, int(info.minexp))
     return Fraction(2) ** (exponent - int(info.nmant) - 1)

@@ -225,6 +225,33 @@ def test_a_sum_on_a_tie_goes_to_the_even_neighbour(dtype: np.dtype[Any]) -> None
         assert pooled == [round(Fraction(half, 2)) for half in halves]
 
 
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        {"nan": "propagate"},
+        {"count_include_pad": True},
+        {"weights": np.full((6, 7), 2**64 - 1, np.uint64)},
+        {"where": np.arange(42).reshape(6, 7) % 3 > 0},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("tuning", [None, TUNINGS[1]], ids=["tuned", "tiny tiles"])
+def test_finite_values_have_a_finite_mean_where_their_sum_overflows(
+    choices: Any, tuning: Any
+) -> None:
+    largest, rng = float(np.finfo(np.float64).max), np.random.default_rng(5)
+    geometry = {"size": 3, "stride": 2, "padding": 1}
+    for array in (
+        np.full((6, 7), largest),
+        rng.choice([largest, 0.9 * largest, -largest, 1e-300], (6, 7, 3)),
+        rng.choice([1.7e308, 1e300, np.nan, np.inf], (6, 7), p=[0.6, 0.2, 0.1, 0.1]),
+    ):
+        call = Call("avg", array, geometry, choices, tuning)
+        assert call.mismatches() == []
+        assert np.isfinite(call.run()).all() or not np.isfinite(array).all()
+
+
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
 def test_an_average_halfway_between_two_floats_is_the_even_one(dtype: np.dtype[Any]) -> None:
     one, unit = dtype.type(1), np.finfo(dtype).eps

@@ -17,6 +17,9 @@ from poolcli.engine.window import Axes, Axis
 
 FLOAT64: Final = np.dtype(np.float64)
 FLOAT_SUM: Final = Reduction(np.add, 0, False, lambda _: FLOAT64)
+OVERFLOW_SCALE: Final = 2.0**-200
+"""A factor for values whose sum overflows. As a power of two it adds no rounding error, and with
+it the sum of 2^64 float64 values, each times a weight below 2^64, is finite."""
 
 
 def average(
@@ -95,6 +98,11 @@ class Mean(NamedTuple):
     scale: int
     omit: bool
 
+    @property
+    def may_overflow(self) -> bool:
+        """Whether sums of the finite values of this type may exceed the range of float64."""
+        return self.grid.table is None and self.grid.array.dtype.itemsize == FLOAT64.itemsize
+
     def fill(self, tile: Tile, out: NDArray[Any]) -> None:
         """Write the unweighted averages of one tile to ``out``."""
         grid = self.grid
@@ -102,8 +110,8 @@ class Mean(NamedTuple):
             target = out[rows]
             sums = grid.scratch.take("sums", target.shape, self.plain.dtype(grid.most_taps))
             grid.reduce_columns(block, self.plain, sums)
-            if self.plain is FLOAT_SUM and self.omit and _has_nan(sums):
-                self._fill_with_nan(tile, None, out)
+            if self.plain is FLOAT_SUM and self._is_special(sums, nan=self.omit):
+                self._fill_special(tile, None, out)
                 return
             for columns, divisor in self._divisors(tile.part(rows)):
                 self._divide(sums[:, columns], divisor, target[:, columns])
@@ -148,30 +156,45 @@ class Mean(NamedTuple):
 
         for channel in range(out.shape[2]):
             sums = self._sums("products", grid.reading(partial(product, channel), 1), tile)
-            if self.products is FLOAT_SUM and _has_nan(sums):
-                self._fill_with_nan(tile, weights, out)
+            # Even if NaN is not omitted: infinities of weight 0 have NaN as their product.
+            if self.products is FLOAT_SUM and self._is_special(sums, nan=True):
+                self._fill_special(tile, weights, out)
                 return
             self._divide(sums, divisor, out[..., channel : channel + 1])
         self._fill_empty(empty, tile, out)
 
-    def _fill_with_nan(self, tile: Tile, weights: Grid | None, out: NDArray[Any]) -> None:
-        """Write the averages of a tile that holds NaN, or an infinity of weight 0, to ``out``."""
+    def _is_special(self, sums: NDArray[Any], *, nan: bool) -> bool:
+        """Return whether a sum has overflowed or, if ``nan`` is true, is NaN."""
+        # The total is not finite if a sum is not, and computing it is faster than testing each
+        # sum. Infinities of both signs make it NaN too, so the sums are tested in that case.
+        total = sums.sum()
+        if np.isfinite(total):
+            return False
+        if self.may_overflow:
+            return not np.isfinite(sums).all()
+        return bool(nan and np.isnan(total) and np.isnan(sums).any())
+
+    def _fill_special(self, tile: Tile, weights: Grid | None, out: NDArray[Any]) -> None:
+        """Write the averages of a tile in which a sum is NaN or has overflowed to ``out``."""
         grid = self.grid
 
-        def weight(rows: slice, columns: slice) -> Any:
-            numbers = ~np.isnan(grid.read(rows, columns)) if self.omit else True
+        def weight(rows: slice, columns: slice) -> Block:
+            pixels = grid.read(rows, columns)
+            numbers = ~np.isnan(pixels) if self.omit else np.ones(pixels.shape, np.bool_)
             if weights is None:
                 return numbers
             return weights.read(rows, columns).repeat(grid.channels, axis=1) * numbers
 
-        def product(rows: slice, columns: slice) -> Block:
+        def product(scale: float, rows: slice, columns: slice) -> Block:
             by = weight(rows, columns)
             block = np.where(by, grid.read(rows, columns), 0)
+            if scale != 1:
+                block *= scale
             return block if weights is None else np.multiply(block, by, dtype=FLOAT64)
 
         divisor = self._sums("divisor", grid.reading(weight, grid.channels), tile)
-        sums = self._sums("products", grid.reading(product, grid.channels), tile)
-        empty = divisor == 0
+        sums = self._sums("products", grid.reading(partial(product, 1), grid.channels), tile)
+        empty, overflown = divisor == 0, ~np.isfinite(sums)
         if weights is None:
             # The divisor is the number of pixels without NaN, plus the padding if that counts:
             # the usual divisor less the taps on pixels.
@@ -181,6 +204,14 @@ class Mean(NamedTuple):
                 divisor[:, part] += number
             sums[empty] = np.nan
         self._divide(sums, divisor, out)
+        if self.may_overflow and overflown.any():
+            scaled = grid.reading(partial(product, OVERFLOW_SCALE), grid.channels)
+            mean = np.divide(self._sums("scaled", scaled, tile), divisor)
+            if self.override is None:
+                # A mean of finite values is not larger than they are, but rounding may add to it.
+                most = np.finfo(FLOAT64).max * OVERFLOW_SCALE
+                np.clip(mean, -most, most, out=mean, where=np.isfinite(mean))
+            np.divide(mean, OVERFLOW_SCALE, out=out, where=overflown)
         if weights is not None:
             self._fill_empty(empty, tile, out)
 
@@ -255,13 +286,6 @@ def _counts(axis: Axis, windows: slice, dtype: np.dtype[Any]) -> NDArray[Any]:
     for index in chain(*edges):
         counts[index - first] = axis.taps_inside(index)
     return counts
-
-
-def _has_nan(sums: NDArray[Any]) -> bool:
-    """Return whether one of the sums is NaN."""
-    # The total is NaN if a sum is, and computing it is faster than testing each sum. Infinities
-    # of both signs also make the total NaN, so the sums are tested in that case.
-    return bool(np.isnan(sums.sum()) and np.isnan(sums).any())
 
 
 def _peak(array: NDArray[Any]) -> int:
