@@ -59,7 +59,7 @@ def pool(row: Row, **params: Any) -> int:
     from poolcli.errors import PoolError
     from poolcli.executors import choose
     from poolcli.options.requests import request_of
-    from poolcli.plan import NothingMatchedError, PlanError, Refusal, make_plan
+    from poolcli.plan import NothingMatchedError, PlanError, Refusal, kept_inputs, make_plan
     from poolcli.process import set_up
     from poolcli.report import EXIT_NOTHING, EXIT_USAGE
     from poolcli.storage import streams
@@ -91,7 +91,7 @@ def pool(row: Row, **params: Any) -> int:
         raise PoolError("--json and a picture can't share standard output", "name an output file")
     execution = request.execution
     executor = choose(plan, count=execution.jobs, timeout=execution.timeout_for(plan))
-    with _interrupts(is_batch=len(plan) > 1) as interrupts:
+    with kept_inputs(plan), _interrupts(is_batch=len(plan) > 1) as interrupts:
         # The fork server imports NumPy and Pillow while this process imports them too, by the
         # import of `run`.
         executor.prepare()

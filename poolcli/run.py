@@ -29,6 +29,7 @@ from poolcli.picture import MODES, Frame, FrameInfo, Upright
 from poolcli.plan import Job
 from poolcli.process import captured_lines, set_up
 from poolcli.report import Outcome
+from poolcli.storage import ExistsError
 
 UNREADABLE = "it can't be read as a picture"
 UNDECODABLE = "it can't be decoded"
@@ -45,6 +46,7 @@ class Work(NamedTuple):
         saving: how results are encoded.
         limits: how large a picture may be.
         overwrite: whether existing files may be replaced.
+        skip_existing: whether a picture is skipped whose output another program has made meanwhile.
         preserve: whether outputs get the times and mode bits of their inputs.
         dry_run: whether only headers are read, and nothing is written.
         allow_depth_loss: whether samples may be rounded to 8 bits if the target or the decoder
@@ -58,6 +60,7 @@ class Work(NamedTuple):
     saving: Saving
     limits: Limits
     overwrite: bool = False
+    skip_existing: bool = False
     preserve: bool = False
     dry_run: bool = False
     allow_depth_loss: bool = False
@@ -131,18 +134,14 @@ def run_job(job: Job, work: Work) -> Outcome:
         return outcome
     try:
         _run(job, work, outcome)
-    except PoolError as fault:
-        _fail(outcome, fault.message, fault.remedy)
     except BrokenPipeError:
         raise
-    except OSError as fault:
-        # Errors of reading have become a PoolError by now, so that only writing is left.
-        _fail(outcome, f"it can't be written: {fault.strerror or fault}", "nothing was changed")
-    except MemoryError:
-        _fail(outcome, "there is not enough memory", "lower --max-pixels to skip such pictures")
     except Exception as fault:  # noqa: BLE001  # the other pictures of a batch are still pooled
-        outcome.is_fault = True
-        _fail(outcome, f"poolcli failed: {type(fault).__name__}: {fault}", "please report it")
+        if work.skip_existing and isinstance(fault, ExistsError):
+            outcome = _new_outcome(job, work)
+            outcome.status = "skipped"
+        else:
+            _fail(outcome, fault)
     return outcome
 
 
@@ -166,13 +165,24 @@ def _new_outcome(job: Job, work: Work) -> Outcome:
     )
 
 
-def _fail(outcome: Outcome, message: str, remedy: str) -> None:
-    """Set why a picture failed, with the traceback of the exception that is being handled."""
+def _fail(outcome: Outcome, fault: Exception) -> None:
+    """Set why a picture failed, with the traceback of the exception."""
     import traceback
 
+    match fault:
+        case PoolError():
+            reason = fault.message, fault.remedy
+        case OSError():
+            # Errors of reading have become a PoolError by now, so that only writing is left.
+            reason = f"it can't be written: {fault.strerror or fault}", "nothing was changed"
+        case MemoryError():
+            reason = "there is not enough memory", "lower --max-pixels to skip such pictures"
+        case _:
+            outcome.is_fault = True
+            reason = f"poolcli failed: {type(fault).__name__}: {fault}", "please report it"
     outcome.status = "failed"
-    outcome.error, outcome.remedy = message, remedy
-    outcome.traceback = traceback.format_exc()
+    outcome.error, outcome.remedy = reason
+    outcome.traceback = "".join(traceback.format_exception(fault))
 
 
 def _run(job: Job, work: Work, outcome: Outcome) -> None:

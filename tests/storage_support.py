@@ -13,7 +13,7 @@ from typing import BinaryIO, ClassVar, NamedTuple
 import pytest
 
 from poolcli.errors import PoolError
-from poolcli.storage import SCHEMES, CheckStart, Output, Place, Status, place_of
+from poolcli.storage import SCHEMES, CheckStart, ExistsError, Output, Place, Status, place_of
 
 
 class Memory(Place):
@@ -67,7 +67,7 @@ class MemoryOutput(Output):
         path, files, content = self.place.path, self.place.files, self.getvalue()
         same = self.retry and files.get(path) == content
         if path in files and not (self.overwrite or same):
-            raise PoolError("it exists already", "use --overwrite to replace it")
+            raise ExistsError("it exists already", "use --overwrite to replace it")
         files[path] = content
         return len(content)
 

@@ -23,9 +23,11 @@ import pytest
 import tifffile
 from PIL import Image
 
+from poolcli.storage.local import _hidden_name
 from tests.pictures import chunk, noise, png, saved
 from tests.support.output import has_only_printable_lines, statuses
 from tests.support.processes import (
+    EXECUTORS,
     FORCE,
     HALVE,
     Done,
@@ -196,7 +198,7 @@ import errno, itertools, os, shutil, signal, sys
 import poolcli.cli, poolcli.console, poolcli.run
 from PIL import Image
 Image.init()
-NAMES = "mkdir open write link replace fchmod utime fsync dup close".split()
+NAMES = "mkdir open write link rename replace fchmod utime fsync dup close".split()
 real = {name: getattr(os, name) for name in NAMES}
 calls, limit = 0, 1 << 30
 def counted(name):
@@ -318,6 +320,46 @@ def test_a_kill_at_any_step_leaves_nothing_half(run: Run, tmp_path: Path, flag: 
                 assert octets in (expected[place], old.get(place))
         assert run(*words, cwd=folder).returncode == 0
         assert contents(folder / "out") == expected
+
+
+@pytest.mark.parametrize("flags", [*EXECUTORS.values()], ids=EXECUTORS)
+def test_an_input_that_is_named_like_a_hidden_file_is_pooled_and_stays(
+    run: Run, tmp_path: Path, flags: Words
+) -> None:
+    out = tmp_path / "out"
+    paint_all(out, "z.png", "real.png")
+    names = [".poolcli-deadbeef.tmp", left_name(out / "real.png")]
+    (out / "z.png").rename(out / names[0])
+    (out / "real.png").rename(out / names[1])
+    pictures = contents(out)
+    inputs = [out / name for name in names]
+    options = (*HALVE, *flags, "--format", "png")
+    single = run(*options, *inputs[1:], out / "alone.png")
+    batch = run(*options, *inputs, paint(tmp_path / "a.png"), out)
+
+    assert (single.returncode, batch.returncode) == (0, 0)
+    assert contents(out).items() >= pictures.items()
+    assert len(contents(out)) == 2 + 1 + 3
+
+
+def left_name(path: Path) -> str:
+    """Return the name that a run would give to a hidden file of this inode."""
+    return _hidden_name(path.stat().st_ino)
+
+
+@pytest.mark.parametrize("paths", [("in.png", "out.png"), ("in.png", "in.png", "out/")])
+def test_an_output_that_another_run_makes_meanwhile_is_skipped_if_asked(
+    run: Run, tmp_path: Path, paths: Words
+) -> None:
+    paint(tmp_path / "in.png")
+    (tmp_path / "out").mkdir()
+    output = tmp_path / ("out.png" if len(paths) == 2 else "out/in.png")
+    first = BEFORE_POOLING.format(f"open({str(output)!r}, 'wb').write(b'another')")
+    done = run(*HALVE, "--skip-existing", "--json", *paths, first=first)
+
+    assert (done.returncode, set(statuses(done).values())) == (0, {"skipped"})
+    assert output.read_bytes() == b"another"
+    assert run(*HALVE, *paths, first=first.replace("'wb'", "'ab'")).returncode in (1, 2)
 
 
 # Disks that are really full

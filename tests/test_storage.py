@@ -20,7 +20,7 @@ from typing import Any, Final
 import pytest
 
 from poolcli.errors import PoolError
-from poolcli.storage import Place, place_at, place_of
+from poolcli.storage import ExistsError, Place, place_at, place_of
 from poolcli.storage.local import LocalFile
 from poolcli.storage.streams import Stream, is_stdout
 from tests.storage_support import Memory, PlaceUnderTest, file_in, pipe, place_in_memory, use_memory
@@ -182,7 +182,7 @@ def test_an_existing_file_is_replaced_only_on_demand(place: PlaceUnderTest) -> N
         place.put(OLD)
         with pytest.raises(PoolError, match="exists"):
             output.commit()  # it appeared meanwhile
-    with pytest.raises(PoolError, match="exists") as caught:
+    with pytest.raises(ExistsError, match="exists") as caught:
         write(place.target)
     assert "--overwrite" in caught.value.remedy
     assert place.stored() == OLD
@@ -538,17 +538,53 @@ with place_of({str(old if overwrite else new)!r}).create(overwrite={overwrite}) 
     assert contents(old.parent) == {old.name: OLD} | complete
 
 
+def left_by_dead_run(path: Path) -> Path:
+    """Let a run be killed just before it names an output; return the hidden file that it left."""
+    before_it = set(path.parent.glob(TEMPORARIES))
+    killed = f"""
+import os, signal
+from poolcli.storage import place_of
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+with place_of({str(path)!r}).create(overwrite=True) as output:
+    output.write({OLD!r})
+    output.commit()
+"""
+    subprocess.run([sys.executable, "-c", killed], check=False, timeout=60)
+    (left,) = set(path.parent.glob(TEMPORARIES)) - before_it
+    return left
+
+
+def test_what_a_dead_run_left_stays_if_it_is_kept_copied_or_renamed(path: Path) -> None:
+    left = left_by_dead_run(path)
+    copy = left.with_name(".poolcli-89abcdef.tmp")
+    copy.write_bytes(left.read_bytes())
+    kept = place_of(str(left)).keep()
+    assert kept is not None
+    assert place_of(str(path)).keep() is None
+    with kept:
+        place_of(str(path)).remove_stale()
+        assert set(path.parent.iterdir()) == {left, copy}
+    left.rename(path)
+    place_of(str(path)).remove_stale()
+    assert contents(path.parent) == {path.name: OLD, copy.name: OLD}
+    path.rename(left)
+    place_of(str(path)).remove_stale()
+    assert contents(path.parent) == {copy.name: OLD}
+
+
 @pytest.mark.parametrize("writes", [True, False])
 def test_only_temporaries_of_dead_runs_are_removed(path: Path, writes: bool) -> None:
     names = [
         *(".poolcli-0123abcd.tmp.png", "poolcli-0123abcd.tmp", ".poolcli-0123abc.tmp"),
         *(".poolcli-0123ABCD.tmp", ".poolcli-0123abcz.tmp", ".poolcli-.tmp"),
-        *(".poolcli-4567cdef.tmp", ".poolcli-00000000.tmp"),
+        *(".poolcli-deadbeef.tmp", ".poolcli-4567cdef.tmp", ".poolcli-00000000.tmp"),
     ]
     living, link = names[-2:]
-    for name in (".poolcli-0123abcd.tmp", *names[:-1]):
+    for name in names[:-1]:
         path.with_name(name).write_bytes(OLD)
     path.with_name(link).symlink_to(names[0])
+    path.with_name(".poolcli-01234567.tmp").touch()  # its run was killed before it wrote
+    left_by_dead_run(path)
     path.with_name(".poolcli-11111111.tmp").mkdir()
     with path.with_name(living).open("wb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)

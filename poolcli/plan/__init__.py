@@ -7,7 +7,8 @@ nothing has been written yet.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from poolcli.errors import PoolError
@@ -144,6 +145,19 @@ def make_plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
             "no picture was found", "check the names, --include and --exclude"
         )
     return jobs
+
+
+@contextmanager
+def kept_inputs(jobs: list[Job]) -> Iterator[None]:
+    """Keep the inputs of a plan, until the end of the block, from being removed as stale files.
+
+    Somebody may have named an input like a hidden file, or pool one that a killed run has left.
+    """
+    with ExitStack() as kept:
+        for job in jobs:
+            if (file := job.source.keep()) is not None:
+                kept.enter_context(file)
+        yield
 
 
 def _check_number(paths: tuple[str, ...], policy: Policy) -> None:

@@ -18,6 +18,10 @@ CheckStart: TypeAlias = Callable[[bytes], object]
 Kind: TypeAlias = Literal["file", "folder", "link", "stream", "device", "missing"]
 
 
+class ExistsError(PoolError):
+    """Raised by `Output.commit` if a file of that name exists and may not be replaced."""
+
+
 class Status(NamedTuple):
     """The status of a place, as `os.stat` tells it of a local file.
 
@@ -50,7 +54,7 @@ class Output(BytesIO, ABC):
         """Store the whole file and return its number of bytes.
 
         Raises:
-            PoolError: a file of that name exists and may not be replaced.
+            ExistsError: a file of that name exists and may not be replaced.
             OSError: it can't be written; an existing file of that name is unchanged.
         """
 
@@ -150,6 +154,14 @@ class Place(_Fields, ABC):
         Raises:
             PoolError: it is a terminal, a stream that is closed, or in a folder that is missing.
         """
+
+    def keep(self) -> BinaryIO | None:
+        """Keep this input from being removed as a stale hidden file, by this run or another.
+
+        Returns:
+            a file that keeps it until it is closed, or None if it can't be taken for a hidden file.
+        """
+        return None
 
     def sync(self) -> None:
         """Write all outputs of the batch to the disk, so that they survive a power loss."""

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import BinaryIO, Final
 
 from poolcli.errors import PoolError
-from poolcli.storage import CheckStart, Kind, Output, Place, Status
+from poolcli.storage import CheckStart, ExistsError, Kind, Output, Place, Status
 
 try:
     import fcntl
@@ -111,6 +111,17 @@ class LocalFile(Place):
         """Begin an output that gets its name when it is complete."""
         return LocalOutput(self, overwrite, like, retry)
 
+    def keep(self) -> BinaryIO | None:
+        """Lock a file that is named like a hidden file of a run, as its run would."""
+        if fcntl is None or not TEMPORARY.fullmatch(os.path.basename(self.path)):
+            return None
+        with suppress(OSError):  # it can't be read, or the file system has no locks
+            file = open(self.path, "rb", 0)  # noqa: SIM115  # the caller closes it
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return file
+        return None
+
     def sync(self) -> None:
         """Write the system's whole cache to its disks."""
         # One call for a batch of thousands of files is much faster than `fsync` for each.
@@ -164,7 +175,8 @@ class LocalOutput(Output):
         # Nobody else may open the file before it has the mode bits of its model. Without a model
         # it gets those of any new file: `mkstemp` would make it unreadable for others.
         create = partial(os.open, mode=0o600 if model else 0o666)
-        hidden = os.path.join(self.folder, f".poolcli-{os.urandom(4).hex()}.tmp")
+        hidden = os.path.join(self.folder, _hidden_name(int.from_bytes(os.urandom(4))))
+        names = [hidden]
         try:
             with open(hidden, "xb", buffering=0, opener=create) as file:
                 descriptor = file.fileno()
@@ -172,6 +184,10 @@ class LocalOutput(Output):
                     # Other runs remove hidden files that nobody has locked.
                     with suppress(OSError):  # the file system has no locks
                         fcntl.flock(descriptor, fcntl.LOCK_EX)
+                    names.append(self._proving_name(hidden, descriptor))
+                    with suppress(OSError):  # then a later run leaves it alone
+                        os.rename(hidden, names[-1])
+                        hidden = names[-1]
                 write_all(descriptor, content)
                 if model and fcntl is not None:
                     _copy_attributes(descriptor, model, owner=self.like is None)
@@ -188,10 +204,17 @@ class LocalOutput(Output):
                 else:
                     _name_exclusively(hidden, self.path)
         finally:
-            with suppress(FileNotFoundError):  # it has been renamed
-                os.unlink(hidden)
+            for name in names:
+                with suppress(FileNotFoundError):  # it has been renamed
+                    os.unlink(name)
         if not self.in_folder:
             _sync_folder(self.folder)
+
+    def _proving_name(self, hidden: str, descriptor: int) -> str:
+        """Return the hidden name by which later runs know a file for one of ours."""
+        name = os.path.join(self.folder, _hidden_name(os.fstat(descriptor).st_ino))
+        # A file that a user has copied or restored may have this name. It must not be replaced.
+        return hidden if os.path.lexists(name) else name
 
 
 def status_of(where: str | int, *, follow_links: bool = True) -> Status:
@@ -247,8 +270,22 @@ def _copy_attributes(descriptor: int, model: os.stat_result, *, owner: bool) -> 
     os.fchmod(descriptor, model.st_mode & PERMISSIONS)
 
 
+def _hidden_name(number: int) -> str:
+    """Return the name of a hidden file, from a random number or, later, the one of its inode.
+
+    A file whose name fits its inode was made by a run: a copy or any other file of the user that
+    is named like it has another inode. The factor, an odd number as in Fibonacci hashing, maps
+    different numbers below 2³² to different names, and small ones to names that look random.
+    """
+    return f".poolcli-{number * 0x9E3779B1 % (1 << 32):08x}.tmp"
+
+
 def _remove_stale(folder: str) -> None:
-    """Remove the hidden files of killed runs from a folder: those that nobody has locked."""
+    """Remove the hidden files of killed runs from a folder.
+
+    These are named after their own inode, or empty since the run was killed before it named them,
+    and nobody has locked them.
+    """
     if fcntl is None:
         return
     with suppress(OSError), os.scandir(folder) as entries:
@@ -256,7 +293,9 @@ def _remove_stale(folder: str) -> None:
             if TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
                 with suppress(OSError), open(entry.path, "r+b", 0) as file:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    os.unlink(entry.path)
+                    status = os.fstat(file.fileno())
+                    if not status.st_size or entry.name == _hidden_name(status.st_ino):
+                        os.unlink(entry.path)
 
 
 _remove_stale_once = cache(_remove_stale)
@@ -266,7 +305,7 @@ def _name_exclusively(hidden: str, path: str) -> None:
     """Give a file its final name, unless a file of that name exists.
 
     Raises:
-        PoolError: such a file exists.
+        ExistsError: such a file exists.
     """
     # A link fails if the name exists, which a rename would replace. If it fails for that reason,
     # the second way fails too; if the file system has no hard links, the second way is used.
@@ -284,7 +323,7 @@ def _name_exclusively(hidden: str, path: str) -> None:
                 os.unlink(path)
                 raise
     except FileExistsError:
-        raise PoolError("it exists already", "use --overwrite to replace it") from None
+        raise ExistsError("it exists already", "use --overwrite to replace it") from None
 
 
 @contextmanager
