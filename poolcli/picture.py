@@ -18,6 +18,11 @@ if TYPE_CHECKING:  # the tables are read by `--help`, which must not import NumP
 Pair = tuple[int, int]
 Chunks = tuple[tuple[bytes, bytes], ...]
 
+ResolutionUnit = Literal["inch", "cm", ""]
+"""The unit of a resolution; the empty one means that only a ratio is known."""
+
+CM_IN_AN_INCH: Final = 2.54
+
 
 class Mode(NamedTuple):
     """A pixel format: the number, the type and the meaning of the samples of a pixel.
@@ -158,8 +163,38 @@ class Placement(NamedTuple):
         origin: the upper left corner of the output, in pixels of the input: (down, across).
     """
 
-    scale: Pair
+    scale: tuple[float, float]
     origin: tuple[float, float]
+
+
+class Resolution(NamedTuple):
+    """Pixels per unit of length, or only the ratio of the two if the unit is not known.
+
+    Attributes:
+        down: pixels per unit along the height.
+        across: pixels per unit along the width.
+        unit: the unit; empty if there is none.
+    """
+
+    down: float
+    across: float
+    unit: ResolutionUnit = "inch"
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it only says that pixels are square, as they are without a resolution."""
+        return not self.unit and self.down == self.across
+
+    def per_inch(self) -> Resolution:
+        """Return it in pixels per inch; one without a unit stays as it is."""
+        if self.unit != "cm":
+            return self
+        return Resolution(self.down * CM_IN_AN_INCH, self.across * CM_IN_AN_INCH)
+
+    def pooled(self, placement: Placement) -> Resolution:
+        """Return the resolution of the pooled picture, whose size on paper stays the same."""
+        down, across = placement.scale
+        return self._replace(down=self.down / down, across=self.across / across)
 
 
 class Metadata(NamedTuple):
@@ -169,7 +204,7 @@ class Metadata(NamedTuple):
         icc_profile: the colour profile, byte for byte, or None.
         exif: EXIF as a TIFF structure, without orientation, sizes, thumbnail and resolution; or
             None.
-        dpi: pixels per inch along (height, width), or None.
+        resolution: the resolution, or None.
         xmp: XMP, without the same properties as in EXIF; or None.
         comment: the comment of a JPEG or GIF, or None.
         texts: the text chunks of a PNG, byte for byte: (name, body).
@@ -181,7 +216,7 @@ class Metadata(NamedTuple):
 
     icc_profile: bytes | None = None
     exif: bytes | None = None
-    dpi: tuple[float, float] | None = None
+    resolution: Resolution | None = None
     xmp: bytes | None = None
     comment: bytes | None = None
     texts: Chunks = ()
@@ -191,11 +226,10 @@ class Metadata(NamedTuple):
     warnings: tuple[str, ...] = ()
 
     def pooled(self, placement: Placement) -> Metadata:
-        """Return the metadata of the pooled picture, whose size in inches stays the same."""
-        if self.dpi is None:
+        """Return the metadata of the pooled picture."""
+        if self.resolution is None:
             return self
-        down, across = placement.scale
-        return self._replace(dpi=(self.dpi[0] / down, self.dpi[1] / across))
+        return self._replace(resolution=self.resolution.pooled(placement))
 
 
 class Frame(Protocol):
@@ -256,9 +290,11 @@ class Upright:
     def metadata(self) -> Metadata:
         """Return the metadata, with the two resolutions exchanged if the axes are."""
         metadata = self._frame.metadata()
-        if metadata.dpi is None or self._frame.info.orientation < 5:
+        resolution = metadata.resolution
+        if resolution is None or self._frame.info.orientation < 5:
             return metadata
-        return metadata._replace(dpi=metadata.dpi[::-1])
+        exchanged = resolution._replace(down=resolution.across, across=resolution.down)
+        return metadata._replace(resolution=exchanged)
 
 
 def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:

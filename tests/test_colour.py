@@ -17,7 +17,7 @@ from poolcli import colour
 from poolcli.colour import Alpha, Colour
 from poolcli.engine.window import Window
 from poolcli.picture import MODES as TITLES
-from poolcli.picture import Encoding, Metadata, Picture
+from poolcli.picture import Encoding, Metadata, Picture, Resolution
 from tests.colour_oracle import (
     ALPHAS,
     FULL,
@@ -262,13 +262,15 @@ def test_grey_is_one_of_three_equal_colours_and_opaque_is_without_alpha(method: 
 
 
 def test_the_resolution_is_divided_by_the_stride_and_not_by_the_size() -> None:
-    metadata = Metadata(icc_profile=b"profile", exif=b"II*\0", dpi=(300, 120), plays=3)
+    metadata = Metadata(
+        icc_profile=b"profile", exif=b"II*\0", resolution=Resolution(300, 120), plays=3
+    )
     more = {"encoding": Encoding("jpeg", lossy=True), "duration": Fraction(40), "notes": ("a",)}
     how = work("max", 3, stride=(2, 1))
     pooled = pool(made(noise("RGB"), "RGB", metadata, **more), how)
-    assert pooled.metadata == metadata._replace(dpi=(150, 120))
+    assert pooled.metadata == metadata._replace(resolution=Resolution(150, 120))
     assert {key: getattr(pooled.info, key) for key in more} == more
-    assert pool(made(noise("RGB"), "RGB"), how).metadata.dpi is None
+    assert pool(made(noise("RGB"), "RGB"), how).metadata.resolution is None
 
 
 @settings(deadline=None)

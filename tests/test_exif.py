@@ -12,6 +12,7 @@ from PIL import Image
 
 from poolcli.formats.exif import describe, packed_exif
 from poolcli.formats.saving import Saving
+from poolcli.picture import Resolution
 from tests.exif_support import (
     ACROSS,
     BROKEN_BESIDE,
@@ -48,13 +49,15 @@ from tests.exif_support import (
 from tests.jobs import pool, work
 from tests.pictures import decoded, encoded, opened, written
 
+PLAIN = Resolution(1, 1, "")
 
-def packed_again(block: bytes, dpi: tuple[float, float] | None = None) -> Image.Exif:
+
+def packed_again(block: bytes, resolution: Resolution | None = None) -> Image.Exif:
     """What Pillow reads of EXIF that went through."""
     exif, (described, _) = Image.Exif(), describe(block, None)
     assert not described.warnings
     if described.exif is not None:
-        exif.load(packed_exif(described.exif, dpi) or b"")
+        exif.load(packed_exif(described.exif, resolution) or b"")
     return exif
 
 
@@ -108,26 +111,26 @@ def test_exif_that_holds_nothing_true_goes_whole() -> None:
     assert not left.get_ifd(DETAILS)
 
 
-@pytest.mark.parametrize(("unit", "inch"), [(2, 1.0), (3, 2.54)], ids=["inch", "centimetre"])
+@pytest.mark.parametrize(("number_of_unit", "unit"), [(1, ""), (2, "inch"), (3, "cm")])
 @pytest.mark.parametrize("more", [(), (text(MAKE, "x"),)], ids=["alone", "with more"])
 def test_the_resolution_is_written_as_it_is_now(
-    unit: int, inch: float, more: tuple[Entry, ...]
+    number_of_unit: int, unit: Any, more: tuple[Entry, ...]
 ) -> None:
-    resolution = (fractions(ACROSS, 300, 1), fractions(DOWN, 120, 1), number(UNIT, unit))
+    resolution = (fractions(ACROSS, 300, 1), fractions(DOWN, 120, 1), number(UNIT, number_of_unit))
     block = exif_block(*resolution, *more)
-    assert describe(block, None)[0].dpi == pytest.approx((120 * inch, 300 * inch))
-    exif = packed_again(block, dpi=(60 * inch, 100 * inch))
-    assert (exif[ACROSS], exif[DOWN], exif[UNIT]) == pytest.approx((100 * inch, 60 * inch, 2))
+    assert describe(block, None)[0].resolution == Resolution(120, 300, unit)
+    exif = packed_again(block, resolution=Resolution(60, 100, unit))
+    assert (exif[ACROSS], exif[DOWN], exif[UNIT]) == (100, 60, number_of_unit)
     assert not {ACROSS, DOWN, UNIT} & set(packed_again(block))
 
 
 @pytest.mark.parametrize("source", ["PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM"])
 def test_no_format_makes_up_a_resolution(source: str) -> None:
     more: dict[str, Any] = {"dpi": (0, 0)} if source == "BMP" else {}
-    assert decoded(file_of(source, **more)).metadata.dpi is None
+    assert (decoded(file_of(source, **more)).metadata.resolution or PLAIN).is_plain
     if source not in ("GIF", "BMP", "PPM"):
         described = decoded(file_of(source, exif=exif_block(text(MAKE, "x"))))
-        assert described.metadata.dpi is None
+        assert (described.metadata.resolution or PLAIN).is_plain
         exif = opened(encoded(described, "webp")).getexif()
         assert source == "TIFF" or dict(exif) == {MAKE: "x"}
 
@@ -135,7 +138,7 @@ def test_no_format_makes_up_a_resolution(source: str) -> None:
 @pytest.mark.parametrize("dpi", [(0, 300), (300, 0), (0, 0)])
 def test_a_resolution_of_0_is_none(dpi: tuple[int, int]) -> None:
     for source in ("PNG", "JPEG", "BMP"):
-        assert decoded(file_of(source, dpi=dpi)).metadata.dpi is None
+        assert (decoded(file_of(source, dpi=dpi)).metadata.resolution or PLAIN).is_plain
 
 
 @pytest.mark.parametrize("compression", ["deflate", "lzw", "none"])
@@ -150,7 +153,7 @@ def test_exif_stands_in_a_tiff_of_any_compression(compression: str) -> None:
 def test_names_outside_ascii_keep_their_bytes(value: bytes) -> None:
     described, _ = describe(exif_block(text(COPYRIGHT, value)), None)
     assert described.exif is not None
-    assert value in (packed_exif(described.exif, (72, 72)) or b"")
+    assert value in (packed_exif(described.exif, Resolution(72, 72)) or b"")
 
 
 # Profiles
@@ -185,7 +188,7 @@ def test_a_profile_of_other_channels_is_left_out_and_that_is_told(
 @pytest.mark.parametrize("block", UNREADABLE.values(), ids=UNREADABLE)
 def test_unreadable_exif_is_dropped_with_a_warning(block: bytes) -> None:
     described, orientation = describe(block, None)
-    assert (described.exif, orientation, described.dpi) == (None, 1, None)
+    assert (described.exif, orientation, described.resolution) == (None, 1, None)
     assert [warning for warning in described.warnings if "EXIF is damaged" in warning]
 
 
@@ -211,7 +214,7 @@ def test_no_damage_to_exif_raises(changes: dict[int, int]) -> None:
         block[place] = value
     described, _ = describe(bytes(block), None)
     if described.exif is not None:
-        packed_exif(described.exif, described.dpi)
+        packed_exif(described.exif, described.resolution)
 
 
 # Orientation
@@ -252,3 +255,13 @@ def test_xmp_that_cannot_be_used_is_dropped_with_a_warning(xmp: bytes, why: str)
 @pytest.mark.parametrize("xmp", [None, b"", "text"])
 def test_no_xmp_is_none(xmp: Any) -> None:
     assert describe(None, xmp) == describe(None, None)
+
+
+@pytest.mark.parametrize("form", [b" tiff:%b='%b'", b' tiff:%b="%b"'])
+def test_the_resolution_of_xmp_counts_where_exif_has_none(form: bytes) -> None:
+    numbers = {b"XResolution": b"300/1", b"YResolution": b"1200/10", b"ResolutionUnit": b"3"}
+    xmp = b"<a%b/>" % b"".join(form % one for one in numbers.items())
+    stated = fractions(ACROSS, 72, 1), fractions(DOWN, 36, 1)
+    assert describe(None, xmp)[0].resolution == Resolution(120, 300, "cm")
+    assert describe(exif_block(*stated), xmp)[0].resolution == Resolution(36, 72)
+    assert describe(None, xmp.replace(b"300/1", b"1/0"))[0].resolution is None

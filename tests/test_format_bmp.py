@@ -13,7 +13,7 @@ from PIL import Image
 
 from poolcli.errors import PoolError
 from poolcli.formats.contract import check_depth
-from poolcli.picture import Metadata, Stored
+from poolcli.picture import Metadata, Resolution, Stored
 from tests.pictures import bmp, decoded, encoded, first_info, noisy, reader_of, saved
 
 EIGHT = Stored("unsigned", 8, 255, 3)
@@ -132,8 +132,10 @@ def test_the_header_of_os_2_is_read() -> None:
 def test_the_resolution_is_read_and_written(dpi: tuple[int, int] | None) -> None:
     image = Image.new("RGB", (3, 2))
     found = decoded(saved(image, "BMP", **({"dpi": dpi} if dpi else {"dpi": (0, 0)})))
-    assert found.metadata.dpi == (dpi and pytest.approx(dpi[::-1], abs=0.02))
-    wanted = Metadata(dpi=dpi and (150.0, 300.0))
+    assert (found.metadata.resolution is None) == (dpi is None)
+    if dpi and found.metadata.resolution:
+        assert found.metadata.resolution[:2] == pytest.approx(dpi[::-1], abs=0.02)
+    wanted = Metadata(resolution=dpi and Resolution(150, 300))
     image = Image.open(BytesIO(encoded(noisy("RGB")._replace(metadata=wanted), "bmp")))
     assert image.info["dpi"] == pytest.approx(dpi or (96, 96), abs=0.02)
 

@@ -19,7 +19,7 @@ from poolcli.errors import PoolError
 from poolcli.formats import by_content
 from poolcli.formats.contract import check_depth
 from poolcli.formats.saving import Saving
-from poolcli.picture import turned
+from poolcli.picture import Resolution, turned
 from tests.jobs import run, work
 from tests.pictures import decoded, exif_of, first_info, noise, reader_of, saved
 
@@ -179,7 +179,11 @@ def test_profile_exif_and_xmp_are_carried(tmp_path: Path) -> None:
     before = frame.metadata()
     frame.rows(0, 30)
     assert before == frame.metadata()
-    assert (before.icc_profile, before.xmp, before.dpi) == (profile, XMP, (150, 300))
+    assert (before.icc_profile, before.xmp, before.resolution) == (
+        profile,
+        XMP,
+        Resolution(150, 300),
+    )
     (tmp_path / "in").write_bytes(octets)
     assert run(tmp_path / "in", tmp_path / "out", "jpeg").status == "done"
     with Image.open(tmp_path / "out", formats=["JPEG"]) as image:

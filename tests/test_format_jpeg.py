@@ -13,7 +13,7 @@ from PIL import Image, JpegImagePlugin
 
 from poolcli.errors import PoolError
 from poolcli.formats.saving import Saving
-from poolcli.picture import Metadata, Placement, Stored, turned
+from poolcli.picture import Metadata, Placement, Resolution, Stored, turned
 from tests.exif_support import (
     ACROSS,
     DOWN,
@@ -127,7 +127,7 @@ def test_a_picture_is_turned_upright(turn: int, kind: str) -> None:
     octets = jpeg(dpi=(300, 120), **more)
     found = decoded(octets)
     np.testing.assert_array_equal(found.array, turned(np.asarray(opened(octets)), turn))
-    assert found.metadata.dpi == ((120, 300) if turn < 5 else (300, 120))
+    assert found.metadata.resolution == (Resolution(120, 300) if turn < 5 else Resolution(300, 120))
     assert opened(encoded(found, "jpeg")).getexif().get(TURN, 1) == 1
 
 
@@ -144,32 +144,34 @@ def test_the_second_picture_of_a_camera_does_not_count() -> None:
 # Resolution, and what is too long
 
 
-STATED = ((1, (300, 120), (120, 300)), (2, (100, 50), (127, 254)))
-UNKNOWN = ((0, (4, 3), None), (1, (0, 300), None), (1, (0, 0), None))
+STATED = (
+    (1, (300, 120), Resolution(120, 300)),
+    (2, (100, 50), Resolution(50, 100, "cm")),
+    (0, (4, 3), Resolution(3, 4, "")),
+)
+UNKNOWN = ((3, (4, 3), None), (1, (0, 300), None), (1, (0, 0), None))
 
 
-@pytest.mark.parametrize(("unit", "density", "dpi"), [*STATED, *UNKNOWN])
+@pytest.mark.parametrize(("unit", "density", "resolution"), [*STATED, *UNKNOWN])
 def test_the_resolution_is_that_of_jfif_where_there_is_one(
-    unit: int, density: Any, dpi: Any
+    unit: int, density: Any, resolution: Any
 ) -> None:
     octets = bytearray(jpeg())
     struct.pack_into(">BHH", octets, octets.index(b"JFIF\0") + 7, unit, *density)
-    assert decoded(bytes(octets)).metadata.dpi == dpi
+    assert decoded(bytes(octets)).metadata.resolution == resolution
 
 
 @pytest.mark.parametrize("dpi", [(300_000, 300_000), (300, 300_000), (1, 1)])
 @pytest.mark.parametrize("exif", [None, exif_block(text(MAKE, "x"))[6:]], ids=["no EXIF", "EXIF"])
 def test_a_resolution_that_jfif_cannot_state_stands_in_exif(dpi: Any, exif: bytes | None) -> None:
-    metadata = Metadata(dpi=dpi, exif=exif).pooled(Placement((3, 3), (1, 1)))
+    metadata = Metadata(resolution=Resolution(*dpi), exif=exif).pooled(Placement((3, 3), (1, 1)))
     given = picture(ramp(), "RGB", metadata)
     image = opened(encoded(given, "jpeg"))
     assert not image.info["jfif_unit"]
-    told = "JPEG has no place for the resolution" in notes_of(given, "jpeg")
-    assert told is (exif is None)
-    if exif is not None:
-        found = (image.getexif()[DOWN] * 3, image.getexif()[ACROSS] * 3)
-        assert found == pytest.approx(dpi, rel=1e-3)
-    octets = encoded(picture(ramp(), "RGB", Metadata(dpi=(42.4, 75.6))), "jpeg")
+    assert not notes_of(given, "jpeg")
+    found = (image.getexif()[DOWN] * 3, image.getexif()[ACROSS] * 3)
+    assert found == pytest.approx(dpi, rel=1e-3)
+    octets = encoded(picture(ramp(), "RGB", Metadata(resolution=Resolution(42.4, 75.6))), "jpeg")
     assert opened(octets).info["jfif_density"] == (76, 42)
 
 

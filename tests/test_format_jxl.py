@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from poolcli.errors import PoolError
 from poolcli.formats.contract import check_depth
 from poolcli.formats.saving import Saving
-from poolcli.picture import ARRAY, Metadata, turned
+from poolcli.picture import ARRAY, Metadata, Resolution, turned
 from tests.jobs import run, work
 from tests.pictures import (
     decoded,
@@ -368,7 +368,7 @@ def test_exif_and_xmp_of_the_container_are_carried(packed: bool) -> None:
     assert found.info.orientation == 1  # the codestream's holds, not EXIF's
     assert found.metadata.exif is not None
     assert b"Maker" in found.metadata.exif
-    assert found.metadata.dpi == (150, 300)
+    assert found.metadata.resolution == Resolution(150, 300)
     assert found.metadata.xmp == XMP
     assert not found.metadata.warnings
 
@@ -389,7 +389,7 @@ def test_what_of_a_container_is_not_carried_is_told() -> None:
 
 @pytest.mark.skipif(not EXIFTOOL, reason="there is no exiftool")
 def test_exiftool_reads_what_is_written() -> None:
-    metadata = Metadata(exif=exif_of({271: "Maker"}), dpi=(150, 300), xmp=XMP)
+    metadata = Metadata(exif=exif_of({271: "Maker"}), resolution=Resolution(150, 300), xmp=XMP)
     octets = encoded(noisy("RGB", (6, 9))._replace(metadata=metadata), "jxl")
     done = subprocess.run(
         [EXIFTOOL, "-json", "-G1", "-n", "-"], input=octets, capture_output=True, check=True

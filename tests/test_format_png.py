@@ -16,7 +16,7 @@ from PIL import Image
 from poolcli.errors import PoolError
 from poolcli.formats.contract import Limits, open_reader, refusing
 from poolcli.formats.saving import Saving
-from poolcli.picture import Metadata, Stored
+from poolcli.picture import Metadata, Resolution, Stored
 from tests.animations import CLEAR, Region, apng_of, chunks_of, read_apng
 from tests.contract_support import Counting
 from tests.pictures import (
@@ -395,7 +395,7 @@ def test_deep_samples_take_a_compress_level() -> None:
 
 def test_metadata_of_deep_samples_are_kept() -> None:
     exif = exif_of({MAKE: "Works"})
-    metadata = Metadata(PROFILE, exif, dpi=(150, 300), texts=TEXTS, colour=COLOUR)
+    metadata = Metadata(PROFILE, exif, resolution=Resolution(150, 300), texts=TEXTS, colour=COLOUR)
     octets = encoded(picture(noise("RGBA;16"), "RGBA;16", metadata), "png")
     for again in (octets, encoded(decoded(octets), "png")):
         image = opened(again)

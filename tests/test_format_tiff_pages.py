@@ -16,7 +16,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from poolcli.errors import PoolError
 from poolcli.formats.contract import Limits, open_reader, refusing
-from poolcli.picture import turned
+from poolcli.picture import Resolution, turned
 from tests import jobs
 from tests.contract_support import Counting
 from tests.pictures import (
@@ -73,7 +73,9 @@ def test_pixels_come_as_stored_and_the_tag_says_how_to_turn_them(
     assert (info.mode, info.shape, info.orientation) == (mode, array.shape, turn)
     assert info.notes == (("it was turned upright",) if turn > 1 else ())
     np.testing.assert_array_equal(frame.rows(0, 3), array)
-    assert found.metadata.dpi == ((300, 120) if turn >= 5 else (120, 300))
+    assert found.metadata.resolution == (
+        Resolution(300, 120) if turn >= 5 else Resolution(120, 300)
+    )
     again = encoded(found, "tiff")
     np.testing.assert_array_equal(decoded(again).array, turned(array, turn))
     assert tags_of(again).get(274, 1) == 1

@@ -22,7 +22,7 @@ from poolcli.formats import Format, by_name
 from poolcli.formats.contract import open_writer
 from poolcli.formats.saving import Saving
 from poolcli.methods.max import Max
-from poolcli.picture import Metadata
+from poolcli.picture import Metadata, Resolution
 from poolcli.plan import Job
 from poolcli.report import Outcome
 from poolcli.run import Work
@@ -317,7 +317,9 @@ def test_an_input_without_a_named_target_format_keeps_its_own(tmp_path: Path) ->
 
 
 def test_metadata_and_what_is_lost_of_it_are_told(tmp_path: Path) -> None:
-    given = noisy("RGB", (8, 8), metadata=Metadata(comment=b"hello", dpi=(60.0, 120.0)))
+    given = noisy(
+        "RGB", (8, 8), metadata=Metadata(comment=b"hello", resolution=Resolution(60, 120))
+    )
     (tmp_path / "in.jpg").write_bytes(encoded(given, "jpeg"))
     kept, lost = (run(tmp_path, work("max", (4, 2)), "in.jpg", form) for form in ("png", "npy"))
     found = opened((tmp_path / "out.png").read_bytes())

@@ -12,11 +12,12 @@ from PIL.BmpImagePlugin import BmpImageFile
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
+from poolcli.formats.carried import no_place
 from poolcli.formats.contract import Limits, WholeFrameWriter
-from poolcli.formats.exif import checked_dpi
+from poolcli.formats.exif import checked_resolution
 from poolcli.formats.pillow import PillowReader, info_of, open_image, save_image, to_image
 from poolcli.formats.saving import Saving
-from poolcli.picture import Encoding, Metadata, Picture, Stored
+from poolcli.picture import Encoding, Metadata, Picture, Resolution, Stored
 
 FILE_HEAD, CORE_HEAD, ALPHA_HEAD = 14, 12, 56
 """Bytes of the file header, of the oldest bitmap header, and of the first with an alpha mask."""
@@ -31,8 +32,8 @@ def read(stream: BinaryIO, limits: Limits) -> PillowReader:
     image = open_image(BmpImageFile, stream)
     limits.check(image.height, image.width)
     info = info_of(image, _stored(stream, image), Encoding("bmp"))
-    dpi = checked_dpi(*image.info["dpi"]) if "dpi" in image.info else None
-    return PillowReader(info, Metadata(dpi=dpi), image, partial(open_image, BmpImageFile, stream))
+    metadata = Metadata(resolution=checked_resolution(*image.info.get("dpi", (0, 0))))
+    return PillowReader(info, metadata, image, partial(open_image, BmpImageFile, stream))
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> BmpWriter:
@@ -46,8 +47,15 @@ class BmpWriter(WholeFrameWriter):
     def write_frame(self, picture: Picture) -> None:
         """Encode the picture with its resolution."""
         mode = picture.info.mode
-        held = self.held(picture.info, picture.metadata)
-        save_image(self.file, to_image(picture, self.row.modes[mode]), "BMP", **held)
+        resolution: Resolution | None
+        resolution = self.held(picture.info, picture.metadata).get("resolution")
+        options = {}
+        if resolution is not None and resolution.unit:
+            inch = resolution.per_inch()
+            options["dpi"] = inch.across, inch.down
+        elif resolution is not None:
+            self.note(no_place(self.row, "ratio of its resolutions"))
+        save_image(self.file, to_image(picture, self.row.modes[mode]), "BMP", **options)
 
 
 def _stored(stream: BinaryIO, image: BmpImageFile) -> Stored:

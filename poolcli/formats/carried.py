@@ -17,7 +17,7 @@ WORDS: Final = {
     "texts": "text",
     "comment": "comment",
     "exif": "EXIF",
-    "dpi": "resolution",
+    "resolution": "resolution",
 }
 """The names of metadata fields in messages, in the order in which their loss is noted."""
 
@@ -41,8 +41,7 @@ def carried(
 ) -> tuple[dict[str, Any], list[str]]:
     """Return the metadata that a format can store, by field, and notes on the rest.
 
-    ``exif`` is packed with the resolution of the pooled picture. ``dpi`` is (across, down), the
-    order in which all formats store it.
+    ``exif`` is packed with the resolution of the pooled picture.
 
     Args:
         metadata: the metadata of the pooled picture.
@@ -56,11 +55,17 @@ def carried(
     names = NEVER_STRIPPED if strip else tuple(WORDS)
     given = {name: value for name in names if (value := getattr(metadata, name))}
     lost = [] if strip else [*metadata.dropped]
-    if "exif" in given:
+    resolution = metadata.resolution
+    if resolution is not None and resolution.is_plain:
+        given.pop("resolution", None)
+        resolution = None
+    # EXIF is made for a resolution that has no other place.
+    is_needed = (
+        "resolution" in given and "exif" in row.metadata and "resolution" not in row.metadata
+    )
+    if "exif" in given or is_needed:
         without = () if row.frames == "pages" else PAGE_TAGS
-        given["exif"] = packed_exif(given["exif"], metadata.dpi, without)
-    if "dpi" in given:
-        given["dpi"] = given["dpi"][::-1]
+        given["exif"] = packed_exif(metadata.exif or b"", resolution, without)
     if "texts" in given and "comment" in row.metadata and "texts" not in row.metadata:
         given["comment"], given["texts"] = _comment_among(metadata.texts)
     for name, most in longest.items():
@@ -69,7 +74,7 @@ def carried(
             lost.append(f"{WORDS[name]}, which is too long")
     held = {name: value for name, value in given.items() if value and name in row.metadata}
     if "exif" in held:  # EXIF stores the resolution too, so it is not lost
-        given.pop("dpi", None)
+        given.pop("resolution", None)
     lost += [WORDS[name] for name, value in given.items() if value and name not in held]
     notes = [no_place(row, what) for what in lost]
     stored = row.modes[mode]

@@ -12,24 +12,31 @@ from typing import Any, Final
 from PIL import ExifTags, Image
 
 from poolcli.formats.tiff_tags import Directory, TagFile
-from poolcli.picture import Metadata
+from poolcli.picture import Metadata, Resolution, ResolutionUnit
 
 Tag = ExifTags.Base
 DETAILS, PLACE = ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo
 SIZES: Final = (Tag.Orientation, Tag.ImageWidth, Tag.ImageLength)
 SIZES_IN_DETAILS: Final = (Tag.ExifImageWidth, Tag.ExifImageHeight)
 RESOLUTION: Final = (Tag.XResolution, Tag.YResolution, Tag.ResolutionUnit)
-UNITS_IN_AN_INCH: Final = {2: 1.0, 3: 2.54}
-"""How many units an inch has, by the number of the unit: 2 is inch, 3 centimetre."""
+UNITS: Final[Mapping[int, ResolutionUnit]] = {1: "", 2: "inch", 3: "cm"}
+"""The unit of the resolution by its number in EXIF and TIFF."""
+
+UNIT_NUMBERS: Final = {unit: number for number, unit in UNITS.items()}
+MOST_RESOLUTION: Final = 1e9
 
 PAGE_TAGS: Final = (254, 285, 297)
 """The tags for the kind, name and number of a page in a file of several pages."""
 
 EXIF_PREFIX: Final = b"Exif\0\0"
+MOST_NUMBER: Final = (1 << 32) - 1
 MOST_XMP_BYTES: Final = 1 << 24
 XMP_KEYWORD: Final = b"XML:com.adobe.xmp"
 XMP_PREFIX: Final = b"http://ns.adobe.com/xap/1.0/\0"
 XMP_ORIENTATION: Final = re.compile(rb"""tiff:Orientation(?:\s*=\s*["']|\s*>)\s*([1-8])\b""")
+XMP_RESOLUTION: Final = re.compile(
+    rb"""tiff:([XY]Resolution|ResolutionUnit)(?:\s*=\s*["']|\s*>)\s*(\d{1,10}(?:/\d{1,10})?)\s*["'<]"""
+)
 
 _FALSE_NAMES: Final = (
     rb"(?:tiff:(?:Orientation|ImageWidth|ImageLength|XResolution|YResolution|ResolutionUnit)"
@@ -58,10 +65,12 @@ def describe(
         return Metadata(warnings=tuple(warnings)), 1
     exif, damage = _parsed(block or b"")
     xmp, complaint = _checked_xmp(xmp)
-    orientation, dpi = orientation_of(exif, xmp), dpi_of(exif)
+    orientation = orientation_of(exif, xmp)
+    resolution = resolution_of(exif) or (None if xmp is None else resolution_of(_xmp_numbers(xmp)))
     xmp = None if xmp is None else _cleaned_xmp(xmp)
     warnings = (*damage, *complaint, *warnings)
-    return Metadata(exif=_cleaned_exif(exif), dpi=dpi, xmp=xmp, warnings=warnings), orientation
+    cleaned = _cleaned_exif(exif)
+    return Metadata(exif=cleaned, resolution=resolution, xmp=xmp, warnings=warnings), orientation
 
 
 def orientation_of(exif: Mapping[int, Any], xmp: bytes | None) -> int:
@@ -72,42 +81,68 @@ def orientation_of(exif: Mapping[int, Any], xmp: bytes | None) -> int:
     return value if isinstance(value, int) and value in range(1, 9) else 1
 
 
-def dpi_of(exif: Mapping[int, Any]) -> tuple[float, float] | None:
-    """Return the pixels per inch along (height, width) that EXIF states, or None."""
-    try:
-        units = UNITS_IN_AN_INCH[exif.get(Tag.ResolutionUnit, 2)]
-        return checked_dpi(exif[Tag.XResolution] * units, exif[Tag.YResolution] * units)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+def resolution_of(tags: Mapping[int, Any]) -> Resolution | None:
+    """Return the resolution that tags of EXIF or TIFF state, or None."""
+    unit = tags.get(Tag.ResolutionUnit, UNIT_NUMBERS["inch"])
+    if not isinstance(unit, int) or unit not in UNITS:
         return None
+    across, down = tags.get(Tag.XResolution), tags.get(Tag.YResolution)
+    return checked_resolution(across, down, UNITS[unit])
 
 
-def checked_dpi(across: Any, down: Any) -> tuple[float, float] | None:
-    """Return (across, down) as pixels per inch along (height, width); None if out of range."""
+def _xmp_numbers(xmp: bytes) -> dict[int, Any]:
+    """Return the resolution and its unit as XMP states them, by the tags of EXIF."""
+    numbers: dict[int, Any] = {}
+    for name, number in XMP_RESOLUTION.findall(xmp):
+        with suppress(ZeroDivisionError):
+            numbers[Tag.__members__[name.decode()]] = Fraction(number.decode())
+    if Tag.ResolutionUnit in numbers:
+        numbers[Tag.ResolutionUnit] = int(numbers[Tag.ResolutionUnit])
+    return numbers
+
+
+def checked_resolution(across: Any, down: Any, unit: ResolutionUnit = "inch") -> Resolution | None:
+    """Return the resolution of two numbers; None if one is missing or out of range."""
     try:
         across, down = float(across), float(down)
     except (TypeError, ValueError, ZeroDivisionError):
         return None
-    return (down, across) if 0 < across < 1e9 and 0 < down < 1e9 else None
+    is_possible = 0 < across < MOST_RESOLUTION and 0 < down < MOST_RESOLUTION
+    return Resolution(down, across, unit) if is_possible else None
+
+
+def rational(value: float) -> Fraction:
+    """Return the fraction of two 32-bit numbers that is nearest to a positive number."""
+    return Fraction(value).limit_denominator(int(MOST_NUMBER / max(value, 1)))
+
+
+def whole_ratio(resolution: Resolution, most: int) -> tuple[int, int]:
+    """Return (across, down) as the nearest pair of whole numbers up to ``most``."""
+    low, high = sorted((resolution.across, resolution.down))
+    ratio = max(Fraction(low / high).limit_denominator(most), Fraction(1, most))
+    numbers = ratio.as_integer_ratio()
+    return numbers if resolution.across == low else numbers[::-1]
 
 
 def packed_exif(
-    block: bytes, dpi: tuple[float, float] | None, without: Iterable[int] = ()
+    block: bytes, resolution: Resolution | None, without: Iterable[int] = ()
 ) -> bytes | None:
     """Pack EXIF with the resolution of the pooled picture; return None if no tag is left.
 
     Args:
         block: EXIF as in `poolcli.picture.Metadata`.
-        dpi: pixels per inch along (height, width), or None.
+        resolution: the resolution of the pooled picture, or None.
         without: tags to leave out.
     """
     exif = Image.Exif()
-    exif.load(EXIF_PREFIX + block)
+    if block:
+        exif.load(EXIF_PREFIX + block)
     for tag in without:
         exif.pop(tag, None)
-    if dpi is not None:
-        down, across = (Fraction(value).limit_denominator(10000) for value in dpi)
-        exif[Tag.XResolution], exif[Tag.YResolution] = across, down
-        exif[Tag.ResolutionUnit] = 2
+    if resolution is not None:
+        exif[Tag.XResolution] = rational(resolution.across)
+        exif[Tag.YResolution] = rational(resolution.down)
+        exif[Tag.ResolutionUnit] = UNIT_NUMBERS[resolution.unit]
     return EXIF_PREFIX + _packed(exif) if len(exif) else None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Mapping
 from functools import partial
 from io import BytesIO
 from typing import Any, BinaryIO, Final
@@ -10,12 +12,11 @@ from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
-from poolcli.formats.carried import WORDS, no_place
 from poolcli.formats.contract import Limits, WholeFrameWriter
-from poolcli.formats.exif import checked_dpi, describe
-from poolcli.formats.pillow import PillowReader, info_of, open_image, save_image, to_image
+from poolcli.formats.exif import checked_resolution, describe, packed_exif, whole_ratio
+from poolcli.formats.pillow import PillowReader, encoded, info_of, open_image, to_image
 from poolcli.formats.saving import Saving
-from poolcli.picture import Encoding, Metadata, Picture, Stored
+from poolcli.picture import Encoding, Metadata, Picture, Resolution, ResolutionUnit, Stored
 
 SCAN: Final = b"\xff\xda"
 FILL, COMMENT, COLOUR_TRANSFORM = 0xFF, 0xFE, 0xEE
@@ -29,11 +30,14 @@ DESCRIPTIVE: Final = frozenset(range(0xE0, 0xF0)) - {COLOUR_TRANSFORM} | {COMMEN
 """The markers of segments that don't change how the picture looks."""
 
 EXTENDED_XMP: Final = b"http://ns.adobe.com/xmp/extension/\0"
-DENSITY_UNITS: Final = (1, 2)
-"""The units of JFIF's density that are a length: 1 is inch, 2 centimetre; 0 is only a ratio."""
+DENSITY_UNITS: Final[tuple[ResolutionUnit, ...]] = ("", "inch", "cm")
+"""The unit of JFIF's density by its number."""
 
 DENSITIES: Final = range(1, 1 << 16)
-"""The pixels per inch that JFIF can store; Pillow would write others modulo 65536."""
+"""The pixels per unit that JFIF can store."""
+
+JFIF, DENSITY_AT = slice(6, 11), 13
+"""The bytes of a file that libjpeg has written: the name of its first segment, and the density."""
 
 LONGEST: Final = {"icc_profile": 255 * 65519, "exif": 65533, "xmp": 65504, "comment": 65533}
 """The most bytes of each kind of metadata; only the colour profile may use several segments."""
@@ -87,15 +91,31 @@ class JpegWriter(WholeFrameWriter):
         """Encode the picture with its metadata."""
         info, saving = picture.info, self.saving
         held = self.held(info, picture.metadata, longest=LONGEST)
-        if not all(round(one) in DENSITIES for one in held.get("dpi", ())):
-            del held["dpi"]
-            if "exif" not in held:
-                self.note(no_place(self.row, WORDS["dpi"]))
+        resolution: Resolution | None = held.pop("resolution", None)
+        density = None if resolution is None or info.mode == "CMYK" else _density(resolution)
+        if resolution is not None and density is None:  # CMYK has no JFIF segment
+            held.setdefault("exif", packed_exif(b"", resolution))
         arguments: dict[str, Any] = {"quality": QUALITY}
         if info.encoding.format == self.row.name and saving.quality is None:
             arguments |= info.encoding.details
         arguments |= held | saving.for_format(self.row)
-        save_image(self.file, to_image(picture, self.row.modes[info.mode]), "JPEG", **arguments)
+        octets = encoded(to_image(picture, self.row.modes[info.mode]), "JPEG", **arguments)
+        if density is not None and bytes(octets[JFIF]) == b"JFIF\0":
+            struct.pack_into(">BHH", octets, DENSITY_AT, *density)
+        self.file.write(octets)
+
+
+def _density(resolution: Resolution) -> tuple[int, int, int] | None:
+    """Return the number of the unit and the density (across, down); None if JFIF can't store it."""
+    if not resolution.unit:
+        across, down = whole_ratio(resolution, DENSITIES[-1])
+    else:
+        across, down = round(resolution.across), round(resolution.down)
+        if (across, down) != (resolution.across, resolution.down):
+            resolution = resolution.per_inch()  # which is rounded less than centimetres are
+            across, down = round(resolution.across), round(resolution.down)
+    unit = DENSITY_UNITS.index(resolution.unit)
+    return (unit, across, down) if across in DENSITIES and down in DENSITIES else None
 
 
 def _without_metadata(stream: BinaryIO) -> BytesIO:
@@ -131,9 +151,6 @@ def _without_metadata(stream: BinaryIO) -> BytesIO:
 def _metadata(image: JpegImageFile, described: Metadata) -> Metadata:
     """Complete the metadata from EXIF and XMP with that of the other segments."""
     found, segments, warnings = image.info, image.applist, described.warnings
-    dpi = described.dpi
-    if found.get("jfif_unit") in DENSITY_UNITS:
-        dpi = checked_dpi(*found["dpi"])
     if found.get("icc_profile", b"") is None:  # Pillow has found only some parts of the profile
         warnings = (*warnings, "its colour profile is damaged, and was dropped")
     dropped = []
@@ -143,9 +160,20 @@ def _metadata(image: JpegImageFile, described: Metadata) -> Metadata:
         dropped.append("second part of its XMP")
     return described._replace(
         icc_profile=found.get("icc_profile") or None,
-        dpi=dpi,
+        resolution=_resolution(found, described.resolution),
         # Pillow's `info` only has the last one of several comments.
         comment=b"\n".join(one for name, one in segments if name == "COM") or None,
         dropped=tuple(dropped),
         warnings=warnings,
     )
+
+
+def _resolution(found: Mapping[Any, Any], other: Resolution | None) -> Resolution | None:
+    """Return the resolution that JFIF states, or else ``other``, that of EXIF."""
+    unit = found.get("jfif_unit", -1)
+    if unit not in range(len(DENSITY_UNITS)):
+        return other
+    across, down = found["jfif_density"]
+    own = checked_resolution(across, down, DENSITY_UNITS[unit])
+    # Most encoders state 1:1, which says less than EXIF.
+    return other if own is None or (own.is_plain and other) else own

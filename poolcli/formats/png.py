@@ -26,7 +26,7 @@ from poolcli.formats.carried import WORDS, no_place
 from poolcli.formats.contract import DecodedFrame, Limits, WholeFrameWriter
 from poolcli.formats.extras import library
 from poolcli.formats.png_chunks import Data, Header, JoinedStream, chunk
-from poolcli.formats.png_metadata import MOST_DPI, ancillary_chunks, metadata_of
+from poolcli.formats.png_metadata import ancillary_chunks, density, metadata_of
 from poolcli.formats.saving import Saving
 from poolcli.picture import Encoding, Frame, FrameInfo, Metadata, Picture, Stored, info_in_mode
 
@@ -195,9 +195,8 @@ class PngWriter(WholeFrameWriter):
     def write_metadata(self, picture: Picture) -> None:
         """Write the metadata chunks; note what PNG can't store."""
         held = self.held(picture.info, picture.metadata, grey_excludes_colour=True)
-        if max(held.get("dpi", (0,))) > MOST_DPI:
-            del held["dpi"]
-            self.note(no_place(self.row, WORDS["dpi"]))
+        if "resolution" in held and density(held["resolution"]) is None:
+            self.note(no_place(self.row, WORDS["resolution"]))
         if held:
             self.file.write(ancillary_chunks(held))
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from poolcli.formats import exif
 from poolcli.formats.png_chunks import Chunks, chunk
-from poolcli.picture import Metadata
+from poolcli.picture import Metadata, Resolution
 
 COLOUR: Final = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 MOST_BYTES: Final = exif.MOST_XMP_BYTES
@@ -21,8 +21,8 @@ PER_METRE: Final = 1
 """The only unit of pHYs: pixels per metre."""
 
 NO_DENSITY: Final = bytes(9)
-MOST_DPI: Final = ((1 << 31) - 1) * METRES_IN_AN_INCH
-"""The largest number of pixels per inch that pHYs can store."""
+DENSITIES: Final = range(1, 1 << 31)
+"""The numbers of pixels that pHYs can store."""
 
 RAW_PROFILE: Final = b"Raw profile type "
 """The prefix of the keywords under which ImageMagick stores EXIF and XMP in hexadecimal."""
@@ -46,7 +46,7 @@ def metadata_of(chunks: Chunks) -> tuple[Metadata, int]:
         warnings.append("its metadata is damaged, and was dropped")
     metadata = described._replace(
         icc_profile=icc_profile,
-        dpi=_dpi(chunks.bodies.get(b"pHYs", NO_DENSITY)) or described.dpi,
+        resolution=_resolution(chunks, described.resolution),
         texts=tuple(one for one in chunks.texts if not _is_redundant(one[1])),
         colour=tuple(one for one in chunks.bodies.items() if one[0] in COLOUR),
         warnings=tuple(warnings),
@@ -70,12 +70,20 @@ def ancillary_chunks(held: Mapping[str, Any]) -> bytes:
         parts.append((b"iTXt", exif.XMP_KEYWORD + bytes(5) + xmp))
     if comment := held.get("comment"):
         parts.append(_comment(comment))
-    if dpi := held.get("dpi"):
-        across, down = (int(one / METRES_IN_AN_INCH + 0.5) for one in dpi)
-        parts.append((b"pHYs", struct.pack(">IIB", across, down, PER_METRE)))
+    if (resolution := held.get("resolution")) and (numbers := density(resolution)):
+        parts.append((b"pHYs", struct.pack(">IIB", *numbers)))
     if block := held.get("exif"):
         parts.append((b"eXIf", block.removeprefix(exif.EXIF_PREFIX)))
     return b"".join(chunk(*one) for one in parts)
+
+
+def density(resolution: Resolution) -> tuple[int, int, int] | None:
+    """Return across, down and the unit for pHYs; None if it can't store the resolution."""
+    if not resolution.unit:
+        return *exif.whole_ratio(resolution, DENSITIES[-1]), 0
+    inch = resolution.per_inch()
+    across, down = (int(one / METRES_IN_AN_INCH + 0.5) for one in (inch.across, inch.down))
+    return (across, down, PER_METRE) if across in DENSITIES and down in DENSITIES else None
 
 
 def _read_or_warn(
@@ -153,12 +161,14 @@ def _unpacked(packed: bytes) -> bytes:
     return octets
 
 
-def _dpi(density: bytes) -> tuple[float, float] | None:
-    """Return pixels per inch along (height, width) from the body of pHYs; None without a unit."""
-    across, down, unit = struct.unpack(">IIB", density)
-    if unit != PER_METRE:
-        return None
-    return exif.checked_dpi(across * METRES_IN_AN_INCH, down * METRES_IN_AN_INCH)
+def _resolution(chunks: Chunks, other: Resolution | None) -> Resolution | None:
+    """Return the resolution that pHYs states, or else ``other``, that of EXIF."""
+    across, down, unit = struct.unpack(">IIB", chunks.bodies.get(b"pHYs", NO_DENSITY))
+    if unit == PER_METRE:
+        own = exif.checked_resolution(across * METRES_IN_AN_INCH, down * METRES_IN_AN_INCH)
+    else:
+        own = exif.checked_resolution(across, down, "")
+    return other if own is None or (own.is_plain and other) else own
 
 
 def _is_redundant(body: bytes) -> bool:

@@ -27,8 +27,18 @@ from poolcli.formats.pillow import (
 )
 from poolcli.formats.saving import Saving
 from poolcli.formats.tiff_deep import DeepPages
-from poolcli.formats.tiff_tags import ASCII, BYTE, UNDEFINED, Directory, TagFile, Tags, Value
-from poolcli.picture import Encoding, Frame, FrameInfo, Metadata, Picture, Stored
+from poolcli.formats.tiff_tags import (
+    ASCII,
+    BYTE,
+    RATIONAL,
+    SHORT,
+    UNDEFINED,
+    Directory,
+    TagFile,
+    Tags,
+    Value,
+)
+from poolcli.picture import Encoding, Frame, FrameInfo, Metadata, Picture, Resolution, Stored
 
 BITS, COMPRESSION, PHOTOMETRIC, CHANNELS = 258, 259, 262, 277
 TILE_WIDTH, TILE_LENGTH, EXTRA_SAMPLES, SAMPLE_FORMAT = 322, 323, 338, 339
@@ -227,7 +237,9 @@ def _metadata(page: Directory) -> Metadata:
     block = _exif(page, warnings)
     profile = _octets(page, ICC_PROFILE, "colour profile", warnings)
     found, _ = exif.describe(block, _octets(page, XMP, "XMP", warnings), warnings)
-    return found._replace(icc_profile=profile, dpi=exif.dpi_of(_readable(page, *exif.RESOLUTION)))
+    return found._replace(
+        icc_profile=profile, resolution=exif.resolution_of(_readable(page, *exif.RESOLUTION))
+    )
 
 
 def _exif(page: Directory, warnings: list[str]) -> bytes | None:
@@ -283,7 +295,7 @@ def _encode(picture: Picture, stored: str, compression: str, held: Mapping[str, 
     """Encode a page with Pillow."""
     # libtiff would convert YCbCr to RGB before it compresses it.
     word = "raw" if stored == "YCbCr" else COMPRESSIONS.get(compression, compression)
-    colour = {name: held[name] for name in ("icc_profile", "dpi") if name in held}
+    colour = {"icc_profile": held["icc_profile"]} if "icc_profile" in held else {}
     buffer = BytesIO()
     to_image(picture, stored).save(buffer, TiffImageFile.format, compression=word, **colour)
     return buffer
@@ -295,8 +307,18 @@ def _tags_of(held: Mapping[str, Any]) -> Tags:
     if "exif" in held:
         block = TagFile(BytesIO(held["exif"].removeprefix(exif.EXIF_PREFIX)))
         tags = Directory(block, block.page_offsets()[0]).tags("<", {*DESCRIPTIVE, *exif.PAGE_TAGS})
+    if "resolution" in held:
+        tags |= _resolution_tags(held["resolution"])
     if "xmp" in held:
         tags[XMP] = Value(BYTE, held["xmp"])
     if "comment" in held:
         tags.setdefault(DESCRIPTION, Value(ASCII, held["comment"] + b"\0"))
     return tags
+
+
+def _resolution_tags(resolution: Resolution) -> Tags:
+    """Return the tags of the resolution."""
+    values = (exif.rational(one).as_integer_ratio() for one in (resolution.across, resolution.down))
+    across, down = (Value(RATIONAL, struct.pack("<2I", *one)) for one in values)
+    unit = Value(SHORT, struct.pack("<H", exif.UNIT_NUMBERS[resolution.unit]))
+    return dict(zip(exif.RESOLUTION, (across, down, unit), strict=True))

@@ -19,7 +19,7 @@ from poolcli.formats.pillow import conversions
 from poolcli.picture import ARRAY, MODES, Encoding, FrameInfo, Metadata, Picture, Stored, full_scale
 
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, SEPARATED, CIELAB = 0, 1, 2, 5, 8
-STRAIGHT_ALPHA, INCH = (2,), 2
+STRAIGHT_ALPHA = (2,)
 COMPRESSIONS: Final = {1, 5, 8, 32773, 32946, 34925, 50000}
 """The accepted compressions: none, LZW, deflate (two numbers), PackBits, LZMA and Zstandard.
 
@@ -93,8 +93,6 @@ def encode(picture: Picture, compression: str, held: Mapping[str, Any]) -> Bytes
         **(LAYOUTS.get(picture.info.mode) or own or LAYOUTS["I;16"]),
         planarconfig="contig" if array.ndim == 3 else None,
         compression=WORDS.get(compression, compression),
-        resolution=held.get("dpi"),
-        resolutionunit=INCH if "dpi" in held else None,
         iccprofile=held.get("icc_profile"),
         metadata=None,
         software=False,
