@@ -47,7 +47,9 @@ class Call:
 
     def run(self) -> Array:
         if self.tuning is None:
-            return POOLS[self.method](self.array, **self.geometry, **self.options)
+            # Without axes, few rows of many channels would be taken for (C, H, W).
+            letters = "HWC"[: self.array.ndim]
+            return POOLS[self.method](self.array, **self.geometry, **self.options, axes=letters)
         height, width = self.array.shape[:2]
         axes = Window.of(**self.geometry).axes((height, width))
         options: dict[str, Any] = {**self.options, "tuning": self.tuning}

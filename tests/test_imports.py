@@ -34,6 +34,7 @@ ROWS = {
     "engine": 8,
     "storage": 8,
     "picture": 9,
+    "layout": 9,
     "errors": 10,
     "process": 10,
 }

@@ -7,7 +7,8 @@ They check the arguments and compute the windows. `extremes` and `means` define 
 from __future__ import annotations
 
 import sys
-from typing import Any, Final, get_args
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +17,56 @@ from poolcli.engine.extremes import extreme
 from poolcli.engine.kernels import NanPolicy
 from poolcli.engine.means import average
 from poolcli.engine.tiles import zeros_and_ones
-from poolcli.engine.window import Axes, PaddingLike, SizeLike, Window, whole_number
+from poolcli.engine.window import Axes, PaddingLike, SizeLike, Window, layout_of, whole_number
 from poolcli.errors import PoolError
+from poolcli.layout import Layout
 
 PER_PIXEL: Final = {"where": ("b", "a bool array"), "weights": ("u", "unsigned integers")}
 DTYPES: Final = "bool, int8…64, uint8…64, float16, float32 or float64"
+
+Mask: TypeAlias = NDArray[Any] | None
+PoolPicture: TypeAlias = Callable[[NDArray[Any], Mask, Mask], NDArray[Any]]
+"""A function (picture, where, weights) → result, each (H, W) or the first (H, W, C)."""
+
+
+class Arguments(NamedTuple):
+    """The checked arguments of a public function.
+
+    Attributes:
+        array: the array as it was given.
+        layout: the meaning of its axes.
+        axes: the windows along height and width.
+        where: bool (…, H, W), behind as many batch axes as it has; or None.
+        weights: unsigned integers, likewise; or None.
+    """
+
+    array: NDArray[Any]
+    layout: Layout
+    axes: Axes
+    where: Mask = None
+    weights: Mask = None
+
+    def pooled(self, pool: PoolPicture, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Pool each picture of the array, and return the results in the order of its axes.
+
+        Args:
+            pool: pools one picture.
+            dtype: the type of the result.
+        """
+        outer, inner = self.layout.order()
+        if (*outer, *inner) == tuple(range(self.array.ndim)) and not outer:
+            return pool(self.array, self.where, self.weights)
+        rows, columns = self.axes
+        result = np.empty(self.layout.result_shape(self.array.shape, rows.out, columns.out), dtype)
+        pictures = self.array.transpose(*outer, *inner)
+        results = result.transpose(*outer, *inner)
+        for place in np.ndindex(pictures.shape[: len(outer)]):
+            where, weights = (
+                None if mask is None else mask[place[: mask.ndim - 2]]
+                for mask in (self.where, self.weights)
+            )
+            results[place] = pool(pictures[place], where, weights)
+        return result
 
 
 def max_pool(
@@ -33,12 +79,13 @@ def max_pool(
     ceil_mode: bool = False,
     nan: NanPolicy = "omit",
     where: NDArray[np.bool_] | None = None,
+    axes: str | None = None,
 ) -> NDArray[Any]:
     """Return the maximum of every window, each channel on its own.
 
     Args:
-        array: (H, W) or (H, W, C) of bool, integers or floats of up to 64 bits, in any memory
-            layout and byte order.
+        array: (H, W), (H, W, C) or as ``axes`` says, of bool, integers or floats of up to 64
+            bits, in any memory layout and byte order.
         size: taps of the window, one number or (height, width).
         stride: pixels between windows, likewise; ``size`` if None.
         padding: pixels around the picture that are never read: one number, (height, width),
@@ -46,11 +93,16 @@ def max_pool(
         dilation: pixels between taps, one number or (height, width).
         ceil_mode: whether a last window may hang over the end.
         nan: "omit" leaves NaN pixels out; "propagate" makes a window with NaN NaN.
-        where: bool (H, W), true where a pixel takes part; a window in which none does is pooled
-            as if all did.
+        where: bool, true where a pixel takes part; a window in which none does is pooled as if
+            all did. It is (H, W), or has the shape of the array without its channels.
+        axes: a letter for each axis of the array, such as "NCHW": H or Y for the height, W or X
+            for the width, C or S for the channels; other axes are those of a batch, whose
+            pictures are pooled one by one. By default it is "HW" or "HWC"; an array that looks
+            like (C, H, W) needs it.
 
     Returns:
-        A new array (H', W') or (H', W', C) of the same dtype and byte order; see `output_shape`.
+        A new array of the same dtype and byte order, with the axes in the same order; see
+        `output_shape`.
 
     Raises:
         PoolError: an argument is of the wrong type or shape, or the window does not fit.
@@ -59,8 +111,12 @@ def max_pool(
     array([[5, 9]])
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
-    values, axes = _check_and_place(array, window, nan)
-    return extreme("max", values, axes, nan=nan, where=_per_pixel(values, "where", where))
+    call = _checked(array, window, nan, axes, where=where)
+
+    def pool(picture: NDArray[Any], mask: Mask, _: Mask) -> NDArray[Any]:
+        return extreme("max", picture, call.axes, nan=nan, where=mask)
+
+    return call.pooled(pool, call.array.dtype)
 
 
 def min_pool(
@@ -73,6 +129,7 @@ def min_pool(
     ceil_mode: bool = False,
     nan: NanPolicy = "omit",
     where: NDArray[np.bool_] | None = None,
+    axes: str | None = None,
 ) -> NDArray[Any]:
     """Return the minimum of every window, each channel on its own.
 
@@ -82,8 +139,12 @@ def min_pool(
     array([[1, 2]])
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
-    values, axes = _check_and_place(array, window, nan)
-    return extreme("min", values, axes, nan=nan, where=_per_pixel(values, "where", where))
+    call = _checked(array, window, nan, axes, where=where)
+
+    def pool(picture: NDArray[Any], mask: Mask, _: Mask) -> NDArray[Any]:
+        return extreme("min", picture, call.axes, nan=nan, where=mask)
+
+    return call.pooled(pool, call.array.dtype)
 
 
 def avg_pool(
@@ -96,6 +157,7 @@ def avg_pool(
     ceil_mode: bool = False,
     nan: NanPolicy = "omit",
     where: NDArray[np.bool_] | None = None,
+    axes: str | None = None,
     count_include_pad: bool = False,
     divisor_override: int | None = None,
     weights: NDArray[Any] | None = None,
@@ -115,14 +177,15 @@ def avg_pool(
         ceil_mode: as in `max_pool`.
         nan: as in `max_pool`; pixels that are left out do not count in the divisor.
         where: as in `max_pool`.
+        axes: as in `max_pool`.
         count_include_pad: whether taps on explicit padding count in the divisor.
         divisor_override: divides every sum instead, at least 1; results of integers are clipped
             to their type.
-        weights: unsigned integers (H, W); a window whose weights sum to 0 is averaged as if all
-            were 1.
+        weights: unsigned integers, in a shape that ``where`` may have; a window whose weights
+            sum to 0 is averaged as if all were 1.
 
     Returns:
-        A new array (H', W') or (H', W', C) of the same dtype and byte order (bool: uint8).
+        A new array of the same dtype and byte order (bool: uint8), as from `max_pool`.
 
     Raises:
         PoolError: as `max_pool`, and for ``where`` or ``weights`` with ``count_include_pad`` or
@@ -132,35 +195,39 @@ def avg_pool(
     array([[3, 5]])
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
-    values, axes = _check_and_place(array, window, nan)
+    call = _checked(array, window, nan, axes, where=where, weights=weights)
     if not isinstance(count_include_pad, bool):
         raise PoolError(f"count_include_pad is {count_include_pad!r}", "give True or False")
     if divisor_override is not None:
         divisor_override = whole_number("divisor_override", divisor_override, 1)
-    weights = _per_pixel(values, "weights", weights)
-    mask = _per_pixel(values, "where", where)
-    if mask is not None:
-        weights = mask.view(np.uint8) if weights is None else weights * mask
-    if weights is not None and (count_include_pad or divisor_override is not None):
+    is_weighted = where is not None or weights is not None
+    if is_weighted and (count_include_pad or divisor_override is not None):
         raise PoolError(
             "where and weights decide the divisor themselves",
             "leave out count_include_pad and divisor_override",
         )
-    return average(
-        values,
-        axes,
-        nan=nan,
-        count_include_pad=count_include_pad,
-        divisor_override=divisor_override,
-        weights=weights,
-    )
+
+    def pool(picture: NDArray[Any], mask: Mask, heavy: Mask) -> NDArray[Any]:
+        if mask is not None:
+            heavy = mask.view(np.uint8) if heavy is None else heavy * mask
+        return average(
+            picture,
+            call.axes,
+            nan=nan,
+            count_include_pad=count_include_pad,
+            divisor_override=divisor_override,
+            weights=heavy,
+        )
+
+    is_bool = call.array.dtype == np.bool_
+    return call.pooled(pool, np.dtype(np.uint8) if is_bool else call.array.dtype)
 
 
-def _check_and_place(array: Any, window: Window, nan: Any) -> tuple[NDArray[Any], Axes]:
-    """Check an array, and return it with its windows along both axes.
+def _checked(array: Any, window: Window, nan: Any, axes: Any, **masks: Any) -> Arguments:
+    """Check the arguments that all public functions have.
 
     Raises:
-        PoolError: the array or ``nan`` is not valid, or the window does not fit.
+        PoolError: the array, ``nan``, ``axes`` or a mask is not valid, or the window does not fit.
     """
     if not isinstance(nan, str) or nan not in get_args(NanPolicy):
         raise PoolError(f"nan is {nan!r}", 'give "omit" or "propagate"')
@@ -172,16 +239,19 @@ def _check_and_place(array: Any, window: Window, nan: Any) -> tuple[NDArray[Any]
         values = np.asarray(array)
     except ValueError as fault:  # rows of different lengths
         raise PoolError(f"it is not an array: {fault}", "give (H, W) or (H, W, C)") from None
-    if values.ndim not in (2, 3):
-        raise PoolError(f"the array has shape {values.shape}", "give (H, W) or (H, W, C)")
     if values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:
         raise PoolError(f"the array's dtype is {values.dtype}", f"give {DTYPES}")
-    height, width = values.shape[:2]
-    return values, window.axes((height, width))
+    layout = layout_of(axes, values.shape)
+    extents = values.shape[layout.height], values.shape[layout.width]
+    checked = {name: _mask(values, layout, name, mask) for name, mask in masks.items()}
+    return Arguments(values, layout, window.axes(extents), **checked)
 
 
-def _per_pixel(values: NDArray[Any], name: str, given: Any) -> NDArray[Any] | None:
+def _mask(values: NDArray[Any], layout: Layout, name: str, given: Any) -> Mask:
     """Return the argument ``where`` or ``weights``, or None if it is not given.
+
+    Returns:
+        (H, W) for all pictures, or one for each, behind the batch axes.
 
     Raises:
         PoolError: it is not an array of the right type with one value for each pixel.
@@ -192,8 +262,13 @@ def _per_pixel(values: NDArray[Any], name: str, given: Any) -> NDArray[Any] | No
     if not isinstance(given, np.ndarray) or given.dtype.kind != kind:
         found = f"an array of {given.dtype}" if isinstance(given, np.ndarray) else repr(given)
         raise PoolError(f"{name} is {found}", f"give {wanted} (H, W)")
-    if given.shape != values.shape[:2]:
-        raise PoolError(
-            f"{name} has shape {given.shape}, the array {values.shape}", "give one value a pixel"
-        )
-    return zeros_and_ones(given).view(np.bool_) if kind == "b" else given
+    mask = zeros_and_ones(given).view(np.bool_) if kind == "b" else given
+    axes = [number for number in range(values.ndim) if number != layout.channels]
+    if given.shape == tuple(values.shape[number] for number in axes):
+        outer = [number for number in layout.order()[0] if number != layout.channels]
+        return mask.transpose([axes.index(at) for at in (*outer, layout.height, layout.width)])
+    if given.shape == (values.shape[layout.height], values.shape[layout.width]):
+        return mask
+    raise PoolError(
+        f"{name} has shape {given.shape}, the array {values.shape}", "give one value a pixel"
+    )

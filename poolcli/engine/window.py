@@ -11,6 +11,7 @@ import operator
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from poolcli.errors import PoolError
+from poolcli.layout import FEW, Layout, unlike_hwc
 
 Pair: TypeAlias = tuple[int, int]
 Sides: TypeAlias = tuple[Pair, Pair]
@@ -262,6 +263,7 @@ def output_shape(
     dilation: SizeLike = 1,
     *,
     ceil_mode: bool = False,
+    axes: str | None = None,
 ) -> tuple[int, ...]:
     """Return the shape of the result of pooling an array of ``shape``.
 
@@ -269,15 +271,16 @@ def output_shape(
     ⌊(n + p0 + p1 - d·(k-1) - 1) / s⌋ + 1 windows; see `Window.of` for ceil mode and "same".
 
     Args:
-        shape: (H, W) or (H, W, C).
+        shape: (H, W), (H, W, C), or as ``axes`` says.
         size: as in `Window.of`, and so are the other arguments.
         stride: as in `Window.of`.
         padding: as in `Window.of`.
         dilation: as in `Window.of`.
         ceil_mode: as in `Window.of`.
+        axes: as in `poolcli.max_pool`.
 
     Returns:
-        (H', W') or (H', W', C).
+        The shape with another height and width: (H', W') or (H', W', C), for example.
 
     Raises:
         PoolError: as `poolcli.max_pool` would with these arguments.
@@ -285,12 +288,28 @@ def output_shape(
     >>> output_shape((7, 9, 3), 2)
     (3, 4, 3)
     """
-    if not isinstance(shape, tuple) or len(shape) not in (2, 3):
+    if not isinstance(shape, tuple):
         raise PoolError(f"the shape is {shape!r}", "give (height, width) or (height, width, C)")
-    height, width, *channels = (whole_number("shape", extent, 0) for extent in shape)
+    extents = tuple(whole_number("shape", extent, 0) for extent in shape)
+    layout = layout_of(axes, extents)
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
-    rows, columns = window.axes((height, width))
-    return (rows.out, columns.out, *channels)
+    rows, columns = window.axes((extents[layout.height], extents[layout.width]))
+    return layout.result_shape(extents, rows.out, columns.out)
+
+
+def layout_of(axes: str | None, shape: tuple[int, ...]) -> Layout:
+    """Return the meaning of the axes of an array; by default it is (H, W) or (H, W, C).
+
+    Raises:
+        PoolError: the axes don't fit the shape, or are not given for an array that is probably
+            neither of these.
+    """
+    if axes is not None:
+        return Layout.of(axes, shape)
+    looks_like_chw = len(shape) == 3 and 1 <= shape[0] <= FEW < min(shape[1:])
+    if len(shape) not in (2, 3) or looks_like_chw:
+        raise unlike_hwc(shape, 'axes="{axes}"')
+    return Layout.of("HWC"[: len(shape)], shape)
 
 
 def _refuse_empty_windows(axis: Axis, name: str) -> None:
