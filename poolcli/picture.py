@@ -123,6 +123,7 @@ class FrameInfo(NamedTuple):
             can.
         nodata: the value of samples without data, in decimal digits as the file states it (GDAL's
             tag 42113), or as ``--nodata`` does for a writer; empty if there is none.
+        has_mask: whether alpha is a mask, which may be left out where alpha can't be stored.
     """
 
     shape: tuple[int, ...]
@@ -137,6 +138,7 @@ class FrameInfo(NamedTuple):
     notes: tuple[str, ...] = ()
     unread_colour: str = ""
     nodata: str = ""
+    has_mask: bool = False
 
 
 def info_in_mode(size: Pair, mode: str, stored: Stored, **more: Any) -> FrameInfo:

@@ -285,9 +285,11 @@ def _selected_frames(reader: Reader, number: int | None) -> Iterator[Frame]:
     while True:
         with refusing(UNREADABLE):
             frame = next(frames, None)
+            # Frames may be opened only when they are looked at: those that are skipped can't fail.
+            is_upright = frame is None or frame.info.orientation == 1
         if frame is None:
             return
-        yield frame if frame.info.orientation == 1 else Upright(frame)
+        yield frame if is_upright else Upright(frame)
 
 
 def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome) -> None:

@@ -128,9 +128,9 @@ def reader_of(octets: bytes, max_pixels: int = LIMIT) -> Reader:
     return open_reader(BytesIO(octets), Limits(max_pixels))
 
 
-def first_info(octets: bytes) -> FrameInfo:
+def first_info(octets: bytes, max_pixels: int = LIMIT) -> FrameInfo:
     """What the header of the first frame states."""
-    return next(reader_of(octets).frames()).info
+    return next(reader_of(octets, max_pixels).frames()).info
 
 
 def pictures_in(octets: bytes, max_pixels: int = LIMIT) -> Iterator[Picture]:

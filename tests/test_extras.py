@@ -8,19 +8,31 @@ import sys
 from pathlib import Path
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 
 from poolcli.errors import PoolError
 from poolcli.formats import extras
-from tests.pictures import GREY, RGB, RGB_ALPHA, encoded, first_info, noisy, numbers, png, tiff
+from tests.pictures import (
+    GREY,
+    RGB,
+    RGB_ALPHA,
+    decoded,
+    encoded,
+    first_info,
+    noisy,
+    numbers,
+    png,
+    tiff,
+)
 from tests.tiff_support import samples, tiff_of
 
 DEEP_FILES = {
     "RGB PNG": png(1, [numbers(">H", 1, 2, 3)], 16, RGB),
     "RGBA PNG": png(1, [numbers(">H", 1, 2, 3, 4)], 16, RGB_ALPHA),
     "grey PNG with a key": png(1, [b"\1\2"], 16, GREY, (b"tRNS", b"\1\2")),
-    "RGB TIFF": tiff(bytes(12), [16] * 3, photometric=2),
-    "float TIFF": tiff_of(samples("f8", 1)),
+    "packed TIFF": tiff(bytes(18), [12] * 3, photometric=2),
+    "float TIFF": tiff_of(samples("f8", 1), compression="adobe_deflate"),
     "compressed TIFF": tiff_of(samples("u2", 3), photometric="rgb", compression="lzw"),
 }
 
@@ -38,6 +50,13 @@ def test_without_the_extra_a_deep_file_is_refused_from_its_header(octets: bytes)
         first_info(octets)
     assert "[deep] of poolcli-image" in refusal.value.remedy
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.usefixtures("_without")
+@pytest.mark.parametrize(("dtype", "channels"), [("u2", 3), ("f8", 1), ("i4", 5)])
+def test_without_the_extra_uncompressed_tiffs_are_read(dtype: str, channels: int) -> None:
+    array = samples(dtype, channels)
+    np.testing.assert_array_equal(decoded(tiff_of(array, tile=(16, 16))).array, array)
 
 
 @pytest.mark.usefixtures("_without")
@@ -70,7 +89,7 @@ def ran(code: str, folder: Path, *words: str) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["run", "dry run"])
-@pytest.mark.parametrize("kind", ["RGB PNG", "RGB TIFF"])
+@pytest.mark.parametrize("kind", ["RGB PNG", "packed TIFF"])
 def test_without_the_extra_the_command_tells_so_in_one_line(
     kind: str, dry: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -41,7 +41,7 @@ def test_large_tiles_are_refused_and_usual_ones_need_no_more_pixels_allowed(dtyp
     usual = tiff_of(array, photometric="rgb", tile=(1024, 1024), compression="adobe_deflate")
     np.testing.assert_array_equal(decoded(usual, 18 * 22).array, array)
     with pytest.raises(PoolError, match="--max-pixels"):
-        next(reader_of(usual, 18 * 22 - 1).frames())
+        first_info(usual, 18 * 22 - 1)
     packed, buffer = zlib.compress(bytes(8000 * 8000 * 3 * array.itemsize), 1), BytesIO()
     with tifffile.TiffWriter(buffer) as file:
         file.write(
@@ -49,7 +49,7 @@ def test_large_tiles_are_refused_and_usual_ones_need_no_more_pixels_allowed(dtyp
             tile=(8000, 8000), compression="adobe_deflate",
         )  # fmt: skip
     with pytest.raises(PoolError, match="tiles of 64"):
-        next(reader_of(buffer.getvalue()).frames())
+        first_info(buffer.getvalue())
 
 
 # Orientation
@@ -139,11 +139,8 @@ def test_an_odd_page_does_not_keep_the_others_from_being_taken(tmp_path: Path) -
     for frame, array in ((0, PAGES[0]), (2, PAGES[1])):
         how = jobs.work(size=1, frame=frame, overwrite=True)
         outcome = jobs.run(tmp_path / "in", tmp_path / "out", "npy", how)
-        if frame == 0:
-            assert outcome.status == "done", outcome.error
-            np.testing.assert_array_equal(np.load(tmp_path / "out"), array)
-        else:
-            assert "complex" in str(outcome.error)
+        assert outcome.status == "done", outcome.error
+        np.testing.assert_array_equal(np.load(tmp_path / "out"), array)
     assert "complex" in str(jobs.run(tmp_path / "in", tmp_path / "o2", "tiff").error)
 
 

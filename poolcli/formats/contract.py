@@ -52,6 +52,9 @@ class Reader(Protocol):
     def frames(self) -> Iterator[Frame]:
         """Yield the frames in order; their pixels are decoded when their rows are asked for.
 
+        A frame that can't be read may raise here or when its ``info`` is first looked at; the
+        latter lets the frames behind it be taken.
+
         A frame is valid until the next one is taken. Another call starts again at the first frame.
         """
 

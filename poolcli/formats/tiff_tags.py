@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
+from array import array
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from io import BytesIO
@@ -99,22 +100,29 @@ class TagFile:
         (value,) = struct.unpack(code, self.read(offset, struct.calcsize(code)))
         return int(value)
 
-    def page_offsets(self) -> list[int]:
+    def page_offsets(self) -> array[int]:
         """Return the offset of the directory of each page; the entries are not read.
+
+        A ring of directories ends where it closes (found by Brent's algorithm, which needs no
+        memory: a hostile file could chain one directory for every few of its bytes).
 
         Raises:
             ValueError: a directory is cut off, or directories overlap.
         """
-        found: dict[int, None] = {}
-        room, place = self.size, self.first
-        while (offset := self.number(self.pointer, place)) and offset not in found:
-            found[offset] = None
+        found, place = array("Q"), self.first
+        # In a ring, Brent's algorithm walks through a directory up to three times.
+        room, anchor = 4 * self.size, 0
+        while offset := self.number(self.pointer, place):
+            if found and offset == found[anchor]:
+                return _without_repetition(found, len(found) - anchor)
+            if len(found) >= 2 * anchor + 1:
+                anchor = len(found)
+            found.append(offset)
             place = self.end_of_entries(offset)
-            # A hostile file could chain overlapping directories, one for each of its bytes.
             room -= place - offset
             if room < 0 and place <= self.size:
                 raise ValueError("its directories overlap")
-        return [*found]
+        return found
 
     def end_of_entries(self, offset: int) -> int:
         """Return the end of a directory's entries, where the next directory's offset is stored."""
@@ -224,6 +232,21 @@ class Directory:
         if not isinstance(offset := self.number(tag), int):
             raise ValueError(f"tag {tag} holds no offset of a directory")
         return Directory(self.file, offset).tags(order, parent=tag)
+
+
+def _without_repetition(offsets: array[int], period: int) -> array[int]:
+    """Return offsets up to the first one that occurs again.
+
+    Args:
+        offsets: a walk through a chain that runs into a ring.
+        period: the number of directories in the ring.
+    """
+    begin = next(
+        at
+        for at, one in enumerate(offsets)
+        if at + period >= len(offsets) or one == offsets[at + period]
+    )
+    return offsets[: begin + period]
 
 
 def packed(tags: Tags, order: str, at: int) -> bytes:
