@@ -299,6 +299,25 @@ class Upright:
         return metadata._replace(resolution=exchanged)
 
 
+class Opaque:
+    """A frame without its alpha channel."""
+
+    def __init__(self, frame: Frame) -> None:
+        """Take alpha out of the shape and the mode."""
+        info = frame.info
+        mode = MODES[info.mode].without_alpha
+        channels = MODES[mode].channels
+        shape = (*info.shape[:2], channels) if channels > 1 else info.shape[:2]
+        stored = info.stored._replace(channels=channels)
+        self.info = info._replace(shape=shape, mode=mode, stored=stored, has_mask=False)
+        self._frame, self.metadata = frame, frame.metadata
+
+    def rows(self, start: int, stop: int) -> NDArray[Any]:
+        """Return a view of the colours of some rows."""
+        colours = self._frame.rows(start, stop)[..., :-1]
+        return colours if len(self.info.shape) == 3 else colours[..., 0]
+
+
 def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Return a view of the array, turned upright from EXIF's orientation (tag 274)."""
     if orientation >= 5:

@@ -25,7 +25,7 @@ from poolcli.formats.contract import (
 )
 from poolcli.formats.saving import Saving
 from poolcli.methods import Method
-from poolcli.picture import MODES, Frame, FrameInfo, Upright
+from poolcli.picture import MODES, Frame, FrameInfo, Opaque, Upright
 from poolcli.plan import Job
 from poolcli.process import captured_lines, set_up
 from poolcli.report import Outcome
@@ -227,7 +227,7 @@ def _pool_frames(
     reader: Reader, writer: Writer, target: Format, work: Work, outcome: Outcome, clock: _Clock
 ) -> None:
     """Pool the frames one after the other and pass them to a writer."""
-    for frame in _selected_frames(reader, work.frame):
+    for frame in _selected_frames(reader, target, work):
         with clock("read"), refusing(UNDECODABLE):
             metadata = frame.metadata()
         _add_new(outcome.warnings, metadata.warnings)
@@ -270,12 +270,13 @@ def _bands(frame: Frame, pooled: Pooled, work: Work, clock: _Clock) -> Iterator[
         yield band
 
 
-def _selected_frames(reader: Reader, number: int | None) -> Iterator[Frame]:
-    """Yield all frames, or only the one of ``--frame``, turned upright.
+def _selected_frames(reader: Reader, target: Format, work: Work) -> Iterator[Frame]:
+    """Yield all frames, or only the one of ``--frame``, upright and without unstorable masks.
 
     Raises:
         PoolError: there is no frame of that number, or one can't be read.
     """
+    number = work.frame
     if number is not None and reader.count is not None and number >= reader.count:
         frames_text = "1 frame" if reader.count == 1 else f"{reader.count} frames"
         raise PoolError(f"it has {frames_text}, none with number {number}", "--frame counts from 0")
@@ -289,7 +290,16 @@ def _selected_frames(reader: Reader, number: int | None) -> Iterator[Frame]:
             is_upright = frame is None or frame.info.orientation == 1
         if frame is None:
             return
-        yield frame if is_upright else Upright(frame)
+        frame = frame if is_upright else Upright(frame)
+        yield frame if _holds_mask(target, frame.info, work) else Opaque(frame)
+
+
+def _holds_mask(target: Format, info: FrameInfo, work: Work) -> bool:
+    """Return whether the mask of a frame, if it has one, can be stored as alpha or is flattened."""
+    mode, _ = work.method.result(info.mode, info.dtype)
+    rounded_mode = MODES[mode].rounded if work.allow_depth_loss else mode
+    is_flattened = work.pixels.background is not None
+    return not info.has_mask or is_flattened or bool({mode, rounded_mode} & {*target.modes})
 
 
 def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome) -> None:
@@ -305,7 +315,7 @@ def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome)
     source = by_name(reader.format)
     if target.frames != source.frames:
         target.check_frames(source.frames, outcome.taken)
-    for number, frame in enumerate(_selected_frames(reader, work.frame)):
+    for number, frame in enumerate(_selected_frames(reader, target, work)):
         info = frame.info
         work.limits.check(*info.shape)
         if info.unread_colour and not work.saving.strip:
@@ -317,6 +327,8 @@ def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome)
             _add_new(outcome.warnings, (ROUNDED,))
         if work.method.assumes_srgb:
             _add_new(outcome.warnings, _srgb_warnings(frame))
+        if isinstance(frame, Opaque):
+            _add_new(outcome.warnings, (f"its mask was left out: {target.title} has no alpha",))
         _add_new(outcome.notes, info.notes)
         if number:
             continue

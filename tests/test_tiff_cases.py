@@ -1,0 +1,122 @@
+"""TIFF: unusual files, each of which stands for a kind; their pixels are known by construction."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from tests import jobs
+
+CASES = Path(__file__).parent / "cases"
+Pixels = NDArray[Any]
+
+
+def formula(
+    height: int, width: int, channels: int = 3, steps: tuple[int, int, int, int] = (41, 13, 67, 256)
+) -> Pixels:
+    """Samples (a·y + b·x + c·channel) mod m, for steps (a, b, c, m)."""
+    y, x, c = np.mgrid[:height, :width, :channels]
+    down, across, along, modulus = steps
+    array: Pixels = (down * y + across * x + along * c) % modulus
+    return array if channels > 1 else array[..., 0]
+
+
+TEN, TWELVE, SIXTEEN = (161, 53, 67, 1024), (641, 213, 67, 4096), (10007, 3001, 67, 65536)
+RGB, GREY = formula(24, 32), formula(24, 32, 1)
+MAPPED = np.stack([255 - GREY, GREY, GREY // 2], axis=-1)
+FOUR = GREY // 16
+MASKED = np.dstack([RGB, 255 * (GREY > 99)])
+LARGE = formula(96, 80)
+SPARSE = np.where(np.arange(48)[:, None, None] < 16, formula(48, 64), 0)
+
+EIGHT_BITS: dict[str, Pixels] = {
+    "big-le": RGB,
+    "big-be": RGB,
+    "palette-8": MAPPED,
+    "palette-4": np.stack([17 * (15 - FOUR), 17 * FOUR, 5 * FOUR], axis=-1),
+    "surplus-tiles": MAPPED,
+    "mask": MASKED,
+    "cog": np.dstack([LARGE, 255 * (LARGE[..., 0] > 99)]),
+    "extra-999": np.dstack([GREY, 255 - GREY]),
+    "lerc": RGB,
+    "jp2k": RGB,
+    "jxr": RGB,
+    "webp": RGB,
+    "png": RGB,
+    "lzma": RGB,
+    "sparse": SPARSE,
+    "tiles-as-strips": RGB,
+}
+
+
+def pooled(name: str, target: Path, **more: Any) -> Any:
+    """The outcome of pooling a case by size 1."""
+    how = jobs.work(size=1, overwrite=True, **more)
+    return jobs.run(
+        CASES / f"tiff-{name}.tif", target, target.suffix[1:].replace("tif", "tiff"), how
+    )
+
+
+@pytest.mark.parametrize("name", EIGHT_BITS)
+def test_the_pixels_of_unusual_tiffs_come_out_into_tiff_and_png(name: str, tmp_path: Path) -> None:
+    tiff, png = tmp_path / "out.tif", tmp_path / "out.png"
+    for target in (tiff, png):
+        outcome = pooled(name, target)
+        assert outcome.status == "done", outcome.error
+    with tifffile.TiffFile(tiff) as file:
+        assert len(file.pages) == 1
+        found = file.pages[0].asarray()
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, EIGHT_BITS[name])
+    with Image.open(png) as image:
+        np.testing.assert_array_equal(np.asarray(image), EIGHT_BITS[name])
+
+
+def test_a_mask_is_left_out_with_a_warning_where_alpha_cannot_be_stored(tmp_path: Path) -> None:
+    for name, size in (("mask", (32, 24)), ("cog", (80, 96))):
+        outcome = pooled(name, tmp_path / "out.ppm")
+        assert outcome.warnings == ["its mask was left out: PPM has no alpha"]
+        with Image.open(tmp_path / "out.ppm") as image:
+            assert (image.mode, image.size) == ("RGB", size)
+            np.testing.assert_array_equal(np.asarray(image), EIGHT_BITS[name][..., :3])
+        flat = pooled(name, tmp_path / "flat.ppm", background=(0, 0, 0))
+        assert not flat.warnings
+        with Image.open(tmp_path / "flat.ppm") as image:
+            seen = EIGHT_BITS[name][..., 3:] > 0
+            np.testing.assert_array_equal(np.asarray(image), EIGHT_BITS[name][..., :3] * seen)
+
+
+CREDITS = {315: "A. Painter", 33432: "nobody", 271: "Own Bytes", 306: "2021:02:03 04:05:06"}
+
+
+@pytest.mark.parametrize("suffix", ["tif", "png", "jpeg", "webp"])
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_a_big_tiff_keeps_its_credits(order: str, suffix: str, tmp_path: Path) -> None:
+    target = tmp_path / f"out.{suffix}"
+    assert pooled(f"big-{order}", target).status == "done"
+    with Image.open(target) as image:
+        assert image.mode == "RGB"
+        found = dict(image.getexif())
+    assert CREDITS.items() <= found.items()
+    if suffix == "tif":
+        assert target.read_bytes()[:4] == b"II*\0"
+    else:  # a block that is itself a BigTIFF is read by nobody
+        assert b"II*\0" in target.read_bytes() or b"MM\0*" in target.read_bytes()
+
+
+@pytest.mark.skipif(not shutil.which("exiftool"), reason="exiftool is not installed")
+@pytest.mark.parametrize("suffix", ["tif", "png", "jpeg", "webp"])
+def test_exiftool_reads_the_credits_of_a_big_tiff(suffix: str, tmp_path: Path) -> None:
+    target = tmp_path / f"out.{suffix}"
+    assert pooled("big-be", target).status == "done"
+    words = ["exiftool", "-s3", "-Artist", "-Copyright", "-Make", "-ModifyDate", str(target)]
+    done = subprocess.run(words, capture_output=True, check=True)
+    assert done.stdout.decode().splitlines() == [*CREDITS.values()]
