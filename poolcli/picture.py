@@ -244,7 +244,8 @@ class Frame(Protocol):
     def rows(self, start: int, stop: int) -> NDArray[Any]:
         """Return rows ``start`` to ``stop``, not turned, decoding no more than is needed.
 
-        If ``info.palette`` is given, they hold indices: (rows, W).
+        If ``info.palette`` is given, they hold indices: (rows, W). `run` always asks for the last
+        row, so that checksums behind the pixels are checked.
         """
 
     def metadata(self) -> Metadata:

@@ -250,9 +250,11 @@ def _pool_frames(
 
 def _bands(frame: Frame, pooled: Pooled, work: Work, clock: _Clock) -> Iterator[NDArray[Any]]:
     """Yield the pooled bands of a frame, rounded if the target holds 8 bits only."""
-    info = frame.info
+    info, rows_read = frame.info, 0
 
     def read(start: int, stop: int) -> NDArray[Any]:
+        nonlocal rows_read
+        rows_read = stop
         with clock("read"), refusing(UNDECODABLE):
             rows = frame.rows(start, stop)
         if info.palette is None and (rows.dtype, rows.shape[1:]) != (info.dtype, info.shape[1:]):
@@ -266,8 +268,11 @@ def _bands(frame: Frame, pooled: Pooled, work: Work, clock: _Clock) -> Iterator[
             if band is not None and pooled.rounded_from:
                 band = rounded(band, pooled.rounded_from)
         if band is None:
-            return
+            break
         yield band
+    if rows_read < info.shape[0]:
+        # No window needs the last row, but a checksum behind it covers the other rows too.
+        read(info.shape[0] - 1, info.shape[0])
 
 
 def _selected_frames(reader: Reader, target: Format, work: Work) -> Iterator[Frame]:

@@ -31,6 +31,8 @@ COLOUR: Final[tuple[Part, ...]] = (
     (b"cHRM", struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)),
     (b"sRGB", b"\0"),
     (b"cICP", b"\x01\x0d\0\x01"),
+    (b"mDCV", struct.pack(">8H2I", *range(13250, 13258), 10_000_000, 50)),
+    (b"cLLI", struct.pack(">2I", 9_990_000, 1_000_000)),
 )
 
 

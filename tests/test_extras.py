@@ -27,10 +27,12 @@ from tests.pictures import (
 )
 from tests.tiff_support import samples, tiff_of
 
+DEEP_PNGS = {
+    "RGB": png(1, [numbers(">H", 1, 2, 3)], 16, RGB),
+    "RGBA": png(1, [numbers(">H", 1, 2, 3, 4)], 16, RGB_ALPHA),
+    "grey with a key": png(1, [b"\1\2"], 16, GREY, (b"tRNS", b"\1\2")),
+}
 DEEP_FILES = {
-    "RGB PNG": png(1, [numbers(">H", 1, 2, 3)], 16, RGB),
-    "RGBA PNG": png(1, [numbers(">H", 1, 2, 3, 4)], 16, RGB_ALPHA),
-    "grey PNG with a key": png(1, [b"\1\2"], 16, GREY, (b"tRNS", b"\1\2")),
     "packed TIFF": tiff(bytes(18), [12] * 3, photometric=2),
     "float TIFF": tiff_of(samples("f8", 1), compression="adobe_deflate"),
     "compressed TIFF": tiff_of(samples("u2", 3), photometric="rgb", compression="lzw"),
@@ -57,6 +59,12 @@ def test_without_the_extra_a_deep_file_is_refused_from_its_header(octets: bytes)
 def test_without_the_extra_uncompressed_tiffs_are_read(dtype: str, channels: int) -> None:
     array = samples(dtype, channels)
     np.testing.assert_array_equal(decoded(tiff_of(array, tile=(16, 16))).array, array)
+
+
+@pytest.mark.usefixtures("_without")
+@pytest.mark.parametrize("octets", DEEP_PNGS.values(), ids=DEEP_PNGS)
+def test_without_the_extra_deep_pngs_are_read(octets: bytes) -> None:
+    assert decoded(octets).array.dtype == "uint16"
 
 
 @pytest.mark.usefixtures("_without")
@@ -89,7 +97,7 @@ def ran(code: str, folder: Path, *words: str) -> subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["run", "dry run"])
-@pytest.mark.parametrize("kind", ["RGB PNG", "packed TIFF"])
+@pytest.mark.parametrize("kind", ["packed TIFF", "compressed TIFF"])
 def test_without_the_extra_the_command_tells_so_in_one_line(
     kind: str, dry: tuple[str, ...], tmp_path: Path
 ) -> None:

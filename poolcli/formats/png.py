@@ -10,23 +10,23 @@ import itertools
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
-from functools import cache, partial
+from functools import partial
 from io import BytesIO
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.PngImagePlugin import PngImageFile
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format, animation, pillow, png_chunks
 from poolcli.formats.animation import AnimationWriter, Region, Shown, Timing
 from poolcli.formats.carried import WORDS, no_place
-from poolcli.formats.contract import DecodedFrame, Limits, WholeFrameWriter
+from poolcli.formats.contract import Limits, WholeFrameWriter
 from poolcli.formats.extras import library
-from poolcli.formats.png_chunks import Data, Header, JoinedStream, chunk
+from poolcli.formats.png_chunks import Data, chunk
 from poolcli.formats.png_metadata import ancillary_chunks, density, metadata_of
+from poolcli.formats.png_pixels import PixelData, PngFrame, whole_picture
 from poolcli.formats.saving import Saving
 from poolcli.picture import Encoding, Frame, FrameInfo, Metadata, Picture, Stored, info_in_mode
 
@@ -65,17 +65,16 @@ class PngReader:
         Raises:
             PoolError: a chunk is damaged or refused, or the picture is too large.
         """
-        self._chunks = chunks = png_chunks.read_chunks(stream)
-        self._header = chunks.header()
-        has_alpha = self._header.colour_type in png_chunks.ALPHA_TYPES
+        self._chunks = chunks = png_chunks.read_chunks(stream, limits.check)
+        self._header = header = chunks.header
+        has_alpha = header.colour_type in png_chunks.ALPHA_TYPES
         self._transparency = None if has_alpha else chunks.bodies.get(b"tRNS")
+        is_key = self._transparency is not None and header.colour_type != png_chunks.PALETTE
+        self._key = self._transparency or b"" if is_key else b""
         self._metadata, self._orientation = Metadata(), 1
-        if chunks.texts or chunks.is_damaged or chunks.bodies.keys() & png_chunks.METADATA:
+        if chunks.texts or chunks.warnings or chunks.bodies.keys() & png_chunks.METADATA:
             self._metadata, self._orientation = metadata_of(chunks)
         self._info = self._info_of(on_canvas=False)
-        limits.check(*self._info.shape)
-        if self._info.mode not in pillow.PILLOW_MODES:
-            library("imagecodecs", "deep")
         self._regions: list[Region] = []
         if b"acTL" in chunks.bodies:
             self._find_regions(limits)
@@ -86,7 +85,7 @@ class PngReader:
         if self._regions:
             yield from animation.frames_of(self._regions, self._canvas_info, self.metadata)
         else:
-            yield self._picture(self._header, self._chunks.data or self._chunks.frames[0][1])
+            yield self._picture(self._chunks.data or self._chunks.frames[0][1])
 
     def metadata(self) -> Metadata:
         """Return the metadata, which is the same for all frames."""
@@ -144,6 +143,8 @@ class PngReader:
         """Return the region of a frame; fcTL states the delay as a fraction of a second."""
         _, *place, delay, unit, dispose, blend = png_chunks.CONTROL.unpack(control)
         width, height, left, top = place
+        if not width * height:
+            raise PoolError(f"one of its frames has {height}×{width} pixels", png_chunks.DAMAGED)
         return Region(
             top=top,
             left=left,
@@ -157,29 +158,22 @@ class PngReader:
 
     def _region_pixels(self, height: int, width: int, data: Data) -> NDArray[Any]:
         """Decode the region of a frame in the mode of the canvas."""
-        still = self._picture(self._header._replace(height=height, width=width), data)
-        pixels = still.rows(0, height)
-        if still.info.palette is not None:
-            pixels = np.take(still.info.palette, pixels, axis=0)
+        header = self._header._replace(height=height, width=width)
+        pixels = whole_picture(self._open_data(data), header, self._key)
+        if header.colour_type == png_chunks.PALETTE:
+            entries, alphas = self._chunks.bodies[b"PLTE"], self._transparency or b""
+            palette = pillow.palette_pixels(entries, alphas, self._info.mode)
+            pixels = np.take(palette, pixels, axis=0)
         return pixels if self._canvas_info.mode == self._info.mode else _with_full_alpha(pixels)
 
-    def _picture(self, header: Header, data: Data) -> Frame:
-        """Return the frame whose pixels are in ``data``."""
-        has_key = self._transparency is not None and header.colour_type != png_chunks.PALETTE
-        stream: Any = self._chunks.picture(header, self._key_chunk() if has_key else b"", data)
-        info = self._info._replace(shape=(header.height, header.width, *self._info.shape[2:]))
-        if info.mode not in pillow.PILLOW_MODES:
-            return DecodedFrame(info, partial(_decoded_by_imagecodecs, stream), self.metadata)
-        return pillow.PillowFrame(info, cache(partial(PngImageFile, stream)), self.metadata)
+    def _picture(self, data: Data) -> Frame:
+        """Return the frame of a still picture, whose pixels are in ``data``."""
+        open_data = partial(self._open_data, data)
+        return PngFrame(self._info, self._header, self._key, open_data, self.metadata)
 
-    def _key_chunk(self) -> bytes:
-        """Return the transparent colour as a tRNS chunk for the decoder."""
-        key, depth = self._transparency or b"", self._header.depth
-        if self._header.colour_type == png_chunks.GREY and depth < 16:
-            # Pillow widens the samples to 8 bits before it compares them with this colour.
-            full = (1 << depth) - 1
-            key = struct.pack(">H", (int.from_bytes(key[:2], "big") & full) * 255 // full)
-        return chunk(b"tRNS", key)
+    def _open_data(self, data: Data) -> PixelData:
+        """Return the pixel data at some positions, from its beginning."""
+        return PixelData(png_chunks.compressed_pieces(self._chunks.stream, data))
 
 
 class PngWriter(WholeFrameWriter):
@@ -292,12 +286,6 @@ def runs_suffice(image: Image.Image) -> bool:
         usual += len(pillow.encoded(band, "PNG", compress_level=LEVEL))
         runs += len(pillow.encoded(band, "PNG", compress_level=LEVEL, compress_type=RUNS_ALONE))
     return runs <= usual * RUNS_SLACK
-
-
-def _decoded_by_imagecodecs(stream: JoinedStream) -> NDArray[np.uint16]:
-    """Decode 16-bit samples; the decoder turns a transparent colour into alpha."""
-    array: NDArray[np.uint16] = library("imagecodecs", "deep").png_decode(stream.read())
-    return array
 
 
 def _with_full_alpha(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final, NamedTuple, TypeAlias
 
@@ -40,6 +40,8 @@ LENGTHS: Final = {
     b"cHRM": 32,
     b"sRGB": 1,
     b"cICP": 4,
+    b"mDCV": 24,
+    b"cLLI": 8,
 }
 """The length of the chunks that have a fixed one."""
 
@@ -47,17 +49,46 @@ TEXTS: Final = (b"tEXt", b"zTXt", b"iTXt")
 NEEDED: Final = (b"PLTE", b"tRNS", b"acTL", b"fcTL")
 """The chunks that change how the pixels look, beside IHDR and the pixel data."""
 
-METADATA: Final = frozenset((b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"cICP", b"iCCP", b"eXIf"))
+COLOUR: Final = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI")
+"""The chunks that define the colours and are copied byte for byte."""
+
+METADATA: Final = frozenset((*COLOUR, b"pHYs", b"iCCP", b"eXIf"))
 """The metadata chunks, without the texts."""
 
 KEPT: Final = {b"IHDR", *NEEDED, *METADATA}
 """The chunks whose bodies are kept."""
 
-Data: TypeAlias = "list[tuple[bytes, range]]"
-"""The positions of the pixel data in the file, each after the name of its chunks.
+Data: TypeAlias = list[range]
+"""The positions of the pixel data of a picture: each range covers whole chunks of one name."""
 
-The range of IDAT covers one or several whole chunks; that of fdAT covers its pixels alone.
-"""
+LONGEST: Final = {b"PLTE": 3 * 256, b"tRNS": 256}
+"""The most bytes of the chunks of a palette."""
+
+PASSES: Final = (
+    (0, 0, 8, 8),
+    (0, 4, 8, 8),
+    (4, 0, 8, 4),
+    (0, 2, 4, 4),
+    (2, 0, 4, 2),
+    (0, 1, 2, 2),
+    (1, 0, 2, 1),
+)
+"""The passes of an interlaced picture: first row, first column, step of rows, step of columns."""
+
+DAMAGED, CUT_OFF = "is the file damaged?", "is the file complete?"
+"""What the user should find out if a file is refused."""
+
+MOST_METADATA: Final = 1 << 26
+"""The most bytes of all metadata chunks together; further ones are left out."""
+
+MOST_CHUNKS: Final = 1 << 16
+"""The most chunks without pixels, such as metadata and the headers of frames."""
+
+LEAST_DATA: Final = 256
+"""The bytes of decompressed pixels that a chunk must have on average, if there are many chunks."""
+
+PIECE_BYTES: Final = 1 << 16
+"""The most bytes of a chunk that are read at once, unless all are kept."""
 
 
 class Header(NamedTuple):
@@ -71,6 +102,31 @@ class Header(NamedTuple):
     filters: int
     interlace: int
 
+    @property
+    def pixel_bits(self) -> int:
+        """The number of bits of a pixel."""
+        return CHANNELS[self.colour_type] * self.depth
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row, without the byte in front that names its filter."""
+        return (self.width * self.pixel_bits + 7) // 8
+
+    @property
+    def data_bytes(self) -> int:
+        """Bytes of the decompressed pixel data."""
+        if self.interlace:
+            return sum(one.data_bytes for _, one in self.passes())
+        return self.height * (1 + self.row_bytes)
+
+    def passes(self) -> Iterator[tuple[tuple[slice, slice], Header]]:
+        """Yield the rows and columns of each pass of an interlaced picture, and its header."""
+        for top, left, down, across in PASSES:
+            height, width = len(range(top, self.height, down)), len(range(left, self.width, across))
+            if height and width:
+                place = slice(top, None, down), slice(left, None, across)
+                yield place, self._replace(height=height, width=width, interlace=0)
+
 
 @dataclass(slots=True)
 class Chunks:
@@ -78,163 +134,237 @@ class Chunks:
 
     Attributes:
         stream: the file.
+        header: the body of IHDR.
         bodies: the body of the first chunk of each name in `KEPT`.
         texts: the text chunks: (name, body).
         frames: the body of fcTL and the pixel data of each frame of an animation.
         data: the pixel data before the first fcTL; it belongs to no frame of an animation.
         has_pixels: whether there is pixel data.
-        is_damaged: whether a damaged metadata chunk was skipped.
-        is_complete: whether the file has an IEND chunk.
+        is_complete: whether the file has an intact IEND chunk.
+        warnings: what is damaged or left out, in words.
     """
 
     stream: BinaryIO
+    header: Header
     bodies: dict[bytes, bytes] = field(default_factory=dict)
     texts: list[tuple[bytes, bytes]] = field(default_factory=list)
     frames: list[tuple[bytes, Data]] = field(default_factory=list)
     data: Data = field(default_factory=list)
     has_pixels: bool = False
-    is_damaged: bool = False
     is_complete: bool = False
+    warnings: dict[str, None] = field(default_factory=dict)
+    _chunks_left: int = MOST_CHUNKS
+    _metadata_left: int = MOST_METADATA
+    _pixel_chunks_left: int = MOST_CHUNKS
 
-    def header(self) -> Header:
-        """Return the checked header.
+    def expect(self, header: Header) -> None:
+        """Allow the chunks of pixels that a picture or frame of some size may need."""
+        self._pixel_chunks_left += header.data_bytes // LEAST_DATA
+
+    def add_pixels(self, begin: int, length: int) -> None:
+        """Add a chunk of pixel data to the still picture or the latest frame.
 
         Raises:
-            PoolError: the header or the pixel data is missing, or PNG has no such pictures.
+            PoolError: there are more chunks than so many pixels need.
         """
-        bodies = self.bodies
-        if b"IHDR" not in bodies or not self.has_pixels:
-            raise PoolError("it has no pixels", "is the file complete?")
-        header = Header(*HEADER.unpack(bodies[b"IHDR"]))
-        kind, depth = header.colour_type, header.depth
-        faults = {
-            f"it has {header.height}×{header.width} pixels": not header.height * header.width,
-            f"PNG has no {depth}-bit samples of colour type {kind}": (
-                kind not in CHANNELS or depth not in DEPTHS.get(kind, USUAL_DEPTHS)
-            ),
-            f"its compression and filter are {header[4:6]}, not (0, 0)": any(header[4:6]),
-            "it has no palette": kind == PALETTE and b"PLTE" not in bodies,
-            "its tRNS chunk with the transparent colour is too short": (
-                len(bodies.get(b"tRNS", bytes(6))) < KEY_BYTES.get(kind, 0)
-            ),
-        }
-        for fault, applies in faults.items():
-            if applies:
-                raise PoolError(fault, "is the file damaged?")
-        return header
+        self.has_pixels = True
+        self._pixel_chunks_left -= 1
+        if self._pixel_chunks_left < 0:
+            raise PoolError("its pixels are split into far too many chunks", DAMAGED)
+        data = self.frames[-1][1] if self.frames else self.data
+        # Adjacent chunks become one range, because a file may have very many of them.
+        is_next = data and data[-1].stop == begin - 8
+        start = data.pop().start if is_next else begin - 8
+        data.append(range(start, begin + length + 4))
 
-    def picture(self, header: Header, key: bytes, data: Data) -> JoinedStream:
-        """Return a PNG of one frame without metadata, for the decoder.
+    def add(self, name: bytes, length: int) -> None:
+        """Add another chunk; the stream is at its body.
 
-        Decoders refuse some files because of large or unusual metadata.
-
-        Args:
-            header: the header of the frame.
-            key: a tRNS chunk, or nothing.
-            data: the positions of its pixel data.
+        Raises:
+            PoolError: a chunk that the pixels depend on is damaged, repeated or unknown, or there
+                are too many chunks.
         """
-        parts: list[bytes | range] = [SIGNATURE + chunk(b"IHDR", HEADER.pack(*header)) + key]
-        for name, place in data:
-            if name == b"IDAT":
-                parts.append(place)
-            else:
-                self.stream.seek(place.start)
-                parts.append(chunk(b"IDAT", self.stream.read(len(place))))
-        # Without IEND the decoder reports a file that is cut off.
-        parts.append(chunk(b"IEND", b"") if self.is_complete else b"")
-        return JoinedStream(self.stream, parts)
+        self._chunks_left -= 1
+        if self._chunks_left < 0:
+            raise PoolError(f"it has more than {MOST_CHUNKS} chunks without pixels", DAMAGED)
+        if not is_needed(name):
+            self._metadata_left -= length
+            if self._metadata_left < 0:
+                self.warnings["it has too much metadata, and some of it was dropped"] = None
+                return
+        body = self.read(name, length)
+        if is_needed(name):
+            self._check_needed(name, body)
+        elif body is None:
+            self.warnings["its metadata is damaged, and was dropped"] = None
+        if body is not None:
+            self._keep(name, body)
+
+    def read(self, name: bytes, length: int) -> bytes | None:
+        """Read and check the body of a chunk; return it, or None if it is damaged.
+
+        Bodies that are not kept are read in pieces, and an empty body is returned.
+        """
+        if length != LENGTHS.get(name, length) or length > LONGEST.get(name, length):
+            return None
+        step = max(1, length) if name in KEPT or name in TEXTS else PIECE_BYTES
+        checksum, body = zlib.crc32(name), b""
+        for left in range(length, 0, -step):
+            body = self.stream.read(min(step, left))
+            checksum = zlib.crc32(body, checksum)
+        is_intact = self.stream.read(4) == struct.pack(">I", checksum)
+        return body if is_intact else None
+
+    def check(self) -> None:
+        """Refuse a file without pixels, or without a chunk that its colour type needs.
+
+        Raises:
+            PoolError: there are none.
+        """
+        kind, bodies = self.header.colour_type, self.bodies
+        if not self.has_pixels:
+            raise PoolError("it has no pixels", CUT_OFF)
+        if kind == PALETTE and b"PLTE" not in bodies:
+            raise PoolError("it has no palette", DAMAGED)
+        if len(bodies.get(b"tRNS", bytes(6))) < KEY_BYTES.get(kind, 0):
+            raise PoolError("its tRNS chunk with the transparent colour is too short", DAMAGED)
+        if not self.is_complete:
+            self.warnings["its end is missing or damaged: metadata there may be lost"] = None
+
+    def _check_needed(self, name: bytes, body: bytes | None) -> None:
+        """Refuse a damaged, repeated or unknown chunk that the pixels depend on."""
+        title = name.decode()
+        if body is None or (name == b"PLTE" and (not body or len(body) % 3)):
+            raise PoolError(f"its {title} chunk is damaged", DAMAGED)
+        if name == b"IHDR" or (name == b"PLTE" and name in self.bodies):
+            raise PoolError(f"it has two {title} chunks", DAMAGED)
+        if name not in KEPT:
+            raise PoolError(f"its chunk {title} is unknown, but needed to read it", DAMAGED)
+
+    def _keep(self, name: bytes, body: bytes) -> None:
+        """Keep the body of an intact chunk, unless it has no meaning at its place."""
+        if name == b"fcTL":
+            _, width, height, *_ = CONTROL.unpack(body)
+            self.expect(self.header._replace(width=width, height=height))
+            self.frames.append((body, []))
+        elif name in TEXTS:
+            self.texts.append((name, body))
+        # The palette, tRNS and acTL are only valid before the pixels.
+        elif name in KEPT and not (name in NEEDED and self.has_pixels):
+            self.bodies.setdefault(name, body)
 
 
-class JoinedStream:
-    """A readable stream made of bytes and of ranges of another stream, which are not copied."""
-
-    def __init__(self, stream: BinaryIO, parts: list[bytes | range]) -> None:
-        """Keep the parts."""
-        self._stream, self._parts, self._at = stream, parts, 0
-
-    def tell(self) -> int:
-        """Return the position."""
-        return self._at
-
-    def seek(self, position: int) -> int:
-        """Set the position, counted from the start."""
-        self._at = position
-        return position
-
-    def read(self, size: int = 1 << 62) -> bytes:
-        """Return the next ``size`` bytes; fewer at the end."""
-        found, offset = [], self._at
-        for part in self._parts:
-            piece = part[offset : offset + size]
-            if isinstance(piece, range):
-                self._stream.seek(piece.start)
-                piece = self._stream.read(len(piece))
-            found.append(piece)
-            size -= len(piece)
-            offset = max(0, offset - len(part))
-        octets = b"".join(found)
-        self._at += len(octets)
-        return octets
-
-
-def read_chunks(stream: BinaryIO) -> Chunks:
+def read_chunks(stream: BinaryIO, check_size: Callable[[int, int], None]) -> Chunks:
     """Read the chunks of a file; of the pixel data only the positions.
 
-    Damaged metadata chunks are skipped.
+    Damaged metadata chunks are left out, with a warning.
+
+    Args:
+        stream: the file.
+        check_size: refuses a picture of too large a height and width.
 
     Raises:
-        PoolError: a chunk that the pixels depend on is damaged.
+        PoolError: a chunk that the pixels depend on is damaged or missing, or the picture is
+            refused.
     """
-    chunks = Chunks(stream)
-    data = chunks.data
-    for name, begin, length in walk(stream):
-        chunks.has_pixels |= name in (b"IDAT", b"fdAT")
-        if name == b"IDAT":
-            # Adjacent chunks become one range, because a file may have very many of them.
-            is_next = data and data[-1][1].stop == begin - 8
-            start = data.pop()[1].start if is_next else begin - 8
-            data.append((name, range(start, begin + length + 4)))
-            continue
-        if name == b"fdAT":  # its pixels follow a sequence number
-            data.append((name, range(begin + 4, begin + length)))
-            continue
-        body = stream.read(length)
-        checksum = zlib.crc32(body, zlib.crc32(name))
-        is_intact = stream.read(4) == struct.pack(">I", checksum)
-        if name == b"IEND":
-            chunks.is_complete = True
-        elif not is_intact or len(body) != LENGTHS.get(name, len(body)):
-            if name[:1].isupper() or name in NEEDED:
-                raise PoolError(f"its {name.decode()} chunk is damaged", "is the file complete?")
-            chunks.is_damaged = True
-        elif name == b"fcTL":
-            data = []
-            chunks.frames.append((body, data))
-        elif name in TEXTS:
-            chunks.texts.append((name, body))
-        # The palette, tRNS and acTL are only valid before the pixels.
-        elif name in KEPT and not (name in NEEDED and chunks.has_pixels):
-            chunks.bodies.setdefault(name, body)
+    parts = walk(stream)
+    chunks = Chunks(stream, _read_header(stream, next(parts, (b"", 0, 0))))
+    check_size(chunks.header.height, chunks.header.width)
+    chunks.expect(chunks.header)
+    for name, begin, length in parts:
+        if name in (b"IDAT", b"fdAT"):
+            chunks.add_pixels(begin, length)
+        elif name == b"IEND":
+            chunks.is_complete = chunks.read(name, length) is not None
+        else:
+            chunks.add(name, length)
+    chunks.check()
     return chunks
 
 
-def walk(stream: BinaryIO, at: int = len(SIGNATURE)) -> Iterator[tuple[bytes, int, int]]:
+def _read_header(stream: BinaryIO, part: tuple[bytes, int, int]) -> Header:
+    """Read and check the first chunk.
+
+    Raises:
+        PoolError: it is not IHDR, it is damaged, or PNG has no such pictures.
+    """
+    name, _, length = part
+    body = stream.read(length + 4) if name == b"IHDR" and length == HEADER.size else b""
+    if not name:
+        raise PoolError("it has no pixels", CUT_OFF)
+    if chunk(b"IHDR", body[:-4])[8:] != body:
+        raise PoolError("its IHDR chunk is damaged or missing", DAMAGED)
+    header = Header(*HEADER.unpack(body[:-4]))
+    kind, depth = header.colour_type, header.depth
+    faults = {
+        f"it has {header.height}×{header.width} pixels": not header.height * header.width,
+        f"PNG has no {depth}-bit samples of colour type {kind}": (
+            kind not in CHANNELS or depth not in DEPTHS.get(kind, USUAL_DEPTHS)
+        ),
+        f"PNG has no compression, filter and interlace methods {header[4:]}": (
+            any(header[4:6]) or header.interlace > 1
+        ),
+    }
+    for fault, applies in faults.items():
+        if applies:
+            raise PoolError(fault, DAMAGED)
+    return header
+
+
+def is_needed(name: bytes) -> bool:
+    """Return whether pixels depend on a chunk of this name, which is not pixel data itself."""
+    return name in NEEDED or (name[:1].isupper() and name != b"IEND")
+
+
+def compressed_pieces(stream: BinaryIO, data: Data) -> Iterator[bytes]:
+    """Yield the compressed pixel data in pieces, and check the CRC of every chunk.
+
+    Raises:
+        PoolError: a chunk is damaged.
+    """
+    for place in data:
+        for name, begin, length in walk(stream, place.start, place.stop):
+            checksum, at, end = zlib.crc32(name), begin, begin + length
+            if name == b"fdAT":  # a sequence number precedes the data
+                checksum, at = zlib.crc32(stream.read(4), checksum), begin + 4
+            while at < end:
+                stream.seek(at)
+                piece = stream.read(min(PIECE_BYTES, end - at))
+                checksum = zlib.crc32(piece, checksum)
+                at += len(piece)
+                yield piece
+            stream.seek(end)
+            if stream.read(4) != struct.pack(">I", checksum):
+                raise PoolError(f"its {name.decode()} chunk is damaged", DAMAGED)
+
+
+def walk(
+    stream: BinaryIO, at: int = len(SIGNATURE), end: int | None = None
+) -> Iterator[tuple[bytes, int, int]]:
     """Yield the name of each chunk, the position of its body, and the length of its body.
 
-    The stream is left at the body. The length is shortened if the file ends within the chunk.
+    The stream is left at the body.
 
     Args:
         stream: the file.
         at: the position of the first chunk.
+        end: the end of the last chunk; None for the end of the file.
+
+    Raises:
+        PoolError: the file ends within a chunk that the pixels depend on.
     """
-    end = stream.seek(0, 2)
+    end = stream.seek(0, 2) if end is None else end
     while at + 8 <= end:
         stream.seek(at)
         length, name = struct.unpack(">I4s", stream.read(8))
         if not name.isalpha():
             return
-        yield name, at + 8, min(length, max(0, end - at - 12))
-        at += length + 12
+        at += 12 + length
+        if at > end:
+            if is_needed(name) or name == b"fdAT":
+                raise PoolError(f"it breaks off in its {name.decode()} chunk", CUT_OFF)
+            return
+        yield name, at - 4 - length, length
         if name == b"IEND":
             return
 

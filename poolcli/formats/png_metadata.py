@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from poolcli.formats import exif
-from poolcli.formats.png_chunks import Chunks, chunk
+from poolcli.formats.png_chunks import COLOUR, Chunks, chunk
 from poolcli.picture import Metadata, Resolution
 
-COLOUR: Final = (b"gAMA", b"cHRM", b"sRGB", b"cICP")
 MOST_BYTES: Final = exif.MOST_XMP_BYTES
 """The most bytes of an unpacked profile or text: profiles of printers have several megabytes."""
 
@@ -26,6 +25,9 @@ DENSITIES: Final = range(1, 1 << 31)
 
 RAW_PROFILE: Final = b"Raw profile type "
 """The prefix of the keywords under which ImageMagick stores EXIF and XMP in hexadecimal."""
+
+MOST_PROFILES: Final = 4
+"""The most raw profiles that are unpacked: a small file may hold very many large ones."""
 
 FALSE_TEXT: Final = re.compile(
     rb"(?:exif|tiff):(?:Orientation|Image(?:Width|Length)|Pixel[XY]Dimension"
@@ -42,8 +44,7 @@ def metadata_of(chunks: Chunks) -> tuple[Metadata, int]:
     described, orientation = exif.describe(block, xmp, warnings)
     warnings = [*described.warnings]
     icc_profile = _read_or_warn(_profile, chunks, "colour profile", warnings)
-    if chunks.is_damaged:
-        warnings.append("its metadata is damaged, and was dropped")
+    warnings += chunks.warnings
     metadata = described._replace(
         icc_profile=icc_profile,
         resolution=_resolution(chunks, described.resolution),
@@ -135,9 +136,13 @@ def _raw_profiles(chunks: Chunks, *kinds: bytes) -> Iterator[bytes]:
     Raises:
         ValueError: a profile is damaged or too long.
     """
+    keywords, found = [RAW_PROFILE + kind for kind in kinds], 0
     for name, body in chunks.texts:
         keyword, _, text = body.partition(b"\0")
-        if keyword.startswith(RAW_PROFILE) and keyword.removeprefix(RAW_PROFILE) in kinds:
+        if keyword in keywords:
+            found += 1
+            if found > MOST_PROFILES:
+                return
             if name == b"zTXt":
                 text = _unpacked(text)
             if len(text) > MOST_BYTES:
