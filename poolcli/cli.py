@@ -90,7 +90,12 @@ def pool(row: Row, **params: Any) -> int:
     if display.as_json and any(streams.is_stdout(job.target.path) for job in plan):
         raise PoolError("--json and a picture can't share standard output", "name an output file")
     execution = request.execution
-    executor = choose(plan, count=execution.jobs, timeout=execution.timeout_for(plan))
+    executor = choose(
+        plan,
+        count=execution.jobs,
+        timeout=execution.timeout_for(plan),
+        warn=console.warning,
+    )
     with kept_inputs(plan), _interrupts(is_batch=len(plan) > 1) as interrupts:
         # The fork server imports NumPy and Pillow while this process imports them too, by the
         # import of `run`.
@@ -238,6 +243,7 @@ def _end(fault: BaseException) -> int:
         signal.signal(number, signal.SIG_IGN)
     from poolcli import console, report
     from poolcli.errors import PoolError
+    from poolcli.executors import NoWorkersError
     from poolcli.storage import streams
 
     match fault:
@@ -251,7 +257,8 @@ def _end(fault: BaseException) -> int:
             return report.EXIT_USAGE
         case PoolError():
             console.error(fault.message, fault.remedy)
-            return report.EXIT_USAGE
+            is_late = isinstance(fault, NoWorkersError)
+            return report.EXIT_FAILED if is_late else report.EXIT_USAGE
         case KeyboardInterrupt() | click.Abort():
             console.error("interrupted", "no incomplete file was left")
             return report.EXIT_INTERRUPTED

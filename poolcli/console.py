@@ -138,6 +138,11 @@ class Console:
         if self.verbose > 1 and outcome.traceback:
             print_lines(outcome.traceback.rstrip())
 
+    def warning(self, message: str) -> None:
+        """Print a warning about the run as a whole."""
+        if not self.quiet:
+            self._show_line(f"poolcli: warning: {message}")
+
     def refusal(self, refusal: Refusal) -> None:
         """Print one reason why a plan is refused, the number of paths, and the first of them."""
         names = refusal.names

@@ -41,6 +41,7 @@ def set_up() -> None:
     if _is_set_up:
         return
     _is_set_up = True
+    _occupy_descriptors()
     _take_descriptor()
     warnings.simplefilter("ignore")
     logging.getLogger().addHandler(logging.NullHandler())
@@ -63,6 +64,21 @@ def captured_lines() -> list[str]:
     os.ftruncate(STDERR_FD, 0)
     os.lseek(STDERR_FD, 0, os.SEEK_SET)
     return text.decode("utf-8", "replace").splitlines()
+
+
+def _occupy_descriptors() -> None:
+    """Open the null device as standard input and output if these are closed.
+
+    The next file or pipe would get their number otherwise, and JSON Lines would be written into
+    it. The input is opened for writing and the output for reading, so that both remain unusable.
+    """
+    for number, flags in ((0, os.O_WRONLY), (1, os.O_RDONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            with suppress(OSError):
+                # The new descriptor gets the lowest free number. Workers need it occupied too.
+                os.set_inheritable(os.open(os.devnull, flags), True)
 
 
 def _take_descriptor() -> None:
@@ -106,6 +122,8 @@ def _take_descriptor() -> None:
     if capture != STDERR_FD:
         os.dup2(capture, STDERR_FD)
         os.close(capture)
+    else:
+        os.set_inheritable(STDERR_FD, True)
     _stderr, _captures = duplicate, True
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import pickle
 import sys
@@ -20,7 +19,7 @@ from PIL import Image
 from poolcli import run
 from poolcli.executors import WORTHWHILE_BYTES, Executor, Serial, choose
 from poolcli.executors.cpus import group_quotas, usable_cpus
-from poolcli.executors.processes import Processes
+from poolcli.executors.processes import Processes, RunningTime
 from poolcli.formats import by_name
 from poolcli.plan import Job
 from poolcli.report import Outcome
@@ -33,7 +32,7 @@ from tests.executor_support import (
     raising,
 )
 from tests.jobs import work
-from tests.support.processes import until
+from tests.support.processes import servers_here, until
 from tests.support.trees import contents, paint
 
 EXECUTORS: Final = {"serial": Serial(), "processes": Processes(2, timeout=120)}
@@ -217,7 +216,7 @@ def test_closing_early_leaves_no_process_and_only_complete_files(
     outcomes.close()
 
     assert first.status == "done"
-    assert multiprocessing.active_children() == []
+    assert servers_here() == []
     left = contents(tmp_path / "out")
     assert os.path.basename(first.output) in left
     assert left.items() <= expected.items()
@@ -288,7 +287,7 @@ def test_closing_ends_workers_that_hang(jobs: list[Job]) -> None:
     until(lambda: attempts(jobs[0]))
     outcomes.close()
 
-    assert multiprocessing.active_children() == []
+    assert servers_here() == []
 
 
 @pytest.mark.parametrize("seconds", [3e6, 1e12, 1e300])
@@ -296,6 +295,21 @@ def test_a_timeout_may_be_as_long_as_a_float(jobs: list[Job], seconds: float) ->
     outcomes = run_all(Processes(1, timeout=seconds), jobs[:1])
 
     assert outcomes["a.png"].status == "done"
+
+
+class SteppedClock:
+    """A clock that shows one time after the other."""
+
+    def __init__(self, *times: float) -> None:
+        self.times = list(times)
+
+    def __call__(self) -> float:
+        return self.times.pop(0)
+
+
+def test_time_in_which_the_process_was_stopped_does_not_count() -> None:
+    running = RunningTime(SteppedClock(100.0, 100.25, 100.5, 4100.5, 4100.75))
+    assert [running() for _ in range(4)] == [0.25, 0.5, 1.0, 1.25]
 
 
 # The choice

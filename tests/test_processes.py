@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from PIL import Image
@@ -18,9 +21,13 @@ from tests.support.output import statuses
 from tests.support.processes import (
     FORCE,
     HALVE,
+    PATIENCE,
+    POOLCLI,
     Process,
     Run,
     Words,
+    either_executor,
+    environment,
     family,
     finish,
     gone,
@@ -28,6 +35,7 @@ from tests.support.processes import (
     linux_only,
     readers_of,
     run_after,
+    run_redirected,
     sabotage,
     started,
     until,
@@ -62,12 +70,10 @@ def hanging(tmp_path: Path) -> Path:
 # Starts
 
 
-def test_large_batches_use_allowed_workers_and_leave_none(hanging: Path, tmp_path: Path) -> None:
-    side = 1 + int((WORTHWHILE_BYTES / 2) ** 0.5)
-    for name in ("a.pgm", "b.pgm"):
-        header = b"P5 %d %d 255\n" % (side, side)
-        (tmp_path / name).write_bytes(header + bytes(side * side))
-    with started(*HALVE, "-j", 2, "a.pgm", "b.pgm", hanging, "out", cwd=tmp_path) as process:
+def test_large_batches_use_allowed_workers_and_leave_none(
+    hanging: Path, large: Path, tmp_path: Path
+) -> None:
+    with started(*HALVE, "-j", 2, large, hanging, "out", cwd=tmp_path) as process:
         with held(hanging):
             assert len(workers_of(process)) == 2
         assert finish(process).returncode == 1
@@ -85,36 +91,110 @@ def test_no_more_workers_live_at_a_time_than_were_asked_for(tmp_path: Path) -> N
                 assert len(workers_of(process)) <= 3
 
 
-def test_workers_that_die_at_their_start_are_a_fault(gallery: Path, tmp_path: Path) -> None:
-    code = """
-import os, multiprocessing.process
-multiprocessing.process.BaseProcess._bootstrap = lambda *_, **__: os._exit(3)
-"""
-    words = (*HALVE, *FORCE, gallery, "out")
-    done = run_after("", *words, cwd=tmp_path, variables=sabotage(tmp_path, code))
-
-    assert done.returncode == 70
-    assert b"exit code 3" in done.stderr
-    assert b"Traceback" not in done.stderr
-    assert not (tmp_path / "out").exists()
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A folder of two pictures that are large enough for workers without a timeout."""
+    side = 1 + int((WORTHWHILE_BYTES / 2) ** 0.5)
+    (tmp_path / "large").mkdir()
+    for name in ("a.pgm", "b.pgm"):
+        header = b"P5 %d %d 255\n" % (side, side)
+        (tmp_path / "large" / name).write_bytes(header + bytes(side * side))
+    return tmp_path / "large"
 
 
-NO_ROOM: Final = """
+POOR: Final[dict[str, tuple[str, dict[str, str]]]] = {
+    "a temporary folder with a long name": ("", {"TMPDIR": "{folder}/" + 110 * "x"}),
+    "no temporary folder": ("", {"TMPDIR": "/nowhere", "HOME": "/nowhere"}),
+    "no working folder": ("mkdir gone && cd gone && rmdir ../gone", {}),
+    "few descriptors": ("ulimit -n 12", {}),
+}
+
+
+@pytest.mark.parametrize(("prepare", "variables"), POOR.values(), ids=POOR)
+def test_workers_need_little_of_the_system(
+    large: Path, tmp_path: Path, prepare: str, variables: dict[str, str]
+) -> None:
+    variables = {key: value.format(folder=tmp_path) for key, value in variables.items()}
+    for path in variables.values():
+        if path.startswith(str(tmp_path)):
+            Path(path).mkdir()
+    words = [*POOLCLI, *HALVE, "-j", 2, "--timeout", 600, large, tmp_path / "out"]
+    script = f'{prepare or "true"}; exec "$@"'
+    command = ["sh", "-c", script, "sh", *map(str, words)]
+    options: Any = {"cwd": tmp_path, "env": environment(variables), "capture_output": True}
+    done = subprocess.run(command, check=False, timeout=PATIENCE, **options)
+
+    assert done.returncode == 0, done.stderr
+    assert b"warning" not in done.stderr
+    assert sorted(contents(tmp_path / "out")) == ["a.pgm", "b.pgm"]
+
+
+REFUSED: Final = """
 import errno, os
-from multiprocessing import forkserver
-def fail(*_):
-    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-forkserver.ensure_running = fail
+def fail(*_, **__):
+    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+os.{} = fail
 """
+UNABLE: Final = {
+    "no process may be started": (REFUSED.format("posix_spawn"), os.strerror(errno.EAGAIN)),
+    "workers may not be forked": (REFUSED.format("fork"), "exit code 71"),
+    "workers die at their start": (
+        "import os; fork = os.fork; os.fork = lambda: fork() or os._exit(3)",
+        "exit code 3",
+    ),
+}
 
 
-def test_a_system_without_room_for_workers_is_told(run: Run, gallery: Path, tmp_path: Path) -> None:
-    done = run(*HALVE, "-q", *FORCE, gallery, "out", first=NO_ROOM)
+@pytest.mark.parametrize(("code", "reason"), UNABLE.values(), ids=UNABLE)
+def test_without_workers_pictures_are_pooled_in_one_process_with_one_warning(
+    run: Run, large: Path, tmp_path: Path, code: str, reason: str
+) -> None:
+    variables = sabotage(tmp_path, code)
+    run(*HALVE, "-q", "-j", 1, large, "expected")
+    done = run_after("", *HALVE, "-j", 2, large, "out", cwd=tmp_path, variables=variables)
+    warnings = [one for one in done.stderr.decode().splitlines() if "warning" in one]
+
+    assert done.returncode == 0
+    assert contents(tmp_path / "out") == contents(tmp_path / "expected")
+    assert len(warnings) == 1
+    assert warnings[0].startswith("poolcli: warning: no worker can be started (")
+    assert reason in warnings[0]
+
+    done = run_after("", *HALVE, *FORCE, large, "none", cwd=tmp_path, variables=variables)
     (line,) = done.stderr.decode().splitlines()
+    assert done.returncode == 1
+    assert reason in line
+    assert "--timeout" in line
+    assert not (tmp_path / "none").exists()
 
-    assert done.returncode == 70
-    assert f"no worker can be started ({os.strerror(errno.EMFILE)})" in line
-    assert not (tmp_path / "out").exists()
+
+# Standard streams
+
+
+CLOSED: Final = [
+    " ".join(f"{number}>&-" for number in numbers)
+    for count in range(4)
+    for numbers in itertools.combinations(range(3), count)
+]
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+@pytest.mark.parametrize("json", [False, True])
+@either_executor
+def test_no_pipe_or_file_takes_the_number_of_a_standard_stream_that_is_closed(
+    gallery: Path, expected: dict[str, bytes], tmp_path: Path, closed: str, json: bool, flags: Words
+) -> None:
+    report = "--json" if json else "-q"
+    done = run_redirected(closed, *HALVE, *flags, report, gallery, "out", cwd=tmp_path)
+    out = contents(tmp_path / "out")
+
+    if json and "1>" in closed:
+        assert done.returncode == 1
+        assert b"standard output can't be written" in done.stderr or "2>" in closed
+        assert out.items() <= expected.items()
+    else:
+        assert (done.returncode, out) == (0, expected)
+        assert set(statuses(done).values()) == ({"done"} if json else set())
 
 
 # Timeouts
@@ -211,6 +291,56 @@ def test_the_death_of_the_fork_server_is_not_taken_for_an_interruption(
         code = process.poll()
 
     assert code in (None, 70)
+
+
+def kill_parent(process: Process) -> None:
+    process.kill()
+
+
+def kill_server(process: Process) -> None:
+    parents = family(process)
+    (server,) = {parents[one] for one in workers_of(process)}
+    process.kill()
+    os.kill(server, signal.SIGKILL)
+
+
+def signalling(number: signal.Signals) -> Callable[[Process], None]:
+    return lambda process: process.send_signal(number)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        *(kill_parent, kill_server, signalling(signal.SIGHUP), signalling(signal.SIGTERM)),
+        signalling(signal.SIGQUIT),
+    ],
+    ids=["kill", "kill both", "hang up", "terminate", "quit"],
+)
+def test_no_process_and_no_folder_outlives_a_parent_whose_worker_waits_for_a_pipe(
+    gallery: Path, hanging: Path, tmp_path: Path, end: Callable[[Process], None]
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    variables = {"TMPDIR": str(tmp_path / "temporary")}
+    words = (*HALVE, *FORCE, hanging, gallery, "out")
+    with started(*words, cwd=tmp_path, variables=variables) as process, held(hanging):
+        until(lambda: len(contents(tmp_path / "out")) == len(contents(gallery)))
+        end(process)
+        until(lambda: gone(process))
+    assert os.listdir(tmp_path / "temporary") == []
+
+
+@pytest.mark.slow
+def test_time_in_which_all_were_stopped_does_not_count_for_the_timeout(
+    gallery: Path, hanging: Path, tmp_path: Path
+) -> None:
+    words = (*HALVE, "--timeout", 3, hanging, gallery / "a.png", "out")
+    with started(*words, cwd=tmp_path) as process:
+        with held(hanging) as descriptor:
+            os.killpg(process.pid, signal.SIGSTOP)
+            time.sleep(4)
+            os.killpg(process.pid, signal.SIGCONT)
+            os.write(descriptor, (gallery / "a.png").read_bytes())
+        assert finish(process).returncode == 0
 
 
 # Nothing is left of what was given up

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from poolcli.executors import NoWorkersError
 from poolcli.executors.schedule import MOST_FAILED_STARTS, Failure, Schedule, too_slow
 from poolcli.plan import Job
 from poolcli.storage import place_of
@@ -88,7 +89,7 @@ def test_as_many_deaths_in_a_row_before_workers_are_ready_are_a_fault() -> None:
     for _ in range(MOST_FAILED_STARTS - 1):
         schedule.worker_died(None, "exit code 3", was_ready=False)
 
-    with pytest.raises(RuntimeError, match=r"^workers die at their start \(exit code 3\)$"):
+    with pytest.raises(NoWorkersError, match=r"\(they die at their start: exit code 3\)"):
         schedule.worker_died(None, "exit code 3", was_ready=False)
 
 

@@ -5,9 +5,13 @@ A new executor is one file with one class, and a line in `choose`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from math import inf
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
+
+from poolcli.errors import PoolError
 
 if TYPE_CHECKING:
     from poolcli.plan import Job
@@ -17,6 +21,23 @@ if TYPE_CHECKING:
 WORTHWHILE_BYTES: Final = 8_000_000
 """The total size of inputs from which worker processes save more time than their start takes; the
 value was measured."""
+
+
+Warn: TypeAlias = Callable[[str], object]
+
+
+def ignore(_warning: str) -> None:
+    """Do nothing with a warning."""
+
+
+class NoWorkersError(PoolError):
+    """Raised if no worker can be started."""
+
+    @classmethod
+    def because(cls, reason: str) -> NoWorkersError:
+        """Return the error for a reason."""
+        remedy = "leave out --timeout (or POOLCLI_TIMEOUT), which needs one"
+        return cls(f"no worker can be started ({reason})", remedy)
 
 
 class Executor(Protocol):
@@ -30,9 +51,6 @@ class Executor(Protocol):
         """Begin to start worker processes, without waiting for them; calling it is optional.
 
         While they start, the caller imports the modules that its own process needs.
-
-        Raises:
-            RuntimeError: the system refuses to start it.
         """
 
     def run_all(
@@ -55,7 +73,8 @@ class Executor(Protocol):
             stopping: returns, without waiting, whether no more jobs should be started.
 
         Raises:
-            RuntimeError: no worker can be started.
+            NoWorkersError: no worker can be started, and there is a timeout, for which jobs can't
+                be run in this process.
         """
 
 
@@ -84,6 +103,7 @@ def choose(
     *,
     count: int | None = None,
     timeout: float | None = None,
+    warn: Warn = ignore,
     worthwhile_bytes: int = WORTHWHILE_BYTES,
 ) -> Executor:
     """Return the fastest executor for a plan.
@@ -95,6 +115,7 @@ def choose(
         jobs: the plan.
         count: how many jobs run at the same time, at most; None for the usable CPUs.
         timeout: the seconds that a job may take, or None.
+        warn: called with a sentence if the executor can't run jobs as it should.
         worthwhile_bytes: the total size of inputs from which worker processes are used.
     """
     if timeout is None and len(jobs) == 1:
@@ -107,9 +128,9 @@ def choose(
         from poolcli.executors.cpus import usable_cpus
 
         count = usable_cpus()
-    if timeout is None and count == 1:
+    if timeout is None and (count == 1 or not hasattr(os, "fork")):
         return Serial()
-    # The import of multiprocessing takes several milliseconds, and most runs don't need it.
+    # The import of sockets takes several milliseconds, and most runs don't need it.
     from poolcli.executors.processes import Processes
 
-    return Processes(count) if timeout is None else Processes(count, timeout)
+    return Processes(count, inf if timeout is None else timeout, warn)

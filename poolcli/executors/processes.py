@@ -1,4 +1,4 @@
-"""Run jobs in worker processes, each of which has a pipe and gets one job at a time.
+"""Run jobs in worker processes, each of which gets one job at a time over its own connection.
 
 `concurrent.futures` does not tell which worker runs a job, can't kill a worker, and fails all
 waiting jobs when a worker dies. Here only the job of that worker fails.
@@ -6,19 +6,17 @@ waiting jobs when a worker dies. Here only the job of that worker fails.
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
+import select
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from math import inf
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any, Final
+from math import ceil, inf
+from typing import TYPE_CHECKING, Final
 
-from poolcli.executors import Serial
+from poolcli.executors import NoWorkersError, Serial, Warn, ignore
 from poolcli.executors.schedule import Failure, Schedule, too_slow
+from poolcli.executors.server import Channel, ForkServer
 from poolcli.report import Outcome
 
 if TYPE_CHECKING:
@@ -28,12 +26,11 @@ if TYPE_CHECKING:
 LONGEST_WAIT: Final = 3600.0
 """The longest wait, in seconds. A timeout may be longer than the system's calls allow."""
 
-READY: Final = "ready"
-"""What a worker sends when it can take its first job."""
+LONGEST_STEP: Final = 0.5
+"""The longest wait, in seconds, while a job has a deadline; see `RunningTime`."""
 
-PRELOADED: Final = ("poolcli.run", "poolcli.cli")
-"""The modules that the fork server imports once for all workers. A worker also imports the main
-module of its parent, which needs `poolcli.cli`."""
+_prepared: list[ForkServer] = []
+"""The server that `Processes.prepare` has started for the next run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +40,17 @@ class Processes:
     Attributes:
         count: how many workers there are at the same time, at most.
         timeout: the seconds that a job may take; then its worker is killed and the job fails.
+        warn: called with a sentence if jobs are run in this process instead.
     """
 
     count: int
     timeout: float = inf
+    warn: Warn = ignore
 
     def prepare(self) -> None:
         """Start the fork server, which imports NumPy and Pillow for all workers."""
-        if _context().get_start_method() == "forkserver":
-            from multiprocessing import forkserver
-
-            with _starting():
-                forkserver.ensure_running()
+        with suppress(OSError):  # `run_all` tries again, and tells if it fails too
+            _prepared.append(ForkServer())
 
     def run_all(
         self, jobs: Sequence[Job], work: Work, *, stopping: Callable[[], bool]
@@ -65,8 +61,18 @@ class Processes:
         run = _Run(self, work, Schedule(job for job in jobs if not job.is_settled))
         try:
             yield from run.outcomes(stopping)
+            return
+        except NoWorkersError as fault:
+            if self.timeout < inf:  # only a job in another process can be given up
+                raise
+            reason = fault.message
         finally:
-            run.kill_all()
+            run.end()
+        self.warn(f"{reason}; pictures are pooled in one process")
+        # A job whose worker has died might end this process too.
+        for job in run.schedule.retries:
+            yield run.failed(job, Failure(f"its worker died, and {reason}", "run it again"))
+        yield from Serial().run_all([*run.schedule.first], work, stopping=stopping)
 
 
 @dataclass(eq=False, slots=True)
@@ -74,25 +80,46 @@ class _Worker:
     """A worker process.
 
     Attributes:
-        process: the process.
-        pipe: this process's end of its pipe.
+        number: its number, by which the fork server knows it.
+        channel: the connection to it.
+        server: the fork server that has started it.
         job: the job that it runs, or None.
-        deadline: the time at which it is killed, by the monotonic clock.
+        deadline: the time at which it is killed, by the clock of the run.
         is_ready: whether it has sent `READY`.
     """
 
-    process: Any
-    pipe: Connection
+    number: int
+    channel: Channel
+    server: ForkServer
     job: Job | None = None
     deadline: float = inf
     is_ready: bool = False
 
-    def start(self, job: Job, timeout: float) -> None:
+    def start(self, job: Job, deadline: float) -> None:
         """Send a job to the worker."""
-        self.job = job
-        self.deadline = time.monotonic() + timeout
-        with suppress(OSError):  # the worker has died; `_receive` will find the end of its pipe
-            self.pipe.send(job)
+        self.job, self.deadline = job, deadline
+        with suppress(OSError):  # the worker has died; `_receive` will find the end of the channel
+            self.channel.send(job)
+
+
+class RunningTime:
+    """Measure the seconds in which this process ran.
+
+    Time in which it was stopped, by Ctrl-Z or because the machine slept, must not count for
+    timeouts. Between two calls at most `LONGEST_STEP` seconds are counted, so that calls must
+    follow each other more often than that.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin at 0, by a clock that may run on while this process is stopped."""
+        self._clock, self._last, self._total = clock, clock(), 0.0
+
+    def __call__(self) -> float:
+        """Return the seconds since the beginning."""
+        now = self._clock()
+        self._total += min(now - self._last, LONGEST_STEP)
+        self._last = now
+        return self._total
 
 
 @dataclass(slots=True)
@@ -103,13 +130,24 @@ class _Run:
         settings: how many workers there may be, and how long a job may take.
         work: the settings that are the same for all jobs.
         schedule: the jobs that have not been started.
+        most: how many workers there may be, which is fewer if the system refuses to start them.
+        server: the fork server, or None before it is needed.
         workers: the living workers.
+        clock: the time by which deadlines are set.
     """
 
     settings: Processes
     work: Work
     schedule: Schedule
+    most: int = 0
+    server: ForkServer | None = None
     workers: list[_Worker] = field(default_factory=list)
+    clock: RunningTime = field(default_factory=RunningTime)
+
+    def __post_init__(self) -> None:
+        """Take over the server that was prepared."""
+        self.most = self.settings.count
+        self.server = _prepared.pop() if _prepared else None
 
     @property
     def running(self) -> int:
@@ -127,52 +165,70 @@ class _Run:
                 return
             yield from self._wait()
 
-    def kill_all(self) -> None:
-        """End all workers at once."""
+    def end(self) -> None:
+        """End all workers and the server at once."""
         for worker in list(self.workers):
             self._kill(worker)
+        self._end_server()
+
+    def _end_server(self) -> None:
+        """End the fork server, if there is one; the next worker needs another."""
+        if self.server is not None:
+            self.server.close()
+            self.server = None
 
     def _start_workers(self) -> None:
-        """Start as many workers as the schedule needs."""
-        context = _context()
-        while len(self.workers) < self.schedule.workers_needed(self.running, self.settings.count):
-            with _starting():
-                local, remote = context.Pipe()
-                process = context.Process(target=_run_worker, args=(remote, self.work), daemon=True)
-                process.start()
-                self.workers.append(_Worker(process, local))
-            # The worker has its own copy of this end. The death of the worker ends the pipe only
-            # if the copy in this process is closed.
-            remote.close()
+        """Start as many workers as the schedule needs and the system allows."""
+        while len(self.workers) < self.schedule.workers_needed(self.running, self.most):
+            try:
+                if self.server is None:
+                    self.server = ForkServer()
+                number, channel = self.server.start_worker(self.work)
+                self.workers.append(_Worker(number, channel, self.server))
+            except ConnectionError:
+                self._end_server()
+                self._receive_death(None, None, was_ready=False)
+            except OSError as fault:
+                self._manage_with_fewer(NoWorkersError.because(fault.strerror or str(fault)))
+
+    def _manage_with_fewer(self, fault: NoWorkersError) -> None:
+        """Start no more workers after a fault, or raise it if there are none."""
+        self.most = len(self.workers)
+        if not self.most:
+            raise fault
 
     def _start_jobs(self) -> None:
         """Send jobs to the workers that are ready and idle."""
         for worker in self.workers:
             if worker.is_ready and worker.job is None:
-                job = self.schedule.next_job(self.running, self.settings.count)
+                job = self.schedule.next_job(self.running, self.most)
                 if job is not None:
-                    worker.start(job, self.settings.timeout)
+                    worker.start(job, self.clock() + self.settings.timeout)
 
     def _wait(self) -> Iterator[Outcome]:
         """Wait until a worker has sent a message, has died or has exceeded its deadline."""
         deadline = min(worker.deadline for worker in self.workers)
-        seconds = max(0.0, min(deadline - time.monotonic(), LONGEST_WAIT))
-        answered = wait([worker.pipe for worker in self.workers], seconds)
+        longest = LONGEST_WAIT if deadline == inf else LONGEST_STEP
+        seconds = max(0.0, min(deadline - self.clock(), longest))
+        answers = select.poll()
+        for worker in self.workers:
+            answers.register(worker.channel, select.POLLIN)
+        answered = {descriptor for descriptor, _ in answers.poll(ceil(seconds * 1000))}
+        now = self.clock()
         for worker in list(self.workers):
-            if worker.pipe in answered:
+            if worker.channel.fileno() in answered:
                 yield from self._receive(worker)
-            elif worker.deadline <= time.monotonic():
+            elif worker.deadline <= now:
                 self._kill(worker)
                 yield from self._fail(worker, too_slow(self.settings.timeout))
 
     def _receive(self, worker: _Worker) -> Iterator[Outcome]:
-        """Receive the message of a worker; the end of its pipe means that the worker has died."""
+        """Receive the message of a worker; the end of its channel means that it has died."""
         try:
-            message = worker.pipe.recv()
-        except (EOFError, OSError):
-            self._kill(worker)
-            cause = _cause(worker.process.exitcode)
-            failure = self.schedule.worker_died(worker.job, cause, was_ready=worker.is_ready)
+            message = worker.channel.receive()
+        except EOFError:
+            code = self._kill(worker)
+            failure = self._receive_death(worker.job, code, was_ready=worker.is_ready)
             yield from self._fail(worker, failure)
             return
         self.schedule.worker_answered()
@@ -182,84 +238,45 @@ class _Run:
         else:
             worker.is_ready = True
 
+    def _receive_death(
+        self, job: Job | None, code: int | None, *, was_ready: bool
+    ) -> Failure | None:
+        """Return why the job of a dead worker fails, or None; see `Schedule.worker_died`."""
+        try:
+            return self.schedule.worker_died(job, _cause(code), was_ready=was_ready)
+        except NoWorkersError as fault:
+            self._manage_with_fewer(fault)
+            return None
+
     def _fail(self, worker: _Worker, failure: Failure | None) -> Iterator[Outcome]:
         """Yield a failed outcome for the job of a worker, unless the job will be retried."""
+        if worker.job is not None and failure is not None:
+            yield self.failed(worker.job, failure)
+
+    def failed(self, job: Job, failure: Failure) -> Outcome:
+        """Return the outcome of a job that is given up."""
         from poolcli import run
 
-        if worker.job is not None and failure is not None:
-            yield run.failed_outcome(worker.job, self.work, *failure)
+        return run.failed_outcome(job, self.work, *failure)
 
-    def _kill(self, worker: _Worker) -> None:
-        """Kill a worker, and remove the hidden files that it has not committed."""
-        worker.process.kill()
-        worker.process.join()
-        worker.pipe.close()
+    def _kill(self, worker: _Worker) -> int | None:
+        """Kill a worker, remove the hidden files that it has not committed; return its exit code.
+
+        The exit code is None if the fork server has died: then the next worker needs a new one.
+        """
+        code = worker.server.end_worker(worker.number)
+        if code is None and worker.server is self.server:
+            self._end_server()
+        worker.channel.close()
         if worker.job is not None:
             worker.job.target.remove_stale()
-        # This comes last: if Ctrl-C interrupts the lines above, `kill_all` repeats them.
+        # This comes last: if Ctrl-C interrupts the lines above, `end` repeats them.
         self.workers.remove(worker)
-
-
-def _context() -> Any:
-    """Return the start method of multiprocessing: forkserver, or spawn where that is missing.
-
-    A fork of this process would copy locks that other threads hold, and nobody would release
-    them. The fork server has no threads. It starts two workers in 140 ms, spawn takes 255 ms.
-    """
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PRELOADED))
-    return context
-
-
-@contextmanager
-def _starting() -> Iterator[None]:
-    """Start processes in this block: they ignore Ctrl-C, and this process delays it meanwhile.
-
-    Raises:
-        RuntimeError: the system refuses, for instance because too many files are open.
-    """
-    try:
-        with _interrupts_blocked():
-            yield
-    except OSError as fault:
-        raise RuntimeError(f"no worker can be started ({fault.strerror or fault})") from fault
-
-
-@contextmanager
-def _interrupts_blocked() -> Iterator[None]:
-    """Block SIGINT until the end of the block; processes that are started inherit the mask.
-
-    A terminal sends Ctrl-C to all processes of the command, but only this one must handle it.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    # multiprocessing unblocks SIGINT when it starts the resource tracker, so it is started before.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _run_worker(pipe: Connection, work: Work) -> None:
-    """Run one job after the other in a worker process, until its pipe is closed."""
-    from poolcli import run
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    run.set_up_process()
-    try:
-        pipe.send(READY)
-        while True:
-            pipe.send(run.run_job(pipe.recv(), work))
-    except (EOFError, OSError):
-        return
+        return code
 
 
 def _cause(code: int | None) -> str:
     """Return how a process ended, in words, from its exit code."""
-    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+    if code is None:
+        return "together with the process that starts workers"
+    return f"signal {-code}" if code < 0 else f"exit code {code}"

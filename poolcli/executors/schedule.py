@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from poolcli.executors import NoWorkersError
+
 if TYPE_CHECKING:
     from poolcli.plan import Job
 
@@ -30,23 +32,27 @@ class Schedule:
     A job whose worker died is retried once, after all others, while no other job runs. If memory
     was short because several jobs ran together, it may be enough for one; if it is not, no other
     job is lost.
+
+    Attributes:
+        first: the jobs that no worker has received.
+        retries: the jobs whose worker has died.
     """
 
     def __init__(self, jobs: Iterable[Job]) -> None:
         """Store all jobs of a run, in the order in which they will be started."""
-        self._first = deque(jobs)
-        self._retries: deque[Job] = deque()
+        self.first = deque(jobs)
+        self.retries: deque[Job] = deque()
         self._failed_starts = 0
 
     @property
     def is_empty(self) -> bool:
         """Whether there is no job to start."""
-        return not self._first and not self._retries
+        return not self.first and not self.retries
 
     def stop(self) -> None:
         """Remove all jobs that have not been started."""
-        self._first.clear()
-        self._retries.clear()
+        self.first.clear()
+        self.retries.clear()
 
     def workers_needed(self, running: int, most: int) -> int:
         """Return how many workers there should be.
@@ -55,9 +61,9 @@ class Schedule:
             running: the number of jobs that are running.
             most: the largest number of workers.
         """
-        if self._first:
-            return min(most, running + len(self._first))
-        return running or min(1, len(self._retries))
+        if self.first:
+            return min(most, running + len(self.first))
+        return running or min(1, len(self.retries))
 
     def next_job(self, running: int, most: int) -> Job | None:
         """Remove and return the next job, or return None if none may start now.
@@ -66,9 +72,9 @@ class Schedule:
             running: the number of jobs that are running.
             most: the largest number of workers.
         """
-        if self._first:
-            return self._first.popleft() if running < most else None
-        return self._retries.popleft() if self._retries and not running else None
+        if self.first:
+            return self.first.popleft() if running < most else None
+        return self.retries.popleft() if self.retries and not running else None
 
     def worker_answered(self) -> None:
         """Reset the count of failed starts, since a worker has sent a message."""
@@ -83,16 +89,16 @@ class Schedule:
             was_ready: whether the worker had sent that it was ready for jobs.
 
         Raises:
-            RuntimeError: too many workers in a row have died before they were ready.
+            NoWorkersError: too many workers in a row have died before they were ready.
         """
         if job is not None:
             if job.retry:
                 return Failure(f"its worker died twice ({cause})", "is there enough memory?")
-            self._retries.append(job._replace(retry=True))
+            self.retries.append(job._replace(retry=True))
         elif not was_ready:
             self._failed_starts += 1
-            if self._failed_starts == MOST_FAILED_STARTS:
-                raise RuntimeError(f"workers die at their start ({cause})")
+            if self._failed_starts >= MOST_FAILED_STARTS:
+                raise NoWorkersError.because(f"they die at their start: {cause}")
         return None
 
 

@@ -231,6 +231,14 @@ def status_of(where: str | int, *, follow_links: bool = True) -> Status:
     return Status(kind, identity=identity if kind == "folder" else None)
 
 
+def access_mode(descriptor: int) -> int | None:
+    """Return for what a descriptor was opened, such as `os.O_RDONLY`; None if that is unknown."""
+    if fcntl is not None:
+        with suppress(OSError):  # it is closed
+            return fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE
+    return None
+
+
 def unreadable(fault: OSError | ValueError) -> PoolError:
     """Return the error for a path that can't be read."""
     if isinstance(fault, IsADirectoryError):

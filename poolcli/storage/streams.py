@@ -15,9 +15,9 @@ from typing import BinaryIO, ClassVar, Final
 from poolcli import process
 from poolcli.errors import PoolError
 from poolcli.storage import DASH, CheckStart, Output, Place, Status
-from poolcli.storage.local import LocalFile, status_of, unreadable, write_all
+from poolcli.storage.local import LocalFile, access_mode, status_of, unreadable, write_all
 
-STDIN_FD, STDOUT_FD = 0, 1
+STDIN_FD, STDOUT_FD = STANDARD = 0, 1
 STREAM_NAME: Final = re.compile(r"/dev/fd/(\d+)|/proc/self/fd/(\d+)")
 STREAM_NAMES: Final = {DASH: 1, "/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 READ_BYTES: Final = 1 << 20
@@ -56,11 +56,12 @@ class Stream(Place):
 
     def status(self) -> Status:
         """Return the status of a stream, with the size and identity of a file behind it."""
-        return _of_stream(status_of(self._read_end))
+        number = STDIN_FD if self.path == DASH else descriptor_of(self.path)
+        return _of_stream(status_of(self._read_end), number, os.O_WRONLY)
 
     def existing(self) -> Status:
         """Return the status of the stream that would be written."""
-        return _of_stream(status_of(self._write_end))
+        return _of_stream(status_of(self._write_end), descriptor_of(self.path), os.O_RDONLY)
 
     def create(self, **_: object) -> Output:
         """Begin an output that is written in place: nothing is replaced or preserved."""
@@ -158,8 +159,17 @@ def silence_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT_FD)
 
 
-def _of_stream(status: Status) -> Status:
-    """Return the status of a descriptor: even if it leads to a file, it is written in place."""
+def _of_stream(status: Status, number: int | None, wrong_mode: int) -> Status:
+    """Return the status of a stream: even if it leads to a file, it is written in place.
+
+    Args:
+        status: the status of what the stream leads to.
+        number: its descriptor, or None.
+        wrong_mode: the mode of access in which a standard stream is useless. `process.set_up`
+            opens those that are closed in that mode.
+    """
+    if number in STANDARD and access_mode(number) == wrong_mode:
+        return Status("missing", problem="it can't be read: it is closed")
     return status._replace(kind="stream") if status.kind == "file" else status
 
 
