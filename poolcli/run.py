@@ -200,6 +200,7 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
                 raise target.refusal()
             if job.format is None:
                 work.saving.check(target)
+            work = _with_frame(reader, work, outcome)
             _check_headers(reader, target, work, outcome)
         if outcome.input_bytes is None:
             outcome.input_bytes = stream.seek(0, 2)
@@ -221,6 +222,16 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
                 outcome.output_bytes = output.commit()
     outcome.read_seconds, outcome.pool_seconds, outcome.write_seconds = clock.seconds.values()
     outcome.status = "done"
+
+
+def _with_frame(reader: Reader, work: Work, outcome: Outcome) -> Work:
+    """Return the work for the first picture, if a format of one picture holds further ones."""
+    if work.frame is not None or reader.count == 1 or by_name(reader.format).frames != "one":
+        return work
+    outcome.warnings.append(
+        f"only the first of its {reader.count} pictures was taken: --frame reaches the others"
+    )
+    return work._replace(frame=0)
 
 
 def _pool_frames(

@@ -143,18 +143,26 @@ def test_a_real_file_with_a_general_brand_is_read() -> None:
     np.testing.assert_array_equal(decoded(general).array, RGB)
 
 
-def test_the_primary_one_of_several_pictures_is_taken_and_that_is_told() -> None:
+def test_the_primary_one_of_several_pictures_is_taken_and_the_others_by_number(
+    tmp_path: Path,
+) -> None:
     arrays = [noise("RGB", (30, 40), 1), noise("RGB", (20, 24), 2)]
     file = pillow_heif.HeifFile()  # type: ignore[no-untyped-call]
     for one in arrays:
         file.add_frombytes("RGB", one.shape[1::-1], one.tobytes())
     buffer = BytesIO()
     file.save(buffer, primary_index=1, **EXACT)
-    reader = reader_of(buffer.getvalue())
-    assert reader.count == 1
-    found = decoded(buffer.getvalue())
-    assert found.info.notes == ("only the primary one of its 2 pictures was read",)
-    np.testing.assert_array_equal(found.array, arrays[1])
+    (tmp_path / "in").write_bytes(buffer.getvalue())
+    told = ["only the first of its 2 pictures was taken: --frame reaches the others"]
+    for number, array, warnings in (
+        (None, arrays[1], told),
+        (0, arrays[1], []),
+        (1, arrays[0], []),
+    ):
+        how = work(size=1, frame=number, overwrite=True)
+        outcome = run(tmp_path / "in", tmp_path / "out.npy", "npy", how)
+        assert (outcome.frames, outcome.warnings) == (2, warnings)
+        np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), array)
 
 
 def test_headers_are_read_without_decoding_and_frames_may_be_gone_through_again() -> None:

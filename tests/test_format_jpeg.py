@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from PIL import Image, JpegImagePlugin
 
-from poolcli.errors import PoolError
 from poolcli.formats.saving import Saving
 from poolcli.picture import Metadata, Placement, Resolution, Stored, turned
 from tests.exif_support import (
@@ -29,7 +28,7 @@ from tests.exif_support import (
     number,
     text,
 )
-from tests.pictures import decoded, encoded, notes_of, opened, picture, ramp, reader_of, saved
+from tests.pictures import decoded, encoded, notes_of, opened, picture, ramp, saved
 
 DJPEG = shutil.which("djpeg") or ""
 
@@ -102,15 +101,6 @@ def test_precision_and_components_are_those_of_the_frame_header(mode: str, chann
         assert (found.info.mode, found.info.encoding.lossy) == (mode, True)
 
 
-@pytest.mark.parametrize("bits", [12, 16, 0])
-def test_other_precisions_than_8_bits_are_refused(bits: int) -> None:
-    octets = bytearray(jpeg())
-    octets[octets.index(b"\xff\xc0") + 4] = bits
-    with pytest.raises(PoolError, match=f"its samples have {bits} bits") as refusal:
-        reader_of(bytes(octets))
-    assert "PNG or TIFF" in refusal.value.remedy
-
-
 def test_junk_and_fill_between_segments_have_no_effect() -> None:
     octets = jpeg()
     for junk in (b"junk", b"\xff\xff\xff", b"\xff\0\xff\0", b"\xff\xd0\xff\x01"):
@@ -129,16 +119,6 @@ def test_a_picture_is_turned_upright(turn: int, kind: str) -> None:
     np.testing.assert_array_equal(found.array, turned(np.asarray(opened(octets)), turn))
     assert found.metadata.resolution == (Resolution(120, 300) if turn < 5 else Resolution(300, 120))
     assert opened(encoded(found, "jpeg")).getexif().get(TURN, 1) == 1
-
-
-def test_the_second_picture_of_a_camera_does_not_count() -> None:
-    first, second = Image.fromarray(ramp()), Image.fromarray(ramp(8, 8))
-    octets = saved(first, "MPO", save_all=True, append_images=[second])
-    reader, found = reader_of(octets), decoded(octets)
-    assert (reader.format, reader.count, found.info.shape) == ("jpeg", 1, (40, 50, 3))
-    np.testing.assert_array_equal(found.array, np.asarray(opened(octets)))
-    assert facts_of(encoded(found, "jpeg")) == facts_of(octets)
-    assert "JPEG has no place for the blocks of other programs" in notes_of(found, "jpeg")
 
 
 # Resolution, and what is too long

@@ -58,6 +58,7 @@ class Format(NamedTuple):
         largest_side: the largest height and width in pixels; None if there is no limit.
         quality: the default quality, in words; empty if the format has no quality setting.
         extra: the optional packages that it needs, or None.
+        read_suffixes: further suffixes under which such files are found, but not written.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Format(NamedTuple):
     largest_side: int | None = None
     quality: str = ""
     extra: Extra | None = None
+    read_suffixes: tuple[str, ...] = ()
 
     def refusal(self) -> PoolError:
         """Return the error for a format that can only be read."""
@@ -166,6 +168,7 @@ FORMATS: Final = (
         title="JPEG",
         module=".jpeg",
         suffixes=(".jpg", ".jpeg", ".jpe", ".jfif"),
+        read_suffixes=(".mpo",),
         signature=rb"\xff\xd8\xff",
         modes={"1": "L", "L": "L", "RGB": "RGB", **_INKS},
         options={"progressive": _YES_NO, "optimize": _YES_NO, "subsampling": _SUBSAMPLING},
@@ -264,7 +267,8 @@ def by_name(name: str) -> Format:
 
 def by_suffix(suffix: str) -> Format | None:
     """Return the format that a file suffix stands for, ignoring case, or None."""
-    return next((one for one in FORMATS if suffix.lower() in one.suffixes), None)
+    name = suffix.lower()
+    return next((one for one in FORMATS if name in (*one.suffixes, *one.read_suffixes)), None)
 
 
 def by_content(start: bytes) -> Format:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol
@@ -173,6 +173,21 @@ class DecodedReader:
     def frames(self) -> Iterator[DecodedFrame]:
         """Yield the picture."""
         yield DecodedFrame(*self._parts)
+
+
+class FurtherReader:
+    """The reader of a file of one picture and of further ones, which only ``--frame`` reaches."""
+
+    def __init__(self, first: Reader, further: Sequence[Callable[[], Reader]]) -> None:
+        """Keep the reader of the first picture, and functions that open each of the others."""
+        self.format, self.count = first.format, 1 + len(further)
+        self._first, self._further = first, further
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the pictures; each is opened when it is reached."""
+        yield from self._first.frames()
+        for open_next in self._further:
+            yield from open_next().frames()
 
 
 class WholeFrameWriter:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from PIL import ExifTags, Image
 
 from poolcli.formats.tiff_tags import Directory, TagFile
+from poolcli.formats.xmp import ORIENTATION, cleaned
 from poolcli.picture import Metadata, Resolution, ResolutionUnit
 
 Tag = ExifTags.Base
@@ -33,17 +34,8 @@ MOST_NUMBER: Final = (1 << 32) - 1
 MOST_XMP_BYTES: Final = 1 << 24
 XMP_KEYWORD: Final = b"XML:com.adobe.xmp"
 XMP_PREFIX: Final = b"http://ns.adobe.com/xap/1.0/\0"
-XMP_ORIENTATION: Final = re.compile(rb"""tiff:Orientation(?:\s*=\s*["']|\s*>)\s*([1-8])\b""")
 XMP_RESOLUTION: Final = re.compile(
     rb"""tiff:([XY]Resolution|ResolutionUnit)(?:\s*=\s*["']|\s*>)\s*(\d{1,10}(?:/\d{1,10})?)\s*["'<]"""
-)
-
-_FALSE_NAMES: Final = (
-    rb"(?:tiff:(?:Orientation|ImageWidth|ImageLength|XResolution|YResolution|ResolutionUnit)"
-    rb"|exif:Pixel[XY]Dimension|xmpNote:HasExtendedXMP)"
-)
-FALSE_XMP: Final = re.compile(
-    rb"""\s%b\s*=\s*(?:"[^"<]*"|'[^'<]*')|<(%b)\s*>[^<]*</\1\s*>""" % (_FALSE_NAMES, _FALSE_NAMES)
 )
 
 
@@ -67,16 +59,16 @@ def describe(
     xmp, complaint = _checked_xmp(xmp)
     orientation = orientation_of(exif, xmp)
     resolution = resolution_of(exif) or (None if xmp is None else resolution_of(_xmp_numbers(xmp)))
-    xmp = None if xmp is None else _cleaned_xmp(xmp)
-    warnings = (*damage, *complaint, *warnings)
-    cleaned = _cleaned_exif(exif)
-    return Metadata(exif=cleaned, resolution=resolution, xmp=xmp, warnings=warnings), orientation
+    xmp, gone = (None, ()) if xmp is None else cleaned(xmp)
+    warnings = (*damage, *complaint, *gone, *warnings)
+    kept = _cleaned_exif(exif)
+    return Metadata(exif=kept, resolution=resolution, xmp=xmp, warnings=warnings), orientation
 
 
 def orientation_of(exif: Mapping[int, Any], xmp: bytes | None) -> int:
     """Return the orientation from EXIF or else XMP: 1 is upright, 2 to 8 turned or mirrored."""
     value = exif.get(Tag.Orientation)
-    if value is None and xmp is not None and (stated := XMP_ORIENTATION.search(xmp)):
+    if value is None and xmp is not None and (stated := ORIENTATION.search(xmp)):
         value = int(stated[1])
     return value if isinstance(value, int) and value in range(1, 9) else 1
 
@@ -214,14 +206,6 @@ def _checked_xmp(xmp: Any) -> tuple[bytes | None, tuple[str, ...]]:
     if b"\0" in xmp.rstrip(b"\0"):
         return None, ("its XMP is not UTF-8, and was dropped",)
     return xmp.rstrip(b"\0"), ()
-
-
-def _cleaned_xmp(xmp: bytes) -> bytes:
-    """Return XMP without orientation, sizes, resolution, thumbnails and reference to a 2nd part."""
-    begin, end = xmp.find(b"<xmp:Thumbnails"), xmp.find(b"</xmp:Thumbnails>")
-    if 0 <= begin < end:
-        xmp = xmp[:begin] + xmp[end + len(b"</xmp:Thumbnails>") :]
-    return FALSE_XMP.sub(b"", xmp)
 
 
 def _packed(exif: Image.Exif) -> bytes:

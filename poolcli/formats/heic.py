@@ -5,13 +5,14 @@ Depth and channels are parsed from the boxes here, because pillow-heif does not 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 
 from poolcli.errors import PoolError
 from poolcli.formats.boxes import PROPERTIES, read_boxes
-from poolcli.formats.contract import DecodedReader, Limits
+from poolcli.formats.contract import DecodedReader, FurtherReader, Limits
 from poolcli.formats.exif import describe
 from poolcli.formats.extras import library
 from poolcli.picture import MODES, Encoding, FrameInfo, Stored
@@ -24,30 +25,37 @@ SRGB_CURVES: Final = (1, 2, 6, 13, 14, 15)
 """The numbers in ITU-T H.273 for sRGB, for curves that are displayed alike, and for unspecified."""
 
 
-def read(stream: BinaryIO, limits: Limits) -> DecodedReader:
-    """Open the primary picture of a HEIC; pillow-heif applies the orientation."""
-    image, count = _open(stream)
+def read(stream: BinaryIO, limits: Limits) -> FurtherReader:
+    """Open a HEIC; its primary picture comes first, whatever its place in the file."""
+    file = _file(stream)
+    numbers = sorted(range(len(file)), key=lambda number: number != file.primary_index)
+    first, *further = (partial(_read_one, stream, limits, number) for number in numbers)
+    return FurtherReader(first(), further)
+
+
+def _read_one(stream: BinaryIO, limits: Limits, number: int) -> DecodedReader:
+    """Open one picture; pillow-heif applies the orientation."""
+    image = _file(stream)[number]
     limits.check(image.size[1], image.size[0])
-    info = _info(stream, image, count)
+    info = _info(stream, image)
     warnings = (f"{info.unread_colour}; it was taken for sRGB",) if info.unread_colour else ()
     described, _ = describe(image.info.get("exif"), image.info.get("xmp"), warnings)
     metadata = described._replace(
         icc_profile=image.info.get("icc_profile") or None,
         dropped=("auxiliary pictures",) if image.info.get("aux") else (),
     )
-    return DecodedReader(info, lambda: np.asarray(_open(stream)[0]), lambda: metadata)
+    return DecodedReader(info, lambda: np.asarray(_file(stream)[number]), lambda: metadata)
 
 
-def _open(stream: BinaryIO) -> tuple[Any, int]:
-    """Return the primary picture with samples as stored, and the number of pictures."""
+def _file(stream: BinaryIO) -> Any:
+    """Open the file with samples as stored; it is a sequence of its pictures."""
     stream.seek(0)
     heif = library("pillow_heif", "heif")
-    file = heif.open_heif(stream, convert_hdr_to_8bit=False, hdr_to_16bit=False)
-    return file[file.primary_index], len(file)
+    return heif.open_heif(stream, convert_hdr_to_8bit=False, hdr_to_16bit=False)
 
 
-def _info(stream: BinaryIO, image: Any, count: int) -> FrameInfo:
-    """Return the `FrameInfo` of the primary picture.
+def _info(stream: BinaryIO, image: Any) -> FrameInfo:
+    """Return the `FrameInfo` of a picture.
 
     Raises:
         PoolError: alpha is premultiplied, or samples of this depth with alpha can't be pooled.
@@ -68,7 +76,6 @@ def _info(stream: BinaryIO, image: Any, count: int) -> FrameInfo:
         (1 << int(bits or 8)) - 1,
         _stored(stream, has_alpha=bool(MODES[mode].without_alpha)),
         encoding=Encoding("heic", lossy=True),
-        notes=(f"only the primary one of its {count} pictures was read",) * (count > 1),
         unread_colour=_unread_colour(image),
     )
 

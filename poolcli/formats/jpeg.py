@@ -1,4 +1,4 @@
-"""Read and write JPEG with Pillow."""
+"""Read and write JPEG with Pillow; read other depths than 8 bits with imagecodecs."""
 
 from __future__ import annotations
 
@@ -7,27 +7,40 @@ from collections.abc import Mapping
 from functools import partial
 from io import BytesIO
 from typing import Any, BinaryIO, Final
+from zlib import crc32
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
-from poolcli.formats.contract import Limits, WholeFrameWriter
+from poolcli.formats.contract import DecodedReader, FurtherReader, Limits, Reader, WholeFrameWriter
 from poolcli.formats.exif import checked_resolution, describe, packed_exif, whole_ratio
-from poolcli.formats.pillow import PillowReader, encoded, info_of, open_image, to_image
+from poolcli.formats.extras import library
+from poolcli.formats.jpeg_markers import (
+    END,
+    LOSSLESS,
+    Header,
+    further_pictures,
+    has_end,
+    is_whole,
+    read_header,
+    without_metadata,
+)
+from poolcli.formats.pillow import PillowReader, encoded, info_of, open_image, rows_of, to_image
 from poolcli.formats.saving import Saving
-from poolcli.picture import Encoding, Metadata, Picture, Resolution, ResolutionUnit, Stored
-
-SCAN: Final = b"\xff\xda"
-FILL, COMMENT, COLOUR_TRANSFORM = 0xFF, 0xFE, 0xEE
-FRAME_HEADERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-"""The markers of frame headers, SOF0 to SOF15 (ITU-T T.81, table B.1)."""
-
-WITHOUT_SEGMENT: Final = frozenset((0x00, 0x01, *range(0xD0, 0xDA), FILL))
-"""The markers without a segment, and the bytes after a 0xFF that is not part of a marker."""
-
-DESCRIPTIVE: Final = frozenset(range(0xE0, 0xF0)) - {COLOUR_TRANSFORM} | {COMMENT}
-"""The markers of segments that don't change how the picture looks."""
+from poolcli.picture import (
+    MODES,
+    Encoding,
+    FrameInfo,
+    Metadata,
+    Pair,
+    Picture,
+    Resolution,
+    ResolutionUnit,
+    Stored,
+)
 
 EXTENDED_XMP: Final = b"http://ns.adobe.com/xmp/extension/\0"
 DENSITY_UNITS: Final[tuple[ResolutionUnit, ...]] = ("", "inch", "cm")
@@ -43,30 +56,17 @@ LONGEST: Final = {"icc_profile": 255 * 65519, "exif": 65533, "xmp": 65504, "comm
 """The most bytes of each kind of metadata; only the colour profile may use several segments."""
 
 QUALITY: Final = 90
+CHECKED_ROWS: Final = 64
 
 
-def read(stream: BinaryIO, limits: Limits) -> PillowReader:
-    """Open a JPEG, or the first picture of an MPO.
+def read(stream: BinaryIO, limits: Limits) -> Reader:
+    """Open a JPEG, and the further pictures that its index names: those of an MPO.
 
     Raises:
         PoolError: it is too large, or its samples can't be read.
     """
-    warnings: tuple[str, ...] = ()
-    try:
-        image = open_image(_Jpeg, stream)
-    except (SyntaxError, OSError):
-        stream = _without_metadata(stream)
-        warnings = ("its metadata is damaged, and was dropped",)
-        image = open_image(_Jpeg, stream)
-    limits.check(image.height, image.width)
-    described, orientation = describe(image.info.get("exif"), image.info.get("xmp"), warnings)
-    stored = Stored("unsigned", image.bits, (1 << image.bits) - 1, image.layers)
-    tables = {"quality": -1, "qtables": image.quantization, "subsampling": get_sampling(image)}
-    encoding = Encoding("jpeg", lossy=True, details=tables)
-    info = info_of(image, stored, encoding, orientation)
-    return PillowReader(
-        info, _metadata(image, described), image, partial(open_image, _Jpeg, stream)
-    )
+    reader, spans = _open(stream, limits)
+    return FurtherReader(reader, [partial(_open_part, stream, limits, *span) for span in spans])
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> JpegWriter:
@@ -118,34 +118,130 @@ def _density(resolution: Resolution) -> tuple[int, int, int] | None:
     return (unit, across, down) if across in DENSITIES and down in DENSITIES else None
 
 
-def _without_metadata(stream: BinaryIO) -> BytesIO:
-    """Return a copy of a JPEG without the metadata segments, which keep Pillow from opening it.
+def _open_part(stream: BinaryIO, limits: Limits, begin: int, end: int) -> Reader:
+    """Open a picture that is a part of a file."""
+    stream.seek(begin)
+    return _open(BytesIO(stream.read(end - begin)), limits)[0]
+
+
+def _open(stream: BinaryIO, limits: Limits) -> tuple[Reader, list[Pair]]:
+    """Open one picture; return its reader, and the positions of further pictures.
+
+    Args:
+        stream: a file that begins with the picture.
+        limits: the limits on its size.
+    """
+    header = read_header(stream)
+    limits.check(header.height, header.width)
+    mode = _mode(header)
+    warnings: tuple[str, ...] = ()
+    if not has_end(stream, header.scan):
+        stream.seek(0)
+        octets = stream.read().rstrip(END[:1])  # half of a marker
+        if not is_whole(octets, header, _deep_checksum if mode else _checksum):
+            raise PoolError("it is cut off: samples are missing", "is the file complete?")
+        stream, warnings = BytesIO(octets + END), ("the marker at its end is missing",)
+    try:
+        image = _opened(stream, header)
+    except (SyntaxError, OSError):
+        stream = without_metadata(stream, header.scan)
+        header = read_header(stream)
+        warnings = (*warnings, "its metadata is damaged, and was dropped")
+        image = _opened(stream, header)
+    try:
+        spans = further_pictures(stream, image.info.get("mp", b""), image.info.get("mpoffset", 0))
+    except (ValueError, struct.error):
+        spans, warnings = [], (*warnings, "its index of further pictures is damaged")
+    described, orientation = describe(image.info.get("exif"), image.info.get("xmp"), warnings)
+    metadata = _metadata(image, described)
+    stored = Stored("unsigned", header.bits, (1 << header.bits) - 1, len(header.components))
+    if mode:
+        info = _deep_info(header, mode, stored, orientation)
+        return DecodedReader(info, partial(_decode, stream), lambda: metadata), spans
+    info = info_of(image, stored, _encoding(image, header), orientation)
+    return PillowReader(info, metadata, image, partial(open_image, _Jpeg, stream)), spans
+
+
+def _opened(stream: BinaryIO, header: Header) -> JpegImageFile:
+    """Open a picture with Pillow; one of another depth only for its metadata, as if it had 8 bits.
+
+    Such a picture can't be decoded.
+    """
+    if header.bits == 8:
+        return open_image(_Jpeg, stream)
+    stream.seek(0)
+    octets = bytearray(stream.read())
+    octets[header.place] = 8
+    return open_image(_Jpeg, BytesIO(octets))
+
+
+def _encoding(image: JpegImageFile, header: Header) -> Encoding:
+    """Return how a picture is encoded, with the tables that a JPEG written from it repeats."""
+    if header.marker in LOSSLESS:
+        return Encoding("jpeg")
+    tables = {"quality": -1, "qtables": image.quantization, "subsampling": get_sampling(image)}
+    return Encoding("jpeg", lossy=True, details=tables)
+
+
+def _mode(header: Header) -> str:
+    """Return the mode of a picture that only imagecodecs can decode; empty if Pillow can.
 
     Raises:
-        PoolError: the frame header is missing, or the samples don't have 8 bits.
+        PoolError: pictures of such a depth can't be read.
     """
-    stream.seek(0)
-    octets, at, bits = stream.read(), 2, None
-    kept = [octets[:at]]
-    while at + 4 < len(octets) and octets[at : at + 2] != SCAN:
-        marker = octets[at + 1]
-        if octets[at] != FILL or marker in WITHOUT_SEGMENT:
-            at += 1  # skip bytes between segments that belong to none
-            continue
-        end = at + 2 + int.from_bytes(octets[at + 2 : at + 4], "big")
-        if marker in FRAME_HEADERS:
-            bits = octets[at + 4]
-        if marker not in DESCRIPTIVE:
-            kept.append(octets[at:end])
-        at = end
-    if bits is None:
-        raise PoolError("its frame header is missing", "is the file complete?")
-    if bits != 8:
+    bits, channels = header.bits, len(header.components)
+    if bits == 8:
+        return ""
+    depths = range(2, 17) if header.marker in LOSSLESS else (12,)
+    if channels not in (1, 3) or bits not in depths:
         raise PoolError(
-            f"its samples have {bits} bits, but only 8-bit JPEG can be read",
+            f"its samples have {bits} bits in {channels} channels, which can't be read",
             "convert it first to a 16-bit PNG or TIFF",
         )
-    return BytesIO(b"".join((*kept, octets[at:])))
+    library("imagecodecs", "deep")
+    if channels == 3:
+        return "RGB;16" if bits == 16 else "RGB;M"
+    return "I;16" if bits == 16 else "L;M"
+
+
+def _deep_info(header: Header, mode: str, stored: Stored, orientation: int) -> FrameInfo:
+    """Return the `FrameInfo` of a picture that imagecodecs decodes."""
+    shape, channels = (header.height, header.width), MODES[mode].channels
+    return FrameInfo(
+        (*shape, channels) if channels > 1 else shape,
+        np.dtype(np.uint16 if header.bits > 8 else np.uint8),
+        mode,
+        stored.maxval,
+        stored,
+        orientation,
+        encoding=Encoding("jpeg", lossy=header.marker not in LOSSLESS),
+    )
+
+
+def _decode(stream: BinaryIO) -> NDArray[Any]:
+    """Decode the samples in their own depth."""
+    stream.seek(0)
+    array: NDArray[Any] = library("imagecodecs", "deep").jpeg8_decode(stream.read())
+    return array
+
+
+def _deep_checksum(stream: BinaryIO) -> int:
+    """Return a checksum of the pixels that imagecodecs decodes."""
+    return crc32(_decode(stream).tobytes())
+
+
+def _checksum(stream: BinaryIO) -> int:
+    """Return a checksum of the pixels that Pillow decodes.
+
+    Raises:
+        OSError: they can't be decoded.
+    """
+    image, found = open_image(_Jpeg, stream), 0
+    image.load()
+    for top in range(0, image.height, CHECKED_ROWS):
+        rows = rows_of(image, image.mode, top, min(top + CHECKED_ROWS, image.height))
+        found = crc32(rows.tobytes(), found)
+    return found
 
 
 def _metadata(image: JpegImageFile, described: Metadata) -> Metadata:
@@ -154,7 +250,7 @@ def _metadata(image: JpegImageFile, described: Metadata) -> Metadata:
     if found.get("icc_profile", b"") is None:  # Pillow has found only some parts of the profile
         warnings = (*warnings, "its colour profile is damaged, and was dropped")
     dropped = []
-    if "photoshop" in found or found.get("mp"):
+    if "photoshop" in found:
         dropped.append("blocks of other programs")
     if any(content.startswith(EXTENDED_XMP) for _, content in segments):
         dropped.append("second part of its XMP")

@@ -89,8 +89,7 @@ class Batch:
         source, below, status = found
         folder, base = os.path.split(below)
         stem, suffix = os.path.splitext(base)
-        own = by_suffix(suffix)
-        fmt = self.format or own
+        fmt = self.format or by_suffix(suffix)
         if status.kind == "device":
             place_at(source.path).check_readable()
         refusal = status.problem
@@ -103,7 +102,7 @@ class Batch:
         elif fmt is not None and not refusal and not fmt.modes:
             refusal, remedy = fmt.refusal().args
         # A suffix of the right format keeps its spelling, such as .JPG or .jpeg.
-        new_suffix = suffix if fmt is None or own is fmt else fmt.suffixes[0]
+        new_suffix = suffix if not fmt or suffix.lower() in fmt.suffixes else fmt.suffixes[0]
         if self.policy.output_stem is not None:
             stem = self.policy.output_stem(source.path)
         if not (refusal or _is_name(stem, new_suffix)):
