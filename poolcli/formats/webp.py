@@ -1,55 +1,121 @@
 """Read and write still and animated WebP with Pillow.
 
-Size, lossiness and durations are parsed from the chunks here, because Pillow states them too late
-or not at all.
+The headers are parsed from the chunks here, because Pillow's decoder allocates the whole canvas as
+soon as it is opened, and tells durations and lossiness too late or not at all.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
+import numpy as np
 from PIL import WebPImagePlugin
 from PIL.WebPImagePlugin import WebPImageFile
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
-from poolcli.formats.animation import Timing
+from poolcli.formats.animation import CanvasFrame, Drawn, Timing
 from poolcli.formats.contract import Limits
-from poolcli.formats.pillow import PillowReader, open_image, require_support
-from poolcli.formats.pillow_animation import PulledWriter, reader_of
+from poolcli.formats.exif import describe
+from poolcli.formats.pillow import conversions, open_image, require_support
+from poolcli.formats.pillow_animation import PulledWriter
 from poolcli.formats.saving import Saving
-from poolcli.picture import Encoding, FrameInfo, Metadata, Pair, Stored
+from poolcli.picture import Encoding, FrameInfo, Metadata, Pair, Stored, info_in_mode
 
 RIFF_HEAD: Final = 12
 FRAME_HEAD: Final = 16
 """Bytes of an ANMF chunk before the chunks of its frame."""
 
-EXTENDED: Final = b"VP8X"
-ALPHA: Final = 0x10
-"""The flag for alpha in the extended header."""
+EXTENDED, LOSSY, LOSSLESS, ANIMATION, FRAME = b"VP8X", b"VP8 ", b"VP8L", b"ANIM", b"ANMF"
+ANIMATED, ALPHA = 0x02, 0x10
+"""The flags for animation and alpha in the extended header."""
 
 
-def read(stream: BinaryIO, limits: Limits) -> PillowReader:
-    """Open a WebP."""
+class Chunk(NamedTuple):
+    """A chunk: its name, the position of its content, the length and the first bytes."""
+
+    name: bytes
+    begin: int
+    length: int
+    head: bytes
+
+
+def read(stream: BinaryIO, limits: Limits) -> WebPReader:
+    """Open a WebP.
+
+    Raises:
+        PoolError: it is too large, or it has no picture.
+    """
     require_support("WebP", supported=WebPImagePlugin.SUPPORTED)
     chunks = list(_chunks(stream))
-    # The decoder allocates the whole canvas as soon as it is opened.
-    limits.check(*_canvas_size(*chunks[0] if chunks else (b"", b"")))
-    image = open_image(WebPImageFile, stream)
-    durations = [Fraction(_number(head, 12)) for name, head in chunks if name == b"ANMF"]
-    if image.n_frames == 1:
+    if not chunks or chunks[0].name not in (EXTENDED, LOSSY, LOSSLESS):
+        raise PoolError("it has no picture", "is the file complete?")
+    if chunks[-1].begin + chunks[-1].length > stream.seek(0, 2):
+        raise PoolError("it is cut off", "is the file complete?")
+    first = chunks[0]
+    size = _canvas_size(first)
+    limits.check(*size)
+    durations = [Fraction(_number(one.head, 12)) for one in chunks if one.name == FRAME]
+    is_animated = first.name == EXTENDED and bool(_number(first.head, 0, 1) & ANIMATED)
+    if is_animated and not durations:
+        raise PoolError("it has no frames", "is the file complete?")
+    metadata, orientation = _metadata(stream, chunks)
+    info = info_in_mode(
+        size,
+        "RGBA" if _has_alpha(first) else "RGB",
+        Stored("unsigned", 8, 255, 4 if _has_alpha(first) else 3),
+        orientation=orientation,
+        encoding=Encoding("webp", lossy=any(one.name == LOSSY for one in chunks)),
+        notes=conversions(False, False, orientation),
+    )
+    if len(durations) == 1 or not is_animated:
         durations = [Fraction(0)]
-    if len(durations) != image.n_frames:
-        raise PoolError(
-            f"it states {len(durations)} frames, and {image.n_frames} were found",
-            "is the file complete?",
-        )
-    encoding = Encoding("webp", lossy=any(name == b"VP8 " for name, _ in chunks))
-    stored = Stored("unsigned", 8, 255, len(image.getbands()))
-    return reader_of(image, stream, stored, encoding, durations)
+    return WebPReader(stream, info, metadata, durations)
+
+
+class WebPReader:
+    """The reader of a WebP, which has one decoder for each pass over the frames.
+
+    At most 12 bytes are needed for a pixel: the decoder has two canvases of four channels, and
+    returns a copy of one. `WebPImageFile.load` would make an image of it, with four bytes more.
+    """
+
+    format = "webp"
+
+    def __init__(
+        self, stream: BinaryIO, info: FrameInfo, metadata: Metadata, durations: Sequence[Fraction]
+    ) -> None:
+        """Keep the arguments; all frames have the same ``info``, apart from the duration."""
+        self.count = len(durations)
+        self._stream, self._info = stream, info
+        self._metadata, self._durations = metadata, durations
+
+    def frames(self) -> Iterator[CanvasFrame]:
+        """Yield the frames; a frame is decoded when its rows are asked for."""
+        drawn = self._decoded()
+        for number, duration in enumerate(self._durations):
+            info = self._info._replace(duration=duration)
+            yield CanvasFrame(drawn, number, info, lambda: self._metadata)
+
+    def _decoded(self) -> Drawn:
+        """Yield the number and the pixels of each frame, without keeping the latter.
+
+        Raises:
+            PoolError: the decoder finds another number of frames than the chunks.
+        """
+        image, (height, width, channels) = open_image(WebPImageFile, self._stream), self._info.shape
+        if image.n_frames != self.count:
+            raise PoolError(
+                f"it states {self.count} frames, and {image.n_frames} were found",
+                "is the file complete?",
+            )
+        for number in range(self.count):
+            pixels = np.frombuffer(image._get_next()[0], np.uint8).reshape(height, width, 4)
+            yield number, pixels[..., :channels]
+            del pixels
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> WebPWriter:
@@ -81,24 +147,44 @@ class WebPWriter(PulledWriter):
             content[20] |= ALPHA
 
 
-def _chunks(stream: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the name and first bytes of every chunk, including those in frames (RFC 9649)."""
+def _chunks(stream: BinaryIO) -> Iterator[Chunk]:
+    """Yield every chunk, including those in frames (RFC 9649)."""
     at, end = RIFF_HEAD, stream.seek(0, 2)
     while at + 8 <= end:
         stream.seek(at)
         name, length = struct.unpack("<4sI", stream.read(8))
-        yield name, stream.read(min(length, FRAME_HEAD))
-        at += 8 + (FRAME_HEAD if name == b"ANMF" else length + length % 2)
+        yield Chunk(name, at + 8, length, stream.read(min(length, FRAME_HEAD)))
+        at += 8 + (FRAME_HEAD if name == FRAME else length + length % 2)
 
 
-def _canvas_size(name: bytes, head: bytes) -> Pair:
-    """Return height and width of the canvas from the name and first bytes of the first chunk."""
-    if name == EXTENDED:
+def _canvas_size(chunk: Chunk) -> Pair:
+    """Return height and width of the canvas from the first chunk."""
+    head = chunk.head
+    if chunk.name == EXTENDED:
         return 1 + _number(head, 7), 1 + _number(head, 4)
-    if name == b"VP8L":
+    if chunk.name == LOSSLESS:
         bits = _number(head, 1, 4)
         return 1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF)
     return _number(head, 8, 2) & 0x3FFF, _number(head, 6, 2) & 0x3FFF
+
+
+def _has_alpha(chunk: Chunk) -> bool:
+    """Return whether there is alpha, from the first chunk."""
+    if chunk.name == LOSSLESS:
+        return bool(_number(chunk.head, 4, 1) & ALPHA)
+    return chunk.name == EXTENDED and bool(_number(chunk.head, 0, 1) & ALPHA)
+
+
+def _metadata(stream: BinaryIO, chunks: Sequence[Chunk]) -> tuple[Metadata, int]:
+    """Return the metadata of the file, and EXIF's orientation."""
+    found: dict[bytes, bytes] = {}
+    for name, begin, length, _ in chunks:
+        if name in (b"ICCP", b"EXIF", b"XMP ") and name not in found:
+            stream.seek(begin)
+            found[name] = stream.read(length)
+    described, orientation = describe(found.get(b"EXIF"), found.get(b"XMP "))
+    plays = next((_number(one.head, 4, 2) for one in chunks if one.name == ANIMATION), 0)
+    return described._replace(icc_profile=found.get(b"ICCP"), plays=plays), orientation
 
 
 def _number(octets: bytes, at: int, count: int = 3) -> int:
