@@ -48,7 +48,7 @@ def test_a_format_is_found_by_its_name_and_by_its_suffixes_in_any_case(target: F
         assert by_suffix(suffix) is by_suffix(suffix.upper()) is target
 
 
-@pytest.mark.parametrize("suffix", ["", ".", "png", ".svg", ".png ", ".mpo", ".eps"])
+@pytest.mark.parametrize("suffix", ["", ".", "png", ".svg", ".png ", ".mpx", ".eps"])
 def test_any_other_suffix_means_no_format(suffix: str) -> None:
     assert by_suffix(suffix) is None
 
