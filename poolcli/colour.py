@@ -25,6 +25,9 @@ ReadRows: TypeAlias = Callable[[int, int], NDArray[Any]]
 COLOURED: Final = {"LA": "RGB", "LA;16": "RGB;16"}
 """The mode of a grey picture with alpha on a background that isn't grey."""
 
+WIDE_GREY: Final = "I;16"
+"""The mode of grey samples of 16 bits."""
+
 BAND_BYTES: Final = 1 << 21
 """Bytes of a band: the rows that are read and pooled together while they are in the cache. The
 value is the fastest of those measured."""
@@ -126,10 +129,32 @@ def rounded_info(info: FrameInfo) -> FrameInfo:
     return info._replace(mode=MODES[info.mode].rounded, dtype=np.dtype(np.uint8), maxval=255)
 
 
-def rounded(band: NDArray[Any], maxval: int) -> NDArray[np.uint8]:
-    """Round unsigned samples to 8 bits: v′ = round(v·255/maxval), ties to even."""
-    wide = band.astype(np.uint32) * 255
-    return rounded_quotient(wide, maxval).astype(np.uint8)
+def widened_info(info: FrameInfo) -> FrameInfo | None:
+    """Return what is known of a frame of 2 to 15 bits after it is widened to 8 or 16 bits.
+
+    Returns:
+        None if it has another depth, or a full scale that is not 2^b - 1.
+    """
+    mode, is_odd, _ = info.mode.partition(";M")
+    is_whole = not info.maxval & (info.maxval + 1)
+    if not is_odd or not is_whole or info.maxval > full_scale(np.dtype(np.uint16)):
+        return None
+    if info.maxval > full_scale(np.dtype(np.uint8)):
+        mode = WIDE_GREY if mode == "L" else f"{mode};16"
+    dtype = np.dtype(MODES[mode].dtype)
+    return info._replace(mode=mode, dtype=dtype, maxval=full_scale(dtype))
+
+
+def rescaled(band: NDArray[Any], maxval: int, info: FrameInfo) -> NDArray[Any]:
+    """Scale unsigned samples: v′ = round(v·M/maxval), ties to even, with M the new full scale.
+
+    Args:
+        band: samples from 0 to maxval.
+        maxval: their full scale; its product with M has at most 32 bits.
+        info: the frame with the new full scale and type.
+    """
+    wide = band.astype(np.uint32) * np.uint32(info.maxval)
+    return rounded_quotient(wide, maxval).astype(info.dtype)
 
 
 def _pool_channels(

@@ -10,7 +10,15 @@ from typing import Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
 
-from poolcli.colour import Pixels, placement, pooled_bands, pooled_info, rounded, rounded_info
+from poolcli.colour import (
+    Pixels,
+    placement,
+    pooled_bands,
+    pooled_info,
+    rescaled,
+    rounded_info,
+    widened_info,
+)
 from poolcli.engine.window import Axes, Window
 from poolcli.errors import PoolError
 from poolcli.formats import Format, by_content, by_name
@@ -73,12 +81,17 @@ class Pooled(NamedTuple):
     Attributes:
         info: the pooled frame as the writer gets it.
         axes: the windows of both axes.
-        rounded_from: the full scale of samples that are rounded to 8 bits, else 0.
+        scaled_from: the full scale of samples that are scaled to that of ``info``, else 0.
     """
 
     info: FrameInfo
     axes: Axes
-    rounded_from: int = 0
+    scaled_from: int = 0
+
+    @property
+    def is_rounded(self) -> bool:
+        """Whether samples lose some of their bits."""
+        return self.scaled_from > self.info.maxval
 
 
 class _Clock:
@@ -260,7 +273,7 @@ def _pool_frames(
 
 
 def _bands(frame: Frame, pooled: Pooled, work: Work, clock: _Clock) -> Iterator[NDArray[Any]]:
-    """Yield the pooled bands of a frame, rounded if the target holds 8 bits only."""
+    """Yield the pooled bands of a frame, scaled if the target can't hold their depth."""
     info, rows_read = frame.info, 0
 
     def read(start: int, stop: int) -> NDArray[Any]:
@@ -276,8 +289,8 @@ def _bands(frame: Frame, pooled: Pooled, work: Work, clock: _Clock) -> Iterator[
     while True:
         with clock("pool"):
             band = next(bands, None)
-            if band is not None and pooled.rounded_from:
-                band = rounded(band, pooled.rounded_from)
+            if band is not None and pooled.scaled_from:
+                band = rescaled(band, pooled.scaled_from, pooled.info)
         if band is None:
             break
         yield band
@@ -339,8 +352,11 @@ def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome)
         rounds = check_depth(info, allow_loss=work.allow_depth_loss)
         pooled = _result(info, target, work)
         target.check_result(pooled.info.mode, *pooled.info.shape[:2])
-        if rounds or pooled.rounded_from:
+        if rounds or pooled.is_rounded:
             _add_new(outcome.warnings, (ROUNDED,))
+        elif pooled.scaled_from:
+            bits, wider = pooled.scaled_from.bit_length(), 8 * pooled.info.dtype.itemsize
+            _add_new(outcome.notes, (f"its {bits}-bit samples were widened to {wider} bits",))
         if work.method.assumes_srgb:
             _add_new(outcome.warnings, _srgb_warnings(frame))
         if isinstance(frame, Opaque):
@@ -354,7 +370,7 @@ def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome)
         outcome.padding = ((rows.before, rows.after), (columns.before, columns.after))
         outcome.dropped = (rows.dropped, columns.dropped)
         outcome.has_gaps = rows.has_gaps or columns.has_gaps
-        outcome.mode = target.modes[pooled.info.mode]
+        outcome.mode = target.modes.get(pooled.info.mode, pooled.info.mode)
         outcome.dtype = MODES[outcome.mode].dtype or str(pooled.info.dtype.newbyteorder("="))
 
 
@@ -367,8 +383,11 @@ def _result(info: FrameInfo, target: Format, work: Work) -> Pooled:
     height, width = info.shape[:2]
     axes = work.window.axes((height, width))
     pooled = pooled_info(info, axes, work.method, work.pixels)
-    if pooled.mode in target.modes:
+    if target.holds(pooled.mode, pooled.maxval):
         return Pooled(pooled, axes)
+    wide = widened_info(pooled)
+    if wide is not None and wide.mode in target.modes:
+        return Pooled(wide, axes, pooled.maxval)
     target.check_rounding(pooled.mode, allowed=work.allow_depth_loss)
     return Pooled(rounded_info(pooled), axes, pooled.maxval)
 

@@ -31,7 +31,7 @@ from tests.colour_oracle import (
     taps,
 )
 from tests.jobs import pool, work
-from tests.pictures import MODES, dtype_of, maxval_of, noise, whole_shape
+from tests.pictures import MODES, dtype_of, info_of, maxval_of, noise, noisy, whole_shape
 from tests.pictures import picture as made
 
 MODERATE = settings(deadline=None, max_examples=50)
@@ -295,7 +295,8 @@ def test_the_origin_is_the_middle_of_the_first_window_less_half_a_stride(
 @pytest.mark.parametrize("mode", SHALLOW)
 def test_fewer_bits_are_the_rounded_fraction_of_the_full_scale(mode: str) -> None:
     picture, full = picture_of(mode, (9, 40)), maxval_of(mode)
-    less, info = colour.rounded(picture.array, full), colour.rounded_info(picture.info)
+    info = colour.rounded_info(picture.info)
+    less = colour.rescaled(picture.array, full, info)
     assert (info.mode, info.maxval) == (SHALLOW[mode], 255)
     assert less.dtype == info.dtype == np.uint8
     assert less.shape == info.shape == picture.array.shape
@@ -307,8 +308,23 @@ def test_fewer_bits_are_the_rounded_fraction_of_the_full_scale(mode: str) -> Non
 @pytest.mark.parametrize("maxval", [1, 2, 100, 254, 510, 1020, 65534, 65535])
 def test_every_value_of_a_scale_is_rounded_to_nearest_ties_to_even(maxval: int) -> None:
     values = np.arange(maxval + 1, dtype=np.uint16 if maxval > 255 else np.uint8)[None]
-    less = colour.rounded(values, maxval)[0]
+    info = colour.rounded_info(noisy("I;16").info)
+    less = colour.rescaled(values, maxval, info)[0]
     assert less.tolist() == [round(Fraction(value * 255, maxval)) for value in range(maxval + 1)]
+
+
+@pytest.mark.parametrize("bits", [*range(2, 8), *range(9, 16)])
+def test_other_numbers_of_bits_are_widened_to_nearest_and_keep_all_values(bits: int) -> None:
+    maxval, wider = (1 << bits) - 1, 255 if bits < 8 else 65535
+    values = np.arange(maxval + 1, dtype=np.uint16 if bits > 8 else np.uint8)[None]
+    info = colour.widened_info(info_of(values, "L;M", maxval))
+    assert info is not None
+    assert (info.mode, info.maxval) == ("L" if bits < 8 else "I;16", wider)
+    more = colour.rescaled(values, maxval, info)[0]
+    assert more.dtype == info.dtype
+    assert more.tolist() == [round(Fraction(one * wider, maxval)) for one in range(maxval + 1)]
+    assert len({*more.tolist()}) == maxval + 1
+    assert colour.widened_info(info_of(values, "L;M", maxval - 1)) is None
 
 
 # Thin pictures

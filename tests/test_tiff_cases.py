@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests import jobs
+from tests.pictures import read_pnm
 
 CASES = Path(__file__).parent / "cases"
 Pixels = NDArray[Any]
@@ -120,3 +123,49 @@ def test_exiftool_reads_the_credits_of_a_big_tiff(suffix: str, tmp_path: Path) -
     words = ["exiftool", "-s3", "-Artist", "-Copyright", "-Make", "-ModifyDate", str(target)]
     done = subprocess.run(words, capture_output=True, check=True)
     assert done.stdout.decode().splitlines() == [*CREDITS.values()]
+
+
+# Other depths
+
+OTHER_BITS: dict[str, tuple[Pixels, int]] = {
+    "bits-12": (formula(24, 32, 1, TWELVE), 4095),
+    "bits-10-rgb": (formula(24, 32, 3, TEN), 1023),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_BITS)
+def test_other_numbers_of_bits_keep_their_scale_or_are_widened_with_a_note(
+    name: str, tmp_path: Path
+) -> None:
+    array, maxval = OTHER_BITS[name]
+    assert pooled(name, tmp_path / "out.pnm").status == "done"
+    assert read_pnm((tmp_path / "out.pnm").read_bytes())[0] == maxval
+    np.testing.assert_array_equal(read_pnm((tmp_path / "out.pnm").read_bytes())[1], array)
+    outcome = pooled(name, tmp_path / "out.png")
+    assert outcome.status == "done", outcome.error
+    assert f"its {maxval.bit_length()}-bit samples were widened to 16 bits" in outcome.notes
+    exact = [Fraction(one * 65535, maxval) for one in array.ravel().tolist()]
+    wanted = np.array([round(one) for one in exact]).reshape(array.shape)
+    found = imagecodecs.png_decode((tmp_path / "out.png").read_bytes())
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_twelve_bits_of_jpeg_are_read(tmp_path: Path) -> None:
+    assert pooled("jpeg-12", tmp_path / "out.pgm").status == "done"
+    maxval, found = read_pnm((tmp_path / "out.pgm").read_bytes())
+    difference = found.astype(int) - formula(24, 32, 1, TWELVE)
+    assert (maxval, np.abs(difference).max() <= 1) == (4095, True)
+
+
+def test_24_bits_are_read_as_they_are(tmp_path: Path) -> None:
+    assert pooled("bits-24", tmp_path / "out.npy").status == "done"
+    found = np.load(tmp_path / "out.npy")
+    assert found.dtype == np.uint32
+    np.testing.assert_array_equal(found, 199 * formula(24, 32, 1, SIXTEEN))
+
+
+@pytest.mark.parametrize("frame", [0, 1, 2])
+def test_each_page_beside_one_of_another_depth_is_taken(frame: int, tmp_path: Path) -> None:
+    wanted = (RGB, formula(10, 14, 1, TWELVE), formula(6, 6, 1))[frame]
+    assert pooled("odd-page", tmp_path / "out.npy", frame=frame).status == "done"
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), wanted)

@@ -55,6 +55,8 @@ class Format(NamedTuple):
         frames: whether a file holds one picture, an animation, or pages.
         metadata: the fields of `poolcli.picture.Metadata` that it can store; "nodata" if it can
             store that field of `poolcli.picture.FrameInfo`.
+        whole_bits: whether it also stores samples of any number b of bits, as they are: those of
+            the modes ";M" whose full scale is 2^b - 1.
         largest_side: the largest height and width in pixels; None if there is no limit.
         quality: the default quality, in words; empty if the format has no quality setting.
         extra: the optional packages that it needs, or None.
@@ -70,6 +72,7 @@ class Format(NamedTuple):
     options: Mapping[str, OptionKind] = {}
     frames: FrameKind = "one"
     metadata: tuple[str, ...] = ()
+    whole_bits: bool = False
     largest_side: int | None = None
     quality: str = ""
     extra: Extra | None = None
@@ -78,6 +81,11 @@ class Format(NamedTuple):
     def refusal(self) -> PoolError:
         """Return the error for a format that can only be read."""
         return PoolError(f"{self.title} can only be read", f"give --format {', '.join(NAMES)}")
+
+    def holds(self, mode: str, maxval: int) -> bool:
+        """Return whether the format can store a mode whose samples have this full scale."""
+        is_whole = mode.endswith(";M") and not maxval & (maxval + 1)
+        return mode in self.modes or (self.whole_bits and is_whole)
 
     def check_rounding(self, mode: str, *, allowed: bool) -> None:
         """Refuse a mode that the format can't store, unless it may be rounded to 8 bits.

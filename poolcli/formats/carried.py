@@ -77,7 +77,7 @@ def carried(
         given.pop("resolution", None)
     lost += [WORDS[name] for name, value in given.items() if value and name not in held]
     notes = [no_place(row, what) for what in lost]
-    stored = row.modes[mode]
+    stored = row.modes.get(mode, mode)
     space, is_grey = held.get("icc_profile", b"")[COLOUR_SPACE], stored in GREY_MODES
     # A grey profile must not be used for colours, nor (in PNG) an RGB profile for grey.
     if (space == b"GRAY" and not is_grey) or (

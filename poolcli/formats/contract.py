@@ -246,7 +246,10 @@ class WholeFrameWriter:
             metadata: of the frame.
             more: further arguments of `poolcli.formats.carried.carried`.
         """
-        if metadata._replace(plays=0) == Metadata() and self.row.modes[info.mode] == info.mode:
+        if (
+            metadata._replace(plays=0) == Metadata()
+            and self.row.modes.get(info.mode, info.mode) == info.mode
+        ):
             return {}
         # Imported here because it loads the EXIF modules, and few pictures have EXIF.
         from poolcli.formats.carried import carried
