@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Final, NamedTuple
 
 from poolcli.errors import PoolError
@@ -78,11 +79,70 @@ class Layout(NamedTuple):
             (inner if is_last or whole_pixels else outer).append(self.channels)
         return tuple(outer), tuple(inner)
 
+    @property
+    def in_blocks(self) -> bool:
+        """Whether each (H, W), or (H, W, C) if channels are last, is contiguous in memory."""
+        outer, inner = self.order()
+        return inner == tuple(range(len(outer), len(self.axes)))
+
     def result_shape(self, shape: Shape, height: int, width: int) -> Shape:
         """Return the shape of the result: ``shape`` with another height and width."""
         sides = list(shape)
         sides[self.height], sides[self.width] = height, width
         return tuple(sides)
+
+
+class Pictures(NamedTuple):
+    """The pictures of an array: for each place in the batch and among the planes, one.
+
+    Attributes:
+        layout: the meaning of the axes.
+        shape: the shape of the array.
+    """
+
+    layout: Layout
+    shape: Shape
+
+    @property
+    def outer(self) -> Shape:
+        """The extents of the axes over which pictures are counted."""
+        return tuple(self.shape[number] for number in self.layout.order(whole_pixels=True)[0])
+
+    @property
+    def picture(self) -> Shape:
+        """The shape of one picture: (H, W) or (H, W, C)."""
+        return tuple(self.shape[number] for number in self.layout.order(whole_pixels=True)[1])
+
+    @property
+    def block(self) -> Shape:
+        """The shape of a block in memory: (H, W), or (H, W, C) if the channels are last."""
+        return tuple(self.shape[number] for number in self.layout.order()[1])
+
+    @property
+    def number(self) -> int:
+        """The number of pictures."""
+        return prod(self.outer)
+
+    def blocks(self, number: int) -> list[int]:
+        """Return the numbers of the blocks in memory that form a picture, one for each channel.
+
+        Args:
+            number: the number of the picture; the last of the ``outer`` axes counts fastest.
+        """
+        place = {}
+        for axis in reversed(self.layout.order(whole_pixels=True)[0]):
+            number, place[axis] = divmod(number, self.shape[axis])
+        lead, channels = range(len(self.layout.order()[0])), self.layout.channels
+        places = [place]
+        if channels is not None and channels in lead:
+            places = [place | {channels: sample} for sample in range(self.shape[channels])]
+        blocks = []
+        for each in places:
+            block = 0
+            for axis in lead:
+                block = block * self.shape[axis] + each[axis]
+            blocks.append(block)
+        return blocks
 
 
 def likely_axes(shape: Shape) -> str | None:

@@ -21,7 +21,7 @@ from poolcli.colour import (
 )
 from poolcli.engine.window import Axes, Window
 from poolcli.errors import PoolError
-from poolcli.formats import Format, by_content, by_name
+from poolcli.formats import Format, by_content, by_name, may_have_axes
 from poolcli.formats.contract import (
     Limits,
     Reader,
@@ -60,6 +60,7 @@ class Work(NamedTuple):
         allow_depth_loss: whether samples may be rounded to 8 bits if the target or the decoder
             can't hold them.
         frame: the number of the only frame to pool, from 0; None for all frames.
+        axes: the letters of the axes of arrays, as in `poolcli.layout`; None for (H, W[, C]).
     """
 
     method: Method
@@ -73,6 +74,7 @@ class Work(NamedTuple):
     dry_run: bool = False
     allow_depth_loss: bool = False
     frame: int | None = None
+    axes: str | None = None
 
 
 class Pooled(NamedTuple):
@@ -207,7 +209,7 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
         stream = job.source.open(by_content)
     with stream:
         with clock("read"):
-            reader = open_reader(stream, work.limits)
+            reader = open_reader(stream, work.limits, work.axes)
             target = job.format or by_name(reader.format)
             if not target.modes:
                 raise target.refusal()
@@ -239,7 +241,8 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
 
 def _with_frame(reader: Reader, work: Work, outcome: Outcome) -> Work:
     """Return the work for the first picture, if a format of one picture holds further ones."""
-    if work.frame is not None or reader.count == 1 or by_name(reader.format).frames != "one":
+    source = by_name(reader.format)
+    if work.frame is not None or reader.count == 1 or source.frames != "one" or source.has_axes:
         return work
     outcome.warnings.append(
         f"only the first of its {reader.count} pictures was taken: --frame reaches the others"
@@ -342,8 +345,12 @@ def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome)
     outcome.frames = reader.count
     outcome.taken = 1 if work.frame is not None or reader.count is None else reader.count
     source = by_name(reader.format)
-    if target.frames != source.frames:
-        target.check_frames(source.frames, outcome.taken)
+    if work.axes is not None and not source.has_axes and may_have_axes(outcome.input):
+        raise PoolError(f"it is {source.title}, whose axes have no letters", "leave --axes out")
+    # The pictures of one array are pages where another format is written.
+    kind = "pages" if source.has_axes and source is not target else source.frames
+    if target.frames != kind:
+        target.check_frames(kind, outcome.taken)
     for number, frame in enumerate(_selected_frames(reader, target, work)):
         info = frame.info
         work.limits.check(*info.shape)

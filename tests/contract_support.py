@@ -72,10 +72,10 @@ def each(condition: Callable[[Format], bool] = lambda _: True) -> pytest.MarkDec
 
 
 def noisy_in(mode: str, shape: tuple[int, int] = (5, 7), seed: int = 0) -> Picture:
-    """Noise; for arrays without a mode signed samples of five channels."""
+    """Noise; for arrays without a mode signed samples of four channels."""
     if mode != ARRAY:
         return noisy(mode, shape, seed)
-    array = np.random.default_rng(seed).integers(-(2**15), 2**15, (*shape, 5), np.int16)
+    array = np.random.default_rng(seed).integers(-(2**15), 2**15, (*shape, 4), np.int16)
     return picture(array, ARRAY)
 
 

@@ -124,8 +124,8 @@ def notes_of(of: Picture, name: str, saving: Saving | None = None) -> list[str]:
     return written([of], name, saving)[1]
 
 
-def reader_of(octets: bytes, max_pixels: int = LIMIT) -> Reader:
-    return open_reader(BytesIO(octets), Limits(max_pixels))
+def reader_of(octets: bytes, max_pixels: int = LIMIT, axes: str | None = None) -> Reader:
+    return open_reader(BytesIO(octets), Limits(max_pixels), axes)
 
 
 def first_info(octets: bytes, max_pixels: int = LIMIT) -> FrameInfo:
@@ -133,9 +133,11 @@ def first_info(octets: bytes, max_pixels: int = LIMIT) -> FrameInfo:
     return next(reader_of(octets, max_pixels).frames()).info
 
 
-def pictures_in(octets: bytes, max_pixels: int = LIMIT) -> Iterator[Picture]:
+def pictures_in(
+    octets: bytes, max_pixels: int = LIMIT, axes: str | None = None
+) -> Iterator[Picture]:
     """Every frame as `poolcli.run` would pool it: upright, its palette applied."""
-    reader = reader_of(octets, max_pixels)
+    reader = reader_of(octets, max_pixels, axes)
     for _ in reader.frames():  # the headers, as a run looks through them before it decodes
         pass
     for frame in reader.frames():
@@ -147,9 +149,9 @@ def pictures_in(octets: bytes, max_pixels: int = LIMIT) -> Iterator[Picture]:
         yield Picture(array, info._replace(palette=None), upright.metadata())
 
 
-def decoded(octets: bytes, max_pixels: int = LIMIT) -> Picture:
+def decoded(octets: bytes, max_pixels: int = LIMIT, axes: str | None = None) -> Picture:
     """The first frame."""
-    return next(pictures_in(octets, max_pixels))
+    return next(pictures_in(octets, max_pixels, axes))
 
 
 def exif_of(tags: dict[int, Any]) -> bytes:

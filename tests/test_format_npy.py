@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from poolcli import avg_pool, max_pool, min_pool
 from poolcli.errors import PoolError
@@ -64,7 +65,7 @@ def loaded(octets: bytes) -> NDArray[Any]:
 @ANY_DTYPE
 def test_an_array_comes_back_as_numpy_itself_writes_it(dtype: str, shape: tuple[int, ...]) -> None:
     octets = npy(noise(dtype, shape))
-    assert encoded(decoded(octets), "npy") == octets
+    assert encoded(decoded(octets, axes="HWC"[: len(shape)]), "npy") == octets
 
 
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
@@ -155,6 +156,92 @@ def test_any_byte_but_0_is_true(byte: int, tmp_path: Path) -> None:
     assert loaded((tmp_path / "out.npy").read_bytes()).tolist() == [[64]]
 
 
+# Named axes
+
+ORDERS = ["CHW", "NCHW", "NHWC", "TZYX", "WH", "HCW", "CXNY", "HWN", "nyxs"]
+
+
+def array_of(axes: str) -> NDArray[Any]:
+    extents = {"N": 2, "T": 2, "Z": 3, "C": 3, "S": 3}
+    return noise("u2", tuple(extents.get(letter, 9) for letter in axes.upper()))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("axes", ORDERS)
+def test_an_array_of_any_axes_is_pooled_as_by_the_engine(
+    axes: str, order: Any, tmp_path: Path
+) -> None:
+    array = array_of(axes)
+    np.save(tmp_path / "in.npy", np.array(array, order=order))
+    how = jobs.work("avg", 3, stride=2, axes=axes)
+    outcome = jobs.run(tmp_path / "in.npy", tmp_path / "out.npy", "npy", how)
+    assert outcome.status == "done", outcome.error
+    pooled = avg_pool(array, 3, 2, axes=axes)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), pooled)
+    assert np.load(tmp_path / "out.npy").dtype == pooled.dtype
+
+
+def test_only_the_rows_that_are_asked_for_are_read_of_every_channel_too() -> None:
+    stream = Counting(npy(noise("u2", (2, 3, 100, 50))))
+    _, frame = open_reader(stream, Limits(LIMIT), "NCHW").frames()
+    stream.taken = 0
+    assert frame.rows(70, 80).shape == (10, 50, 3)
+    assert stream.taken == 3 * 10 * 50 * 2
+
+
+def test_the_pictures_of_an_array_are_pages_and_one_of_them_is_a_frame(tmp_path: Path) -> None:
+    array = array_of("ZYX")
+    np.save(tmp_path / "in.npy", array)
+    outcome = jobs.run(
+        tmp_path / "in.npy", tmp_path / "out.tif", "tiff", jobs.work("max", axes="ZYX")
+    )
+    assert outcome.status == "done", outcome.error
+    with Image.open(tmp_path / "out.tif") as image:
+        image.seek(2)
+        np.testing.assert_array_equal(np.asarray(image), max_pool(array[2], 2))
+    outcome = jobs.run(tmp_path / "in.npy", tmp_path / "out.png", "png", jobs.work(axes="ZYX"))
+    assert outcome.error == "PNG can't hold pages, and the input has 3 frames"
+    how = jobs.work(axes="ZYX", frame=1)
+    for name, format_name in (("out.png", "png"), ("out.npy", "npy")):
+        outcome = jobs.run(tmp_path / "in.npy", tmp_path / name, format_name, how)
+        assert outcome.status == "done", outcome.error
+    assert np.load(tmp_path / "out.npy").shape == (1, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "remedy"),
+    [
+        ((3, 12, 16), "give --axes CHW, or --axes HWC if it is (H, W, C)"),
+        ((7, 12, 16), "give --axes ZYX, or --axes HWC if it is (H, W, C)"),
+        ((2, 3, 12, 16), "give --axes NCHW"),
+    ],
+)
+def test_an_array_that_looks_like_planes_is_refused_without_axes(shape: Any, remedy: str) -> None:
+    with pytest.raises(PoolError) as refusal:
+        reader_of(npy(noise("u1", shape)))
+    assert refusal.value.remedy == remedy
+
+
+def test_axes_are_refused_where_no_input_is_an_array(run: Run, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "in.png")
+    (tmp_path / "in").write_bytes((tmp_path / "in.png").read_bytes())
+    np.save(tmp_path / "in.npy", noise("u1", (3, 12, 16)))
+    words = ("max", "--size", 2, "--axes")
+    done = run(*words, "CHW", "in.png", "out.png")
+    assert (done.returncode, done.stderr.decode()) == (
+        2,
+        "poolcli: --axes has an effect on arrays only; leave it out\n",
+    )
+    done = run(*words, "CHW", "in", "out.png")
+    assert done.returncode == 1
+    assert "it is PNG, whose axes have no letters; leave --axes out" in done.stderr.decode()
+    done = run(*words, "CC", "in.npy", "out.npy")
+    assert done.returncode == 2
+    done = run(*words, "CHW", "in.npy", "in.png", "out/")
+    assert done.returncode == 0, done.stderr
+    assert np.load(tmp_path / "out" / "in.npy").shape == (3, 6, 8)
+
+
 # Hostile files
 
 WHOLE = npy(noise("u2", (4, 6)))
@@ -221,6 +308,6 @@ def test_a_large_array_is_refused_by_its_pixels_of_up_to_four_channels(
     channels: int, weight: int
 ) -> None:
     octets = npy(np.zeros((10, 10, channels), np.uint8))
-    assert reader_of(octets, 100 * weight).count == 1
+    assert reader_of(octets, 100 * weight, "HWC").count == 1
     with pytest.raises(PoolError, match="--max-pixels"):
-        reader_of(octets, 100 * weight - 1)
+        reader_of(octets, 100 * weight - 1, "HWC")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from os.path import splitext
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from poolcli.errors import PoolError
@@ -61,6 +62,8 @@ class Format(NamedTuple):
         quality: the default quality, in words; empty if the format has no quality setting.
         extra: the optional packages that it needs, or None.
         read_suffixes: further suffixes under which such files are found, but not written.
+        has_axes: whether the axes of its arrays may be named (`--axes`): its ``read`` takes their
+            letters as a third argument.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Format(NamedTuple):
     quality: str = ""
     extra: Extra | None = None
     read_suffixes: tuple[str, ...] = ()
+    has_axes: bool = False
 
     def refusal(self) -> PoolError:
         """Return the error for a format that can only be read."""
@@ -261,7 +265,15 @@ FORMATS: Final = (
         quality="without loss from a lossless picture, else 90",
         extra=Extra("deep", ("imagecodecs",), frozenset(_FOR_JXL)),
     ),
-    Format("npy", "NPY", ".npy", (".npy",), rb"\x93NUMPY", {mode: mode for mode in MODES}),
+    Format(
+        name="npy",
+        title="NPY",
+        module=".npy",
+        suffixes=(".npy",),
+        signature=rb"\x93NUMPY",
+        modes={mode: mode for mode in MODES},
+        has_axes=True,
+    ),
 )
 
 NAMES: Final = tuple(one.name for one in FORMATS if one.modes)
@@ -277,6 +289,12 @@ def by_suffix(suffix: str) -> Format | None:
     """Return the format that a file suffix stands for, ignoring case, or None."""
     name = suffix.lower()
     return next((one for one in FORMATS if name in (*one.suffixes, *one.read_suffixes)), None)
+
+
+def may_have_axes(path: str) -> bool:
+    """Return whether the axes of a file may be named, as far as its suffix tells."""
+    row = by_suffix(splitext(path)[1])
+    return row is None or row.has_axes
 
 
 def by_content(start: bytes) -> Format:

@@ -272,12 +272,13 @@ class WholeFrameWriter:
             self.write_frame(frame)
 
 
-def open_reader(stream: BinaryIO, limits: Limits) -> Reader:
+def open_reader(stream: BinaryIO, limits: Limits, axes: str | None = None) -> Reader:
     """Open a file by its content; no pixel is decoded.
 
     Args:
         stream: seekable, at any position.
         limits: the limits on the size of a frame.
+        axes: the letters of the axes of an array, or None; they are ignored for pictures.
 
     Raises:
         PoolError: it is not a picture of a known format, or its header is refused.
@@ -288,7 +289,8 @@ def open_reader(stream: BinaryIO, limits: Limits) -> Reader:
         stream.seek(0)
         row = by_content(stream.read(START_BYTES))
         stream.seek(0)
-        reader: Reader = import_module(row.module, __package__).read(stream, limits)
+        named = (axes,) if row.has_axes else ()
+        reader: Reader = import_module(row.module, __package__).read(stream, limits, *named)
     return reader
 
 

@@ -118,14 +118,26 @@ PIXELS: Final = Group(
             text="Weight colours by alpha, or pool alpha as one more channel.",
         ),
         _option(
-            "--nan",
-            choice=("omit", "propagate"),
-            text="Leave NaN out of its windows, or make them NaN.",
-        ),
-        _option(
             "--background",
             shown="COLOR",
             text="Flatten pictures with alpha onto this colour; alpha is removed.",
+        ),
+    ),
+)
+
+ARRAYS: Final = Group(
+    "Arrays",
+    (
+        _option(
+            "--axes",
+            shown="LETTERS",
+            text="Axes of an array, such as CHW or NHWC: H or Y, W or X, C or S for channels, "
+            "others for a batch (default: HW or HWC).",
+        ),
+        _option(
+            "--nan",
+            choice=("omit", "propagate"),
+            text="Leave NaN out of its windows, or make them NaN.",
         ),
     ),
 )
@@ -241,7 +253,7 @@ REPORT: Final = Group(
     ),
 )
 
-SHARED: Final = (WINDOW, PIXELS, OUTPUT, BATCH, REPORT)
+SHARED: Final = (WINDOW, PIXELS, ARRAYS, OUTPUT, BATCH, REPORT)
 """The groups of every verb; the help shows a method's own options after the first group."""
 
 

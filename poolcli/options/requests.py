@@ -12,6 +12,7 @@ from click.core import ParameterSource
 from poolcli.engine.window import Window
 from poolcli.errors import PoolError
 from poolcli.formats.saving import Saving
+from poolcli.layout import Layout
 from poolcli.methods import Row
 from poolcli.options.types import output_stem
 from poolcli.plan import Job, Policy
@@ -105,6 +106,8 @@ def request_of(row: Row, params: dict[str, Any]) -> Request:
     """
     if params["overwrite"] and params["skip_existing"]:
         raise PoolError("--overwrite and --skip-existing exclude each other", "choose one")
+    if (axes := params["axes"]) is not None:
+        Layout.of(axes, (1,) * len(axes))
     window = Window.of(**{name: params[name] for name in Window._fields})
     saving = _record(Saving, params, options=params["save_options"])
     name_of = partial(

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 from poolcli.errors import PoolError
-from poolcli.formats import Format, all_suffixes, by_name, by_suffix
+from poolcli.formats import Format, all_suffixes, by_name, by_suffix, may_have_axes
 from poolcli.formats.saving import Saving
 from poolcli.storage import DASH, Place, place_at, place_of
 
@@ -95,6 +95,7 @@ class Policy(NamedTuple):
         output_stem: returns the name of an output, without suffix, from the path of the input;
             None keeps the name of the input.
         saving: the options of encoding, to be checked against the formats.
+        axes: the letters of the axes of arrays; refused if no input can be an array.
     """
 
     format: str | None = None
@@ -108,6 +109,7 @@ class Policy(NamedTuple):
     relative_to: str | None = None
     output_stem: Callable[[str], str] | None = None
     saving: Saving = Saving()
+    axes: str | None = None
 
 
 def make_plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
@@ -138,6 +140,8 @@ def make_plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
         jobs, refusals = Batch(output, policy).jobs(inputs)
     if policy.saving != Saving():
         refusals += _saving_refusals(jobs, policy.saving)
+    if jobs and policy.axes and not any(may_have_axes(job.source.path) for job in jobs):
+        refusals.append(Refusal("--axes has an effect on arrays only", "leave it out", []))
     if refusals:
         raise PlanError(refusals)
     if not jobs:
