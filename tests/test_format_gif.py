@@ -36,6 +36,7 @@ GIFTOPNM: Final = shutil.which("giftopnm") or ""
 COLOURS, GREYS = bytes([10, 20, 30, 40, 50, 60]), bytes([10, 10, 10, 40, 40, 40])
 RAMP: Final = bytes(grey for grey in range(256) for _ in range(3))
 COMMENT: Final = b"!\xfe\x05hello\0"
+OPAQUE: Final = np.array([0, 0, 0, 255], np.uint8)
 
 
 def pixels_of(octets: bytes, mode: str) -> NDArray[Any]:
@@ -143,6 +144,36 @@ def test_blocks_without_a_meaning_are_passed_over_and_the_trailer_may_be_missing
     junk = gif(before=b"junk", behind=b"junk;")
     for octets in (*files, junk, WHOLE[:-1]):
         np.testing.assert_array_equal(decoded(octets).array, decoded(WHOLE).array)
+
+
+def test_a_missing_trailer_is_warned_of_because_images_may_be_missing() -> None:
+    frames = [Region(noise("RGBA", (4, 4), seed) | OPAQUE) for seed in range(3)]
+    whole, two = gif_of(frames, 4, 4), gif_of(frames[:2], 4, 4)
+    assert decoded(whole).metadata.warnings == ()
+    # Between images: behind the second one, and within the extension of the third.
+    for cut in (len(two) - 1, len(two) + 3, len(whole) - 1):
+        found = [*pictures_in(whole[:cut])]
+        assert len(found) == (3 if cut == len(whole) - 1 else 2)
+        assert found[0].metadata.warnings == (
+            "it ends without a trailer: images at its end may be missing",
+        )
+
+
+def empty_image(width: int, height: int) -> bytes:
+    """Return an image of so many pixels, none, for 50 ms."""
+    control = b"!\xf9\x04" + struct.pack("<BHB", 4, 5, 0) + b"\0"
+    return control + b"," + struct.pack("<4HB", 0, 0, width, height, 0) + b"\x02\x01\x2c\0"
+
+
+def test_an_image_without_pixels_draws_nothing_and_takes_its_time() -> None:
+    full = Region(noise("RGBA", (3, 4)) | OPAQUE, milliseconds=Fraction(30))
+    empty = b"".join(empty_image(*size) for size in ((0, 3), (4, 0), (0, 0)))
+    found = [*pictures_in(gif_of([full], 4, 3)[:-1] + empty + b";")]
+    assert [one.info.duration for one in found] == [30, 50, 50, 50]
+    for one in found:
+        np.testing.assert_array_equal(one.array, full.array[..., :3])
+    with pytest.raises(PoolError, match="its images have no pixels"):
+        reader_of(gif_of([], 8, 8)[:-1] + empty_image(0, 8) + b";")
 
 
 def test_times_are_read_without_the_pixels() -> None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 
+from poolcli.errors import PoolError
 from poolcli.formats import Format, animation, gif_blocks, pillow
 from poolcli.formats.animation import AnimationWriter, Shown, Timing
 from poolcli.formats.contract import Limits, WholeFrameWriter
@@ -30,7 +31,16 @@ from poolcli.formats.gif_blocks import (
     read_blocks,
 )
 from poolcli.formats.saving import Saving
-from poolcli.picture import Encoding, Frame, FrameInfo, Metadata, Picture, Stored, info_in_mode
+from poolcli.picture import (
+    MODES,
+    Encoding,
+    Frame,
+    FrameInfo,
+    Metadata,
+    Picture,
+    Stored,
+    info_in_mode,
+)
 
 TICK: Final = Fraction(10)
 """The unit of durations, in milliseconds."""
@@ -41,6 +51,7 @@ DISPOSAL_SHIFT, DISPOSAL_MASK = 2, 0x07
 COLOURS: Final = 256
 OPAQUE_FROM: Final = 128
 OPAQUE: Final = 255
+NO_TRAILER: Final = "it ends without a trailer: images at its end may be missing"
 APPROXIMATED: Final = "GIF holds 256 colours and alpha on or off: others were approximated"
 
 
@@ -53,13 +64,15 @@ class GifReader:
         """Read all blocks except the pixels.
 
         Raises:
-            PoolError: the file is cut off, or an image or the canvas is too large.
+            PoolError: the file is cut off, has no pixels, or an image or the canvas is too large.
         """
         self._stream, self._blocks = stream, read_blocks(stream)
         self._images = self._blocks.images
         self.count = len(self._images)
         for one in self._images:
             limits.check(one.place[3], one.place[2])
+        if not any(one.place[2] and one.place[3] for one in self._images):
+            raise PoolError("its images have no pixels", "make the file anew")
         # The canvas holds the screen and the whole first image, which may be larger.
         left, top, across, down = self._images[0].place
         size = max(self._blocks.height, top + down), max(self._blocks.width, left + across)
@@ -82,7 +95,11 @@ class GifReader:
         """Return the metadata, which is the same for all frames."""
         # Some programs repeat the comment for each frame, so duplicates are removed.
         comments = dict.fromkeys(filter(None, self._blocks.comments))
-        return Metadata(comment=b"\n".join(comments) or None, plays=self._blocks.plays)
+        return Metadata(
+            comment=b"\n".join(comments) or None,
+            plays=self._blocks.plays,
+            warnings=() if self._blocks.is_complete else (NO_TRAILER,),
+        )
 
     def _info_of(self, size: tuple[int, int], shows_canvas: bool) -> FrameInfo:
         """Return the `FrameInfo` of the still image, or of all frames of an animation."""
@@ -120,10 +137,13 @@ class GifReader:
         )
 
     def _region_pixels(self, image: ImageBlock) -> NDArray[Any]:
-        """Decode an image in the mode of the canvas."""
+        """Decode an image in the mode of the canvas; an empty image draws nothing."""
+        width, height = image.place[2:]
+        if not width or not height:
+            return np.empty((height, width, MODES[self._info.mode].channels), np.uint8)
         palette = pillow.palette_pixels(image.colours, image.alphas or b"", self._info.mode)
         still = self._picture(image, self._info._replace(palette=palette))
-        return np.take(palette, still.rows(0, image.place[3]), axis=0)
+        return np.take(palette, still.rows(0, height), axis=0)
 
     def _picture(self, image: ImageBlock, info: FrameInfo) -> pillow.PillowFrame:
         """Return a frame of one image, whose rows are palette indices.

@@ -63,6 +63,7 @@ class Blocks(NamedTuple):
         plays: how often an animation is played; 0 means for ever.
         images: the images in order.
         comments: the comments in order.
+        is_complete: whether the file ends with a trailer.
     """
 
     width: int
@@ -70,6 +71,7 @@ class Blocks(NamedTuple):
     plays: int
     images: list[ImageBlock]
     comments: list[bytes]
+    is_complete: bool
 
 
 def read_blocks(stream: BinaryIO) -> Blocks:
@@ -99,7 +101,7 @@ def read_blocks(stream: BinaryIO) -> Blocks:
                 plays = again + 1 if again else 0
     if not images:
         raise PoolError("it has no image", "is the file complete?")
-    return Blocks(width, height, plays, images, comments)
+    return Blocks(width, height, plays, images, comments, is_complete=kind == TRAILER)
 
 
 def extension(label: bytes, *parts: bytes) -> bytes:
