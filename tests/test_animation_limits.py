@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from poolcli.formats.animation import Timing
+from poolcli.formats.timing import Timing
 from poolcli.picture import Metadata, Picture
 from tests.animations import READERS, Region, apng_of, gif_of
 from tests.pictures import picture, ramp, written

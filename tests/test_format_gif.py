@@ -106,11 +106,15 @@ def test_rows_come_in_order_however_they_are_stored() -> None:
 
 def test_frames_have_palettes_and_transparent_colours_of_their_own() -> None:
     first, second = gif(GREYS), gif(b"", own=COLOURS, key=1)
-    found = [one.array.tolist() for one in pictures_in(first[:-1] + second[13:])]
-    assert found == [
-        [[[10, 10, 10, 255], [40, 40, 40, 255]]],
-        [[[10, 20, 30, 255], [40, 40, 40, 255]]],
+    found = [*pictures_in(first[:-1] + second[13:])]
+    assert [one.array.tolist() for one in found] == [
+        [[[10, 10, 10], [40, 40, 40]]],
+        [[[10, 20, 30], [40, 40, 40]]],
     ]
+    # The first image covers the canvas, so that nothing transparent is ever seen.
+    assert {one.info.mode for one in found} == {"RGB"}
+    seen = [one.info.mode for one in pictures_in(gif(GREYS, key=1)[:-1] + second[13:])]
+    assert seen == ["RGBA", "RGBA"]
 
 
 def test_a_first_image_beyond_the_screen_enlarges_the_canvas() -> None:

@@ -1,12 +1,10 @@
-"""Read and write animations: draw regions on a canvas, round durations, run pulling encoders."""
+"""Read and write animations: draw regions on a canvas, write only what changes."""
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
-from typing import Any, BinaryIO, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+from typing import Any, BinaryIO, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +12,21 @@ from numpy.typing import NDArray
 from poolcli.formats import Format
 from poolcli.formats.contract import WholeFrameWriter
 from poolcli.formats.saving import Saving
+from poolcli.formats.timing import Timeline, Timing
 from poolcli.picture import MODES, FrameInfo, Metadata, Picture
 
 Dispose = Literal["keep", "clear", "restore"]
-Drawn: TypeAlias = "Iterator[tuple[int, NDArray[Any]]]"
-"""The number of each frame, and the canvas as it looks while that frame is shown."""
+ReadRows: TypeAlias = "Callable[[int, int], NDArray[Any]]"
+"""Returns the rows from start to stop of a decoded region or frame."""
 
-Item = TypeVar("Item")
-MILLISECONDS_A_DAY: Final = 86_400_000
+Part: TypeAlias = tuple[slice, slice]
+"""Some rows and columns."""
 
 BLENDED_PIXELS: Final = 1 << 16
 """Pixels that are blended at once; the 64-bit intermediate results take much memory."""
+
+COMPARED_PIXELS: Final = 1 << 18
+"""Pixels of two frames that are compared at once."""
 
 
 class Region(NamedTuple):
@@ -39,7 +41,8 @@ class Region(NamedTuple):
         dispose: the disposal after the frame: the region is kept, cleared to transparent, or
             restored to its pixels from before the frame.
         blends: whether its pixels are blended with the canvas by alpha; otherwise they replace it.
-        read: decodes its pixels, (height, width) or (height, width, C), in the mode of the canvas.
+        decode: decodes its pixels, and returns what reads rows of them in the mode of the canvas:
+            (rows, width) or (rows, width, C).
     """
 
     top: int
@@ -49,7 +52,17 @@ class Region(NamedTuple):
     duration: Fraction
     dispose: Dispose
     blends: bool
-    read: Callable[[], NDArray[Any]]
+    decode: Callable[[], ReadRows]
+
+    @property
+    def rows(self) -> slice:
+        """The rows of the canvas that it draws."""
+        return slice(self.top, self.top + self.height)
+
+    @property
+    def columns(self) -> slice:
+        """The columns of the canvas that it draws."""
+        return slice(self.left, self.left + self.width)
 
 
 def has_transparency(regions: Sequence[Region], height: int, width: int) -> bool:
@@ -62,63 +75,142 @@ def has_transparency(regions: Sequence[Region], height: int, width: int) -> bool
     return not covers or is_cleared or (len(regions) > 1 and first.dispose == "restore")
 
 
+class Canvas:
+    """The canvas of an animation, on which the frames are drawn in order.
+
+    It is the only whole picture in memory: a region that will be restored is drawn only on copies
+    of the rows that are asked for, so that what is below need not be kept.
+    """
+
+    def __init__(self, regions: Sequence[Region], info: FrameInfo) -> None:
+        """Keep the arguments; memory is allocated when a frame is shown.
+
+        Args:
+            regions: the region that each frame draws.
+            info: shape, mode and type of the canvas.
+        """
+        self._regions, self._info = regions, info
+        self._pixels: NDArray[Any] = np.empty(0)
+        self._shown = -1
+        self._read: ReadRows | None = None
+
+    def rows(self, number: int, start: int, stop: int) -> NDArray[Any]:
+        """Return rows of the canvas while a frame is shown; frames can't be shown again."""
+        while self._shown < number:
+            self._show_next()
+        band, region = self._pixels[start:stop], self._regions[number]
+        if region.dispose != "restore":
+            return band
+        if self._read is None:
+            self._read = region.decode()
+        band = band.copy()
+        self._draw(region, self._read, band, start)
+        return band
+
+    def _show_next(self) -> None:
+        """Dispose of the current frame, and draw the next one unless it will be restored."""
+        if self._shown < 0:
+            self._pixels = np.zeros(self._info.shape, self._info.dtype)
+        elif (region := self._regions[self._shown]).dispose == "clear":
+            self._pixels[region.rows, region.columns] = 0
+        self._read = None
+        self._shown += 1
+        region = self._regions[self._shown]
+        if region.dispose != "restore":
+            self._draw(region, region.decode(), self._pixels, 0)
+
+    def _draw(self, region: Region, read: ReadRows, band: NDArray[Any], above: int) -> None:
+        """Draw a region on rows of the canvas; it may lie partly outside the canvas.
+
+        Args:
+            region: the region.
+            read: reads its rows.
+            band: rows of the canvas; overwritten.
+            above: the number of rows of the canvas above them.
+        """
+        first, last = max(region.top, above), min(region.rows.stop, above + len(band))
+        step = max(1, BLENDED_PIXELS // max(1, region.width))
+        for top in range(first, last, step):
+            bottom = min(top + step, last)
+            part = band[top - above : bottom - above, region.columns]
+            pixels = read(top - region.top, bottom - region.top)[:, : part.shape[1]]
+            if region.blends and MODES[self._info.mode].without_alpha:
+                blend(part, pixels, self._info.maxval)
+            else:
+                part[...] = pixels
+
+
+class DecodedCanvases:
+    """The canvases of a decoder that draws the frames itself; only the current one is kept."""
+
+    def __init__(self, canvases: Iterator[NDArray[Any]]) -> None:
+        """Keep the argument.
+
+        Args:
+            canvases: yields the canvas of each frame.
+        """
+        self._canvases, self._shown = canvases, -1
+        self._pixels: NDArray[Any] = np.empty(0)
+
+    def rows(self, number: int, start: int, stop: int) -> NDArray[Any]:
+        """Return rows of the canvas of a frame; frames can't be shown again."""
+        while self._shown < number:
+            self._pixels = np.empty(0)  # frees the previous canvas first
+            self._pixels = next(self._canvases)
+            self._shown += 1
+        return self._pixels[start:stop]
+
+
 class CanvasFrame:
     """One frame of an animation, as it is seen on the canvas."""
 
     def __init__(
-        self, drawn: Drawn, number: int, info: FrameInfo, metadata: Callable[[], Metadata]
+        self,
+        canvas: Canvas | DecodedCanvases,
+        number: int,
+        info: FrameInfo,
+        metadata: Callable[[], Metadata],
     ) -> None:
         """Keep the arguments.
 
         Args:
-            drawn: yields the canvas of each frame; all frames of a pass share this iterator.
+            canvas: the canvas, which all frames of a pass share.
             number: the number of this frame.
-            info: its `FrameInfo`.
+            info: its `FrameInfo`; without alpha, the alpha of the canvas is left out.
             metadata: reads the metadata.
         """
         self.info, self.metadata = info, metadata
-        self._drawn, self._number = drawn, number
-        self._canvas: NDArray[Any] | None = None
+        self._canvas, self._number = canvas, number
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
         """Return the rows from start to stop; the first call draws all frames up to this one."""
-        if self._canvas is None:
-            self._canvas = next(one for number, one in self._drawn if number == self._number)
-        return self._canvas[start:stop]
+        band = self._canvas.rows(self._number, start, stop)
+        if band.shape[1:] == self.info.shape[1:]:
+            return band
+        # Channel by channel, because NumPy copies the first three of four slowly.
+        colours = np.empty((stop - start, *self.info.shape[1:]), band.dtype)
+        for channel in range(colours.shape[2]):
+            colours[..., channel] = band[..., channel]
+        return colours
 
 
 def frames_of(
-    regions: Sequence[Region], info: FrameInfo, metadata: Callable[[], Metadata]
+    regions: Sequence[Region],
+    info: FrameInfo,
+    canvas_info: FrameInfo,
+    metadata: Callable[[], Metadata],
 ) -> Iterator[CanvasFrame]:
     """Yield the frames of an animation, each as the whole canvas.
 
     Args:
         regions: the region that each frame draws.
-        info: shape, mode and type of the canvas, which all frames share.
+        info: shape, mode and type of every frame.
+        canvas_info: likewise of the canvas, which may have alpha that frames don't need.
         metadata: reads the metadata.
     """
-    drawn = _draw(regions, info)
+    canvas = Canvas(regions, canvas_info)
     for number, region in enumerate(regions):
-        yield CanvasFrame(drawn, number, info._replace(duration=region.duration), metadata)
-
-
-def _draw(regions: Sequence[Region], info: FrameInfo) -> Drawn:
-    """Yield the number of each frame and the canvas; the next step overwrites the same array."""
-    canvas = np.zeros(info.shape, info.dtype)
-    for number, one in enumerate(regions):
-        part = canvas[one.top : one.top + one.height, one.left : one.left + one.width]
-        before = part.copy() if one.dispose == "restore" else None
-        # A region may lie partly outside the canvas.
-        pixels = one.read()[: part.shape[0], : part.shape[1]]
-        if one.blends and MODES[info.mode].without_alpha:
-            blend(part, pixels, info.maxval)
-        else:
-            part[...] = pixels
-        yield number, canvas
-        if before is not None:
-            part[...] = before
-        elif one.dispose == "clear":
-            part[...] = 0
+        yield CanvasFrame(canvas, number, info._replace(duration=region.duration), metadata)
 
 
 def blend(below: NDArray[Any], above: NDArray[Any], full: int) -> None:
@@ -133,118 +225,40 @@ def blend(below: NDArray[Any], above: NDArray[Any], full: int) -> None:
         above: the pixels to blend over them, in the same form.
         full: the value of full alpha, A.
     """
-    step = max(1, BLENDED_PIXELS // max(1, below.shape[1]))
-    for top in range(0, len(below), step):
-        under, over = below[top : top + step], above[top : top + step]
-        opaque = over[..., -1] == full
-        under[opaque] = over[opaque]
-        partial = ~opaque & (over[..., -1] > 0)
-        upper, lower = over[partial].astype(np.uint64), under[partial].astype(np.uint64)
-        weight_above = upper[:, -1:] * full
-        weight_below = lower[:, -1:] * (full - upper[:, -1:])
-        total = weight_above + weight_below
-        colour = weight_above * upper[:, :-1] + weight_below * lower[:, :-1]
-        lower[:, :-1] = (colour + total // 2) // total
-        lower[:, -1:] = (total + full // 2) // full
-        under[partial] = lower
-
-
-class Timing(NamedTuple):
-    """The durations and the numbers of plays that a format can state.
-
-    Attributes:
-        tick: the unit of durations, in milliseconds.
-        longest: the longest duration of a frame, in units.
-        most_plays: the largest number of plays; 0 if it can only state endless repetition.
-        coarse: the number of ticks in the coarser unit that longer durations may have.
-        longest_sum: the longest duration of all frames, in ticks; None if there is no limit.
-    """
-
-    tick: Fraction
-    longest: int
-    most_plays: int
-    coarse: int = 1
-    longest_sum: int | None = None
-
-    def pieces(self, ticks: int) -> Iterator[int]:
-        """Split a duration into the longest ones that can be stated; their sum is exact."""
-        while True:
-            piece = ticks
-            if ticks > self.longest:
-                piece = min(ticks // self.coarse, self.longest) * self.coarse
-            yield piece
-            ticks -= piece
-            if not ticks:
-                return
-
-
-class Timeline:
-    """The durations and the number of plays of an animation, as its format can state them.
-
-    Durations are rounded to whole ticks without changing their sum: the rounding error of a frame
-    is carried over to the next.
-    """
-
-    def __init__(self, timing: Timing, title: str, warn: Callable[[str], None]) -> None:
-        """Keep the arguments.
-
-        Args:
-            timing: the limits of the format.
-            title: the name of the format in warnings.
-            warn: takes a warning for what can't be stated.
-        """
-        self.timing, self._title, self._warn = timing, title, warn
-        self._rounding_error, self._sum = Fraction(0), 0
-
-    def ticks(self, duration: Fraction | int) -> int:
-        """Return the duration of the next frame in ticks."""
-        self._rounding_error += duration / self.timing.tick
-        ticks = round(self._rounding_error)
-        self._rounding_error -= ticks
-        return ticks
-
-    def split(self, ticks: int) -> Iterator[int]:
-        """Split a duration that is too long for one frame; warn of it."""
-        self._check(ticks, "are written several times")
-        return self.timing.pieces(ticks)
-
-    def clamped(self, ticks: int) -> int:
-        """Shorten a duration that is too long for one frame or for the animation; warn of it."""
-        self._check(ticks, "were shortened")
-        ticks = min(ticks, self.timing.longest)
-        left = self.timing.longest_sum
-        if left is not None and self._sum + ticks > left:
-            days = float(left * self.timing.tick) / MILLISECONDS_A_DAY
-            self._warn(f"{self._title} shows an animation for at most {days:.1f} days")
-            ticks = left - self._sum
-        self._sum += ticks
-        return ticks
-
-    def plays(self, plays: int) -> int:
-        """Return a number of plays that the format can state; warn if it is another one."""
-        most = self.timing.most_plays
-        if plays > most:
-            states = f"at most {most}" if most else "only endless repetition"
-            self._warn(f"the number of plays is {plays}, and {self._title} can state {states}")
-        return min(plays, most)
-
-    def _check(self, ticks: int, what: str) -> None:
-        """Warn of a duration that is too long for one frame."""
-        if ticks > self.timing.longest * self.timing.coarse:
-            seconds = float(self.timing.longest * self.timing.coarse * self.timing.tick) / 1000
-            self._warn(f"{self._title} shows a frame for at most {seconds:g} s: longer ones {what}")
+    opaque = above[..., -1] == full
+    whole = np.dtype(f"u{below.shape[-1] * below.dtype.itemsize}")  # a pixel as one number
+    np.copyto(below.view(whole), above.view(whole), where=opaque[..., None])
+    partial = ~opaque & (above[..., -1] > 0)
+    if not partial.any():
+        return
+    upper, lower = above[partial].astype(np.uint64), below[partial].astype(np.uint64)
+    weight_above = upper[:, -1:] * full
+    weight_below = lower[:, -1:] * (full - upper[:, -1:])
+    total = weight_above + weight_below
+    colour = weight_above * upper[:, :-1] + weight_below * lower[:, :-1]
+    lower[:, :-1] = (colour + total // 2) // total
+    lower[:, -1:] = (total + full // 2) // full
+    below[partial] = lower
 
 
 class Shown(NamedTuple):
-    """A frame that waits to be written.
+    """A frame as it will look after encoding.
 
     Attributes:
-        pixels: the visible pixels, by which frames are compared.
+        height: its number of rows.
+        width: its number of columns.
+        rows: reads rows of the visible pixels, by which frames are compared.
         image: the object that the format encodes; its type depends on the format.
     """
 
-    pixels: NDArray[Any]
+    height: int
+    width: int
+    rows: ReadRows
     image: Any
+
+    def whole(self) -> Part:
+        """Return all rows and columns."""
+        return slice(0, self.height), slice(0, self.width)
 
 
 class AnimationWriter(WholeFrameWriter):
@@ -258,7 +272,7 @@ class AnimationWriter(WholeFrameWriter):
     """
 
     timing: Timing
-    _held: tuple[Shown, int] | None = None
+    _held: tuple[Shown, Part, int] | None = None
 
     def __init__(self, file: BinaryIO, row: Format, saving: Saving) -> None:
         """Begin with no frame."""
@@ -269,99 +283,65 @@ class AnimationWriter(WholeFrameWriter):
         """Return a frame as it will look after encoding."""
         raise NotImplementedError
 
-    def write_region(self, shown: Shown, ticks: int, following: Shown | None) -> None:
-        """Write the changed region of a frame; ``following`` is the next frame, None at the end."""
+    def write_region(self, shown: Shown, part: Part, ticks: int, following: Shown | None) -> bool:
+        """Write the changed region of a frame; return whether the canvas is cleared afterwards.
+
+        Args:
+            shown: the frame.
+            part: the rows and columns that differ from the previous frame.
+            ticks: the duration.
+            following: the next frame; None at the end.
+        """
         raise NotImplementedError
 
     def write_frame(self, picture: Picture) -> None:
         """Hold a frame back; write the previous one unless both look the same."""
         shown = self.shown(picture)
         ticks = self.timeline.ticks(picture.info.duration)
-        if self._held is not None and np.array_equal(self._held[0].pixels, shown.pixels):
-            shown, ticks = self._held[0], self._held[1] + ticks
-        else:
-            self.write_held(shown)
-        self._held = shown, ticks
+        part = shown.whole()
+        if self._held is not None:
+            before, its_part, its_ticks = self._held
+            changed = changed_part(before, shown)
+            if changed is None:
+                self._held = before, its_part, its_ticks + ticks
+                return
+            if not self._write_held(shown):
+                part = changed
+        self._held = shown, part, ticks
 
-    def write_held(self, following: Shown | None) -> None:
-        """Write the frame that is held back, if there is one."""
+    def write_end(self) -> None:
+        """Write the last frame."""
+        self._write_held(None)
+
+    def _write_held(self, following: Shown | None) -> bool:
+        """Write the frame that is held back; return whether the canvas is cleared afterwards."""
         if self._held is None:
-            return
-        shown, ticks = self._held
+            return False
+        shown, part, ticks = self._held
         *pieces, last = self.timeline.split(ticks)
         for piece in pieces:
-            self.write_region(shown, piece, shown)
-        self.write_region(shown, last, following)
+            self.write_region(shown, part, piece, shown)
+            part = slice(0, 1), slice(0, 1)  # formats can't store an empty region
+        return self.write_region(shown, part, last, following)
 
 
-def changed_part(before: NDArray[Any] | None, after: NDArray[Any]) -> tuple[slice, slice]:
-    """Return the bounding box of the pixels that differ, as rows and columns; at least one pixel.
+def changed_part(before: Shown, after: Shown) -> Part | None:
+    """Return the bounding box of the pixels that differ, as rows and columns; None if none do.
 
-    Args:
-        before: the previous frame; None to return the whole of the next one.
-        after: the next frame.
+    Frames are compared band by band, so that this needs little memory.
     """
-    if before is None:
-        return slice(0, after.shape[0]), slice(0, after.shape[1])
-    changed = before != after
-    if changed.ndim == 3:
-        changed = changed.any(axis=2)
-    rows, columns = changed.any(axis=1).nonzero()[0], changed.any(axis=0).nonzero()[0]
-    if not len(rows):
-        return slice(0, 1), slice(0, 1)  # formats can't store an empty region
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-
-
-class Bridge(Generic[Item]):
-    """A bridge from frames that are pushed to an encoder that pulls them from an iterator.
-
-    The encoder runs in a thread. The queue holds one frame, so that memory stays bounded.
-    """
-
-    def __init__(self, encode: Callable[[Iterator[Item]], None]) -> None:
-        """Start the encoder's thread.
-
-        Args:
-            encode: encodes all frames of the iterator that it is given.
-        """
-        self._queue: queue.Queue[Item | None] = queue.Queue(maxsize=1)
-        self._fault: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, args=(encode,), daemon=True)
-        self._thread.start()
-
-    def push(self, item: Item) -> None:
-        """Pass a frame to the encoder; wait until it has taken the previous one.
-
-        Raises:
-            Exception: the exception that the encoder raised.
-        """
-        self._queue.put(item)
-        if self._fault is not None:
-            self.finish()
-
-    def finish(self) -> None:
-        """Wait until the encoder has finished.
-
-        Raises:
-            Exception: the exception that the encoder raised.
-        """
-        self.discard()
-        if self._fault is not None:
-            raise self._fault
-
-    def discard(self) -> None:
-        """End the frames, and wait for the encoder; ignore its exception."""
-        if self._thread.is_alive():
-            self._queue.put(None)
-            self._thread.join()
-
-    def _run(self, encode: Callable[[Iterator[Item]], None]) -> None:
-        """Run the encoder, then take the remaining frames."""
-        frames = iter(self._queue.get, None)
-        try:
-            encode(frames)
-        except BaseException as fault:  # noqa: BLE001  # `push` and `finish` raise it
-            self._fault = fault
-        # After a failure `push` would otherwise block for ever on the full queue.
-        for _ in frames:
-            pass
+    tops, bottoms, lefts, rights = [], [], [], []
+    step = max(1, COMPARED_PIXELS // after.width)
+    for start in range(0, after.height, step):
+        stop = min(start + step, after.height)
+        changed = before.rows(start, stop) != after.rows(start, stop)
+        changed = changed.reshape(stop - start, -1)
+        rows = changed.any(axis=1).nonzero()[0]
+        if len(rows):
+            samples = changed[rows[0] : rows[-1] + 1].any(axis=0)
+            columns = samples.reshape(after.width, -1).any(axis=1).nonzero()[0]
+            tops.append(start + int(rows[0]))
+            bottoms.append(start + int(rows[-1]) + 1)
+            lefts.append(int(columns[0]))
+            rights.append(int(columns[-1]) + 1)
+    return (slice(tops[0], bottoms[-1]), slice(min(lefts), max(rights))) if tops else None

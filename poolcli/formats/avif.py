@@ -15,12 +15,12 @@ from PIL.AvifImagePlugin import AvifImageFile
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
-from poolcli.formats.animation import Timing
 from poolcli.formats.boxes import PROPERTIES, read_boxes
 from poolcli.formats.contract import Limits
 from poolcli.formats.pillow import PillowReader, open_image, require_support
 from poolcli.formats.pillow_animation import PulledWriter, reader_of
 from poolcli.formats.saving import Saving
+from poolcli.formats.timing import Timing
 from poolcli.picture import Encoding, FrameInfo, Metadata, Stored
 
 MEDIA: Final = (b"moov", b"trak", b"mdia")

@@ -10,27 +10,26 @@ import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache, partial
-from io import BytesIO
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.GifImagePlugin import GifImageFile
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format, animation, gif_blocks, pillow
-from poolcli.formats.animation import AnimationWriter, Shown, Timing
-from poolcli.formats.contract import Limits, WholeFrameWriter
+from poolcli.formats.animation import AnimationWriter, Part, Shown
+from poolcli.formats.contract import Limits
 from poolcli.formats.gif_blocks import (
-    HAS_KEY,
     SIGNATURE,
     TRAILER,
     ImageBlock,
     extension,
     read_blocks,
 )
+from poolcli.formats.palettes import HIDDEN, Indexed, PaletteMaker
 from poolcli.formats.saving import Saving
+from poolcli.formats.timing import Timing
 from poolcli.picture import (
     MODES,
     Encoding,
@@ -48,9 +47,8 @@ TICK: Final = Fraction(10)
 DISPOSALS: Final[dict[int, animation.Dispose]] = {2: "clear", 3: "restore"}
 CLEAR, KEEP = 2, 1
 DISPOSAL_SHIFT, DISPOSAL_MASK = 2, 0x07
-COLOURS: Final = 256
-OPAQUE_FROM: Final = 128
-OPAQUE: Final = 255
+LEAST_CODE_BITS: Final = 2
+ENCODED_BYTES: Final = 1 << 16
 NO_TRAILER: Final = "it ends without a trailer: images at its end may be missing"
 APPROXIMATED: Final = "GIF holds 256 colours and alpha on or off: others were approximated"
 
@@ -78,18 +76,29 @@ class GifReader:
         size = max(self._blocks.height, top + down), max(self._blocks.width, left + across)
         limits.check(*size)
         self._regions = [self._region(one) for one in self._images]
-        shows_canvas = animation.has_transparency(self._regions, *size)
         # A single image that does not cover the canvas is drawn like an animation: the canvas
         # around it is transparent, whereas Pillow would fill it with colour 0.
+        shows_canvas = animation.has_transparency(self._regions, *size)
         self._is_still = self.count == 1 and not shows_canvas
-        self._info = self._info_of(size, shows_canvas)
+        self._canvas_info = self._info_of(size, "RGBA")
+        self._info = self._canvas_info
+        if self._is_still:
+            first = self._images[0]
+            mode = pillow.palette_mode(first.colours, has_alpha=first.alphas is not None)
+            palette = pillow.palette_pixels(first.colours, first.alphas or b"", mode)
+            self._info = self._info_of(size, mode)._replace(palette=palette)
+        elif not shows_canvas and self._images[0].alphas is None:
+            # The first image covers all with opaque pixels, and nothing is cleared.
+            self._info = self._info_of(size, "RGB")
 
     def frames(self) -> Iterator[Frame]:
         """Yield the frames in order."""
         if self._is_still:
-            yield self._picture(self._images[0], self._info)
+            image = cache(partial(self._decoded, self._images[0]))
+            yield pillow.PillowFrame(self._info, image, self.metadata)
         else:
-            yield from animation.frames_of(self._regions, self._info, self.metadata)
+            infos = self._info, self._canvas_info
+            yield from animation.frames_of(self._regions, *infos, self.metadata)
 
     def metadata(self) -> Metadata:
         """Return the metadata, which is the same for all frames."""
@@ -101,20 +110,13 @@ class GifReader:
             warnings=() if self._blocks.is_complete else (NO_TRAILER,),
         )
 
-    def _info_of(self, size: tuple[int, int], shows_canvas: bool) -> FrameInfo:
+    def _info_of(self, size: tuple[int, int], mode: str) -> FrameInfo:
         """Return the `FrameInfo` of the still image, or of all frames of an animation."""
-        first, palette = self._images[0], None
-        if self._is_still:
-            mode = pillow.palette_mode(first.colours, has_alpha=first.alphas is not None)
-            palette = pillow.palette_pixels(first.colours, first.alphas or b"", mode)
-        else:
-            is_keyed = any(one.alphas is not None for one in self._images)
-            mode = "RGBA" if is_keyed or shows_canvas else "RGB"
+        first = self._images[0]
         return info_in_mode(
             size,
             mode,
             Stored("unsigned", 8, 255, 1),
-            palette=palette,
             encoding=Encoding(self.format),
             notes=pillow.conversions(
                 first.colours != gif_blocks.GREY_RAMP, first.alphas is not None
@@ -133,116 +135,108 @@ class GifReader:
             duration=delay * TICK,
             dispose=DISPOSALS.get(flags >> DISPOSAL_SHIFT & DISPOSAL_MASK, "keep"),
             blends=True,
-            read=partial(self._region_pixels, image),
+            decode=partial(self._decoded_region, image),
         )
 
-    def _region_pixels(self, image: ImageBlock) -> NDArray[Any]:
-        """Decode an image in the mode of the canvas; an empty image draws nothing."""
+    def _decoded_region(self, image: ImageBlock) -> animation.ReadRows:
+        """Return what reads rows of an image as RGBA; an image without pixels draws nothing."""
         width, height = image.place[2:]
         if not width or not height:
-            return np.empty((height, width, MODES[self._info.mode].channels), np.uint8)
-        palette = pillow.palette_pixels(image.colours, image.alphas or b"", self._info.mode)
-        still = self._picture(image, self._info._replace(palette=palette))
-        return np.take(palette, still.rows(0, height), axis=0)
+            return lambda start, stop: np.empty((stop - start, width, 4), np.uint8)
+        palette = pillow.palette_pixels(image.colours, image.alphas or b"", "RGBA")
+        info = self._canvas_info._replace(palette=palette)
+        decoded = self._decoded(image)
+        still = pillow.PillowFrame(info, lambda: decoded, self.metadata)
+        pixels = palette.view(np.uint32)  # one number is taken faster than four
 
-    def _picture(self, image: ImageBlock, info: FrameInfo) -> pillow.PillowFrame:
-        """Return a frame of one image, whose rows are palette indices.
+        def rows(start: int, stop: int) -> NDArray[Any]:
+            return np.take(pixels, still.rows(start, stop), axis=0).view(np.uint8)
 
-        Pillow decodes it from a GIF in memory that holds only this image.
+        return rows
+
+    def _decoded(self, image: ImageBlock) -> Image.Image:
+        """Decode the palette indices of an image.
+
+        Raises:
+            PoolError: its pixels are damaged.
         """
         self._stream.seek(image.begin)
-        pixels = self._stream.read(image.end - image.begin)
-        screen = struct.pack("<HHBBB", *image.place[2:], 0, 0, 0)
-        head = image.head(0, 0, bytes((image.control[0] & HAS_KEY, 0, 0, image.control[3])))
-        still = BytesIO(SIGNATURE + screen + head + pixels + TRAILER)
-        return pillow.PillowFrame(info, cache(partial(GifImageFile, still)), self.metadata)
+        bits, *_ = self._stream.read(1)
+        octets = self._stream.read(image.end - image.begin - 1)
+        indices = Image.new("P", image.place[2:])
+        interlaced = bool(image.flags & gif_blocks.IS_INTERLACED)
+        decoder = Image._getdecoder("P", "gif", (bits, interlaced))
+        decoder.setimage(indices.im, (0, 0, *indices.size))
+        used, fault = decoder.decode(octets)
+        if fault < 0 or used >= 0:
+            raise PoolError("the pixels of an image are damaged", "is the file complete?")
+        return indices
 
 
-class GifWriter(WholeFrameWriter):
-    """The writer of a still GIF."""
+class GifWriter(AnimationWriter):
+    """The writer of a still or animated GIF.
 
-    def write_frame(self, picture: Picture) -> None:
-        """Encode the picture with its metadata."""
-        image = self.to_palette(picture)
-        held = self.held(picture.info, picture.metadata)
-        self.file.write(pillow.encoded(image, "GIF", **held))
-
-    def to_palette(self, picture: Picture) -> Image.Image:
-        """Return a picture with a palette of up to 256 colours, one of which may be transparent.
-
-        If there are more colours, they are approximated (median cut), and this is noted. Pixels
-        that are less than half opaque become transparent, the others opaque.
-        """
-        image = pillow.to_image(picture, picture.info.mode)
-        if image.mode in ("1", "L"):
-            return image
-        alpha = np.asarray(image.getchannel("A")) if image.mode in ("LA", "RGBA") else None
-        if alpha is not None and (alpha == OPAQUE).all():
-            image, alpha = image.convert(image.mode[:-1]), None
-            if image.mode == "L":
-                return image
-        colour = image.convert("RGB") if alpha is None else _without_hidden(image, alpha)
-        opaque = COLOURS if alpha is None else COLOURS - 1
-        is_exact = colour.getcolors(opaque) is not None
-        palette = colour.quantize(opaque, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        if alpha is not None:
-            is_exact &= bool(np.isin(alpha, (0, OPAQUE)).all())
-            indices = np.array(palette)
-            indices[alpha < OPAQUE_FROM] = opaque
-            entries, palette = palette.getpalette() or (), Image.fromarray(indices)
-            palette.putpalette(entries)
-            palette.info["transparency"] = opaque
-        if not is_exact:
-            self.note(APPROXIMATED)
-        return palette
-
-
-class GifAnimationWriter(AnimationWriter, GifWriter):
-    """The writer of an animated GIF."""
+    If a picture has more than 256 colours, they are approximated, and this is noted. The palette of
+    the first frame is the global one, and frames with the same palette have none of their own.
+    """
 
     timing = Timing(TICK, longest=0xFFFF, most_plays=1 + 0xFFFF)
-    _before: NDArray[np.uint8] | None = None
-    _is_begun = False
+
+    def __init__(self, file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> None:
+        """Begin with no frame written."""
+        super().__init__(file, row, saving)
+        self._is_still = frames == 1
+        self._palettes = PaletteMaker()
+        self._global_palette = b""
 
     def shown(self, picture: Picture) -> Shown:
-        """Return a frame with a palette, and its RGBA pixels; transparent ones are all 0."""
-        image = self.to_palette(picture)
-        if not self._is_begun:
+        """Return a frame with a palette; the first one begins the file."""
+        has_alpha = bool(MODES[picture.info.mode].without_alpha)
+        indexed = self._palettes.indexed(picture.array, has_alpha=has_alpha)
+        if not indexed.is_exact:
+            self.note(APPROXIMATED)
+        if not self._global_palette:
+            self._global_palette = _palette_bytes(indexed.codes)
             self._write_start(picture)
-        pixels = np.array(image.convert("RGBA"))
-        pixels[pixels[..., 3] == 0] = 0
-        return Shown(pixels, image)
+        height, width = picture.info.shape[:2]
+        return Shown(height, width, indexed.rows, indexed)
 
-    def write_end(self) -> None:
-        """Write the last frame and the trailer."""
-        self.write_held(None)
-        self.file.write(TRAILER)
-
-    def write_region(self, shown: Shown, ticks: int, following: Shown | None) -> None:
-        """Write the changed region of a frame.
+    def write_region(self, shown: Shown, part: Part, ticks: int, following: Shown | None) -> bool:
+        """Write the changed region of a frame; return whether the canvas is cleared afterwards.
 
         If the next frame is transparent at a pixel where this one is not, the whole canvas is
         written and cleared afterwards: in GIF a transparent pixel leaves the canvas unchanged.
         """
-        pixels, clears = shown.pixels, False
-        if following is not None:
-            clears = bool(((pixels[..., 3] > 0) & (following.pixels[..., 3] == 0)).any())
-        rows, columns = animation.changed_part(None if clears else self._before, pixels)
-        octets = pillow.encoded(_cropped(shown.image, rows, columns), "GIF")
-        (image,) = read_blocks(BytesIO(octets)).images
-        disposal = (CLEAR if clears else KEEP) << DISPOSAL_SHIFT
-        flags = disposal | image.control[0] & HAS_KEY
-        control = struct.pack("<BHB", flags, ticks, image.control[3])
-        self.file.write(image.head(columns.start, rows.start, control))
-        self.file.write(octets[image.begin : image.end])
-        self._before = None if clears else pixels
+        clears = following is not None and _uncovers(shown, following)
+        rows, columns = shown.whole() if clears else part
+        indexed: Indexed = shown.image
+        hidden = np.flatnonzero(indexed.codes == HIDDEN)
+        if len(hidden) or not self._is_still:
+            flags = (CLEAR if clears else KEEP) << DISPOSAL_SHIFT | bool(len(hidden))
+            key = int(hidden[0]) if len(hidden) else 0
+            self.file.write(extension(gif_blocks.CONTROL, struct.pack("<BHB", flags, ticks, key)))
+        palette = _palette_bytes(indexed.codes)
+        bits = _palette_bits(len(palette))
+        place = columns.start, rows.start, columns.stop - columns.start, rows.stop - rows.start
+        is_own = palette != self._global_palette
+        flags = gif_blocks.HAS_PALETTE | bits - 1 if is_own else 0
+        self.file.write(gif_blocks.IMAGE + struct.pack("<4HB", *place, flags))
+        self.file.write(palette if is_own else b"")
+        self._write_indices(indexed.indices[rows, columns], max(bits, LEAST_CODE_BITS))
+        return clears
+
+    def write_end(self) -> None:
+        """Write the last frame and the trailer."""
+        super().write_end()
+        self.file.write(TRAILER)
 
     def _write_start(self, picture: Picture) -> None:
         """Write the header, the number of plays and the comment."""
-        self._is_begun = True
         height, width = picture.info.shape[:2]
-        self.file.write(SIGNATURE + struct.pack("<HHBBB", width, height, 0, 0, 0))
-        plays = self.timeline.plays(picture.metadata.plays)
+        flags = gif_blocks.HAS_PALETTE | _palette_bits(len(self._global_palette)) - 1
+        self.file.write(SIGNATURE + struct.pack("<HHBBB", width, height, flags, 0, 0))
+        self.file.write(self._global_palette)
+        plays = 1 if self._is_still else self.timeline.plays(picture.metadata.plays)
         if plays != 1:
             loops = struct.pack("<BH", 1, max(0, plays - 1))
             self.file.write(extension(gif_blocks.APPLICATION, gif_blocks.LOOPS[0], loops))
@@ -250,30 +244,42 @@ class GifAnimationWriter(AnimationWriter, GifWriter):
             pieces = (comment[at : at + 255] for at in range(0, len(comment), 255))
             self.file.write(extension(gif_blocks.COMMENT, *pieces))
 
+    def _write_indices(self, indices: NDArray[np.uint8], bits: int) -> None:
+        """Compress the pixels of an image with LZW, piece by piece."""
+        image = Image.fromarray(np.ascontiguousarray(indices)).convert("P")
+        self.file.write(bytes((bits,)))
+        encoder = Image._getencoder("P", "gif", ("P", bits))
+        encoder.setimage(image.im, (0, 0, *image.size))
+        fault = 0
+        while not fault:
+            _, fault, octets = encoder.encode(ENCODED_BYTES)
+            self.file.write(octets)
+        if fault < 0:
+            raise OSError(f"the encoder failed with code {fault}")
+        self.file.write(b"\0")
+
 
 read = GifReader
+write = GifWriter
 
 
-def write(file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> GifWriter:
-    """Return the writer of a GIF, animated unless there is one frame."""
-    return (GifWriter if frames == 1 else GifAnimationWriter)(file, row, saving)
+def _uncovers(before: Shown, after: Shown) -> bool:
+    """Return whether a frame is transparent at a pixel where the one before is not."""
+    if HIDDEN not in after.image.codes:
+        return False
+    step = max(1, animation.COMPARED_PIXELS // after.width)
+    bands = ((top, min(top + step, after.height)) for top in range(0, after.height, step))
+    return any(
+        ((before.rows(*band) != HIDDEN) & (after.rows(*band) == HIDDEN)).any() for band in bands
+    )
 
 
-def _without_hidden(image: Image.Image, alpha: NDArray[np.uint8]) -> Image.Image:
-    """Return the colours as RGB; pixels that will be transparent get the colour of a visible one.
-
-    Otherwise invisible colours would take up entries of the palette.
-    """
-    colours = np.array(image.convert("RGB"))
-    visible = alpha >= OPAQUE_FROM
-    colours[~visible] = colours[visible][0] if visible.any() else 0
-    return Image.fromarray(colours)
+def _palette_bytes(codes: NDArray[np.uint32]) -> bytes:
+    """Return red, green and blue of each entry; the number of entries is a power of two."""
+    octets = codes.astype("<u4").view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+    return octets.ljust(3 << max(1, (len(codes) - 1).bit_length()), b"\0")
 
 
-def _cropped(image: Image.Image, rows: slice, columns: slice) -> Image.Image:
-    """Return part of an image; after Pillow's `crop` its GIF writer would store a wrong palette."""
-    part = Image.fromarray(np.asarray(image)[rows, columns])
-    if image.mode == "P":
-        part.putpalette(image.getpalette() or [])
-        part.info = {key: image.info[key] for key in ("transparency",) if key in image.info}
-    return part
+def _palette_bits(length: int) -> int:
+    """Return the bits of an index into a palette of ``length`` bytes."""
+    return (length // 3).bit_length() - 1

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from functools import partial
 from io import BytesIO
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, BinaryIO, Generic, TypeAlias, TypeVar
 
 from PIL import Image, ImageFile
 
 from poolcli.formats import Format
-from poolcli.formats.animation import Bridge, Timeline, Timing
 from poolcli.formats.contract import WholeFrameWriter
 from poolcli.formats.exif import describe
 from poolcli.formats.pillow import PillowReader, info_of, open_image, to_image
 from poolcli.formats.saving import Saving
+from poolcli.formats.timing import Timeline, Timing
 from poolcli.picture import Encoding, FrameInfo, Metadata, Picture, Stored
 
+Item = TypeVar("Item")
 Timed: TypeAlias = tuple[Image.Image, int]
 """An image, and for how many milliseconds it is shown."""
 
@@ -144,3 +147,58 @@ class PulledImage(Image.Image):
             image, duration = next(self._frames)
             self.im, self._mode, self._size = image.im, image.mode, image.size
             self.durations.append(duration)
+
+
+class Bridge(Generic[Item]):
+    """A bridge from frames that are pushed to an encoder that pulls them from an iterator.
+
+    The encoder runs in a thread. The queue holds one frame, so that memory stays bounded.
+    """
+
+    def __init__(self, encode: Callable[[Iterator[Item]], None]) -> None:
+        """Start the encoder's thread.
+
+        Args:
+            encode: encodes all frames of the iterator that it is given.
+        """
+        self._queue: queue.Queue[Item | None] = queue.Queue(maxsize=1)
+        self._fault: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, args=(encode,), daemon=True)
+        self._thread.start()
+
+    def push(self, item: Item) -> None:
+        """Pass a frame to the encoder; wait until it has taken the previous one.
+
+        Raises:
+            Exception: the exception that the encoder raised.
+        """
+        self._queue.put(item)
+        if self._fault is not None:
+            self.finish()
+
+    def finish(self) -> None:
+        """Wait until the encoder has finished.
+
+        Raises:
+            Exception: the exception that the encoder raised.
+        """
+        self.discard()
+        if self._fault is not None:
+            raise self._fault
+
+    def discard(self) -> None:
+        """End the frames, and wait for the encoder; ignore its exception."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+
+    def _run(self, encode: Callable[[Iterator[Item]], None]) -> None:
+        """Run the encoder, then take the remaining frames."""
+        frames = iter(self._queue.get, None)
+        try:
+            encode(frames)
+        except BaseException as fault:  # noqa: BLE001  # `push` and `finish` raise it
+            self._fault = fault
+        # After a failure `push` would otherwise block for ever on the full queue.
+        for _ in frames:
+            pass

@@ -20,14 +20,15 @@ from PIL import Image
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format, animation, pillow, png_chunks
-from poolcli.formats.animation import AnimationWriter, Region, Shown, Timing
+from poolcli.formats.animation import AnimationWriter, Part, Region, Shown
 from poolcli.formats.carried import WORDS, no_place
 from poolcli.formats.contract import Limits, WholeFrameWriter
 from poolcli.formats.extras import library
 from poolcli.formats.png_chunks import Data, chunk
 from poolcli.formats.png_metadata import ancillary_chunks, density, metadata_of
-from poolcli.formats.png_pixels import PixelData, PngFrame, whole_picture
+from poolcli.formats.png_pixels import PixelData, PngFrame
 from poolcli.formats.saving import Saving
+from poolcli.formats.timing import Timing
 from poolcli.picture import Encoding, Frame, FrameInfo, Metadata, Picture, Stored, info_in_mode
 
 WITH_ALPHA: Final = {"1": "LA", "L": "LA", "RGB": "RGBA", "I;16": "LA;16", "RGB;16": "RGBA;16"}
@@ -83,7 +84,8 @@ class PngReader:
     def frames(self) -> Iterator[Frame]:
         """Yield the frames in order."""
         if self._regions:
-            yield from animation.frames_of(self._regions, self._canvas_info, self.metadata)
+            info = self._canvas_info
+            yield from animation.frames_of(self._regions, info, info, self.metadata)
         else:
             yield self._picture(self._chunks.data or self._chunks.frames[0][1])
 
@@ -153,18 +155,24 @@ class PngReader:
             duration=Fraction(1000 * delay, unit or 100),
             dispose=DISPOSALS.get(dispose, "keep"),
             blends=blend == BLENDS,
-            read=partial(self._region_pixels, height, width, data),
+            decode=partial(self._decoded_region, height, width, data),
         )
 
-    def _region_pixels(self, height: int, width: int, data: Data) -> NDArray[Any]:
-        """Decode the region of a frame in the mode of the canvas."""
+    def _decoded_region(self, height: int, width: int, data: Data) -> animation.ReadRows:
+        """Return what decodes rows of the region of a frame in the mode of the canvas."""
         header = self._header._replace(height=height, width=width)
-        pixels = whole_picture(self._open_data(data), header, self._key)
-        if header.colour_type == png_chunks.PALETTE:
-            entries, alphas = self._chunks.bodies[b"PLTE"], self._transparency or b""
-            palette = pillow.palette_pixels(entries, alphas, self._info.mode)
-            pixels = np.take(palette, pixels, axis=0)
-        return pixels if self._canvas_info.mode == self._info.mode else _with_full_alpha(pixels)
+        open_data = partial(self._open_data, data)
+        still = PngFrame(self._info, header, self._key, open_data, self.metadata)
+        keeps_mode = self._canvas_info.mode == self._info.mode
+        palette = self._info.palette
+
+        def rows(start: int, stop: int) -> NDArray[Any]:
+            pixels = still.rows(start, stop)
+            if palette is not None:
+                pixels = np.take(palette, pixels, axis=0)
+            return pixels if keeps_mode else _with_full_alpha(pixels)
+
+        return rows
 
     def _picture(self, data: Data) -> Frame:
         """Return the frame of a still picture, whose pixels are in ``data``."""
@@ -217,25 +225,25 @@ class PngAnimationWriter(AnimationWriter, PngWriter):
         """Begin with no frame written."""
         super().__init__(file, row, saving)
         self._written, self._plays, self._sequence = 0, 0, itertools.count()
-        self._before: NDArray[Any] | None = None
 
     def shown(self, picture: Picture) -> Shown:
         """Return a frame unchanged: PNG stores every pixel exactly."""
-        return Shown(picture.array, picture)
+        height, width = picture.array.shape[:2]
+        return Shown(height, width, lambda start, stop: picture.array[start:stop], picture)
 
     def write_end(self) -> None:
         """Write the last frame, and overwrite acTL with the number of frames."""
-        self.write_held(None)
+        super().write_end()
         self.file.write(chunk(b"IEND", b""))
         self.file.seek(HEAD_BYTES)
         self.file.write(chunk(b"acTL", struct.pack(">II", self._written, self._plays)))
         self.file.seek(0, 2)
 
-    def write_region(self, shown: Shown, ticks: int, _following: Shown | None) -> None:
+    def write_region(self, shown: Shown, part: Part, ticks: int, _following: Shown | None) -> bool:
         """Write the changed region of a frame, as IDAT for the first frame and fdAT for others."""
         picture: Picture = shown.image
-        rows, columns = animation.changed_part(self._before, shown.pixels)
-        pixels = self.encoded(picture._replace(array=shown.pixels[rows, columns]))
+        rows, columns = part
+        pixels = self.encoded(picture._replace(array=picture.array[part]))
         if not self._written:
             self._plays = self.timeline.plays(picture.metadata.plays)
             self.file.write(pixels[:HEAD_BYTES])
@@ -254,8 +262,8 @@ class PngAnimationWriter(AnimationWriter, PngWriter):
             elif name == b"IDAT":
                 number = struct.pack(">I", next(self._sequence))
                 self.file.write(chunk(b"fdAT", number + stream.read(length)))
-        self._before = shown.pixels
         self._written += 1
+        return False
 
 
 read = PngReader

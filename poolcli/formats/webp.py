@@ -12,17 +12,19 @@ from fractions import Fraction
 from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import WebPImagePlugin
 from PIL.WebPImagePlugin import WebPImageFile
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
-from poolcli.formats.animation import CanvasFrame, Drawn, Timing
+from poolcli.formats.animation import CanvasFrame, DecodedCanvases
 from poolcli.formats.contract import Limits
 from poolcli.formats.exif import describe
 from poolcli.formats.pillow import conversions, open_image, require_support
 from poolcli.formats.pillow_animation import PulledWriter
 from poolcli.formats.saving import Saving
+from poolcli.formats.timing import Timing
 from poolcli.picture import Encoding, FrameInfo, Metadata, Pair, Stored, info_in_mode
 
 RIFF_HEAD: Final = 12
@@ -95,13 +97,13 @@ class WebPReader:
 
     def frames(self) -> Iterator[CanvasFrame]:
         """Yield the frames; a frame is decoded when its rows are asked for."""
-        drawn = self._decoded()
+        canvases = DecodedCanvases(self._decoded())
         for number, duration in enumerate(self._durations):
             info = self._info._replace(duration=duration)
-            yield CanvasFrame(drawn, number, info, lambda: self._metadata)
+            yield CanvasFrame(canvases, number, info, lambda: self._metadata)
 
-    def _decoded(self) -> Drawn:
-        """Yield the number and the pixels of each frame, without keeping the latter.
+    def _decoded(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield the pixels of each frame, without keeping them.
 
         Raises:
             PoolError: the decoder finds another number of frames than the chunks.
@@ -112,9 +114,9 @@ class WebPReader:
                 f"it states {self.count} frames, and {image.n_frames} were found",
                 "is the file complete?",
             )
-        for number in range(self.count):
+        for _ in range(self.count):
             pixels = np.frombuffer(image._get_next()[0], np.uint8).reshape(height, width, 4)
-            yield number, pixels[..., :channels]
+            yield pixels[..., :channels]
             del pixels
 
 
