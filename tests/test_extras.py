@@ -13,6 +13,7 @@ import pytest
 
 from poolcli.errors import PoolError
 from poolcli.formats import extras
+from poolcli.formats.saving import Saving
 from tests.pictures import (
     GREY,
     RGB,
@@ -23,6 +24,7 @@ from tests.pictures import (
     noisy,
     numbers,
     png,
+    read_tiff,
     tiff,
 )
 from tests.tiff_support import samples, tiff_of
@@ -68,13 +70,19 @@ def test_without_the_extra_deep_pngs_are_read(octets: bytes) -> None:
 
 
 @pytest.mark.usefixtures("_without")
-@pytest.mark.parametrize(
-    ("name", "mode"), [("png", "RGB;16"), ("tiff", "LA;16"), ("tiff", "array")]
-)
-def test_without_the_extra_deep_results_are_refused_with_its_name(name: str, mode: str) -> None:
+def test_without_the_extra_deep_results_are_refused_with_its_name() -> None:
     with pytest.raises(PoolError, match="this format or depth needs imagecodecs") as refusal:
-        encoded(noisy(mode), name)
+        encoded(noisy("RGB;16"), "png")
     assert "[deep]" in refusal.value.remedy
+
+
+@pytest.mark.usefixtures("_without")
+@pytest.mark.parametrize("compression", ["none", "lzw", "deflate", "packbits", "zstd"])
+@pytest.mark.parametrize("mode", ["RGB;16", "LA;16", "array"])
+def test_deep_tiffs_are_written_without_the_extra(mode: str, compression: str) -> None:
+    given = noisy(mode)
+    octets = encoded(given, "tiff", Saving(options=(("compression", compression),)))
+    np.testing.assert_array_equal(read_tiff(octets), given.array)
 
 
 BLOCKED = """

@@ -14,9 +14,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from poolcli.errors import PoolError
 from poolcli.formats.saving import Saving
-from poolcli.formats.tiff_tags import append
 from poolcli.picture import Metadata, Resolution
 from tests import jobs
 from tests.exif_support import (
@@ -293,15 +291,6 @@ def test_a_tag_that_is_damaged_costs_no_pixel(name: str, bits: int) -> None:
 def test_tags_that_overlap_are_not_read_over_and_over() -> None:
     found = decoded(tiff_with(8, *((tag, ASCII, 6000, b"\x08\0\0\0") for tag in (305, 315))))
     assert found.metadata.warnings == ("its EXIF is damaged (its tags overlap)",)
-
-
-def test_a_file_past_4_gb_is_refused_with_a_remedy(tmp_path: Path) -> None:
-    with (tmp_path / "out").open("w+b") as file:
-        pointer = append(file, BytesIO(tiff_with(8)), 0)
-        file.truncate((1 << 32) - 1000)  # it takes no room on the disk
-        with pytest.raises(PoolError, match="4294967295 bytes") as refusal:
-            append(file, BytesIO(tiff_with(8)), pointer)
-    assert refusal.value.remedy
 
 
 # From the command line

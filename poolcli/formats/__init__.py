@@ -211,7 +211,7 @@ FORMATS: Final = (
         options={"compression": ("none", "lzw", "deflate", "packbits", "zstd")},
         frames="pages",
         metadata=("icc_profile", "exif", "resolution", "xmp", "comment"),
-        extra=Extra("deep", ("imagecodecs", "tifffile"), _BEYOND_PILLOW | {ARRAY}),
+        extra=Extra("deep", ("imagecodecs", "tifffile")),
     ),
     Format(
         name="gif",

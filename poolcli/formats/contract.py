@@ -190,7 +190,46 @@ class FurtherReader:
             yield from open_next().frames()
 
 
-class WholeFrameWriter:
+class FrameWriter:
+    """The base class of writers: it keeps the notes on what was left out or approximated."""
+
+    def __init__(self, file: BinaryIO, row: Format, saving: Saving) -> None:
+        """Keep the arguments that every writer takes."""
+        self.file, self.row, self.saving = file, row, saving
+        self.notes: dict[str, None] = {}
+        self.warnings: dict[str, None] = {}
+
+    def note(self, *notes: str) -> None:
+        """Add notes on what was left out or approximated; each is kept once."""
+        self.notes |= dict.fromkeys(notes)
+
+    def warn(self, *warnings: str) -> None:
+        """Add warnings on what the format can't state as it was; each is kept once."""
+        self.warnings |= dict.fromkeys(warnings)
+
+    def held(self, info: FrameInfo, metadata: Metadata, **more: Any) -> dict[str, Any]:
+        """Return the metadata that the format can store; note the rest as lost.
+
+        Args:
+            info: of the frame.
+            metadata: of the frame.
+            more: further arguments of `poolcli.formats.carried.carried`.
+        """
+        is_kept = self.row.modes.get(info.mode, info.mode) == info.mode
+        if metadata._replace(plays=0) == Metadata() and is_kept:
+            return {}
+        # Imported here because it loads the EXIF modules, and few pictures have EXIF.
+        from poolcli.formats.carried import carried
+
+        held, notes = carried(metadata, self.row, info.mode, strip=self.saving.strip, **more)
+        self.note(*notes)
+        return held
+
+    def discard(self) -> None:
+        """Release threads and memory after a failure; most writers hold none."""
+
+
+class WholeFrameWriter(FrameWriter):
     """The base class of writers whose encoder takes whole frames; it collects the bands of each.
 
     A frame is encoded only when the next one begins or the file is finished. By then the decoded
@@ -198,10 +237,8 @@ class WholeFrameWriter:
     """
 
     def __init__(self, file: BinaryIO, row: Format, saving: Saving) -> None:
-        """Keep the arguments that every writer takes."""
-        self.file, self.row, self.saving = file, row, saving
-        self.notes: dict[str, None] = {}
-        self.warnings: dict[str, None] = {}
+        """Begin without a frame."""
+        super().__init__(file, row, saving)
         self._frame: Picture | None = None
         self._filled = 0
 
@@ -229,34 +266,6 @@ class WholeFrameWriter:
     def discard(self) -> None:
         """Release the current frame."""
         self._frame = None
-
-    def note(self, *notes: str) -> None:
-        """Add notes on what was left out or approximated; each is kept once."""
-        self.notes |= dict.fromkeys(notes)
-
-    def warn(self, *warnings: str) -> None:
-        """Add warnings on what the format can't state as it was; each is kept once."""
-        self.warnings |= dict.fromkeys(warnings)
-
-    def held(self, info: FrameInfo, metadata: Metadata, **more: Any) -> dict[str, Any]:
-        """Return the metadata that the format can store; note the rest as lost.
-
-        Args:
-            info: of the frame.
-            metadata: of the frame.
-            more: further arguments of `poolcli.formats.carried.carried`.
-        """
-        if (
-            metadata._replace(plays=0) == Metadata()
-            and self.row.modes.get(info.mode, info.mode) == info.mode
-        ):
-            return {}
-        # Imported here because it loads the EXIF modules, and few pictures have EXIF.
-        from poolcli.formats.carried import carried
-
-        held, notes = carried(metadata, self.row, info.mode, strip=self.saving.strip, **more)
-        self.note(*notes)
-        return held
 
     def write_frame(self, picture: Picture) -> None:
         """Write one whole frame."""

@@ -29,6 +29,15 @@ MOST_RESOLUTION: Final = 1e9
 PAGE_TAGS: Final = (254, 285, 297)
 """The tags for the kind, name and number of a page in a file of several pages."""
 
+TIFF_TAGS: Final = frozenset(
+    (
+        *(269, 270, 271, 272, 305, 306, 315, 316, 33432, 33723),
+        *(DETAILS, PLACE, 18246, 18249, 40091, 40092, 40093, 40094, 40095),
+        *PAGE_TAGS,
+    )
+)
+"""The tags of a page with text and photographic data, which stay true after pooling."""
+
 EXIF_PREFIX: Final = b"Exif\0\0"
 MOST_NUMBER: Final = (1 << 32) - 1
 MOST_XMP_BYTES: Final = 1 << 24

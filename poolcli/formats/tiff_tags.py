@@ -1,27 +1,21 @@
-"""Read and write the tag directories of TIFF, BigTIFF and EXIF (TIFF 6.0, section 2).
-
-All three can be read; only classic, little-endian TIFF is written.
-"""
+"""Read and write the tag directories of TIFF, BigTIFF and EXIF (TIFF 6.0, section 2)."""
 
 from __future__ import annotations
 
 import math
 import struct
 from array import array
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from contextlib import suppress
-from io import BytesIO
 from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias
 
 import numpy as np
-
-from poolcli.errors import PoolError
 
 _CLASSIC_CODES: Final = ("B", "B", "H", "I", "2I", "b", "B", "h", "i", "2i", "f", "d", "I")
 CODES: Final = {**dict(enumerate(_CLASSIC_CODES, 1)), 16: "Q", 17: "q", 18: "Q"}
 """The `struct` code of a value of each TIFF type."""
 
-BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 2, 3, 4, 5, 7, 16
 VALUE_BYTES: Final = {kind: struct.calcsize(f"<{code}") for kind, code in CODES.items()}
 MOST_NUMBERS: Final = 1 << 16
 """The most numbers read from a tag: there is one for each channel, counted in 16 bits."""
@@ -33,11 +27,7 @@ SUBDIRECTORIES: Final = {0: (EXIF, GPS), EXIF: (INTEROPERABILITY,)}
 0 stands for the directory of a page. In other directories these tags are plain values.
 """
 
-PIXEL_OFFSETS: Final = (273, 324)
-"""The tags whose values are the offsets of strips and tiles."""
-
-ENTRY_BYTES, PAGE_ALIGNMENT = 12, 16
-MOST_BYTES: Final = (1 << 32) - 1
+ENTRY_BYTES: Final = 12
 HEADS: Final = {"<": b"II*\0\x08\0\0\0", ">": b"MM\0*\0\0\0\x08"}
 """The header of a classic TIFF whose first directory follows directly, by byte order."""
 
@@ -249,113 +239,29 @@ def _without_repetition(offsets: array[int], period: int) -> array[int]:
     return offsets[: begin + period]
 
 
-def packed(tags: Tags, order: str, at: int) -> bytes:
-    """Return the bytes of a classic directory with its values and subdirectories; no page follows.
+def packed(tags: Tags, order: str, at: int, *, is_big: bool = False) -> bytes:
+    """Return the bytes of a directory with its values and subdirectories; no page follows.
 
     Args:
         tags: the tags, whose values are in this byte order already.
         order: the byte order: "<" or ">".
         at: the offset that the directory will have in its file.
+        is_big: whether the file is a BigTIFF.
     """
-    values, table = bytearray(), bytearray(struct.pack(f"{order}H", len(tags)))
-    begin = at + 2 + ENTRY_BYTES * len(tags) + 4
+    number, pointer, pointer_kind = ("Q", "Q", LONG8) if is_big else ("H", "I", LONG)
+    entry = struct.Struct(f"{order}HH{pointer}{struct.calcsize(pointer)}s")
+    values, table = bytearray(), bytearray(struct.pack(order + number, len(tags)))
+    begin = at + len(table) + entry.size * len(tags) + struct.calcsize(pointer)
     for tag, value in sorted(tags.items()):
         if isinstance(value, dict):
-            kind, count, octets = LONG, 1, packed(value, order, begin + len(values))
+            octets = packed(value, order, begin + len(values), is_big=is_big)
+            kind, count, is_far = pointer_kind, 1, True
         else:
             kind, octets = value
-            count = len(octets) // VALUE_BYTES[kind]
+            count, is_far = len(octets) // VALUE_BYTES[kind], len(octets) > struct.calcsize(pointer)
         field = octets
-        if len(octets) > 4:
-            field = struct.pack(f"{order}I", begin + len(values))
+        if is_far:
+            field = struct.pack(order + pointer, begin + len(values))
             values += octets + bytes(len(octets) % 2)
-        table += struct.pack(f"{order}HHI4s", tag, kind, count, field)
-    return bytes(table + bytes(4) + values)
-
-
-def append(file: BinaryIO, page: BytesIO, pointer: int) -> int:
-    """Append a page to a TIFF; return the position for the offset of the next page.
-
-    Args:
-        file: an empty file, or the pages so far.
-        page: a TIFF with one page; its offsets are changed in place.
-        pointer: the position that was returned for the previous page.
-
-    Raises:
-        PoolError: the file would be too large for 32-bit offsets.
-    """
-    single, at = TagFile(page), align(file, PAGE_ALIGNMENT)
-    begin = single.number("I", single.first)
-    end = single.end_of_entries(begin)
-    if at + single.size > MOST_BYTES:
-        raise PoolError(f"the result exceeds TIFF's {MOST_BYTES} bytes", "give a larger --size")
-    if at:
-        _overwrite(file, pointer, at + begin)
-        _move(page, begin, end, at)
-    file.write(page.getbuffer())
-    return at + end
-
-
-def add(file: BinaryIO, pages: Iterable[Tags]) -> None:
-    """Add tags to each page of a file, replacing tags with the same number.
-
-    libtiff and tifffile write the pixels, but neither EXIF nor every type of tag. So each
-    directory is copied to the end of the file, where it has room for more entries.
-
-    Args:
-        file: a classic little-endian TIFF.
-        pages: the tags of each page.
-    """
-    written = TagFile(file)
-    pointer = written.first
-    for tags in pages:
-        page = Directory(written, written.number("I", pointer))
-        end = written.end_of_entries(page.offset)
-        if tags:
-            following, at = written.read(end, 4), align(file, 2) + len(HEADS["<"])
-            file.write(HEADS["<"] + packed(tags, "<", at))
-            written.size = file.tell()
-            entries = page.packed_entries | Directory(written, at).packed_entries
-            table = b"".join(entries[tag] for tag in sorted(entries))
-            begin = align(file, 2)  # TIFF requires directories at even offsets
-            file.write(struct.pack("<H", len(entries)) + table + following)
-            written.size = file.tell()
-            _overwrite(file, pointer, begin)
-            end = written.end_of_entries(begin)
-        pointer = end
-
-
-def align(file: BinaryIO, unit: int) -> int:
-    """Pad a file with zeros to a multiple of ``unit`` bytes; return its length."""
-    end = file.seek(0, 2)
-    missing = -end % unit
-    file.write(bytes(missing))
-    return end + missing
-
-
-def _move(page: BytesIO, begin: int, end: int, distance: int) -> None:
-    """Add a distance to all offsets in the directory of a page.
-
-    Args:
-        page: a TIFF with one page.
-        begin: the offset of the directory.
-        end: the end of its entries.
-        distance: the number of bytes by which the page moves.
-    """
-    octets = page.getbuffer()
-    for field in range(begin + 10, end, ENTRY_BYTES):
-        tag, kind, count, place = struct.unpack_from("<HHII", octets, field - 8)
-        if VALUE_BYTES[kind] * count > 4:
-            struct.pack_into("<I", octets, field, place + distance)
-        else:
-            place = field
-        if tag in PIXEL_OFFSETS:
-            offsets = np.frombuffer(octets, "<u4", count, place)
-            offsets += distance
-
-
-def _overwrite(file: BinaryIO, place: int, offset: int) -> None:
-    """Overwrite the offset stored at a position, and go back to the end of the file."""
-    file.seek(place)
-    file.write(struct.pack("<I", offset))
-    file.seek(0, 2)
+        table += entry.pack(tag, kind, count, field)
+    return bytes(table + bytes(struct.calcsize(pointer)) + values)

@@ -1,0 +1,358 @@
+"""Write TIFF and BigTIFF strip by strip, whatever the type and number of the samples.
+
+The strips of all pages come first and the directories last. Only then is it known whether 32-bit
+offsets suffice, or whether the file must be a BigTIFF.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from array import array
+from collections.abc import Mapping
+from io import BytesIO
+from typing import Any, BinaryIO, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
+
+from poolcli.formats import Format, exif
+from poolcli.formats.contract import FrameWriter
+from poolcli.formats.pillow import LAB_SIGNS
+from poolcli.formats.saving import Saving
+from poolcli.formats.tiff_tags import (
+    ASCII,
+    BYTE,
+    LONG,
+    LONG8,
+    RATIONAL,
+    SHORT,
+    UNDEFINED,
+    Directory,
+    TagFile,
+    Tags,
+    Value,
+    packed,
+)
+from poolcli.picture import MODES, FrameInfo, Metadata, Resolution
+
+WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
+OFFSETS, CHANNELS, ROWS_PER_STRIP, BYTE_COUNTS, PLANES = 273, 277, 278, 279, 284
+COLOUR_MAP, EXTRA_SAMPLES, SAMPLE_FORMAT = 320, 338, 339
+SUBSAMPLING, REFERENCE_BLACK_WHITE = 530, 532
+DESCRIPTION, XMP, ICC_PROFILE = 270, 700, 34675
+
+BLACK_IS_0, RGB, PALETTE, INKS, YCBCR, LAB = 1, 2, 3, 5, 6, 8
+COLOURS: Final = {BLACK_IS_0: 1, RGB: 3, PALETTE: 1, INKS: 4, YCBCR: 3, LAB: 3}
+"""The number of channels that each photometric interpretation needs."""
+
+PHOTOMETRICS: Final = {"CMYK": INKS, "YCbCr": YCBCR, "LAB": LAB}
+UNSPECIFIED, STRAIGHT_ALPHA = 0, 2
+"""The meanings of extra samples."""
+
+KINDS: Final = {"i": 2, "f": 3}
+"""The sample formats by the kind of a NumPy type; unsigned integers need no tag."""
+
+CODES: Final = {"none": 1, "lzw": 5, "deflate": 8, "packbits": 32773, "zstd": 50000}
+"""The number of each compression of ``--save-option``."""
+
+PILLOW_NAMES: Final = {"lzw": "tiff_lzw"}
+DEFAULT_COMPRESSION: Final = "deflate"
+STRIP_BYTES: Final = 1 << 18
+"""The bytes of a strip before compression: with 64 KB, files are 2 to 10 % larger."""
+
+HEAD_BYTES: Final = 16
+"""The length of the header of a BigTIFF; that of a classic TIFF is padded to it."""
+
+MOST_BYTES: Final = (1 << 32) - 1
+"""The most bytes of a classic TIFF."""
+
+
+class Page(NamedTuple):
+    """A page whose strips are being written.
+
+    Attributes:
+        tags: its tags, apart from those for the strips.
+        compression: a key of `CODES`.
+        bits: bits of a sample in the file.
+        signs: the bits to flip in each channel, or None.
+        strip: (rows, bytes): the rows of the next strip.
+        offsets: the offsets of the strips.
+        counts: the lengths of the strips.
+    """
+
+    tags: Tags
+    compression: str
+    bits: int
+    signs: NDArray[np.uint8] | None
+    strip: NDArray[np.uint8]
+    offsets: array[int]
+    counts: array[int]
+
+    def packed_rows(self, band: NDArray[Any]) -> NDArray[np.uint8]:
+        """Return the bytes of rows as the file stores them, little-endian: (rows, bytes)."""
+        if self.signs is not None:
+            band = band ^ self.signs
+        if self.bits < 8 * band.dtype.itemsize or band.dtype == np.bool_:
+            return _packed_bits(band, self.bits)
+        little = np.ascontiguousarray(band, band.dtype.newbyteorder("<"))
+        return little.view(np.uint8).reshape(len(band), -1)
+
+    def largest_directory(self) -> int:
+        """Return the most bytes that the directory of a classic TIFF takes."""
+        return len(packed(self.tags, "<", 0)) + 8 * len(self.offsets) + 64
+
+    def directory(self, at: int, *, is_big: bool) -> bytes:
+        """Return the directory as it is stored at an offset; no page follows."""
+        kind, code = (LONG8, "Q") if is_big else (LONG, "I")
+        strips = {
+            tag: Value(kind, np.array(numbers, f"<u{struct.calcsize(code)}").tobytes())
+            for tag, numbers in ((OFFSETS, self.offsets), (BYTE_COUNTS, self.counts))
+        }
+        return packed(self.tags | strips, "<", at, is_big=is_big)
+
+
+class TiffWriter(FrameWriter):
+    """The writer of a TIFF, page by page and strip by strip."""
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        row: Format,
+        saving: Saving,
+        most_bytes: int = MOST_BYTES,
+        strip_bytes: int = STRIP_BYTES,
+    ) -> None:
+        """Leave room for the header.
+
+        Args:
+            file: the output.
+            row: the format.
+            saving: the user's options.
+            most_bytes: the most bytes of a classic TIFF; larger files become a BigTIFF.
+            strip_bytes: the bytes of a strip before compression, roughly.
+        """
+        super().__init__(file, row, saving)
+        self._most_bytes, self._strip_bytes = most_bytes, strip_bytes
+        self._pages: list[Page] = []
+        self._filled = 0
+        file.write(bytes(HEAD_BYTES))
+
+    def begin(self, info: FrameInfo, metadata: Metadata) -> None:
+        """Begin a page: write the rest of the previous one, and keep the tags."""
+        self._end_strip()
+        mode = info.mode
+        compression = str(self.saving.for_format(self.row).get("compression", DEFAULT_COMPRESSION))
+        if mode == "YCbCr":  # libtiff's readers would convert it to RGB
+            compression = "none"
+        bits = bits_of(info)
+        height, width = info.shape[:2]
+        row_bytes = -(-width * _channels(info) * bits // 8)
+        rows = min(height, max(1, self._strip_bytes // row_bytes))
+        tags = layout_tags(info, bits) | metadata_tags(self.held(info, metadata))
+        tags |= {COMPRESSION: shorts(CODES[compression]), ROWS_PER_STRIP: longs(rows)}
+        signs = LAB_SIGNS if mode == "LAB" else None
+        strip = np.empty((rows, row_bytes), np.uint8)
+        self._pages.append(Page(tags, compression, bits, signs, strip, array("Q"), array("Q")))
+
+    def rows(self, band: NDArray[Any]) -> None:
+        """Write the strips that the next rows complete."""
+        page = self._pages[-1]
+        rest = page.packed_rows(band)
+        while len(rest):
+            taken = min(len(rest), len(page.strip) - self._filled)
+            page.strip[self._filled : self._filled + taken] = rest[:taken]
+            self._filled += taken
+            rest = rest[taken:]
+            if self._filled == len(page.strip):
+                self._end_strip()
+
+    def finish(self) -> list[str]:
+        """Write the directories and the header; return the notes."""
+        self._end_strip()
+        end = self.file.tell()
+        is_big = end + sum(page.largest_directory() for page in self._pages) > self._most_bytes
+        number, pointer = (8, "<Q") if is_big else (2, "<I")
+        at = first = end + -end % 8
+        self.file.write(bytes(at - end))
+        for page in self._pages:
+            octets = bytearray(page.directory(at, is_big=is_big))
+            octets += bytes(-len(octets) % 8)
+            if page is not self._pages[-1]:
+                entries = len(page.tags) + 2
+                place = number + entries * (20 if is_big else 12)
+                struct.pack_into(pointer, octets, place, at + len(octets))
+            self.file.write(octets)
+            at += len(octets)
+        self.file.seek(0)
+        self.file.write(
+            struct.pack("<2sHHHQ", b"II", 43, 8, 0, first)
+            if is_big
+            else struct.pack("<2sHI", b"II", 42, first)
+        )
+        self.file.seek(0, 2)
+        return list(self.notes)
+
+    def _end_strip(self) -> None:
+        """Compress and write the strip that is being filled, if it has rows."""
+        if not self._filled:
+            return
+        page = self._pages[-1]
+        octets = compressed(page.strip[: self._filled], page.compression)
+        page.offsets.append(self.file.tell())
+        page.counts.append(len(octets))
+        self.file.write(octets)
+        self._filled = 0
+
+
+def bits_of(info: FrameInfo) -> int:
+    """Return the bits of a sample in the file; of an index, if the frame has a palette."""
+    if info.palette is not None:
+        return next(bits for bits in (1, 2, 4, 8, 16) if len(info.palette) <= 1 << bits)
+    if info.dtype.kind in "bu":
+        return info.maxval.bit_length()
+    return 8 * info.dtype.itemsize
+
+
+def layout_tags(info: FrameInfo, bits: int) -> Tags:
+    """Return the tags that describe size, type and meaning of the samples."""
+    height, width = info.shape[:2]
+    count = _channels(info)
+    photometric, extra = _meaning(info, count)
+    tags: Tags = {
+        WIDTH: longs(width),
+        HEIGHT: longs(height),
+        BITS: shorts(*[bits] * count),
+        PHOTOMETRIC: shorts(photometric),
+        CHANNELS: shorts(count),
+        PLANES: shorts(1),
+    }
+    if extra:
+        tags[EXTRA_SAMPLES] = shorts(*extra)
+    if info.dtype.kind in KINDS:
+        tags[SAMPLE_FORMAT] = shorts(*[KINDS[info.dtype.kind]] * count)
+    if info.palette is not None:
+        tags[COLOUR_MAP] = _colour_map(info.palette, 1 << bits)
+    if photometric == YCBCR:
+        tags[SUBSAMPLING] = shorts(1, 1)
+        numbers = (0, 1, 255, 1, 128, 1, 255, 1, 128, 1, 255, 1)
+        tags[REFERENCE_BLACK_WHITE] = Value(RATIONAL, struct.pack("<12I", *numbers))
+    return tags
+
+
+def metadata_tags(held: Mapping[str, Any]) -> Tags:
+    """Return metadata as tags.
+
+    Args:
+        held: the fields that TIFF can store, as `poolcli.formats.carried.carried` returns them.
+    """
+    tags: Tags = {}
+    if "exif" in held:
+        block = TagFile(BytesIO(held["exif"].removeprefix(exif.EXIF_PREFIX)))
+        tags = Directory(block, block.page_offsets()[0]).tags("<", exif.TIFF_TAGS)
+    if "resolution" in held:
+        tags |= _resolution_tags(held["resolution"])
+    if "icc_profile" in held:
+        tags[ICC_PROFILE] = Value(UNDEFINED, held["icc_profile"])
+    if "xmp" in held:
+        tags[XMP] = Value(BYTE, held["xmp"])
+    if "comment" in held:
+        tags.setdefault(DESCRIPTION, Value(ASCII, held["comment"] + b"\0"))
+    return tags
+
+
+def compressed(rows: NDArray[np.uint8], compression: str) -> bytes:
+    """Return the bytes of a strip, compressed.
+
+    Args:
+        rows: (rows, bytes).
+        compression: a key of `CODES`.
+    """
+    if compression == "none":
+        return rows.tobytes()
+    if compression == "deflate":
+        return zlib.compress(rows.data)
+    # libtiff compresses any bytes as those of a grey picture.
+    buffer, name = BytesIO(), PILLOW_NAMES.get(compression, compression)
+    image = Image.frombuffer("L", rows.shape[::-1], rows, "raw", "L", 0, 1)
+    image.save(buffer, TiffImageFile.format, compression=name, strip_size=rows.nbytes)
+    file = TagFile(buffer)
+    page = Directory(file, file.page_offsets()[0])
+    return file.read(page.number(OFFSETS), page.number(BYTE_COUNTS))
+
+
+def shorts(*numbers: int) -> Value:
+    """Return 16-bit numbers as the value of a tag."""
+    return Value(SHORT, struct.pack(f"<{len(numbers)}H", *numbers))
+
+
+def longs(*numbers: int) -> Value:
+    """Return 32-bit numbers as the value of a tag."""
+    return Value(LONG, struct.pack(f"<{len(numbers)}I", *numbers))
+
+
+def _channels(info: FrameInfo) -> int:
+    """Return the number of samples of a pixel in the file."""
+    return 1 if info.palette is not None else math.prod(info.shape[2:])
+
+
+def _packed_bits(band: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    """Return samples of fewer bits than their type, packed from the highest bit; rows are padded.
+
+    Args:
+        band: unsigned integers or bools.
+        bits: bits of a sample.
+    """
+    rows = band.reshape(len(band), -1)
+    if bits == 1:
+        return np.packbits(rows, axis=1)
+    big = np.ascontiguousarray(rows, rows.dtype.newbyteorder(">")).view(np.uint8)
+    kept = np.unpackbits(big.reshape(*rows.shape, -1), axis=2)[..., -bits:]
+    return np.packbits(kept.reshape(len(rows), -1), axis=1)
+
+
+def _meaning(info: FrameInfo, count: int) -> tuple[int, list[int]]:
+    """Return the photometric interpretation and the meaning of the extra samples.
+
+    Args:
+        info: the frame.
+        count: the number of channels.
+    """
+    mode = MODES[info.mode]
+    if info.palette is not None:
+        return PALETTE, []
+    if mode.channels:
+        colours = count - bool(mode.without_alpha)
+        usual = BLACK_IS_0 if colours == 1 else RGB
+        return PHOTOMETRICS.get(info.mode, usual), [STRAIGHT_ALPHA] * (count - colours)
+    # The mode of arrays says nothing: a TIFF's own tags do.
+    own = info.encoding.details if info.encoding.format == "tiff" else {}
+    photometric = own.get("photometric", BLACK_IS_0)
+    if COLOURS.get(photometric, count + 1) > count:
+        photometric = BLACK_IS_0
+    extra = [*own.get("extrasamples", ()), *[UNSPECIFIED] * count]
+    return photometric, extra[: count - COLOURS[photometric]]
+
+
+def _colour_map(palette: NDArray[Any], count: int) -> Value:
+    """Return a palette as the value of ColorMap: 16-bit reds, greens and blues.
+
+    Args:
+        palette: (N,) or (N, 3), of 8 or 16 bits.
+        count: the number of entries; missing ones are black.
+    """
+    entries = np.zeros((3, count), "<u2")
+    factor = 257 if palette.dtype == np.uint8 else 1
+    entries[:, : len(palette)] = palette.T.astype("<u2") * factor
+    return Value(SHORT, entries.tobytes())
+
+
+def _resolution_tags(resolution: Resolution) -> Tags:
+    """Return the tags of the resolution."""
+    values = (exif.rational(one).as_integer_ratio() for one in (resolution.across, resolution.down))
+    across, down = (Value(RATIONAL, struct.pack("<2I", *one)) for one in values)
+    unit = shorts(exif.UNIT_NUMBERS[resolution.unit])
+    return dict(zip(exif.RESOLUTION, (across, down, unit), strict=True))
