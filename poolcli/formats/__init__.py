@@ -211,6 +211,7 @@ FORMATS: Final = (
         options={"compression": ("none", "lzw", "deflate", "packbits", "zstd")},
         frames="pages",
         metadata=("icc_profile", "exif", "resolution", "xmp", "comment"),
+        whole_bits=True,
         extra=Extra("deep", ("imagecodecs", "tifffile")),
     ),
     Format(
