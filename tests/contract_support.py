@@ -194,9 +194,6 @@ class Counting(BytesIO):
         return count
 
 
-M_MMAP_THRESHOLD: Final = -3
-
-
 def peak_growth(act: Callable[[], object]) -> int:
     """By how many bytes the memory of this process grew at most during an act."""
     try:

@@ -76,10 +76,12 @@ def test_deeper_samples_come_with_their_own_full_scale(bits: int) -> None:
 
 def test_deep_samples_never_come_out_as_8_bits_unasked(bits: int, tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(heic(noise("RGB;16", (30, 40)), "RGB;16"))
-    outcome = run(tmp_path / "in", tmp_path / "out", "png")
+    outcome = run(tmp_path / "in", tmp_path / "out", "webp")
     assert outcome.status == "failed"
     assert "--allow-depth-loss" in str(outcome.remedy)
-    outcome = run(tmp_path / "in", tmp_path / "out", "png", work(allow_depth_loss=True))
+    outcome = run(tmp_path / "in", tmp_path / "wide", "png")
+    assert (outcome.status, outcome.dtype) == ("done", "uint16")
+    outcome = run(tmp_path / "in", tmp_path / "out", "webp", work(allow_depth_loss=True))
     assert (outcome.status, outcome.dtype) == ("done", "uint8")
     outcome = run(tmp_path / "in", tmp_path / "deep", "pnm")
     assert outcome.status == "done"

@@ -270,7 +270,8 @@ def test_ten_bits_never_come_out_as_eight_unasked(name: str, tmp_path: Path) -> 
     (tmp_path / "in").write_bytes(jxl(array, bitspersample=10))
     linear = Saving(strip=True)  # imagecodecs calls such samples linear
     outcome = run(tmp_path / "in", tmp_path / "out", name, work(saving=linear))
-    assert (outcome.status == "done") == (name == "pnm"), outcome.error
+    assert (outcome.status == "done") == (name != "jpeg"), outcome.error
+    assert name == "jpeg" or outcome.dtype == "uint16"
     rounding = work(saving=linear, allow_depth_loss=True, overwrite=True)
     outcome = run(tmp_path / "in", tmp_path / "out", name, rounding)
     assert outcome.status == "done", outcome.error
