@@ -9,6 +9,7 @@ from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import imagecodecs
 import numpy as np
@@ -16,7 +17,9 @@ import pytest
 from PIL import AvifImagePlugin, Image
 
 from poolcli.errors import PoolError
-from poolcli.formats.boxes import find_boxes, read_boxes
+from poolcli.formats import extras
+from poolcli.formats.boxes import find_boxes, read_boxes, read_items
+from poolcli.formats.coded_size import av1_sizes
 from poolcli.picture import Metadata, Stored, turned
 from tests.exif_support import TURN, XMP, exif_block, number
 from tests.jobs import run, work
@@ -34,7 +37,8 @@ from tests.pictures import (
     written,
 )
 
-FFPROBE = shutil.which("ffprobe") or ""
+FFPROBE, AVIFENC = shutil.which("ffprobe") or "", shutil.which("avifenc") or ""
+CASES = Path(__file__).parent / "cases"
 
 
 def animation(durations: list[int], mode: str = "RGB") -> bytes:
@@ -47,20 +51,116 @@ def animation(durations: list[int], mode: str = "RGB") -> bytes:
 # Depth
 
 
+def deep(bits: int, channels: int = 3) -> tuple[bytes, Any]:
+    """A lossless AVIF of 10 or 12 bits, which Pillow can't write."""
+    array = np.random.default_rng(bits).integers(0, 1 << bits, (24, 32, channels), np.uint16)
+    array = array[..., 0] if channels == 1 else array
+    return bytes(imagecodecs.avif_encode(array, level=100, bitspersample=bits)), array
+
+
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("bits", [10, 12])
-def test_more_than_8_bits_are_refused_or_rounded_if_allowed(bits: int, tmp_path: Path) -> None:
-    array = np.full((4, 4, 3), 500, np.uint16)
-    octets = bytes(imagecodecs.avif_encode(array, bitspersample=bits))  # Pillow writes 8 bits only
-    info = first_info(octets)
-    assert info.stored == Stored("unsigned", bits, 2**bits - 1, 3)
-    assert (info.mode, info.maxval) == ("RGB", 255)
+def test_more_than_8_bits_are_read_in_their_depth(bits: int, channels: int, tmp_path: Path) -> None:
+    octets, array = deep(bits, channels)
+    found = decoded(octets)
+    assert found.info.stored == Stored("unsigned", bits, 2**bits - 1, channels)
+    assert found.info.maxval == 2**bits - 1
+    np.testing.assert_array_equal(found.array, array)
     (tmp_path / "in").write_bytes(octets)
+    done = run(tmp_path / "in", tmp_path / "out", "jpeg", work(size=1, allow_depth_loss=True))
+    assert (done.status, done.warnings) == ("done", ["its samples are rounded to 8 bits"])
+
+
+def test_without_the_extra_more_than_8_bits_are_refused_or_rounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extras, "import_module", Mock(side_effect=ImportError))
+    (tmp_path / "in").write_bytes(deep(10)[0])
     refused = run(tmp_path / "in", tmp_path / "out", "png", work(size=1))
-    assert refused.error == f"its {bits}-bit samples can only be read as 8 bits"
-    assert refused.remedy == "give --allow-depth-loss"
+    assert refused.error == "its 10-bit samples can only be read as 8 bits"
+    assert refused.remedy == (
+        "install the extra [deep] of poolcli-image, or give --allow-depth-loss"
+    )
     done = run(tmp_path / "in", tmp_path / "out", "png", work(size=1, allow_depth_loss=True))
     assert (done.status, done.warnings) == ("done", ["its samples are rounded to 8 bits"])
-    assert opened((tmp_path / "out").read_bytes()).size == (4, 4)
+
+
+def test_10_bits_with_alpha_are_refused_or_rounded(tmp_path: Path) -> None:
+    (tmp_path / "in").write_bytes(deep(10, 4)[0])
+    refused = run(tmp_path / "in", tmp_path / "out", "png", work(size=1))
+    assert refused.remedy == "give --allow-depth-loss"
+    done = run(tmp_path / "in", tmp_path / "out", "png", work(size=1, allow_depth_loss=True))
+    assert (done.status, done.mode) == ("done", "RGBA")
+
+
+# Files of another encoder: samples (41·y + 13·x + 67·c) mod 256 of 32×48 pixels
+
+
+def given() -> Any:
+    y, x, c = np.indices((32, 48, 3))
+    return (41 * y + 13 * x + 67 * c) % 256
+
+
+def test_the_clean_aperture_is_cut_out_before_turning_and_mirroring() -> None:
+    found = decoded((CASES / "avif-clap.avif").read_bytes())
+    np.testing.assert_array_equal(found.array, given()[8:24, 12:36])
+    found = decoded((CASES / "avif-clap-irot-imir.avif").read_bytes())
+    # First a quarter to the left, then top and bottom are swapped.
+    np.testing.assert_array_equal(found.array, np.rot90(given()[10:26, 8:32])[::-1])
+
+
+def test_a_10_bit_file_of_another_encoder_is_read_in_its_depth() -> None:
+    found = decoded((CASES / "avif-10-bit.avif").read_bytes())
+    assert found.info.maxval == 1023
+    assert np.abs(found.array - given() * 1023 / 255).max() <= 2
+
+
+def test_an_aperture_outside_of_the_picture_is_refused() -> None:
+    octets = (CASES / "avif-clap.avif").read_bytes()
+    at = octets.index(b"clap") + 4
+    for field, value in ((0, 49), (1, 0), (4, 13), (0, 0)):
+        changed = bytearray(octets)
+        struct.pack_into(">I", changed, at + 4 * field, value)
+        with pytest.raises(PoolError, match="its clean aperture lies outside of the picture"):
+            reader_of(bytes(changed))
+
+
+# Colour and size
+
+
+@pytest.mark.skipif(not AVIFENC, reason="avifenc is not installed")
+def test_a_colour_encoding_unlike_srgb_goes_to_png(tmp_path: Path) -> None:
+    (tmp_path / "in.png").write_bytes(saved(Image.fromarray(ramp()), "PNG"))
+    for numbers, chunks in (("9/16/9", ((b"cICP", b"\x09\x10\0\1"),)), ("1/13/6", ())):
+        command = [AVIFENC, "--cicp", numbers, "in.png", "out.avif"]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+        found = decoded((tmp_path / "out.avif").read_bytes())
+        assert found.metadata.colour == chunks
+        assert (b"cICP\x09\x10\0\1" in encoded(found, "png")) == bool(chunks)
+
+
+def test_a_size_that_differs_from_the_coded_one_is_refused_before_decoding() -> None:
+    octets = saved(Image.new("RGB", (1100, 1000)), "AVIF", speed=10)
+    stated = struct.pack(">II", 1100, 1000)
+    assert octets.count(stated) == 1
+    small = octets.replace(stated, struct.pack(">II", 16, 16))
+    with pytest.raises(PoolError, match="it states 16×16 pixels, but 1000×1100 are coded"):
+        reader_of(small)
+
+
+def test_the_coded_sizes_of_stills_alpha_and_frames_are_found() -> None:
+    still = saved(Image.new("RGBA", (50, 40), (1, 2, 3, 4)), "AVIF", speed=10)
+    moving = animation([10, 20, 30], "RGBA")
+    for octets, size, least in (
+        (still, (40, 50), 2),
+        (moving, (8, 12), 2),
+        (deep(12)[0], (24, 32), 1),
+    ):
+        stream = BytesIO(octets)
+        _, items = read_items(stream)
+        found = list(av1_sizes(stream, items.values()))
+        assert len(found) >= least
+        assert set(found) == {size}
 
 
 def test_a_depth_is_stated_by_its_box_alone() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import struct
 import subprocess
 from io import BytesIO
 from pathlib import Path
@@ -44,6 +45,18 @@ def bits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int
     """The depth in which the encoder writes samples of 16 bits."""
     monkeypatch.setattr(pillow_heif.options, "SAVE_HDR_TO_12_BIT", request.param == 12)
     return int(request.param)
+
+
+# Sizes
+
+
+def test_a_size_that_differs_from_the_coded_one_is_refused_before_decoding() -> None:
+    octets = heic(np.zeros((1000, 1100, 3), np.uint8), "RGB")
+    stated = struct.pack(">II", 1100, 1000)
+    assert octets.count(b"ispe" + bytes(4) + stated) == 1
+    small = octets.replace(stated, struct.pack(">II", 16, 16))
+    with pytest.raises(PoolError, match="it states 16×16 pixels, but 1000×1104 are coded"):
+        reader_of(small)
 
 
 # Samples

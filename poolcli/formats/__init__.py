@@ -253,6 +253,7 @@ FORMATS: Final = (
         metadata=("icc_profile", "exif", "xmp"),
         largest_side=32768,
         quality="80",
+        extra=Extra("deep", ("imagecodecs",)),
     ),
     Format(
         name="jxl",

@@ -1,27 +1,36 @@
-"""Read and write still and animated AVIF with Pillow.
+"""Read and write still and animated AVIF with Pillow; read 10 and 12 bits with imagecodecs.
 
-Depth and durations are parsed from the boxes here, because Pillow does not tell them.
+Depth, durations and the clean aperture are parsed from the boxes here: Pillow does not tell them.
 """
 
 from __future__ import annotations
 
+import math
 import struct
+from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
+from functools import partial
 from itertools import chain, islice, repeat
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import AvifImagePlugin
 from PIL.AvifImagePlugin import AvifImageFile
 
 from poolcli.errors import PoolError
-from poolcli.formats import Format
-from poolcli.formats.boxes import PROPERTIES, read_boxes
-from poolcli.formats.contract import Limits
-from poolcli.formats.pillow import PillowReader, open_image, require_support
-from poolcli.formats.pillow_animation import PulledWriter, reader_of
+from poolcli.formats import Extra, Format
+from poolcli.formats.boxes import PROPERTIES, read_boxes, read_items
+from poolcli.formats.coded_size import av1_sizes, check_coded
+from poolcli.formats.contract import DecodedReader, Limits, Reader
+from poolcli.formats.exif import describe
+from poolcli.formats.extras import is_installed, library
+from poolcli.formats.pillow import PillowReader, info_of, open_image, require_support
+from poolcli.formats.pillow_animation import PulledWriter
 from poolcli.formats.saving import Saving
 from poolcli.formats.timing import Timing
-from poolcli.picture import Encoding, FrameInfo, Metadata, Stored
+from poolcli.picture import Chunks, Encoding, Frame, FrameInfo, Metadata, Pair, Stored
 
 MEDIA: Final = (b"moov", b"trak", b"mdia")
 SAMPLES: Final = (*MEDIA, b"minf", b"stbl")
@@ -31,18 +40,48 @@ DEPTH_FLAGS: Final = 0x60
 BITS: Final = {0x00: 8, 0x20: 8, 0x40: 10, 0x60: 12}
 """The bits of a sample, by `DEPTH_FLAGS` in the third byte of av1C (AV1 in ISO media, 2.3.3)."""
 
+DEEP: Final = {"L": "L;M", "RGB": "RGB;M"}
+"""The modes of pictures of 10 or 12 bits, by the mode in which Pillow reads them in 8 bits."""
+
+EXTRA: Final = Extra("deep", ("imagecodecs",))
+NCLX: Final = b"nclx"
+SRGB: Final = ((1, 2), (1, 2, 6, 13, 14, 15))
+"""The numbers in ITU-T H.273 of primaries and curves that are displayed like sRGB, or unknown."""
+
 QUALITY: Final = 80
 
 
-def read(stream: BinaryIO, limits: Limits) -> PillowReader:
-    """Open an AVIF."""
+def read(stream: BinaryIO, limits: Limits) -> Reader:
+    """Open an AVIF.
+
+    Raises:
+        PoolError: it is too large, or its boxes are damaged.
+    """
     require_support("AVIF", supported=AvifImagePlugin.SUPPORTED)
+    primary, items = read_items(stream)
     image = open_image(AvifImageFile, stream)
-    limits.check(image.height, image.width)
+    size, is_animated = (image.height, image.width), image.n_frames > 1
+    limits.check(*size)
+    check_coded(av1_sizes(stream, items.values()), *size)
+    own = items[primary].properties if primary in items and not is_animated else []
+    found = dict(reversed(own))
+    if is_animated:
+        found[b"clap"] = next(read_boxes(stream, *SAMPLES, b"stsd", b"av01", b"clap"), b"")
     bits = _bits(stream)
     stored = Stored("unsigned", bits, (1 << bits) - 1, len(image.getbands()))
-    durations = _durations(stream, image.n_frames) if image.n_frames > 1 else [Fraction(0)]
-    return reader_of(image, stream, stored, Encoding("avif", lossy=True), durations)
+    durations = _durations(stream, image.n_frames) if is_animated else [Fraction(0)]
+    described, orientation = describe(image.info.get("exif"), image.info.get("xmp"))
+    metadata = described._replace(
+        icc_profile=image.info.get("icc_profile"), colour=_colour(found.get(b"colr", b""))
+    )
+    info = info_of(image, stored, Encoding("avif", lossy=True), orientation)
+    reopen = partial(open_image, AvifImageFile, stream)
+    reader: Reader = PillowReader(info, metadata, image, reopen, durations)
+    if bits > 8 and info.mode in DEEP and not is_animated and is_installed(EXTRA):
+        info = info._replace(mode=DEEP[info.mode], dtype=np.dtype(np.uint16), maxval=stored.maxval)
+        reader = DecodedReader(info, partial(_decode, stream), lambda: metadata)
+    clap = found.get(b"clap")
+    return CroppedReader(reader, _aperture(clap, *size)) if clap else reader
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> AvifWriter:
@@ -64,6 +103,82 @@ class AvifWriter(PulledWriter):
         if self.frames != 1:
             self.timeline.plays(metadata.plays)
         return {"quality": QUALITY, **held, **self.saving.for_format(self.row)}
+
+
+class Aperture(NamedTuple):
+    """The part of the coded picture that is shown: its first and last rows and columns."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+class CroppedFrame:
+    """A frame of which only a part is shown; it is cut out before it is turned upright."""
+
+    def __init__(self, frame: Frame, aperture: Aperture) -> None:
+        """Keep the arguments."""
+        top, left, bottom, right = aperture
+        shape = (bottom - top, right - left, *frame.info.shape[2:])
+        self.info, self.metadata = frame.info._replace(shape=shape), frame.metadata
+        self._frame, self._aperture = frame, aperture
+
+    def rows(self, start: int, stop: int) -> NDArray[Any]:
+        """Return the shown part of some rows."""
+        top, left, _, right = self._aperture
+        return self._frame.rows(top + start, top + stop)[:, left:right]
+
+
+class CroppedReader:
+    """The reader of a file of which only a part of each frame is shown."""
+
+    def __init__(self, reader: Reader, aperture: Aperture) -> None:
+        """Keep the arguments."""
+        self.format, self.count = reader.format, reader.count
+        self._reader, self._aperture = reader, aperture
+
+    def frames(self) -> Iterator[CroppedFrame]:
+        """Yield the shown part of each frame."""
+        for frame in self._reader.frames():
+            yield CroppedFrame(frame, self._aperture)
+
+
+def _decode(stream: BinaryIO) -> NDArray[Any]:
+    """Decode a still in its own depth."""
+    stream.seek(0)
+    codec = library("imagecodecs", EXTRA.name)
+    array: NDArray[Any] = codec.avif_decode(stream.read(), numthreads=1)
+    return array
+
+
+def _colour(box: bytes) -> Chunks:
+    """Return the colour encoding as a chunk of PNG, which has the same fields; none for sRGB."""
+    if box[:4] != NCLX or len(box) < 8:
+        return ()
+    numbers = struct.unpack_from(">HH", box, 4)
+    if all(number in known for number, known in zip(numbers, SRGB, strict=True)):
+        return ()
+    return ((b"cICP", bytes([*(number & 255 for number in numbers), 0, 1])),)
+
+
+def _aperture(box: bytes, height: int, width: int) -> Aperture:
+    """Return the clean aperture (ISO/IEC 14496-12, 12.1.4); fractions of pixels are cut off.
+
+    Raises:
+        PoolError: it is damaged, or lies outside of the picture.
+    """
+    found: list[Pair] = []
+    with suppress(struct.error, ZeroDivisionError):
+        numbers = struct.unpack_from(">IIIIiIiI", box)
+        parts = [Fraction(*numbers[at : at + 2]) for at in (0, 2, 4, 6)]
+        for extent, size, offset in ((height, parts[1], parts[3]), (width, parts[0], parts[2])):
+            first = math.floor(offset + Fraction(extent) / 2 - size / 2)
+            found += [(first, first + math.floor(size))] * (0 <= first < first + size <= extent)
+    if len(found) != 2:
+        raise PoolError("its clean aperture lies outside of the picture", "is the file damaged?")
+    (top, bottom), (left, right) = found
+    return Aperture(top, left, bottom, right)
 
 
 def _bits(stream: BinaryIO) -> int:

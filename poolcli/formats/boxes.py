@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO, Final, TypeAlias
+from typing import BinaryIO, Final, NamedTuple, TypeAlias
+
+from poolcli.errors import PoolError
 
 Span: TypeAlias = tuple[int, int]
 """The positions at which the content of a box begins and ends."""
 
-OWN_FIELDS: Final = {b"meta": 4, b"stsd": 8, b"av01": 78}
+OWN_FIELDS: Final = {b"meta": 4, b"stsd": 8, b"av01": 78, b"iinf": 6}
 """The number of bytes before the first inner box, for boxes that have fields there."""
 
 PROPERTIES: Final = (b"meta", b"iprp", b"ipco")
 """The path to the properties of stills (ISO/IEC 23008-12)."""
+
+IN_BOX: Final = 1
+"""The construction method of items whose data are in the box idat."""
+
+
+class Item(NamedTuple):
+    """An item of a file of stills: a picture, a tile of one, alpha, EXIF and so on.
+
+    Attributes:
+        kind: its type, such as av01, hvc1, grid or Exif.
+        properties: the name and the content of its properties, in their order.
+        extents: the positions of its data.
+    """
+
+    kind: bytes
+    properties: list[tuple[bytes, bytes]]
+    extents: list[Span]
 
 
 def find_boxes(stream: BinaryIO, *path: bytes) -> Iterator[Span]:
@@ -34,6 +53,99 @@ def read_boxes(stream: BinaryIO, *path: bytes) -> Iterator[bytes]:
     for begin, stop in find_boxes(stream, *path):
         stream.seek(begin)
         yield stream.read(stop - begin)
+
+
+def read_items(stream: BinaryIO) -> tuple[int | None, dict[int, Item]]:
+    """Return the number of the primary item, and all items by number (ISO/IEC 14496-12, 8.11).
+
+    Raises:
+        PoolError: a box is cut off.
+    """
+    primary = None
+    for box in read_boxes(stream, b"meta", b"pitm"):
+        fields = _Fields(box)
+        primary = fields.take(2 if fields.version == 0 else 4)
+    items = {}
+    for box in read_boxes(stream, b"meta", b"iinf", b"infe"):
+        fields = _Fields(box)
+        number = fields.take(4 if fields.version == 3 else 2)
+        fields.take(2)  # the number of its protection scheme
+        items[number] = Item(fields.octets(4), [], [])
+    _add_properties(stream, items)
+    _add_extents(stream, items)
+    return primary, items
+
+
+def _add_properties(stream: BinaryIO, items: dict[int, Item]) -> None:
+    """Add the properties that the boxes ipma assign to items."""
+    known = []
+    for parent in find_boxes(stream, *PROPERTIES):
+        for name, (begin, stop) in _children(stream, parent):
+            stream.seek(begin)
+            known.append((name, stream.read(stop - begin)))
+    for box in read_boxes(stream, b"meta", b"iprp", b"ipma"):
+        fields = _Fields(box)
+        size = 2 if fields.flags & 1 else 1
+        for _ in range(fields.take(4)):
+            item = items.get(fields.take(2 if fields.version == 0 else 4))
+            for _ in range(fields.take(1)):
+                # The highest bit says whether a reader must know the property.
+                index = fields.take(size) & ((1 << 8 * size - 1) - 1)
+                if item is not None and 0 < index <= len(known):
+                    item.properties.append(known[index - 1])
+
+
+def _add_extents(stream: BinaryIO, items: dict[int, Item]) -> None:
+    """Add the positions of the data that the boxes iloc assign to items."""
+    inner, _ = next(find_boxes(stream, b"meta", b"idat"), (0, 0))
+    for box in read_boxes(stream, b"meta", b"iloc"):
+        fields = _Fields(box)
+        sizes = fields.take(2)
+        offset_size, length_size, base_size = (sizes >> shift & 15 for shift in (12, 8, 4))
+        index_size = sizes & 15 if fields.version else 0
+        wide = 4 if fields.version == 2 else 2
+        for _ in range(fields.take(wide)):
+            item = items.get(fields.take(wide))
+            method = fields.take(2) & 15 if fields.version else 0
+            fields.take(2)  # the number of the file with the data: this one
+            base = fields.take(base_size) + (inner if method == IN_BOX else 0)
+            count = fields.take(2)
+            # Fields without bytes would let a hostile file repeat an extent at no cost.
+            for _ in range(count if offset_size + length_size else min(count, 1)):
+                fields.take(index_size)
+                begin = base + fields.take(offset_size)
+                length = fields.take(length_size)
+                if item is not None and method <= IN_BOX:
+                    item.extents.append((begin, begin + length))
+
+
+class _Fields:
+    """The fields of a box that begins with a version and flags.
+
+    Attributes:
+        version: the version of the box.
+        flags: the flags of the box.
+    """
+
+    def __init__(self, box: bytes) -> None:
+        """Read version and flags."""
+        self._box, self._at = box, 0
+        self.version, self.flags = self.take(1), self.take(3)
+
+    def octets(self, count: int) -> bytes:
+        """Return the next ``count`` bytes.
+
+        Raises:
+            PoolError: the box is cut off.
+        """
+        self._at += count
+        if self._at > len(self._box):
+            raise PoolError("a box of its header is cut off", "is the file complete?")
+        return self._box[self._at - count : self._at]
+
+    def take(self, count: int) -> int:
+        """Return the next ``count`` bytes as a number."""
+        return int.from_bytes(self.octets(count), "big")
 
 
 def _children(stream: BinaryIO, parent: Span) -> Iterator[tuple[bytes, Span]]:

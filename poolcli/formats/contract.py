@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol
 
 from poolcli.errors import PoolError
-from poolcli.formats import START_BYTES, Format, by_content
+from poolcli.formats import FORMATS, START_BYTES, Format, by_content
 from poolcli.formats.saving import Saving
 from poolcli.picture import Frame, FrameInfo, Metadata, Picture
 
@@ -341,10 +341,19 @@ def check_depth(info: FrameInfo, *, allow_loss: bool) -> bool:
             "convert it first to a format with such samples",
         )
     if not allow_loss:
-        raise PoolError(
-            f"its {stored.bits}-bit samples can only be read as 8 bits", "give --allow-depth-loss"
-        )
+        message = f"its {stored.bits}-bit samples can only be read as 8 bits"
+        raise PoolError(message, _install(info.encoding.format) + "give --allow-depth-loss")
     return True
+
+
+def _install(name: str) -> str:
+    """Return the advice to install the extra of a format; empty if it is installed already."""
+    from poolcli.formats.extras import is_installed
+
+    extra = next((one.extra for one in FORMATS if one.name == name), None)
+    if extra is None or is_installed(extra):
+        return ""
+    return f"install the extra [{extra.name}] of poolcli-image, or "
 
 
 @contextmanager

@@ -37,3 +37,12 @@ def require_all(extra: Extra | None) -> None:
     if extra is not None:
         for name in extra.packages:
             library(name, extra.name)
+
+
+def is_installed(extra: Extra) -> bool:
+    """Return whether all packages of an extra can be imported."""
+    try:
+        require_all(extra)
+    except PoolError:
+        return False
+    return True

@@ -11,7 +11,8 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 
 from poolcli.errors import PoolError
-from poolcli.formats.boxes import PROPERTIES, read_boxes
+from poolcli.formats.boxes import PROPERTIES, read_boxes, read_items
+from poolcli.formats.coded_size import check_coded, hevc_sizes
 from poolcli.formats.contract import DecodedReader, FurtherReader, Limits
 from poolcli.formats.exif import describe
 from poolcli.formats.extras import library
@@ -27,7 +28,10 @@ SRGB_CURVES: Final = (1, 2, 6, 13, 14, 15)
 
 def read(stream: BinaryIO, limits: Limits) -> FurtherReader:
     """Open a HEIC; its primary picture comes first, whatever its place in the file."""
+    _, items = read_items(stream)
     file = _file(stream)
+    sides = [max(one.size[side] for one in file) for side in (1, 0)]
+    check_coded(hevc_sizes(stream, items.values()), *sides)
     numbers = sorted(range(len(file)), key=lambda number: number != file.primary_index)
     first, *further = (partial(_read_one, stream, limits, number) for number in numbers)
     return FurtherReader(first(), further)

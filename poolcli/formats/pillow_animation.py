@@ -1,52 +1,26 @@
-"""Read and write stills and animations for WebP and AVIF, whose encoders in Pillow pull frames."""
+"""Write stills and animations of WebP and AVIF, whose encoders in Pillow pull frames."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Callable, Iterator
 from functools import partial
 from io import BytesIO
 from typing import Any, BinaryIO, Generic, TypeAlias, TypeVar
 
-from PIL import Image, ImageFile
+from PIL import Image
 
 from poolcli.formats import Format
 from poolcli.formats.contract import WholeFrameWriter
-from poolcli.formats.exif import describe
-from poolcli.formats.pillow import PillowReader, info_of, open_image, to_image
+from poolcli.formats.pillow import to_image
 from poolcli.formats.saving import Saving
 from poolcli.formats.timing import Timeline, Timing
-from poolcli.picture import Encoding, FrameInfo, Metadata, Picture, Stored
+from poolcli.picture import FrameInfo, Metadata, Picture
 
 Item = TypeVar("Item")
 Timed: TypeAlias = tuple[Image.Image, int]
 """An image, and for how many milliseconds it is shown."""
-
-
-def reader_of(
-    image: ImageFile.ImageFile,
-    stream: BinaryIO,
-    stored: Stored,
-    encoding: Encoding,
-    durations: Sequence[Fraction],
-) -> PillowReader:
-    """Return the reader of an opened image, whose frames differ only in pixels and durations.
-
-    Args:
-        image: the image, not decoded yet.
-        stream: the file from which it was opened.
-        stored: the samples as the header states them.
-        encoding: how the file is encoded.
-        durations: how long each frame is shown, in milliseconds.
-    """
-    described, orientation = describe(image.info.get("exif"), image.info.get("xmp"))
-    profile, plays = image.info.get("icc_profile"), image.info.get("loop", 0)
-    metadata = described._replace(icc_profile=profile, plays=plays)
-    info = info_of(image, stored, encoding, orientation)
-    reopen = partial(open_image, type(image), stream)
-    return PillowReader(info, metadata, image, reopen, durations)
 
 
 class PulledWriter(WholeFrameWriter):
