@@ -22,7 +22,7 @@ Alpha: TypeAlias = Literal["weighted", "straight"]
 Colour: TypeAlias = tuple[int, int, int]
 ReadRows: TypeAlias = Callable[[int, int], NDArray[Any]]
 
-COLOURED: Final = {"LA": "RGB", "LA;16": "RGB;16"}
+COLOURED: Final = {"LA": "RGB", "LA;16": "RGB;16", "LA;M": "RGB;M"}
 """The mode of a grey picture with alpha on a background that isn't grey."""
 
 WIDE_GREY: Final = "I;16"
@@ -113,12 +113,17 @@ def pooled_bands(
     row_bytes = math.prod(info.shape[1:]) * info.dtype.itemsize
     height = max(band_bytes // row_bytes, band_spans * rows.span)
     step = max(1, (height - rows.span) // rows.stride + 1)
+    is_scaled = info.dtype.kind == "u" and info.maxval < full_scale(info.dtype)
     for first in range(0, rows.out, step):
         seen, part = rows.part(first, min(first + step, rows.out))
         band = read(seen.start, seen.stop)
         if info.palette is not None:
             band = np.take(info.palette, band, axis=0)
         pooled = _pool_channels(band, info.mode, (part, columns), method, pixels)
+        if is_scaled and pooled.dtype == info.dtype:
+            # `--divisor-override` can make an average larger than all samples; the engine keeps it
+            # in the range of the type.
+            np.minimum(pooled, info.maxval, out=pooled)
         if pixels.background is not None and MODES[info.mode].without_alpha:
             pooled = _flatten(pooled, pixels.background, info.maxval)
         yield pooled
@@ -184,7 +189,8 @@ def _flatten(array: NDArray[Any], background: Colour, full: int) -> NDArray[Any]
     wide = np.uint32 if full < 1 << 16 else np.uint64
     alpha: NDArray[Any] = array[..., -1:].astype(wide)
     grey = len(set(background)) == 1 and array.shape[-1] == 2
-    under: NDArray[Any] = np.array(background[:1] if grey else background, wide) * (full // 255)
+    levels = [full * level for level in (background[:1] if grey else background)]
+    under: NDArray[Any] = rounded_quotient(np.array(levels, wide), 255)
     total = alpha * array[..., :-1] + (full - alpha) * under
     flat = rounded_quotient(total, full).astype(array.dtype)
     return flat[..., 0] if grey else flat

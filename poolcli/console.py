@@ -305,7 +305,9 @@ def _sentence(outcome: Outcome) -> str:
 
 def _frames(outcome: Outcome) -> str:
     """Return how many of several frames were pooled; an empty text for a file of one frame."""
-    return f"{outcome.taken} of {outcome.frames}" if (outcome.frames or 1) > 1 else ""
+    if outcome.frames is None:
+        return str(outcome.taken) if outcome.taken > 1 else ""
+    return f"{outcome.taken} of {outcome.frames}" if outcome.frames > 1 else ""
 
 
 def _shapes(outcome: Outcome) -> str:

@@ -5,7 +5,7 @@ Formats, `colour` and `run` exchange these types.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
@@ -62,13 +62,21 @@ MODES: Final[Mapping[str, Mode]] = {
     "RGB;16": Mode("a 16-bit RGB picture", "uint16", 3, "", "RGB", True),
     "RGBA;16": Mode("a 16-bit RGB picture with alpha", "uint16", 4, "RGB;16", "RGBA", True),
     "L;M": Mode("a grey picture of another depth than 8 or 16 bits", None, rounded="L"),
+    "LA;M": Mode(
+        "a grey picture with alpha of another depth than 8 or 16 bits", None, 2, "L;M", "LA"
+    ),
     "RGB;M": Mode("an RGB picture of another depth than 8 or 16 bits", None, 3, rounded="RGB"),
+    "RGBA;M": Mode(
+        "an RGB picture with alpha of another depth than 8 or 16 bits", None, 4, "RGB;M", "RGBA"
+    ),
     "I": Mode("a 32-bit integer picture", "int32"),
     "F": Mode("a floating-point picture", "float32"),
+    "RGB;F": Mode("a floating-point RGB picture", "float32", 3),
     ARRAY: Mode("samples of this type and number", None, 0),
 }
 """Every mode by its name. The names are Pillow's as far as Pillow has the mode; ";16" marks 16
-bits, and ";M" samples whose maximum is not that of their type, such as 1000 in a PGM."""
+bits, ";M" samples whose maximum is not that of their type, such as 1000 in a PGM, and ";F"
+floating-point numbers."""
 
 
 class Stored(NamedTuple):
@@ -213,7 +221,8 @@ class Metadata(NamedTuple):
         colour: the chunks of a PNG that define its colours, likewise.
         plays: how often an animation is played; 0 means for ever.
         dropped: metadata that is never carried over, in words.
-        warnings: metadata that could not be read or would be false, in words.
+        warnings: metadata that could not be read or would be false, in words. A decoder may add
+            what it finds to a list, until all rows of the last frame are read.
     """
 
     icc_profile: bytes | None = None
@@ -225,7 +234,7 @@ class Metadata(NamedTuple):
     colour: Chunks = ()
     plays: int = 0
     dropped: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: Sequence[str] = ()
 
     def pooled(self, placement: Placement) -> Metadata:
         """Return the metadata of the pooled picture."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ from poolcli.colour import (
 )
 from poolcli.engine.window import Axes, Window
 from poolcli.errors import PoolError
-from poolcli.formats import Format, by_content, by_name, may_have_axes
+from poolcli.formats import Format, by_name, is_one_by_one, may_have_axes
 from poolcli.formats.contract import (
     Limits,
     Reader,
@@ -206,7 +205,7 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
     outcome.input_bytes = job.source.status().size
     captured_lines()  # discards what was printed for earlier pictures
     with clock("read"):
-        stream = job.source.open(by_content)
+        stream = job.source.open(is_one_by_one)
     with stream:
         with clock("read"):
             reader = open_reader(stream, work.limits, work.axes)
@@ -217,7 +216,7 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
                 work.saving.check(target)
             work = _with_frame(reader, work, outcome)
             _check_headers(reader, target, work, outcome)
-        if outcome.input_bytes is None:
+        if outcome.input_bytes is None and stream.seekable():
             outcome.input_bytes = stream.seek(0, 2)
         if work.dry_run:
             outcome.status = "planned"
@@ -227,14 +226,19 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
             like=job.source if work.preserve else None,
             retry=job.retry,
         ) as output:
-            writer = open_writer(output, target, work.saving, outcome.taken)
+            writer = open_writer(output, target, work.saving, outcome.taken or None)
             try:
-                _pool_frames(reader, writer, target, work, outcome, clock)
+                for _ in _pooled_frames(reader, writer, target, work, outcome, clock):
+                    if target.one_by_one:
+                        with clock("write"):
+                            output.pass_on()
             except BaseException:
                 writer.discard()
                 raise
             with clock("write"):
                 outcome.output_bytes = output.commit()
+        if outcome.input_bytes is None:
+            outcome.input_bytes = stream.tell()
     outcome.read_seconds, outcome.pool_seconds, outcome.write_seconds = clock.seconds.values()
     outcome.status = "done"
 
@@ -250,20 +254,24 @@ def _with_frame(reader: Reader, work: Work, outcome: Outcome) -> Work:
     return work._replace(frame=0)
 
 
-def _pool_frames(
+def _pooled_frames(
     reader: Reader, writer: Writer, target: Format, work: Work, outcome: Outcome, clock: _Clock
-) -> None:
-    """Pool the frames one after the other and pass them to a writer."""
+) -> Iterator[None]:
+    """Pool the frames one after the other and pass them to a writer; yield after each."""
     for frame in _selected_frames(reader, target, work):
+        if reader.count is None:
+            _check_header(frame, reader, target, work, outcome)
         with clock("read"), refusing(UNDECODABLE):
             metadata = frame.metadata()
-        _add_new(outcome.warnings, metadata.warnings)
         pooled = _result(frame.info, target, work)
         with clock("write"), refusing(f"it can't be written as {target.title}"):
             writer.begin(pooled.info, metadata.pooled(placement(pooled.axes)))
         for band in _bands(frame, pooled, work, clock):
             with clock("write"), refusing(f"it can't be written as {target.title}"):
                 writer.rows(band)
+        _add_new(outcome.warnings, metadata.warnings)
+        yield
+    _add_new(outcome.warnings, metadata.warnings)
     if lines := captured_lines():
         _add_new(outcome.warnings, ("its decoder printed a complaint: it may be damaged",))
         outcome.notes.append(f"its decoder printed: {lines[0]}")
@@ -308,22 +316,21 @@ def _selected_frames(reader: Reader, target: Format, work: Work) -> Iterator[Fra
     Raises:
         PoolError: there is no frame of that number, or one can't be read.
     """
-    number = work.frame
-    if number is not None and reader.count is not None and number >= reader.count:
-        frames_text = "1 frame" if reader.count == 1 else f"{reader.count} frames"
-        raise PoolError(f"it has {frames_text}, none with number {number}", "--frame counts from 0")
-    frames = reader.frames()
-    if number is not None:
-        frames = islice(frames, number, number + 1)
-    while True:
+    number, found, frames = work.frame, 0, reader.frames()
+    while number is None or found <= number:
         with refusing(UNREADABLE):
             frame = next(frames, None)
             # Frames may be opened only when they are looked at: those that are skipped can't fail.
-            is_upright = frame is None or frame.info.orientation == 1
+            if frame is not None and number in (None, found) and frame.info.orientation != 1:
+                frame = Upright(frame)
         if frame is None:
-            return
-        frame = frame if is_upright else Upright(frame)
-        yield frame if _holds_mask(target, frame.info, work) else Opaque(frame)
+            break
+        if number in (None, found):
+            yield frame if _holds_mask(target, frame.info, work) else Opaque(frame)
+        found += 1
+    if number is not None and found <= number:
+        frames_text = "1 frame" if found == 1 else f"{found} frames"
+        raise PoolError(f"it has {frames_text}, none with number {number}", "--frame counts from 0")
 
 
 def _holds_mask(target: Format, info: FrameInfo, work: Work) -> bool:
@@ -338,47 +345,82 @@ def _check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome)
     """Check the headers of all frames, and fill in what they tell of the result.
 
     All are checked before the first pixel is decoded, so that no animation fails in the middle.
+    The frames of a pipe are checked as they come, in a dry run only the first one.
 
     Raises:
         PoolError: a frame can't be pooled by this work, or not be written to this format.
     """
-    outcome.frames = reader.count
-    outcome.taken = 1 if work.frame is not None or reader.count is None else reader.count
+    outcome.frames, outcome.taken = reader.count, 0
     source = by_name(reader.format)
     if work.axes is not None and not source.has_axes and may_have_axes(outcome.input):
         raise PoolError(f"it is {source.title}, whose axes have no letters", "leave --axes out")
+    if reader.count is None and not work.dry_run:
+        return
+    for frame in _selected_frames(reader, target, work):
+        _check_header(frame, reader, target, work, outcome)
+        if reader.count is None:
+            return
+
+
+def _check_header(
+    frame: Frame, reader: Reader, target: Format, work: Work, outcome: Outcome
+) -> None:
+    """Check the header of the next frame, and fill in what it tells of the result.
+
+    Raises:
+        PoolError: the frame can't be pooled by this work, or not be written to this format.
+    """
+    outcome.taken += 1
+    _check_number(reader, target, work, outcome.taken)
+    info = frame.info
+    work.limits.check(*info.shape)
+    if info.unread_colour and not work.saving.strip:
+        raise PoolError(info.unread_colour, "give --strip to take its colours for sRGB")
+    rounds = check_depth(info, allow_loss=work.allow_depth_loss)
+    pooled = _result(info, target, work)
+    target.check_result(pooled.info.mode, *pooled.info.shape[:2])
+    if rounds or pooled.is_rounded:
+        _add_new(outcome.warnings, (ROUNDED,))
+    elif pooled.scaled_from:
+        bits, wider = pooled.scaled_from.bit_length(), 8 * pooled.info.dtype.itemsize
+        _add_new(outcome.notes, (f"its {bits}-bit samples were widened to {wider} bits",))
+    if work.method.assumes_srgb:
+        _add_new(outcome.warnings, _srgb_warnings(frame))
+    if isinstance(frame, Opaque):
+        _add_new(outcome.warnings, (f"its mask was left out: {target.title} has no alpha",))
+    _add_new(outcome.notes, info.notes)
+    if outcome.taken == 1:
+        _describe(outcome, info, pooled, target)
+
+
+def _check_number(reader: Reader, target: Format, work: Work, taken: int) -> None:
+    """Refuse several frames of a kind that the target can't store.
+
+    Args:
+        reader: the source.
+        target: the format to write.
+        work: the settings of the run.
+        taken: how many frames were found up to now.
+    """
+    source = by_name(reader.format)
     # The pictures of one array are pages where another format is written.
     kind = "pages" if source.has_axes and source is not target else source.frames
-    if target.frames != kind:
-        target.check_frames(kind, outcome.taken)
-    for number, frame in enumerate(_selected_frames(reader, target, work)):
-        info = frame.info
-        work.limits.check(*info.shape)
-        if info.unread_colour and not work.saving.strip:
-            raise PoolError(info.unread_colour, "give --strip to take its colours for sRGB")
-        rounds = check_depth(info, allow_loss=work.allow_depth_loss)
-        pooled = _result(info, target, work)
-        target.check_result(pooled.info.mode, *pooled.info.shape[:2])
-        if rounds or pooled.is_rounded:
-            _add_new(outcome.warnings, (ROUNDED,))
-        elif pooled.scaled_from:
-            bits, wider = pooled.scaled_from.bit_length(), 8 * pooled.info.dtype.itemsize
-            _add_new(outcome.notes, (f"its {bits}-bit samples were widened to {wider} bits",))
-        if work.method.assumes_srgb:
-            _add_new(outcome.warnings, _srgb_warnings(frame))
-        if isinstance(frame, Opaque):
-            _add_new(outcome.warnings, (f"its mask was left out: {target.title} has no alpha",))
-        _add_new(outcome.notes, info.notes)
-        if number:
-            continue
-        # Frames may differ in shape; an outcome has room for one, so it describes the first.
-        rows, columns = pooled.axes
-        outcome.input_shape, outcome.output_shape = info.shape, pooled.info.shape
-        outcome.padding = ((rows.before, rows.after), (columns.before, columns.after))
-        outcome.dropped = (rows.dropped, columns.dropped)
-        outcome.has_gaps = rows.has_gaps or columns.has_gaps
-        outcome.mode = target.modes.get(pooled.info.mode, pooled.info.mode)
-        outcome.dtype = MODES[outcome.mode].dtype or str(pooled.info.dtype.newbyteorder("="))
+    is_only = work.frame is not None or (reader.count is None and taken == 1)
+    target.check_frames(kind, 1 if is_only else reader.count)
+
+
+def _describe(outcome: Outcome, info: FrameInfo, pooled: Pooled, target: Format) -> None:
+    """Fill in what the header of a frame tells of the result.
+
+    Frames may differ in shape; an outcome has room for one, so it describes the first.
+    """
+    rows, columns = pooled.axes
+    outcome.input_shape, outcome.output_shape = info.shape, pooled.info.shape
+    outcome.padding = ((rows.before, rows.after), (columns.before, columns.after))
+    outcome.dropped = (rows.dropped, columns.dropped)
+    outcome.has_gaps = rows.has_gaps or columns.has_gaps
+    outcome.mode = target.modes.get(pooled.info.mode, pooled.info.mode)
+    outcome.dtype = MODES[outcome.mode].dtype or str(pooled.info.dtype.newbyteorder("="))
 
 
 def _result(info: FrameInfo, target: Format, work: Work) -> Pooled:

@@ -26,7 +26,9 @@ FULL = {"LA": 255, "RGBA": 255, "LA;16": 65535, "RGBA;16": 65535}
 LINEAR = FULL | {"1": 255, "L": 255, "RGB": 255, "I;16": 65535, "RGB;16": 65535}
 VISIBLE = {"LA": "L", "RGBA": "RGB", "LA;16": "I;16", "RGBA;16": "RGB;16"}
 SHALLOW = {"I;16": "L", "LA;16": "LA", "RGB;16": "RGB", "RGBA;16": "RGBA"}
-SHALLOW |= {"L;M": "L", "RGB;M": "RGB"}
+SHALLOW |= {"L;M": "L", "RGB;M": "RGB", "LA;M": "LA", "RGBA;M": "RGBA"}
+FULL |= {"LA;M": 1000, "RGBA;M": 1000}
+VISIBLE |= {"LA;M": "L;M", "RGBA;M": "RGB;M"}
 Pixel = tuple[int, ...]
 
 
@@ -113,7 +115,7 @@ def extreme(window: list[Pixel], how: Work) -> Pixel:
 
 def flattened(pixel: Pixel, background: Colour, full: int) -> Pixel:
     *colour, alpha = pixel
-    under = [value * full // 255 for value in background]
+    under = [rounded(value * full, 255) for value in background]
     if len(colour) == 1 and len(set(background)) == 1:
         under = under[:1]
     over = colour * len(under) if len(colour) == 1 else colour

@@ -101,7 +101,7 @@ def smooth(mode: str, shape: tuple[int, int] = (30, 40)) -> Picture:
 def sequence(row: Format) -> list[Picture]:
     """An animation of two areas of colour, or pages of several sizes and modes."""
     if row.frames == "pages":
-        modes = modes_of(row)[:4]
+        modes = (modes_of(row) * 4)[:4]
         return [noisy_in(mode, (5 + at, 9 - at), at) for at, mode in enumerate(modes)]
     across = np.indices((24, 32))[1]
     frames = []

@@ -194,6 +194,25 @@ def read_pnm(octets: bytes) -> tuple[int, NDArray[Any]]:
     return int(maxval), samples.reshape(shape).astype(dtype.newbyteorder("="))
 
 
+def read_pam(octets: bytes) -> NDArray[Any]:
+    """The samples of a PAM as we write it."""
+    head, raster = octets.split(b"ENDHDR\n", 1)
+    fields = dict(line.split(b" ", 1) for line in head.splitlines()[1:])
+    height, width, depth, maxval = (
+        int(fields[key]) for key in (b"HEIGHT", b"WIDTH", b"DEPTH", b"MAXVAL")
+    )
+    samples = np.frombuffer(raster, ">u2" if maxval > 255 else "u1")
+    shape = (height, width, depth) if depth > 1 else (height, width)
+    return samples.reshape(shape).astype(samples.dtype.newbyteorder("="))
+
+
+def read_pfm(octets: bytes) -> NDArray[Any]:
+    """The samples of a colour PFM as we write it."""
+    _, extent, _, raster = octets.split(b"\n", 3)
+    width, height = map(int, extent.split())
+    return np.frombuffer(raster, "<f4").reshape(height, width, 3)[::-1]
+
+
 def read_back(octets: bytes, name: str, stored: str) -> NDArray[Any]:
     """The samples of a file in a format and a mode, read by anybody but us."""
     if name == "npy":
@@ -206,6 +225,11 @@ def read_back(octets: bytes, name: str, stored: str) -> NDArray[Any]:
         return np.asarray(imagecodecs.jpegxl_decode(octets)).astype(dtype_of(stored))
     if name in ("pnm", "pgm", "ppm") and stored != "1":
         return read_pnm(octets)[1]
+    if name == "pam":
+        array = read_pam(octets)
+        return array == 1 if stored == "1" else array
+    if stored == "RGB;F":
+        return read_pfm(octets)
     if name == "gif":
         if stored == "1":
             return np.asarray(np.asarray(opened(octets).convert("L")) == 255)
@@ -305,6 +329,17 @@ def pnm(kind: int, maxval: int, array: NDArray[Any]) -> bytes:
     if kind in (2, 3):
         return head + "\n".join(map(str, array.ravel().tolist())).encode() + b"\n"
     return head + array.astype(">u2" if maxval > 255 else "u1").tobytes()
+
+
+def pam(mode: str, maxval: int, array: NDArray[Any]) -> bytes:
+    """A PAM with the tuple type of a mode."""
+    height, width = array.shape[:2]
+    channels = array.shape[2] if array.ndim == 3 else 1
+    kind = {1: "GRAYSCALE", 2: "GRAYSCALE_ALPHA", 3: "RGB", 4: "RGB_ALPHA"}[channels]
+    kind = "BLACKANDWHITE" if mode == "1" else kind
+    words = f"WIDTH {width}\nHEIGHT {height}\nDEPTH {channels}\nMAXVAL {maxval}\nTUPLTYPE {kind}"
+    raster = array.astype(">u2" if maxval > 255 else "u1").tobytes()
+    return f"P7\n{words}\nENDHDR\n".encode() + raster
 
 
 def numbers(order: str, *values: float) -> bytes:

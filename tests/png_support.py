@@ -62,7 +62,7 @@ def warnings_of(octets: bytes) -> tuple[str, ...]:
     """Return the warnings, once the pixels have been found to be undamaged."""
     found = decoded(octets)
     np.testing.assert_array_equal(found.array, noise("RGB", SIDE))
-    return found.metadata.warnings
+    return tuple(found.metadata.warnings)
 
 
 def flipped(octets: bytes, name: bytes) -> bytes:

@@ -112,7 +112,11 @@ def test_a_background_shows_through_after_pooling(
     assume(fits(picture, window))
     how = work(method, window, alpha=alpha, background=background)
     flat, wanted = pool(picture, how), oracle(picture, how)
-    grey, colour = {255: ("L", "RGB"), 65535: ("I;16", "RGB;16")}[picture.info.maxval]
+    grey, colour = {
+        255: ("L", "RGB"),
+        1000: ("L;M", "RGB;M"),
+        65535: ("I;16", "RGB;16"),
+    }[picture.info.maxval]
     assert flat.info.mode == (grey if wanted.shape[2] == 1 else colour)
     np.testing.assert_array_equal(flat.array, wanted[..., 0] if flat.info.mode == grey else wanted)
 

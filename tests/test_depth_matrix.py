@@ -33,9 +33,9 @@ from tests.pictures import (
     noisy,
     numbers,
     opened,
+    pam,
     picture,
     png,
-    pnm,
     read_back,
     saved,
     tiff,
@@ -59,7 +59,8 @@ HOLDS: dict[str, dict[str, str]] = {
     "ppm": {"1": "RGB", "L": "RGB", "RGB": "RGB", "RGB;16": "RGB;16", "RGB;M": "RGB;M"},
     "pgm": {"1": "L", "L": "L", "I;16": "I;16", "L;M": "L;M"},
     "pbm": {"1": "1"},
-    "pfm": {"F": "F"},
+    "pam": WITH_ALPHA | DEEP | {mode: mode for mode in ("L;M", "LA;M", "RGB;M", "RGBA;M")},
+    "pfm": {"F": "F", "RGB;F": "RGB;F"},
     "avif": COLOUR_ONLY,
     "jxl": WITH_ALPHA | DEEP | {"F": "F"},
     "npy": {mode: mode for mode in (*MODES, "array")},
@@ -87,13 +88,14 @@ def file_of(mode: str) -> tuple[str, bytes]:
     if mode in DEEP:
         return "png", bytes(imagecodecs.png_encode(array))
     if mode.endswith(";M"):
-        return "pnm", pnm(5 if mode == "L;M" else 6, MAXVAL, array)
+        return "pam", pam(mode, MAXVAL, array)
     if mode == "YCbCr":
         rows = array.tobytes()
         return "tif", tiff(rows, [8] * 3, width=24, photometric=6, subsampling=(1, 1))
     if mode == "LAB":
         return "tif", tiff((array ^ LAB_SIGNS).tobytes(), [8] * 3, width=24, photometric=8)
-    buffer, photometric = BytesIO(), "separated" if mode == "CMYK" else "minisblack"
+    photometric = {"CMYK": "separated", "RGB;F": "rgb"}.get(mode, "minisblack")
+    buffer = BytesIO()
     planar = "contig" if array.ndim == 3 else None
     more: dict[str, Any] = {"planarconfig": planar, "metadata": None, "software": False}
     tifffile.imwrite(buffer, array, photometric=photometric, **more)

@@ -113,7 +113,7 @@ def test_comments_white_space_and_what_follows_have_no_effect(octets: bytes) -> 
 
 CUT_OFF = (b"P5 2 1 100\n\x07", b"P5 2 1 1000\n\x07\x00\x01", b"P2 2 1 100\n7")
 NO_SCALES = (b"0", b"0.0e9", b"-")
-UNKNOWN = (b"PF 1 1 1\n" + bytes(12), b"P7\nWIDTH 1\nHEIGHT 1\n")
+UNKNOWN = (b"PG 1 1 1\n" + bytes(12), b"P7 332\n#XVVERSION")
 BROKEN: dict[str, tuple[bytes, ...]] = {
     "ends after 1 of 2": (*CUT_OFF, b"Pf 1 2 1\n" + bytes(7)),
     "ends after 1 of 3": (b"P6 1 1 1000\n\x00\x01",),

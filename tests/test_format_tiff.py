@@ -213,7 +213,7 @@ def test_what_cannot_be_pooled_is_refused_from_its_tags_with_a_remedy(
         ("u2", {"extrasamples": [0]}, 2, "array"),
         ("u2", {"photometric": "separated"}, 4, "array"),
         ("u4", {"photometric": "rgb", "extrasamples": [2]}, 4, "array"),
-        ("f4", {"photometric": "rgb"}, 3, "array"),
+        ("f4", {"photometric": "rgb"}, 3, "RGB;F"),
         ("u1", {"photometric": "rgb", "extrasamples": [1]}, 4, "array"),
         ("u1", {"photometric": "rgb", "extrasamples": [2, 0]}, 5, "array"),
     ],

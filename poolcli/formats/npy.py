@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
-from poolcli.formats.carried import carried
-from poolcli.formats.contract import Limits
+from poolcli.formats.contract import FrameWriter, Limits
 from poolcli.formats.saving import Saving
 from poolcli.layout import FEW, Layout, Pictures, unlike_hwc
 from poolcli.picture import ARRAY, MODES, Encoding, FrameInfo, Metadata, Stored, full_scale
 
 KINDS: Final[dict[str, Any]] = {"b": "unsigned", "u": "unsigned", "i": "signed", "f": "float"}
-CHANNELS: Final = {(): ("1", "L", "I;16", "I", "F"), (3,): ("RGB", "RGB;16")}
+CHANNELS: Final = {(): ("1", "L", "I;16", "I", "F"), (3,): ("RGB", "RGB;16", "RGB;F")}
 """The modes of arrays, by their shape after (H, W); the last channel is never taken for alpha."""
 
 PLAIN_MODES: Final = {
@@ -121,18 +120,17 @@ class NpyFrame(NamedTuple):
         return Metadata()
 
 
-class NpyWriter:
+class NpyWriter(FrameWriter):
     """The writer of an array; it writes each band of rows immediately.
 
     The axes stand in the order of the input, if that was an array with named axes. If its rows
     are not contiguous, the array is kept in memory until it is complete.
     """
 
-    warnings = ()
-
     def __init__(self, file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> None:
         """Keep the arguments."""
-        self._file, self._row, self._saving, self._frames = file, row, saving, frames or 1
+        super().__init__(file, row, saving)
+        self._frames = frames or 1
         self._number, self._filled = -1, 0
         self._array: NDArray[Any] | None = None
 
@@ -144,10 +142,10 @@ class NpyWriter:
         self._dtype = info.dtype
         self._pictures = _resulting(info, self._frames)
         shape = self._pictures.shape
-        _, self._notes = carried(metadata, self._row, info.mode, strip=self._saving.strip)
+        self.held(info, metadata)
         header = {"shape": shape, "fortran_order": False, "descr": info.dtype.str}
-        npy_format.write_array_header_1_0(self._file, header)
-        self._begin = self._file.tell()
+        npy_format.write_array_header_1_0(self.file, header)
+        self._begin = self.file.tell()
         if not self._pictures.layout.in_blocks:
             self._array = np.empty(shape, info.dtype)
 
@@ -165,14 +163,14 @@ class NpyWriter:
         is_split = len(pictures.block) < len(pictures.picture)  # into a block for each channel
         parts = np.moveaxis(band, -1, 0) if is_split else band[None]
         for block, part in zip(pictures.blocks(self._number), parts, strict=True):
-            self._file.seek(self._begin + (block * height + first) * row_bytes)
-            self._file.write(np.ascontiguousarray(part, self._dtype).data)
+            self.file.seek(self._begin + (block * height + first) * row_bytes)
+            self.file.write(np.ascontiguousarray(part, self._dtype).data)
 
     def finish(self) -> list[str]:
         """Write an array that was kept; return the notes on lost metadata."""
         if self._array is not None:
-            self._file.write(self._array.data)
-        return self._notes
+            self.file.write(self._array.data)
+        return list(self.notes)
 
     def discard(self) -> None:
         """Release the memory."""

@@ -1,92 +1,190 @@
-"""Read and write PBM, PGM, PPM and PFM of any maxval.
+"""Read and write PBM, PGM, PPM, PAM and PFM of any maxval.
 
 Pillow is not used, because it rescales and rounds samples unless maxval is 255 or 65535.
-See pbm(5), pgm(5), ppm(5) and pfm(5) of Netpbm.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
-from poolcli.formats import Format
-from poolcli.formats.contract import DecodedReader, Limits, WholeFrameWriter
-from poolcli.formats.pillow import to_image
+from poolcli.formats import START_BYTES, Format, known
+from poolcli.formats.contract import DecodedReader, FrameWriter, Limits
+from poolcli.formats.pnm_header import BINARY, PBM, PLAIN, Header, header_of, read_header
+from poolcli.formats.pnm_plain import LEFT_OUT, SPACE, check_range, plain_samples, too_short
 from poolcli.formats.saving import Saving
-from poolcli.picture import Encoding, FrameInfo, Metadata, Picture, Stored, full_scale
+from poolcli.picture import MODES, FrameInfo, Metadata, full_scale
 
-SPACE: Final = rb"(?:\s|#[^\r\n]*[\r\n])+"
-HEADER: Final = re.compile(
-    rb"P(?:(?P<bits>[14])|(?P<samples>[2356])|(?P<floats>f))%b(?P<width>\d{1,10})"
-    rb"%b(?P<height>\d{1,10})(?(samples)%b(?P<maxval>\d{1,10}))"
-    rb"(?(floats)%b(?P<sign>[-+]?)(?=[.\d]*[1-9])[.\d]+(?:[eE][-+]?\d+)?)\s" % ((SPACE,) * 4)
-)
-"""The header of any of the formats; only the sign of a PFM's scale is used, for the byte order."""
-
-HEAD_BYTES, MORE_BYTES = 1 << 12, 1 << 16
-"""The bytes that are read for the header; the second part only if comments make it long."""
-
-COMMENT: Final = re.compile(rb"#[^\r\n]*")
-PLAIN: Final = (b"P1", b"P2", b"P3")
-"""The formats whose samples are decimal numbers."""
+MAGIC_BYTES: Final = 2
 
 
-def read(stream: BinaryIO, limits: Limits) -> DecodedReader | BinaryReader:
-    """Open a PBM, PGM, PPM or PFM; bytes after the first picture are ignored."""
-    header = _read_header(stream)
-    info = _info(header)
-    limits.check(*info.shape)
-    if not all(info.shape):
-        raise PoolError("it has no pixels", "is the file damaged?")
-    if header[0][:2] in PLAIN:
-        return DecodedReader(info, partial(_plain, stream, header.end(), info), Metadata)
-    sample = info.dtype.newbyteorder("<" if header["sign"] == b"-" else ">")
-    row = np.dtype((sample, info.shape[1:]))
-    if header["bits"]:
-        row = np.dtype((np.uint8, -(-info.shape[1] // 8)))
-    return BinaryReader(stream, header.end(), row, info)
+def read(stream: BinaryIO, limits: Limits) -> DecodedReader | PnmReader:
+    """Open a PBM, PGM, PPM, PAM or PFM; a stream that doesn't seek is read on demand."""
+    magic = stream.read(MAGIC_BYTES)
+    header = _checked_header(stream, magic, limits)
+    if magic in PLAIN:
+        warnings: list[str] = []
+        decode = partial(plain_samples, stream, stream.tell(), header.info, warnings)
+        return DecodedReader(header.info, decode, lambda: Metadata(warnings=warnings))
+    return PnmReader(stream, header, limits)
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> PnmWriter:
-    """Return the writer of a PBM, PGM, PPM or PFM in binary form."""
+    """Return the writer of a PBM, PGM, PPM, PAM or PFM in binary form."""
     return PnmWriter(file, row, saving)
 
 
-class BinaryReader:
-    """The reader of a binary file, and its only frame; it reads rows when they are asked for."""
+class Piece(NamedTuple):
+    """One picture of a file: its header, and the position of its first sample."""
 
-    count = 1
-    metadata = Metadata
+    header: Header
+    begin: int
 
-    def __init__(self, stream: BinaryIO, begin: int, row: np.dtype[Any], info: FrameInfo) -> None:
-        """Check that all samples are there.
+
+class PnmReader:
+    """The reader of one or several binary pictures in a row.
+
+    In a file their number is known, since each header states how many bytes follow. In a pipe it
+    is not: there each picture is read when its turn comes.
+    """
+
+    def __init__(self, stream: BinaryIO, header: Header, limits: Limits) -> None:
+        """Find the pictures of a file.
 
         Args:
-            stream: the file.
-            begin: the position of the first sample.
-            row: the NumPy type of a whole row in the file; PBM packs eight pixels into a byte.
-            info: the contents of the header.
+            stream: the file, behind the first header.
+            header: the first header.
+            limits: the limits on the size of a picture.
 
         Raises:
-            PoolError: samples are missing.
+            PoolError: samples of the first picture are missing.
         """
-        self.format, self.info = info.encoding.format, info
-        self._stream, self._begin, self._row = stream, begin, row
-        there = stream.seek(0, 2) - begin
-        if there < info.shape[0] * row.itemsize:
-            raise _too_short(there * math.prod(info.shape[1:]) // row.itemsize, info)
+        self.format = header.info.encoding.format
+        self.count: int | None = None
+        self._stream, self._first, self._limits = stream, header, limits
+        self._warnings: list[str] = []
+        self._pieces: list[Piece] = []
+        self._fault: PoolError | None = None
+        if stream.seekable():
+            self._find_pieces()
+            self.count = len(self._pieces) + (self._fault is not None)
 
-    def frames(self) -> Iterator[BinaryReader]:
-        """Yield the picture."""
-        yield self
+    def frames(self) -> Iterator[BinaryFrame]:
+        """Yield the pictures in order.
+
+        Raises:
+            PoolError: the next picture is damaged.
+        """
+        if self.count is None:
+            yield from self._piped()
+        for header, begin in self._pieces:
+            read = partial(self._read_at, begin)
+            yield BinaryFrame(header, read, self._warnings)
+        if self._fault is not None:
+            raise self._fault
+
+    def _find_pieces(self) -> None:
+        """Find all pictures; one that is damaged ends the list, and fails only if it is taken."""
+        header: Header | None = self._first
+        begin, size = self._stream.tell(), self._stream.seek(0, 2)
+        try:
+            while header is not None:
+                end = begin + header.octets
+                if end > size:
+                    raise too_short((size - begin) // header.row.base.itemsize, header.info)
+                self._pieces.append(Piece(header, begin))
+                self._stream.seek(end)
+                header = self._next_header()
+                begin = self._stream.tell()
+        except PoolError as fault:
+            if not self._pieces:
+                raise
+            self._fault = fault
+
+    def _piped(self) -> Iterator[BinaryFrame]:
+        """Yield the pictures of a pipe; samples that nobody has asked for are skipped."""
+        header: Header | None = self._first
+        while header is not None:
+            samples = PipedSamples(self._stream, header)
+            yield BinaryFrame(header, samples.read, self._warnings)
+            samples.load()
+            header = self._next_header()
+
+    def _next_header(self) -> Header | None:
+        """Return the header of the next picture, or None at the end.
+
+        Raises:
+            PoolError: it is damaged, or a picture of another format follows in a pipe.
+        """
+        magic = self._stream.read(MAGIC_BYTES)
+        if self._first.magic in BINARY and magic in BINARY:
+            return _checked_header(self._stream, magic, self._limits)
+        rest = magic + self._stream.read(START_BYTES - MAGIC_BYTES)
+        is_pipe = not self._stream.seekable()
+        if is_pipe and (other := known(rest)) is not None:
+            raise PoolError(
+                f"a picture in {other.title} follows in the stream", "send pictures of one format"
+            )
+        if rest.strip(SPACE):
+            self._warnings.append(LEFT_OUT)
+        return None
+
+    def _read_at(self, begin: int, offset: int, count: int) -> bytes:
+        """Return some bytes of the samples that begin at a position."""
+        self._stream.seek(begin + offset)
+        return self._stream.read(count)
+
+
+class PipedSamples:
+    """The samples of a picture in a pipe, which are read together when the first are needed."""
+
+    def __init__(self, stream: BinaryIO, header: Header) -> None:
+        """Keep the arguments; nothing is read yet."""
+        self._stream, self._header = stream, header
+        self._octets: bytes | None = None
+
+    def load(self) -> bytes:
+        """Return all bytes.
+
+        Raises:
+            PoolError: the pipe has ended before.
+        """
+        if self._octets is None:
+            header, octets = self._header, self._stream.read(self._header.octets)
+            if len(octets) < header.octets:
+                raise too_short(len(octets) // header.row.base.itemsize, header.info)
+            self._octets = octets
+        return self._octets
+
+    def read(self, offset: int, count: int) -> memoryview:
+        """Return some bytes."""
+        return memoryview(self.load())[offset : offset + count]
+
+
+class BinaryFrame:
+    """A picture whose rows are read when they are asked for."""
+
+    def __init__(
+        self,
+        header: Header,
+        read: Callable[[int, int], bytes | memoryview],
+        warnings: list[str],
+    ) -> None:
+        """Keep the arguments.
+
+        Args:
+            header: the header.
+            read: returns bytes of the samples: from an offset, so many.
+            warnings: the warnings on the whole file, which grow until its end is read.
+        """
+        self.info = header.info
+        self._header, self._read, self._warnings = header, read, warnings
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
         """Read the rows from start to stop; a PFM stores them from bottom to top.
@@ -94,111 +192,67 @@ class BinaryReader:
         Raises:
             PoolError: a sample is above maxval.
         """
-        info = self.info
-        first = info.shape[0] - stop if info.mode == "F" else start
-        self._stream.seek(self._begin + first * self._row.itemsize)
-        rows = np.frombuffer(self._stream.read((stop - start) * self._row.itemsize), self._row)
-        if info.mode == "1":
+        info, row = self.info, self._header.row
+        first = info.shape[0] - stop if info.maxval == 0 else start
+        rows = np.frombuffer(self._read(first * row.itemsize, (stop - start) * row.itemsize), row)
+        if self._header.magic == PBM:
             return np.equal(np.unpackbits(rows, axis=1, count=info.shape[1]), 0)
-        if info.maxval < full_scale(info.dtype):
-            _check_range(rows, info)
+        if info.maxval < full_scale(rows.dtype.newbyteorder("=")):
+            check_range(rows, info)
         rows = rows.astype(info.dtype, copy=False)
-        return rows[::-1] if info.mode == "F" else rows
+        return rows[::-1] if info.maxval == 0 else rows
+
+    def metadata(self) -> Metadata:
+        """Return the warnings; there is no other metadata."""
+        return Metadata(warnings=self._warnings)
 
 
-class PnmWriter(WholeFrameWriter):
-    """The writer of a PBM, PGM, PPM or PFM."""
+class PnmWriter(FrameWriter):
+    """The writer of a PBM, PGM, PPM, PAM or PFM; it writes each band of rows immediately."""
 
-    def write_frame(self, picture: Picture) -> None:
-        """Write the header and the samples; a PFM stores its rows from bottom to top."""
-        array, info, metadata = picture
-        mode = self.row.modes[info.mode]
+    def begin(self, info: FrameInfo, metadata: Metadata) -> None:
+        """Write the header."""
         self.held(info, metadata)
-        if mode != info.mode:
-            array = np.asarray(to_image(picture, mode))
-        maxval = info.maxval if mode == info.mode else 255
-        kind, scale = "6" if array.ndim == 3 else "5", f"{maxval}\n"
-        if mode == "1":
-            kind, scale, array = "4", "", np.packbits(~array, axis=1)
-        elif mode == "F":
-            kind, scale, array = "f", "-1.0\n", array[::-1].astype("<f4")
-        else:
-            array = array.astype(np.uint8 if maxval < 256 else ">u2", copy=False)
-        height, width = info.shape[:2]
-        self.file.write(f"P{kind}\n{width} {height}\n{scale}".encode())
-        self.file.write(array.tobytes())
+        self._stored = self.row.modes[info.mode]
+        self._maxval = info.maxval if self._stored == info.mode else 255
+        self.file.write(header_of(info, self._stored, self._maxval, self.row.name))
+        # The rows of a PFM are stored from bottom to top: the first band is the end of the file.
+        self._end = self.file.tell() + math.prod(info.shape) * info.dtype.itemsize
+
+    def rows(self, band: NDArray[Any]) -> None:
+        """Write some rows."""
+        octets = self._packed(band)
+        if not self._maxval:
+            self._end -= octets.nbytes
+            self.file.seek(self._end)
+        self.file.write(octets.data)
+
+    def finish(self) -> list[str]:
+        """Return the notes."""
+        return list(self.notes)
+
+    def _packed(self, band: NDArray[Any]) -> NDArray[Any]:
+        """Return rows as they are stored."""
+        stored, maxval = self._stored, self._maxval
+        if not maxval:
+            return np.ascontiguousarray(band[::-1], "<f4")
+        if stored == "1" and self.row.name != "pam":
+            return np.packbits(~band, axis=1)
+        if band.dtype == bool:
+            band = band * np.uint8(maxval)
+        if MODES[stored].channels == 3 and band.ndim == 2:
+            band = np.repeat(band[..., np.newaxis], 3, axis=2)
+        return np.ascontiguousarray(band, np.uint8 if maxval < 256 else ">u2")
 
 
-def _read_header(stream: BinaryIO) -> re.Match[bytes]:
-    """Match the header at the start of the file.
-
-    Raises:
-        PoolError: there is no valid header.
-    """
-    stream.seek(0)
-    head = stream.read(HEAD_BYTES)
-    match = HEADER.match(head) or HEADER.match(head + stream.read(MORE_BYTES))
-    if match is None:
-        raise PoolError("its header can't be read", "is the file damaged?")
-    return match
-
-
-def _info(header: re.Match[bytes]) -> FrameInfo:
-    """Return the `FrameInfo` for a header.
-
-    Raises:
-        PoolError: maxval is out of range.
-    """
-    size, channels = (int(header["height"]), int(header["width"])), 1
-    if header["floats"]:
-        stored = Stored("float", 32, 0, 1)
-        return FrameInfo(size, np.dtype("f4"), "F", 0, stored, encoding=Encoding("pfm"))
-    maxval = int(header["maxval"] or 1)
-    if not 0 < maxval < 1 << 16:
-        raise PoolError(f"its maxval is {maxval}", "it must be from 1 to 65535")
-    mode = "1" if header["bits"] else {255: "L", 65535: "I;16"}.get(maxval, "L;M")
-    if header["samples"] in (b"3", b"6"):
-        mode, channels = {255: "RGB", 65535: "RGB;16"}.get(maxval, "RGB;M"), 3
-    dtype = np.dtype(bool if header["bits"] else np.uint8 if maxval < 256 else np.uint16)
-    shape = (*size, 3) if channels == 3 else size
-    stored = Stored("unsigned", maxval.bit_length(), maxval, channels)
-    return FrameInfo(shape, dtype, mode, maxval, stored, encoding=Encoding("pnm"))
-
-
-def _plain(stream: BinaryIO, begin: int, info: FrameInfo) -> NDArray[Any]:
-    """Parse all samples from text; the bits of a PBM need no white space between them.
+def _checked_header(stream: BinaryIO, magic: bytes, limits: Limits) -> Header:
+    """Return the header of a picture, behind its magic letters.
 
     Raises:
-        PoolError: a sample is missing, out of range, or not a number.
+        PoolError: it is damaged, or the picture is empty or too large.
     """
-    stream.seek(begin)
-    text = COMMENT.sub(b"", stream.read())
-    count = math.prod(info.shape)
-    # An iterator is used because a list of all words would take much memory.
-    words = re.finditer(rb"\S" if info.mode == "1" else rb"\S+", text)
-    try:
-        samples = np.fromiter((int(word[0]) for word in islice(words, count)), np.uint32)
-    except (ValueError, OverflowError) as fault:
-        raise PoolError(f"a sample is no whole number: {fault}", "is the file damaged?") from None
-    if samples.size < count:
-        raise _too_short(samples.size, info)
-    _check_range(samples, info)
-    samples = samples.reshape(info.shape)
-    return np.equal(samples, 0) if info.mode == "1" else samples.astype(info.dtype)
-
-
-def _check_range(samples: NDArray[Any], info: FrameInfo) -> None:
-    """Refuse samples above maxval.
-
-    Raises:
-        PoolError: there is such a sample.
-    """
-    if (most := samples.max()) > info.maxval:
-        raise PoolError(f"a sample is {most}, above maxval {info.maxval}", "is the file damaged?")
-
-
-def _too_short(found: int, info: FrameInfo) -> PoolError:
-    """Return the error for a file in which samples are missing."""
-    return PoolError(
-        f"it ends after {found} of {math.prod(info.shape)} samples", "is the file complete?"
-    )
+    header = read_header(stream, magic)
+    limits.check(*header.info.shape)
+    if not all(header.info.shape):
+        raise PoolError("it has no pixels", "is the file damaged?")
+    return header

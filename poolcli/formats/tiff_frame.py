@@ -66,9 +66,9 @@ ODD_BITS: Final = {*range(1, 17), 24, 32, 64}
 
 DEEP_MODES: Final[dict[tuple[int, tuple[int, ...]], tuple[str, str, str]]] = {
     (tags.BLACK_IS_0, ()): ("L", "I;16", "L;M"),
-    (tags.BLACK_IS_0, (tags.STRAIGHT_ALPHA,)): ("LA", "LA;16", ARRAY),
+    (tags.BLACK_IS_0, (tags.STRAIGHT_ALPHA,)): ("LA", "LA;16", "LA;M"),
     (tags.RGB, ()): ("RGB", "RGB;16", "RGB;M"),
-    (tags.RGB, (tags.STRAIGHT_ALPHA,)): ("RGBA", "RGBA;16", ARRAY),
+    (tags.RGB, (tags.STRAIGHT_ALPHA,)): ("RGBA", "RGBA;16", "RGBA;M"),
     (tags.SEPARATED, ()): ("CMYK", ARRAY, ARRAY),
 }
 """The modes of unsigned samples of 8, of 16 and of other bits, by the meaning of the channels."""
@@ -228,6 +228,8 @@ def _deep_mode(
     """Return the mode that describes such samples completely, or else `ARRAY`."""
     if channels == 1 and photometric == tags.BLACK_IS_0 and dtype.kind in "bif":
         return next((mode for mode in ("1", "I", "F") if MODES[mode].dtype == dtype.name), ARRAY)
+    if dtype == np.float32 and (photometric, extra, channels) == (tags.RGB, (), 3):
+        return "RGB;F"
     modes = DEEP_MODES.get((photometric, extra))
     if dtype.kind != "u" or modes is None:
         return ARRAY

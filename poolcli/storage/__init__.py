@@ -14,7 +14,7 @@ from typing import BinaryIO, ClassVar, Final, Literal, NamedTuple, TypeAlias
 from poolcli.errors import PoolError
 
 DASH: Final = "-"
-CheckStart: TypeAlias = Callable[[bytes], object]
+CheckStart: TypeAlias = Callable[[bytes], bool]
 Kind: TypeAlias = Literal["file", "folder", "link", "stream", "device", "missing"]
 
 
@@ -49,6 +49,13 @@ class Output(BytesIO, ABC):
     them report success on a full disk.
     """
 
+    def pass_on(self) -> None:
+        """Write what is there so far, if the output is a stream: it is one of several pictures.
+
+        Raises:
+            OSError: it can't be written.
+        """
+
     @abstractmethod
     def commit(self) -> int:
         """Store the whole file and return its number of bytes.
@@ -82,11 +89,13 @@ class Place(_Fields, ABC):
 
     @abstractmethod
     def open(self, check_start: CheckStart | None = None) -> BinaryIO:
-        """Return a seekable stream; a stream that can't seek is read into memory.
+        """Return a seekable stream; a stream that can't seek is usually read into memory.
 
         Args:
             check_start: called with the first bytes of a stream that can't seek. It raises if
-                they begin no picture: the end of such a stream might never come.
+                they begin no picture: the end of such a stream might never come. It returns
+                whether the stream is to be read on demand: then the result is not seekable, but
+                it has the method `peek` of `io.BufferedReader`.
 
         Raises:
             PoolError: it can't be read.

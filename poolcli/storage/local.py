@@ -50,10 +50,10 @@ class LocalFile(Place):
             stream = open(self.path, "rb")  # noqa: SIM115  # the caller closes it
             if stream.seekable():
                 return stream
-            from poolcli.storage.streams import read_whole
+            from poolcli.storage.streams import open_pipe
 
             with stream:
-                return read_whole(stream.fileno(), check_start)
+                return open_pipe(stream.fileno(), check_start)
         except OSError as fault:
             raise unreadable(fault) from None
 
@@ -247,14 +247,15 @@ def unreadable(fault: OSError | ValueError) -> PoolError:
     return PoolError(f"it can't be read: {reason}", CHECK_NAME)
 
 
-def write_all(descriptor: int, data: bytes) -> None:
-    """Write all bytes to a descriptor; `os.write` may write fewer than it is given."""
+def write_all(descriptor: int, data: bytes) -> int:
+    """Write all bytes to a descriptor and return their number; `os.write` may write fewer."""
     rest = memoryview(data)
     while rest:
         try:
             rest = rest[os.write(descriptor, rest) :]
         except BlockingIOError:  # a full pipe that doesn't block: wait until it has room
             select.select([], [descriptor], [])
+    return len(data)
 
 
 def _missing_folders(folder: str) -> Iterator[str]:

@@ -9,8 +9,8 @@ import os
 import re
 import select
 from contextlib import suppress
-from io import BytesIO
-from typing import BinaryIO, ClassVar, Final
+from io import BufferedReader, BytesIO, RawIOBase
+from typing import Any, BinaryIO, ClassVar, Final
 
 from poolcli import process
 from poolcli.errors import PoolError
@@ -46,11 +46,11 @@ class Stream(Place):
         return self.path if number is None else number
 
     def open(self, check_start: CheckStart | None = None) -> BinaryIO:
-        """Read a stream to its end; a file behind a path is opened instead."""
+        """Read standard input; a file behind a path is opened instead."""
         if self.path != DASH:
             return LocalFile(self.path).open(check_start)
         try:
-            return read_whole(STDIN_FD, check_start)
+            return open_pipe(STDIN_FD, check_start)
         except OSError as fault:
             raise unreadable(fault) from None
 
@@ -82,22 +82,36 @@ class Stream(Place):
 
 
 class StreamOutput(Output):
-    """An output that is written through a descriptor when it is complete."""
+    """An output that is written through a descriptor when a picture or all are complete."""
 
     def __init__(self, end: str | int) -> None:
         """Store the path or descriptor."""
         super().__init__()
-        self.end = end
+        self._end = end
+        self._descriptor: int | None = None
+        self._written = 0
+
+    def pass_on(self) -> None:
+        """Write all bytes at the current position of the stream, and forget them."""
+        if self._descriptor is None:
+            # A FIFO stays open until the end: closing it would tell its reader that all is there.
+            end = self._end
+            self._descriptor = os.open(end, os.O_WRONLY) if isinstance(end, str) else os.dup(end)
+        self._written += write_all(self._descriptor, self.getvalue())
+        self.seek(0)
+        self.truncate()
 
     def commit(self) -> int:
-        """Write all bytes at the current position of the stream."""
-        content, end = self.getvalue(), self.end
-        descriptor = os.open(end, os.O_WRONLY) if isinstance(end, str) else os.dup(end)
-        try:
-            write_all(descriptor, content)
-        finally:
+        """Write what was not passed on yet; return the number of all bytes."""
+        self.pass_on()
+        return self._written
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        super().close()
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
             os.close(descriptor)
-        return len(content)
 
 
 def descriptor_of(path: str) -> int | None:
@@ -111,28 +125,69 @@ def descriptor_of(path: str) -> int | None:
     return process.stderr_descriptor() if number == process.STDERR_FD else number
 
 
-def read_whole(descriptor: int, check_start: CheckStart | None = None) -> BytesIO:
-    """Read a descriptor to its end into memory.
+class Pipe(RawIOBase):
+    """A descriptor that is read on demand, after bytes that were read from it already."""
+
+    def __init__(self, descriptor: int, start: bytes) -> None:
+        """Duplicate the descriptor, which the caller may close then."""
+        self._descriptor = os.dup(descriptor)
+        self._start = start
+        self._read = 0
+
+    def readable(self) -> bool:
+        """Return True, as `io.BufferedReader` asks for it."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a part of a buffer; return the number of bytes, 0 at the end."""
+        whole = memoryview(buffer)
+        part, self._start = self._start[: len(whole)], self._start[len(whole) :]
+        part = part or read_part(self._descriptor, len(whole))
+        whole[: len(part)] = part
+        self._read += len(part)
+        return len(part)
+
+    def tell(self) -> int:
+        """Return the number of bytes that were read."""
+        return self._read
+
+    def close(self) -> None:
+        """Close the duplicate."""
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
+
+
+def open_pipe(descriptor: int, check_start: CheckStart | None = None) -> BinaryIO:
+    """Return a stream of the bytes that come through a descriptor.
 
     Args:
         descriptor: the descriptor.
-        check_start: called once with at least `START_BYTES` bytes. It raises if they begin no
-            picture: the end of such a stream might never come.
+        check_start: called with at least `START_BYTES` bytes, or all. It raises if they begin no
+            picture: the end of such a stream might never come. If it returns True, the rest is
+            read on demand, else all is read into memory now.
     """
+    start = b""
+    while len(start) < START_BYTES and (part := read_part(descriptor, READ_BYTES)):
+        start += part
+    if check_start and len(start) >= START_BYTES and check_start(start):
+        return BufferedReader(Pipe(descriptor, start), READ_BYTES)
     whole = BytesIO()
+    part = start
+    while part:
+        whole.write(part)
+        part = read_part(descriptor, READ_BYTES)
+    whole.seek(0)
+    return whole
+
+
+def read_part(descriptor: int, count: int) -> bytes:
+    """Read some bytes, at most ``count``; wait for them if the pipe is empty but not closed."""
     while True:
         try:
-            part = os.read(descriptor, READ_BYTES)
-        except BlockingIOError:  # a pipe that doesn't block is empty: wait until it has bytes
+            return os.read(descriptor, count)
+        except BlockingIOError:  # a pipe that doesn't block is empty
             select.select([descriptor], [], [])
-            continue
-        if not part:
-            whole.seek(0)
-            return whole
-        whole.write(part)
-        if check_start and whole.tell() >= START_BYTES:
-            check_start(whole.getvalue())
-            check_start = None
 
 
 def is_stdout(path: str) -> bool:
