@@ -1,9 +1,7 @@
 """poolcli: exact max, min and average pooling of pictures and arrays."""
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+# Nothing is imported here, not even `typing`: see `poolcli/__main__.py`.
+TYPE_CHECKING = False  # type checkers take it for true
 
 if TYPE_CHECKING:
     from poolcli.engine.pooling import avg_pool, max_pool, min_pool
@@ -23,8 +21,10 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import a public name at its first use, so that `--help` runs without NumPy."""
+    from importlib import import_module
+
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 import os
 import signal
@@ -30,8 +29,21 @@ if TYPE_CHECKING:
 
 
 class Terminated(BaseException):
-    """Raised by the handler of SIGTERM. Like KeyboardInterrupt, it is no `Exception`."""
+    """Raised by the handler of SIGTERM and SIGHUP. Like KeyboardInterrupt, it is no `Exception`.
 
+    Attributes:
+        number: the number of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        """Store the number."""
+        super().__init__(number)
+        self.number = number
+
+
+_ending: list[BaseException] = []
+"""The exceptions that handlers of signals have raised. A library, such as an import that fails, may
+turn them into others, or drop them."""
 
 HELP: Final = """Pool pictures: slide a window over them and keep its maximum, minimum or average.
 
@@ -139,6 +151,8 @@ def _carry_out(
     # Closing the generator ends the workers, also when an exception leaves the block.
     with progress as advance, closing(outcomes):
         for outcome in outcomes:
+            if _ending:
+                raise _ending[-1]
             report.add(outcome)
             if as_json:
                 streams.write_line(outcome.as_json())
@@ -172,12 +186,13 @@ class _Interrupts:
 
 @contextmanager
 def _interrupts(*, is_batch: bool) -> Iterator[_Interrupts]:
-    """Handle Ctrl-C in a batch: the first lets the started pictures be finished, the second not.
+    """Handle Ctrl-C while pictures are pooled.
 
+    It raises KeyboardInterrupt; but in a batch the first one lets the started pictures be finished.
     A shell lets background commands, those that end in ``&``, ignore Ctrl-C: so it stays.
     """
     interrupts, previous = _Interrupts(), signal.getsignal(signal.SIGINT)
-    if not is_batch or previous is signal.SIG_IGN:
+    if previous is signal.SIG_IGN:
         yield interrupts
         return
 
@@ -186,12 +201,12 @@ def _interrupts(*, is_batch: bool) -> Iterator[_Interrupts]:
         from poolcli import console
 
         interrupts.stop = interrupts.interrupted = True
-        signal.signal(signal.SIGINT, previous)
+        signal.signal(signal.SIGINT, _terminate)
         console.print_line_from_handler(
             "poolcli: finishing the started pictures; press Ctrl-C again to stop at once"
         )
 
-    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGINT, handle if is_batch else _terminate)
     try:
         yield interrupts
     finally:
@@ -201,23 +216,26 @@ def _interrupts(*, is_batch: bool) -> Iterator[_Interrupts]:
 def main() -> NoReturn:
     """Run the command line, print an error in one line, and exit with its code.
 
-    The garbage collector is off during the imports, which make no garbage, and at the exit, where
-    the system takes back all memory. That saves a tenth of the time of a small picture.
+    The garbage collector is off during the imports, which make no garbage.
     """
     gc.disable()
-    atexit.register(gc.freeze)
+    sys.unraisablehook = _ignore_signals
     try:
         signal.signal(signal.SIGTERM, _terminate)
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, _terminate)  # `nohup` lets it be ignored
         # poolcli multiplies no matrices. NumPy's library for that, OpenBLAS, would still start a
         # thread for every CPU when NumPy is imported.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         code = _invoke()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except click.exceptions.Exit as end:
         code = end.exit_code
     except SystemExit:  # raised by Click's completion
         raise
     except BaseException as fault:  # noqa: BLE001  # each kind has its exit code and its message
-        code = _end(fault)
+        code = _end(_ending[-1] if _ending else fault)
     sys.exit(code)
 
 
@@ -239,8 +257,9 @@ def _end(fault: BaseException) -> int:
 
     Signals are ignored meanwhile, so that the message and the exit code fit each other.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     from poolcli import console, report
     from poolcli.errors import PoolError
     from poolcli.executors import NoWorkersError
@@ -259,12 +278,10 @@ def _end(fault: BaseException) -> int:
             console.error(fault.message, fault.remedy)
             is_late = isinstance(fault, NoWorkersError)
             return report.EXIT_FAILED if is_late else report.EXIT_USAGE
-        case KeyboardInterrupt() | click.Abort():
-            console.error("interrupted", "no incomplete file was left")
-            return report.EXIT_INTERRUPTED
-        case Terminated():
-            console.error("terminated", "no incomplete file was left")
-            return report.EXIT_TERMINATED
+        case KeyboardInterrupt() | click.Abort() | Terminated():
+            code = 128 + int(getattr(fault, "number", signal.SIGINT))
+            console.error(report.SIGNALS[code], "no incomplete file was left")
+            return code
         case BrokenPipeError():
             streams.silence_stdout()
             return report.EXIT_READER_GONE
@@ -280,6 +297,16 @@ def _end(fault: BaseException) -> int:
     return report.EXIT_FAULT
 
 
-def _terminate(_number: int, _frame: FrameType | None) -> NoReturn:
+def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
     """Raise an exception, so that `finally` blocks remove incomplete files."""
-    raise Terminated
+    _ending.append(KeyboardInterrupt() if number == signal.SIGINT else Terminated(number))
+    raise _ending[-1]
+
+
+def _ignore_signals(lost: sys.UnraisableHookArgs) -> None:
+    """Print no traceback if a signal came while Python ran a callback, whose exceptions it drops.
+
+    The exception is in `_ending`.
+    """
+    if not isinstance(lost.exc_value, KeyboardInterrupt | Terminated):
+        sys.__unraisablehook__(lost)

@@ -17,9 +17,16 @@ EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_NOTHING: Final = 3
 EXIT_FAULT: Final = 70
+EXIT_HUNG_UP: Final = 129
 EXIT_INTERRUPTED: Final = 130
 EXIT_READER_GONE: Final = 141
 EXIT_TERMINATED: Final = 143
+SIGNALS: Final = {
+    EXIT_HUNG_UP: "hung up",
+    EXIT_INTERRUPTED: "interrupted",
+    EXIT_TERMINATED: "terminated",
+}
+"""How a run is said to end by a signal: its exit code is 128 and the signal's number."""
 
 
 @dataclass(slots=True)

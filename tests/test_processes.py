@@ -343,6 +343,32 @@ def test_time_in_which_all_were_stopped_does_not_count_for_the_timeout(
         assert finish(process).returncode == 0
 
 
+# Interruptions from the beginning
+
+
+@pytest.mark.slow
+def test_an_interruption_at_any_moment_prints_one_line_at_most(tmp_path: Path) -> None:
+    paint_all(tmp_path, "in.png")
+    command: Any = [*POOLCLI, *map(str, HALVE), "-qf", "in.png", "out.png"]
+    options: Any = {"cwd": tmp_path, "env": environment(), "stderr": subprocess.PIPE}
+    began = time.monotonic()
+    subprocess.run(command, check=True, **options)
+    duration, moments = time.monotonic() - began, 60
+    codes = []
+    for moment in range(moments):
+        process = subprocess.Popen(command, **options)
+        time.sleep(duration * moment / moments)
+        process.send_signal(signal.SIGINT)
+        text = str(process.communicate(timeout=PATIENCE)[1], "utf-8")
+        codes.append(process.returncode)
+        # Before our first line runs, Python itself answers.
+        if "poolcli:" in text or process.returncode == 130:
+            assert text in ("", "poolcli: interrupted; no incomplete file was left\n")
+            assert process.returncode in (0, 130)
+        assert {*os.listdir(tmp_path)} <= {"in.png", "out.png"}
+    assert codes.count(130) > moments / 3
+
+
 # Nothing is left of what was given up
 
 

@@ -337,11 +337,12 @@ def _name_exclusively(hidden: str, path: str) -> None:
 
 @contextmanager
 def _signals_delayed() -> Iterator[None]:
-    """Delay SIGINT and SIGTERM until the end of the block, except on Windows."""
+    """Delay signals that raise exceptions until the end of the block, except on Windows."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:
