@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -20,7 +20,7 @@ from poolcli.colour import (
 )
 from poolcli.engine.window import Axes, Window
 from poolcli.errors import PoolError
-from poolcli.formats import Format, by_name, is_one_by_one, may_have_axes
+from poolcli.formats import FORMATS, Format, by_name, is_one_by_one, may_have_axes
 from poolcli.formats.contract import (
     Limits,
     Reader,
@@ -30,6 +30,7 @@ from poolcli.formats.contract import (
     open_writer,
     refusing,
 )
+from poolcli.formats.following import picture_behind
 from poolcli.formats.saving import Saving
 from poolcli.methods import Method
 from poolcli.picture import MODES, Frame, FrameInfo, Opaque, Upright
@@ -215,6 +216,7 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
             if job.format is None:
                 work.saving.check(target)
             work = _with_frame(reader, work, outcome)
+            _check_end(stream, reader, job, outcome)
             _check_headers(reader, target, work, outcome)
         if outcome.input_bytes is None and stream.seekable():
             outcome.input_bytes = stream.seek(0, 2)
@@ -241,6 +243,23 @@ def _run(job: Job, work: Work, outcome: Outcome) -> None:
             outcome.input_bytes = stream.tell()
     outcome.read_seconds, outcome.pool_seconds, outcome.write_seconds = clock.seconds.values()
     outcome.status = "done"
+
+
+def _check_end(stream: BinaryIO, reader: Reader, job: Job, outcome: Outcome) -> None:
+    """Refuse a stream in which another picture follows; add a warning for such a file.
+
+    Raises:
+        PoolError: another picture follows in a stream.
+    """
+    if (other := picture_behind(stream, by_name(reader.format))) is None:
+        return
+    if job.source.is_stream:
+        row = next(row for row in FORMATS if row.one_by_one)
+        raise PoolError(
+            f"another picture, in {other.title}, follows in the stream",
+            f"send one picture, or several in {row.title}",
+        )
+    outcome.warnings.append(f"another picture, in {other.title}, follows it and was left out")
 
 
 def _with_frame(reader: Reader, work: Work, outcome: Outcome) -> Work:

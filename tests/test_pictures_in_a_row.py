@@ -21,7 +21,7 @@ from poolcli.run import run_job
 from poolcli.storage import place_at
 from tests.contract_support import peak_growth
 from tests.jobs import work
-from tests.pictures import MAXVAL, noise, opened, pam, pnm
+from tests.pictures import MAXVAL, encoded, noise, noisy, opened, pam, pnm
 from tests.support.processes import POOLCLI, Run, environment, finish, held, started
 
 PNMFILE = shutil.which("pnmfile") or ""
@@ -232,3 +232,20 @@ def test_a_dry_run_does_not_wait_for_more_than_a_header(tmp_path: Path) -> None:
         process.stdin.flush()
         assert process.wait() == 0
         assert b"400\xc3\x97600" in finish(process).stderr
+
+
+@pytest.mark.parametrize("name", ["png", "jpeg", "gif", "webp", "avif"])
+def test_another_format_in_a_row_is_refused_in_a_pipe_and_told_of_a_file(
+    name: str, run: Run, tmp_path: Path
+) -> None:
+    octets = [encoded(noisy("RGB", (8, 8), seed), name) for seed in (1, 2)]
+    done = run(*TAKE, "-", "-", input=b"".join(octets))
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"follows in the stream; send one picture, or several in PNM" in done.stderr
+    (tmp_path / f"two.{name}").write_bytes(b"".join(octets))
+    (tmp_path / f"one.{name}").write_bytes(octets[0] + b"no picture")
+    for number, is_told in (("one", False), ("two", True)):
+        done = run(*TAKE, f"{number}.{name}", f"{number}.npy")
+        assert done.returncode == 0, done.stderr
+        assert (b"follows it and was left out" in done.stderr) == is_told
+    assert (tmp_path / "one.npy").read_bytes() == (tmp_path / "two.npy").read_bytes()

@@ -2,7 +2,8 @@
 
 `FORMATS` has one row for each format. A row names the module that reads and writes the format;
 the module is imported only when such a file is opened. It has ``read(stream, limits)``, which
-returns a `Reader`, and ``write(file, row, saving, frames)``, which returns a `Writer`.
+returns a `Reader`, and ``write(file, row, saving, frames)``, which returns a `Writer`. It may have
+``end(stream)``, which returns the position after the picture in a file, or None if that is unknown.
 """
 
 from __future__ import annotations

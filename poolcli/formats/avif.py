@@ -22,6 +22,7 @@ from PIL.AvifImagePlugin import AvifImageFile
 from poolcli.errors import PoolError
 from poolcli.formats import Extra, Format
 from poolcli.formats.boxes import PROPERTIES, read_boxes, read_items
+from poolcli.formats.boxes import end as end
 from poolcli.formats.coded_size import av1_sizes, check_coded
 from poolcli.formats.contract import DecodedReader, Limits, Reader
 from poolcli.formats.exif import describe

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from itertools import islice
 from typing import BinaryIO, Final, NamedTuple, TypeAlias
 
 from poolcli.errors import PoolError
@@ -163,3 +164,13 @@ def _children(stream: BinaryIO, parent: Span) -> Iterator[tuple[bytes, Span]]:
             return
         yield name, (begin, stop)
         at = stop
+
+
+def end(stream: BinaryIO) -> int | None:
+    """Return the position after the first of several files in a row, or None if there is one.
+
+    The first box of a file states its kind, and no other box of the file has this name.
+    """
+    stream.seek(4)
+    first = stream.read(4)
+    return next((begin - 8 for begin, _ in islice(find_boxes(stream, first), 1, None)), None)

@@ -53,6 +53,11 @@ NO_TRAILER: Final = "it ends without a trailer: images at its end may be missing
 APPROXIMATED: Final = "GIF holds 256 colours and alpha on or off: others were approximated"
 
 
+def end(stream: BinaryIO) -> int | None:
+    """Return the position after the picture, or None if it has no trailer."""
+    return stream.tell() if read_blocks(stream).is_complete else None
+
+
 class GifReader:
     """The reader of a still or animated GIF."""
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from poolcli.errors import PoolError
 from poolcli.formats.boxes import PROPERTIES, read_boxes, read_items
+from poolcli.formats.boxes import end as end
 from poolcli.formats.coded_size import check_coded, hevc_sizes
 from poolcli.formats.contract import DecodedReader, FurtherReader, Limits
 from poolcli.formats.exif import describe

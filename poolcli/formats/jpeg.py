@@ -21,11 +21,14 @@ from poolcli.formats.extras import library
 from poolcli.formats.jpeg_markers import (
     END,
     LOSSLESS,
+    SCAN,
+    START,
     Header,
     further_pictures,
     has_end,
     is_whole,
     read_header,
+    segments,
     without_metadata,
 )
 from poolcli.formats.pillow import PillowReader, encoded, info_of, open_image, rows_of, to_image
@@ -55,6 +58,9 @@ JFIF, DENSITY_AT = slice(6, 11), 13
 LONGEST: Final = {"icc_profile": 255 * 65519, "exif": 65533, "xmp": 65504, "comment": 65533}
 """The most bytes of each kind of metadata; only the colour profile may use several segments."""
 
+INDEX: Final = b"MPF\0"
+"""The beginning of the index of further pictures in the same file (CIPA DC-007)."""
+
 QUALITY: Final = 90
 CHECKED_ROWS: Final = 64
 
@@ -72,6 +78,16 @@ def read(stream: BinaryIO, limits: Limits) -> Reader:
 def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> JpegWriter:
     """Return the writer of a JPEG."""
     return JpegWriter(file, row, saving)
+
+
+def end(stream: BinaryIO) -> int | None:
+    """Return the position of another JPEG that follows; None if there is none, or an index."""
+    scan = next((begin for marker, begin, _ in segments(stream) if marker == SCAN), 0)
+    stream.seek(0)
+    if INDEX in stream.read(scan):
+        return None
+    found = stream.read().find(END + START)
+    return None if found < 0 else scan + found + len(END)
 
 
 class _Jpeg(JpegImageFile):

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
+from poolcli.formats.boxes import end as end
 from poolcli.formats.boxes import find_boxes, read_boxes
 from poolcli.formats.contract import DecodedReader, Limits, WholeFrameWriter
 from poolcli.formats.exif import EXIF_PREFIX, MOST_XMP_BYTES, describe

@@ -55,6 +55,11 @@ SAMPLED, LEAST_SAMPLES = 32, 4
 """The sample is a 32nd of the picture, in at least 4 bands."""
 
 
+def end(stream: BinaryIO) -> int | None:
+    """Return the position after the picture, or None if the file is cut off."""
+    return next((at + 4 for name, at, _ in png_chunks.walk(stream) if name == b"IEND"), None)
+
+
 class PngReader:
     """The reader of a still or animated PNG."""
 

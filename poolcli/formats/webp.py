@@ -78,6 +78,12 @@ def read(stream: BinaryIO, limits: Limits) -> WebPReader:
     return WebPReader(stream, info, metadata, durations)
 
 
+def end(stream: BinaryIO) -> int:
+    """Return the position after the picture."""
+    length = int.from_bytes(stream.read(8)[4:], "little")
+    return 8 + length + length % 2
+
+
 class WebPReader:
     """The reader of a WebP, which has one decoder for each pass over the frames.
 
@@ -151,8 +157,10 @@ class WebPWriter(PulledWriter):
 
 def _chunks(stream: BinaryIO) -> Iterator[Chunk]:
     """Yield every chunk, including those in frames (RFC 9649)."""
-    at, end = RIFF_HEAD, stream.seek(0, 2)
-    while at + 8 <= end:
+    size = stream.seek(0, 2)
+    stream.seek(0)
+    at, stop = RIFF_HEAD, min(size, end(stream))
+    while at + 8 <= stop:
         stream.seek(at)
         name, length = struct.unpack("<4sI", stream.read(8))
         yield Chunk(name, at + 8, length, stream.read(min(length, FRAME_HEAD)))
