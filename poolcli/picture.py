@@ -171,10 +171,12 @@ class Placement(NamedTuple):
     Attributes:
         scale: the distance of neighbouring output pixels, in pixels of the input: (down, across).
         origin: the upper left corner of the output, in pixels of the input: (down, across).
+        planes: the number of planes of a stack that are pooled together.
     """
 
     scale: tuple[float, float]
     origin: tuple[float, float]
+    planes: int = 1
 
 
 class Resolution(NamedTuple):
@@ -220,6 +222,9 @@ class Metadata(NamedTuple):
         texts: the text chunks of a PNG, byte for byte: (name, body).
         colour: the chunks of a PNG that define its colours, likewise.
         plays: how often an animation is played; 0 means for ever.
+        place: what the file says of the place and scale of its pixels beside the resolution, by the
+            words of messages. Only writers of the same format understand the values.
+        placement: where the pooled pixels lie, which such a writer has to add to ``place``.
         dropped: metadata that is never carried over, in words.
         warnings: metadata that could not be read or would be false, in words. A decoder may add
             what it finds to a list, until all rows of the last frame are read.
@@ -233,14 +238,17 @@ class Metadata(NamedTuple):
     texts: Chunks = ()
     colour: Chunks = ()
     plays: int = 0
+    place: Mapping[str, Any] = MappingProxyType({})
+    placement: Placement = Placement((1, 1), (0, 0))
     dropped: tuple[str, ...] = ()
     warnings: Sequence[str] = ()
 
     def pooled(self, placement: Placement) -> Metadata:
         """Return the metadata of the pooled picture."""
-        if self.resolution is None:
-            return self
-        return self._replace(resolution=self.resolution.pooled(placement))
+        resolution = self.resolution and self.resolution.pooled(placement)
+        return self._replace(
+            resolution=resolution, placement=placement if self.place else self.placement
+        )
 
 
 class Frame(Protocol):
@@ -300,8 +308,15 @@ class Upright:
         return self._array[start:stop]
 
     def metadata(self) -> Metadata:
-        """Return the metadata, with the two resolutions exchanged if the axes are."""
+        """Return the metadata of the upright picture.
+
+        The two resolutions are exchanged if the axes are, and its place is left out.
+        """
         metadata = self._frame.metadata()
+        if metadata.place:
+            names = " and ".join(metadata.place)
+            warning = f"its {names} can't be turned with the picture: left out"
+            metadata = metadata._replace(place={}, warnings=(*metadata.warnings, warning))
         resolution = metadata.resolution
         if resolution is None or self._frame.info.orientation < 5:
             return metadata

@@ -66,7 +66,7 @@ def test_no_mode_is_stored_in_one_that_holds_less(target: Format) -> None:
 @ANY
 def test_a_row_names_nothing_that_is_not_known_elsewhere(target: Format) -> None:
     assert set(target.modes.values()) <= set(MODES)
-    assert set(target.metadata) <= set(Metadata._fields)
+    assert set(target.metadata) <= {*Metadata._fields, "nodata"}
     if target.extra is not None:
         assert target.extra.name in EXTRAS
         assert target.extra.modes <= set(target.modes)

@@ -255,8 +255,8 @@ def test_metadata_is_kept_as_the_row_says_or_told_to_be_lost(row: Format, field:
 
 
 def test_every_field_of_metadata_is_asked_for() -> None:
-    assert {*FIELDS, "plays", "dropped", "warnings"} == set(Metadata._fields)
-    assert set().union(*(row.metadata for row in ROWS)) <= set(FIELDS)
+    assert {*FIELDS, "plays", "place", "placement", "dropped", "warnings"} == set(Metadata._fields)
+    assert set().union(*(row.metadata for row in ROWS)) <= {*FIELDS, "place", "nodata"}
 
 
 @each()

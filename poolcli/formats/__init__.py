@@ -236,7 +236,7 @@ FORMATS: Final = (
         },
         options={"compression": ("none", "lzw", "deflate", "packbits", "zstd")},
         frames="pages",
-        metadata=("icc_profile", "exif", "resolution", "xmp", "comment"),
+        metadata=("icc_profile", "exif", "resolution", "xmp", "comment", "place", "nodata"),
         whole_bits=True,
         extra=Extra("deep", ("imagecodecs", "tifffile")),
     ),

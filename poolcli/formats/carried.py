@@ -56,7 +56,8 @@ def carried(
     given = {name: value for name in names if (value := getattr(metadata, name))}
     lost = [] if strip else [*metadata.dropped]
     resolution = metadata.resolution
-    if resolution is not None and resolution.is_plain:
+    # ImageJ's unit is that of a resolution that states none.
+    if resolution is not None and resolution.is_plain and not metadata.place:
         given.pop("resolution", None)
         resolution = None
     # EXIF is made for a resolution that has no other place.

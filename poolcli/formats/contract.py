@@ -223,6 +223,8 @@ class FrameWriter:
 
         held, notes = carried(metadata, self.row, info.mode, strip=self.saving.strip, **more)
         self.note(*notes)
+        if not self.saving.strip and "place" not in self.row.metadata:
+            self.warn(*(f"{self.row.title} has no place for the {what}" for what in metadata.place))
         return held
 
     def discard(self) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, BinaryIO, Final
 
-from poolcli.formats import Format, exif, tiff_tags
+from poolcli.formats import Format, exif, tiff_place, tiff_tags
 from poolcli.formats.contract import Limits
 from poolcli.formats.saving import Saving
 from poolcli.formats.tiff_reader import TiffReader
@@ -20,11 +21,8 @@ DESCRIPTION, ORIENTATION, XMP, IPTC, ICC_PROFILE = 270, 274, 700, 33723, 34675
 OCTETS: Final = (BYTE, UNDEFINED)
 """The types of values that are stored as plain bytes."""
 
-GEO_TAGS: Final = (33550, 33922, 34264, 34735, 34736, 34737)
-"""The tags that place the pixels on the earth (OGC GeoTIFF 1.1); pooling makes them false."""
-
-LAYOUT_DESCRIPTIONS: Final = (b"ImageJ=", b"<?xml", b"<OME", b'{"shape')
-"""The beginnings of descriptions in which programs store the axes and sizes of their arrays."""
+LAYOUT_DESCRIPTIONS: Final = (b"<?xml", b'{"shape')
+"""The beginnings of other descriptions in which programs store the axes and sizes of arrays."""
 
 
 def read(stream: BinaryIO, limits: Limits) -> TiffReader:
@@ -40,24 +38,30 @@ def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> T
 def _metadata(page: Directory) -> Metadata:
     """Return the metadata of a page; damaged parts become warnings."""
     warnings: list[str] = []
-    block = _exif(page, warnings)
+    place = tiff_place.place_of(page, warnings.append)
+    block = _exif(page, place.keys() & tiff_place.DESCRIPTIONS, warnings)
     profile = _octets(page, ICC_PROFILE, "colour profile", warnings)
     found, _ = exif.describe(block, _octets(page, XMP, "XMP", warnings), warnings)
-    return found._replace(
-        icc_profile=profile, resolution=exif.resolution_of(_readable(page, *exif.RESOLUTION))
-    )
+    resolution = exif.resolution_of(_readable(page, *exif.RESOLUTION))
+    return found._replace(icc_profile=profile, resolution=resolution, place=place)
 
 
-def _exif(page: Directory, warnings: list[str]) -> bytes | None:
-    """Return the tags that stay true after pooling, packed as EXIF; None if some are damaged."""
+def _exif(page: Directory, described: Collection[str], warnings: list[str]) -> bytes | None:
+    """Return the tags that stay true after pooling, packed as EXIF; None if some are damaged.
+
+    Args:
+        page: the directory.
+        described: what is known of the description already.
+        warnings: receives warnings.
+    """
     wanted, order = {*exif.TIFF_TAGS, *exif.RESOLUTION}, page.file.order
-    if page.entries.keys() & {*GEO_TAGS}:
-        warnings.append("its geo tags would be false, and were dropped")
     # Some programs store IPTC as 32-bit numbers, whose byte order is not defined.
     if page.entries.get(IPTC, (BYTE,))[0] not in OCTETS:
         wanted.remove(IPTC)
     try:
-        if page.octets(DESCRIPTION).startswith(LAYOUT_DESCRIPTIONS):
+        if described:
+            wanted.remove(DESCRIPTION)
+        elif page.octets(DESCRIPTION).startswith(LAYOUT_DESCRIPTIONS):
             wanted.remove(DESCRIPTION)
             warnings.append("its description of axes and sizes would be false, and was dropped")
         head = tiff_tags.HEADS[order]

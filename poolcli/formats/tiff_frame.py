@@ -146,7 +146,7 @@ def frame_of(layout: Layout, orientation: int, metadata: Callable[[], Metadata])
     pillow_mode = _mode_of_pillow(layout)
     info = _palette_info(layout) if _is_palette(layout) else _info(layout, pillow_mode)
     notes = conversions(layout.photometric == tags.PALETTE, False, orientation)
-    info = info._replace(orientation=orientation, notes=notes)
+    info = info._replace(orientation=orientation, notes=notes, nodata=tags.nodata_of(layout))
     decode = _decoder(layout, info, by_pillow=bool(pillow_mode))
     return SegmentFrame(info, decode, layout.segment[0], metadata)
 

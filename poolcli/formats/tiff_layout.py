@@ -330,6 +330,13 @@ def fill_of(layout: Layout, dtype: np.dtype[Any], maxval: int) -> Any:
     return maxval - value if layout.photometric == WHITE_IS_0 and maxval else value
 
 
+def nodata_of(layout: Layout) -> str:
+    """Return the nodata value of GDAL as the file states it; empty if there is none."""
+    with suppress(ValueError):
+        return layout.directory.octets(NODATA).partition(b"\0")[0].strip().decode("ascii")
+    return ""
+
+
 def _check_places(directory: Directory) -> None:
     """Refuse a page with a tag of its layout outside of the file, which would count as missing."""
     for tag in LAYOUT & directory.entries.keys():

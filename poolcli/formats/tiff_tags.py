@@ -15,7 +15,7 @@ _CLASSIC_CODES: Final = ("B", "B", "H", "I", "2I", "b", "B", "h", "i", "2i", "f"
 CODES: Final = {**dict(enumerate(_CLASSIC_CODES, 1)), 16: "Q", 17: "q", 18: "Q"}
 """The `struct` code of a value of each TIFF type."""
 
-BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, LONG8 = 1, 2, 3, 4, 5, 7, 16
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, DOUBLE, LONG8 = 1, 2, 3, 4, 5, 7, 12, 16
 VALUE_BYTES: Final = {kind: struct.calcsize(f"<{code}") for kind, code in CODES.items()}
 MOST_NUMBERS: Final = 1 << 16
 """The most numbers read from a tag: there is one for each channel, counted in 16 bits."""

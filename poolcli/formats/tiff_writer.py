@@ -23,6 +23,7 @@ from poolcli.formats import Format, exif
 from poolcli.formats.contract import FrameWriter
 from poolcli.formats.pillow import LAB_SIGNS
 from poolcli.formats.saving import Saving
+from poolcli.formats.tiff_place import description_of, geo_tags
 from poolcli.formats.tiff_tags import (
     ASCII,
     BYTE,
@@ -43,7 +44,7 @@ WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 OFFSETS, CHANNELS, ROWS_PER_STRIP, BYTE_COUNTS, PLANES = 273, 277, 278, 279, 284
 COLOUR_MAP, EXTRA_SAMPLES, SAMPLE_FORMAT = 320, 338, 339
 SUBSAMPLING, REFERENCE_BLACK_WHITE = 530, 532
-DESCRIPTION, XMP, ICC_PROFILE = 270, 700, 34675
+DESCRIPTION, XMP, ICC_PROFILE, NODATA = 270, 700, 34675, 42113
 
 BLACK_IS_0, RGB, PALETTE, INKS, YCBCR, LAB = 1, 2, 3, 5, 6, 8
 COLOURS: Final = {BLACK_IS_0: 1, RGB: 3, PALETTE: 1, INKS: 4, YCBCR: 3, LAB: 3}
@@ -75,6 +76,7 @@ class Page(NamedTuple):
     """A page whose strips are being written.
 
     Attributes:
+        info: what is known of it.
         tags: its tags, apart from those for the strips.
         compression: a key of `CODES`.
         bits: bits of a sample in the file.
@@ -84,6 +86,7 @@ class Page(NamedTuple):
         counts: the lengths of the strips.
     """
 
+    info: FrameInfo
     tags: Tags
     compression: str
     bits: int
@@ -138,6 +141,7 @@ class TiffWriter(FrameWriter):
         super().__init__(file, row, saving)
         self._most_bytes, self._strip_bytes = most_bytes, strip_bytes
         self._pages: list[Page] = []
+        self._placed: list[tuple[int, Metadata]] = []
         self._filled = 0
         file.write(bytes(HEAD_BYTES))
 
@@ -156,7 +160,14 @@ class TiffWriter(FrameWriter):
         tags |= {COMPRESSION: shorts(CODES[compression]), ROWS_PER_STRIP: longs(rows)}
         signs = LAB_SIGNS if mode == "LAB" else None
         strip = np.empty((rows, row_bytes), np.uint8)
-        self._pages.append(Page(tags, compression, bits, signs, strip, array("Q"), array("Q")))
+        if metadata.place and not self.saving.strip:
+            tags |= geo_tags(metadata.place, metadata.placement)
+            self._placed.append((len(self._pages), metadata))
+        if info.nodata:
+            tags[NODATA] = Value(ASCII, info.nodata.encode() + b"\0")
+        self._pages.append(
+            Page(info, tags, compression, bits, signs, strip, array("Q"), array("Q"))
+        )
 
     def rows(self, band: NDArray[Any]) -> None:
         """Write the strips that the next rows complete."""
@@ -173,6 +184,7 @@ class TiffWriter(FrameWriter):
     def finish(self) -> list[str]:
         """Write the directories and the header; return the notes."""
         self._end_strip()
+        self._describe()
         end = self.file.tell()
         is_big = end + sum(page.largest_directory() for page in self._pages) > self._most_bytes
         number, pointer = (8, "<Q") if is_big else (2, "<I")
@@ -195,6 +207,14 @@ class TiffWriter(FrameWriter):
         )
         self.file.seek(0, 2)
         return list(self.notes)
+
+    def _describe(self) -> None:
+        """Add the descriptions that tell about all pages, now that these are known."""
+        pages = [page.info for page in self._pages]
+        for number, metadata in self._placed:
+            text = description_of(metadata.place, metadata.placement, pages, self.note, self.warn)
+            if text:
+                self._pages[number].tags[DESCRIPTION] = Value(ASCII, text)
 
     def _end_strip(self) -> None:
         """Compress and write the strip that is being filled, if it has rows."""

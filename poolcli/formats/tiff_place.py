@@ -1,0 +1,338 @@
+"""Rewrite what a TIFF says of the place and scale of its pixels, so that it stays true.
+
+Three programs store it: GIS in the tags of OGC GeoTIFF 1.1, ImageJ in lines of the description,
+and OME in XML there. Each output pixel is `Placement.scale` input pixels long, and the first one
+begins `Placement.origin` input pixels after the first input pixel.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poolcli.formats.tiff_tags import ASCII, DOUBLE, SHORT, Directory, Tags, Value
+from poolcli.picture import FrameInfo, Placement
+
+Say = Callable[[str], None]
+"""Takes a note or a warning."""
+
+DESCRIPTION: Final = 270
+GEO, GDAL, IMAGEJ, OME, OVERLAYS = (
+    "geo tags",
+    "GDAL metadata",
+    "ImageJ description",
+    "OME-XML",
+    "ImageJ overlays",
+)
+"""The parts of `poolcli.picture.Metadata.place`, as messages call them."""
+
+DESCRIPTIONS: Final = {IMAGEJ, OME}
+"""The parts that are stored as the description of the first page."""
+
+PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, GEO_KEYS = 33550, 33922, 34264, 34735
+GEO_TAGS: Final = (PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, GEO_KEYS, 34736, 34737)
+NUMBERS_OF: Final = {PIXEL_SCALE: (3,), TRANSFORMATION: (16,), TIE_POINTS: range(6, 1 << 20, 6)}
+"""How many numbers a tag may have."""
+
+RASTER_TYPE, IS_POINT = 1025, 2
+"""The key that tells whether coordinates are those of a pixel's corner or of its centre."""
+
+RPC, GDAL_METADATA, OVERLAY_TAGS = 50844, 42112, (50838, 50839)
+STATISTICS: Final = re.compile(rb'\s*<Item name="STATISTICS_[^>]*>[^<]*</Item>')
+GDAL_ITEM: Final = re.compile(rb"<Item\b")
+
+IMAGEJ_START: Final = b"ImageJ="
+OME_START: Final = re.compile(
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:\w+:)?OME\b", re.DOTALL
+)
+COUNTS: Final = ("images", "channels", "slices", "frames", "hyperstack")
+OME_TYPES: Final = {
+    **{name: name for name in ("uint8", "int8", "uint16", "int16", "uint32", "int32")},
+    "float32": "float",
+    "float64": "double",
+    "bool": "bit",
+}
+"""The names of OME for types of samples."""
+
+_ATTRIBUTES: Final = rb"""(?:[^>"']|"[^"]*"|'[^']*')*"""
+PIXELS: Final = re.compile(rb"<(?:\w+:)?Pixels\b%b>" % _ATTRIBUTES)
+PLANE_DATA: Final = re.compile(
+    rb"\s*<(?P<name>(?:\w+:)?(?:TiffData|Plane))\b(?:%b/>|%b>.*?</(?P=name)\s*>)"
+    % (_ATTRIBUTES.replace(rb"[^>", rb"[^/>"), _ATTRIBUTES),
+    re.DOTALL,
+)
+REGIONS: Final = re.compile(
+    rb"\s*<(?P<name>(?:\w+:)?ROI(?:Ref)?)\b(?:%b/>|%b>.*?</(?P=name)\s*>)"
+    % (_ATTRIBUTES.replace(rb"[^>", rb"[^/>"), _ATTRIBUTES),
+    re.DOTALL,
+)
+UUIDS: Final = re.compile(rb"urn:uuid:[0-9A-Fa-f-]+")
+
+
+def place_of(page: Directory, warn: Say) -> dict[str, Any]:
+    """Return what a page says of the place of its pixels, by the names of messages."""
+    found: dict[str, Any] = {}
+    try:
+        found = {
+            GEO: page.tags("<", GEO_TAGS),
+            GDAL: STATISTICS.sub(b"", page.octets(GDAL_METADATA)),
+            OVERLAYS: bool(page.entries.keys() & {*OVERLAY_TAGS}),
+        }
+        description = page.octets(DESCRIPTION)
+        if description.startswith(IMAGEJ_START):
+            found[IMAGEJ] = description
+        elif OME_START.match(description):
+            found[OME] = description
+    except ValueError:
+        warn("its tags of place are damaged, and were dropped")
+    if RPC in page.entries:
+        warn("its rational polynomial coefficients would be false, and were dropped")
+    if not GDAL_ITEM.search(found.get(GDAL, b"")):
+        found.pop(GDAL, None)
+    if found.get(GEO) and not _is_geo(found[GEO]):
+        found.pop(GEO)
+        warn("its geo tags are damaged, and were dropped")
+    return {name: value for name, value in found.items() if value}
+
+
+def geo_tags(place: Mapping[str, Any], placement: Placement) -> Tags:
+    """Return the tags of GIS for the pooled picture."""
+    tags: Tags = dict(place.get(GEO, {}))
+    if GDAL in place:
+        tags[GDAL_METADATA] = Value(ASCII, place[GDAL])
+    # The centre of an output pixel lies half a pixel of its own further on.
+    shift = [
+        start + (scale - 1) / 2 if _is_point(tags) else start
+        for scale, start in zip(placement.scale, placement.origin, strict=True)
+    ][::-1]
+    scale = [*placement.scale][::-1]
+    if TRANSFORMATION in tags:
+        matrix = _numbers(tags[TRANSFORMATION]).reshape(4, 4)
+        moved = np.diag([*scale, 1.0, 1.0])
+        moved[:2, 3] = shift
+        tags[TRANSFORMATION] = _doubles(matrix @ moved)
+    if TIE_POINTS in tags:
+        points = _numbers(tags[TIE_POINTS]).reshape(-1, 6)
+        if PIXEL_SCALE in tags and len(points) == 1:
+            # Programs expect the first pixel here, so it keeps its number and gets a new place.
+            pixel = _numbers(tags[PIXEL_SCALE])[:2] * (1, -1)
+            points[0, 3:5] += (points[0, :2] * scale + shift - points[0, :2]) * pixel
+        else:
+            points[:, :2] = (points[:, :2] - shift) / scale
+        tags[TIE_POINTS] = _doubles(points)
+    if PIXEL_SCALE in tags:
+        tags[PIXEL_SCALE] = _doubles(_numbers(tags[PIXEL_SCALE]) * (*scale, 1))
+    return tags
+
+
+def description_of(
+    place: Mapping[str, Any], placement: Placement, pages: Sequence[FrameInfo], note: Say, warn: Say
+) -> bytes:
+    """Return the description of the pooled file; empty if there is none.
+
+    Args:
+        place: the place of the page with the description.
+        placement: where the pooled pixels lie.
+        pages: the pages of the pooled file.
+        note: takes notes on what was dropped.
+        warn: takes warnings.
+    """
+    if OVERLAYS in place:
+        note(f"its {OVERLAYS} were dropped")
+    if IMAGEJ in place:
+        return _imagej(place[IMAGEJ], placement, len(pages), warn)
+    if OME in place:
+        try:
+            return _ome(place[OME], placement, pages, note)
+        except ValueError as fault:
+            warn(f"its {OME} was dropped: {fault}")
+    return b""
+
+
+def _imagej(description: bytes, placement: Placement, count: int, warn: Say) -> bytes:
+    """Return the description of ImageJ with the counts and the spacing of the pooled file."""
+    lines = [line.partition(b"=") for line in description.rstrip(b"\0").splitlines()]
+    values = {key.decode("latin-1"): value for key, _, value in lines}
+    images = _whole(values.get("images", b"1"))
+    if images > count * placement.planes:
+        warn(f"its {IMAGEJ} counts {images} images, of which {count} were written")
+    if images != count:
+        channels, frames = (_whole(values.get(key, b"1")) for key in ("channels", "frames"))
+        slices, rest = divmod(count, channels * frames)
+        if rest or not slices:
+            values = {key: one for key, one in values.items() if key not in COUNTS}
+            slices = count
+        values |= {"images": b"%d" % count, "slices": b"%d" % slices}
+    _scale(values, "spacing", lambda value: value * placement.planes)
+    (down, across), (top, left) = placement.scale, placement.origin
+    _scale(values, "yorigin", lambda value: (value - top) / down)
+    _scale(values, "xorigin", lambda value: (value - left) / across)
+    rows = (key.encode("latin-1") + b"=" + value + b"\n" for key, value in values.items())
+    return b"".join(rows) + b"\0"
+
+
+def _scale(values: dict[str, bytes], key: str, change: Callable[[float], float]) -> None:
+    """Change a number of ImageJ's description, if it is there."""
+    if key in values:
+        try:
+            values[key] = _text(change(float(values[key])))
+        except ValueError:
+            del values[key]
+
+
+def _ome(xml: bytes, placement: Placement, pages: Sequence[FrameInfo], note: Say) -> bytes:
+    """Return OME-XML with the sizes of the pooled file.
+
+    Raises:
+        ValueError: it can't be rewritten.
+    """
+    xml = xml.rstrip(b"\0")
+    _check_xml(xml)
+    if b"BinaryOnly" in xml or len({*UUIDS.findall(xml)}) > 1:
+        raise ValueError("it describes several files")
+    xml, regions = REGIONS.subn(b"", xml)
+    if regions:
+        note("its regions of interest were dropped")
+    pictures = [_attributes(one) for one in PIXELS.findall(xml)]
+    counts = [_planes(one, xml) for one in pictures]
+    if sum(counts) != len(pages):
+        if len(pictures) != 1:
+            raise ValueError("it describes several pictures, of which some were not taken")
+        xml = _recounted(xml, len(pages), placement.planes)
+    first, firsts = 0, []
+    for count in counts:
+        firsts.append(pages[min(first, len(pages) - 1)])
+        first += count
+    infos = iter(firsts)
+    xml = PIXELS.sub(lambda found: _resized(found[0], placement, next(infos)), xml)
+    _check_xml(xml)
+    return xml + b"\0"
+
+
+def _planes(pixels: Mapping[str, str], xml: bytes) -> int:
+    """Return the number of pages of a picture that OME-XML describes."""
+    channels = max(int(pixels["SizeC"]) // _samples(xml), 1)
+    return int(pixels["SizeZ"]) * int(pixels["SizeT"]) * channels
+
+
+def _samples(xml: bytes) -> int:
+    """Return the number of channels that share a page."""
+    found = re.search(rb"""SamplesPerPixel\s*=\s*["']([1-9]\d*)""", xml)
+    return int(found[1]) if found else 1
+
+
+def _recounted(xml: bytes, count: int, planes: int) -> bytes:
+    """Return OME-XML of one picture for another number of pages: one, or planes pooled together.
+
+    Raises:
+        ValueError: the pages that were written are others.
+    """
+    (found,) = PIXELS.finditer(xml)
+    head, pixels = found[0], _attributes(found[0])
+    sizes = {"SizeZ": int(pixels["SizeZ"]) // planes}
+    if count == 1:
+        sizes = {"SizeZ": 1, "SizeT": 1, "SizeC": _samples(xml)}
+    for name, number in sizes.items():
+        head = _with_attribute(head, name, str(number))
+    if _planes(_attributes(head), xml) != count:
+        raise ValueError(f"it counts other pages than the {count} that were written")
+    blocks = iter((b'PlaneCount="%d"/>' % count,))
+
+    def replaced(block: re.Match[bytes]) -> bytes:
+        """Return one element for all pages in place of the first, and nothing for the others."""
+        if block["name"].endswith(b"Plane") or not (text := next(blocks, b"")):
+            return b""
+        return b'<%b IFD="0" %b' % (block["name"], text)
+
+    return xml[: found.start()] + head + PLANE_DATA.sub(replaced, xml[found.end() :])
+
+
+def _resized(head: bytes, placement: Placement, info: FrameInfo) -> bytes:
+    """Return the start tag of Pixels with the size, type and scale of a pooled page."""
+    dtype = OME_TYPES.get(info.dtype.name)
+    if dtype is None:
+        raise ValueError(f"it has no name for samples of {info.dtype.name}")
+    height, width = info.shape[:2]
+    new = {"SizeX": str(width), "SizeY": str(height), "Type": dtype}
+    known = _attributes(head)
+    factors = (*placement.scale[::-1], placement.planes)
+    for axis, factor in zip("XYZ", factors, strict=True):
+        name = f"PhysicalSize{axis}"
+        if name in known:
+            new[name] = _text(float(known[name]) * factor).decode()
+    if "BigEndian" in known:
+        new["BigEndian"] = "false"
+    for name, value in new.items():
+        head = _with_attribute(head, name, value)
+    return head
+
+
+def _attributes(tag: bytes) -> dict[str, str]:
+    """Return the attributes of a start tag."""
+    found = re.findall(rb"""([\w:]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""", tag)
+    return {name.decode(): (one or other).decode() for name, one, other in found}
+
+
+def _with_attribute(tag: bytes, name: str, value: str) -> bytes:
+    """Return a start tag with another value of an attribute that it has."""
+    pattern = rb"""(\s%b\s*=\s*)(?:"[^"]*"|'[^']*')""" % name.encode()
+    return re.sub(pattern, lambda found: found[1] + b'"' + value.encode() + b'"', tag, count=1)
+
+
+def _check_xml(xml: bytes) -> None:
+    """Refuse XML that is damaged.
+
+    Raises:
+        ValueError: it is.
+    """
+    from xml.parsers import expat  # few pictures need it
+
+    try:
+        expat.ParserCreate().Parse(xml, True)
+    except expat.ExpatError:
+        raise ValueError("it is damaged") from None
+
+
+def _is_geo(tags: Tags) -> bool:
+    """Return whether the tags of place have the numbers that they need."""
+    return all(
+        isinstance(value := tags[tag], Value)
+        and value.kind == DOUBLE
+        and len(value.octets) // 8 in counts
+        for tag, counts in NUMBERS_OF.items()
+        if tag in tags
+    ) and bool(tags.keys() & {*NUMBERS_OF, GEO_KEYS})
+
+
+def _is_point(tags: Tags) -> bool:
+    """Return whether coordinates are those of the centres of pixels."""
+    keys = tags.get(GEO_KEYS)
+    if not isinstance(keys, Value) or keys.kind != SHORT:
+        return False
+    entries = struct.iter_unpack("<4H", keys.octets[: len(keys.octets) // 8 * 8])
+    return any(key == RASTER_TYPE and value == IS_POINT for key, _, _, value in entries)
+
+
+def _numbers(value: Any) -> NDArray[np.float64]:
+    """Return the numbers of a tag, which may be changed."""
+    return np.frombuffer(value.octets, "<f8").astype(np.float64)
+
+
+def _doubles(numbers: NDArray[np.float64]) -> Value:
+    """Return numbers as the value of a tag."""
+    return Value(DOUBLE, numbers.astype("<f8").tobytes())
+
+
+def _whole(text: bytes) -> int:
+    """Return a count of ImageJ's description; 1 if it is none."""
+    return int(text) if text.isdigit() and int(text) else 1
+
+
+def _text(number: float) -> bytes:
+    """Return a number in decimal digits."""
+    return repr(number).removesuffix(".0").encode()
