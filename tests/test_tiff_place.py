@@ -174,7 +174,7 @@ def test_overlays_go_with_a_note_and_origins_move(tmp_path: Path) -> None:
     tags = tags_of(octets)
     assert {50838, 50839}.isdisjoint(tags)
     assert "xorigin=2\n" in tags[270]
-    assert "yorigin=2\n" in tags[270]
+    assert tags[270].endswith("yorigin=2")
 
 
 def pixels_of(octets: bytes) -> dict[str, str]:
@@ -256,21 +256,22 @@ def test_formats_without_a_place_for_it_say_so(name: str, what: str, tmp_path: P
     assert run(CASES / f"tiff-{name}.tif", tmp_path, saving=Saving(strip=True))[1].warnings == []
 
 
+def as_written(tag: Any) -> Any:
+    """The value of a tag as tifffile writes it; text in UTF-8."""
+    return tag.value.encode() if isinstance(tag.value, str) else tag.value
+
+
 @pytest.mark.parametrize("name", ["geo-area", "imagej", "ome"])
 def test_turned_pictures_lose_it_with_a_warning(name: str, tmp_path: Path) -> None:
-    octets = bytearray((CASES / f"tiff-{name}.tif").read_bytes())
-    place = octets.index(struct.pack("<HHI", 277, 3, 1))  # SamplesPerPixel of the first page
-    with tifffile.TiffFile(BytesIO(octets)) as file:
+    with tifffile.TiffFile(CASES / f"tiff-{name}.tif") as file:
         channels = file.pages.first.samplesperpixel
         array = file.pages.first.asarray()
         tags = file.pages.first.tags
         extra = [
-            (tag.code, tag.dtype, tag.count, tag.value, True)
+            (tag.code, tag.dtype, len(as_written(tag)), as_written(tag), True)
             for tag in tags
             if tag.code in (270, 33550, 33922, 34735, 34736, 34737)
         ]
-    assert place
-    assert channels in (1, 3)
     turned = tiff_of(
         array,
         photometric="rgb" if channels == 3 else "minisblack",
