@@ -38,6 +38,7 @@ from damage import Case, Random, case, samples  # noqa: E402
 
 import poolcli  # noqa: E402  # from this clone
 from tests.engine_calls import DTYPES, LAYOUTS, TUNINGS, Call, random_values  # noqa: E402
+from tests.support.words import foreign_words  # noqa: E402
 
 MEMORY: Final = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  # no disk to wait for
 SECONDS_A_CASE: Final = 20
@@ -117,6 +118,8 @@ def _verdict(case: Case, code: Any, out: str, err: str, left: set[str]) -> str:
         return f"exit {code}, but the folder holds {sorted(left)}"
     if len(err.splitlines()) != code or not err.startswith("poolcli: "[: 9 * code]):
         return f"exit {code}, but standard error holds {err!r}"
+    if words := foreign_words(err.replace(case.arguments[-2], "")):
+        return f"exit {code}, with words of others {words}: {err!r}"
     if "--json" in case.arguments:
         with contextlib.suppress(ValueError):
             out = "" if [json.loads(line) for line in out.splitlines()][1:] else out

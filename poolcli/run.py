@@ -28,9 +28,9 @@ from poolcli.formats.contract import (
     check_depth,
     open_reader,
     open_writer,
-    refusing,
 )
 from poolcli.formats.following import picture_behind
+from poolcli.formats.refusals import refusing, refusing_to_write
 from poolcli.formats.saving import Saving
 from poolcli.methods import Method
 from poolcli.picture import MODES, Frame, FrameInfo, Opaque, Upright
@@ -39,8 +39,8 @@ from poolcli.process import captured_lines, set_up
 from poolcli.report import Outcome
 from poolcli.storage import ExistsError
 
-UNREADABLE = "it can't be read as a picture"
-UNDECODABLE = "it can't be decoded"
+UNREADABLE = "it can't be read: "
+UNDECODABLE = "it can't be decoded: "
 ROUNDED = "its samples are rounded to 8 bits"
 
 
@@ -283,10 +283,10 @@ def _pooled_frames(
         with clock("read"), refusing(UNDECODABLE):
             metadata = frame.metadata()
         pooled = _result(frame.info, target, work)
-        with clock("write"), refusing(f"it can't be written as {target.title}"):
+        with clock("write"), refusing_to_write(target):
             writer.begin(pooled.info, metadata.pooled(placement(pooled.axes)))
         for band in _bands(frame, pooled, work, clock):
-            with clock("write"), refusing(f"it can't be written as {target.title}"):
+            with clock("write"), refusing_to_write(target):
                 writer.rows(band)
         _add_new(outcome.warnings, metadata.warnings)
         yield
@@ -297,7 +297,7 @@ def _pooled_frames(
     # Writers encode in `finish`. The decoded input is freed before, so that it isn't held in
     # memory together with the encoder's buffers.
     del frame, band
-    with clock("write"), refusing(f"it can't be written as {target.title}"):
+    with clock("write"), refusing_to_write(target):
         outcome.notes += writer.finish()
     _add_new(outcome.warnings, writer.warnings)
 

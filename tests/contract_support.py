@@ -32,6 +32,7 @@ from tests.pictures import (
     whole_shape,
     widened,
 )
+from tests.support.words import foreign_words
 
 ROWS: Final = (*(one for one in FORMATS if one.modes), toys.FORMAT)
 USUAL_MODES: Final = ("RGB", "L", "F", "1")
@@ -290,5 +291,7 @@ def assert_refused(outcome: Outcome, *words: str) -> None:
     assert "\n" not in error
     assert "Traceback" not in error
     assert outcome.remedy
+    for message in (error, str(outcome.remedy), *outcome.warnings):
+        assert not foreign_words(message), message
     for word in words:
         assert word in error

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from poolcli.errors import PoolError
-from poolcli.formats.contract import Limits, open_reader, refusing
+from poolcli.formats.contract import Limits, open_reader
+from poolcli.formats.refusals import refusing
 from poolcli.formats.saving import Saving
 from poolcli.picture import Metadata, Resolution, Stored
 from tests.animations import CLEAR, Region, apng_of, chunks_of, read_apng

@@ -129,7 +129,7 @@ BROKEN: dict[str, tuple[bytes, ...]] = {
     "its maxval is 65536": (b"P5 1 1 65536\n\x00\x00",),
     "no pixels": (b"P5 0 1 100\n",),
     "header": (b"P5 1 1 -5\n\x00", b"P5 1", *(b"Pf 1 1 %b\n\0\0\0\0" % n for n in NO_SCALES)),
-    "no picture of a known format": (*UNKNOWN, b"P0CMYK 1 1 255\n\0\0\0\0"),
+    "no picture of a known format|it is text": (*UNKNOWN, b"P0CMYK 1 1 255\n\0\0\0\0"),
     "--max-pixels": (b"P5 99999999 99999999 100\n",),
 }
 

@@ -15,7 +15,8 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from poolcli.errors import PoolError
-from poolcli.formats.contract import Limits, open_reader, refusing
+from poolcli.formats.contract import Limits, open_reader
+from poolcli.formats.refusals import refusing
 from poolcli.picture import Resolution, turned
 from tests import jobs
 from tests.contract_support import Counting

@@ -14,7 +14,8 @@ from PIL import Image, ImageFile, WebPImagePlugin
 
 from poolcli.errors import PoolError
 from poolcli.formats import by_name
-from poolcli.formats.contract import open_writer, refusing
+from poolcli.formats.contract import open_writer
+from poolcli.formats.refusals import refusing
 from poolcli.formats.saving import Saving
 from poolcli.picture import Encoding, Picture, Stored, turned
 from tests.exif_support import TURN, exif_block, number

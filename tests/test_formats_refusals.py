@@ -138,6 +138,21 @@ def test_damage_ends_in_pictures_or_in_one_line(row: Format, count: int, tmp_pat
         outcomes_of(damaged, row, tmp_path)
 
 
+@each()
+@pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_flipped_bit_of_a_header_ends_in_a_picture_or_in_plain_words(
+    row: Format, step: int, tmp_path: Path
+) -> None:
+    for pictures in whole_pictures(row):
+        octets = written(pictures, row.name)[0]
+        flipped = []
+        for place in range(0, 8 * min(len(octets), 300), step):
+            changed = bytearray(octets)
+            changed[place // 8] ^= 1 << place % 8
+            flipped.append(bytes(changed))
+        outcomes_of(flipped, row, tmp_path)
+
+
 # Failures
 
 

@@ -54,7 +54,7 @@ def test_a_pipe_without_end_that_begins_like_no_picture_is_not_read_on(run: Run)
         endless.kill()
 
     assert done.returncode == 1
-    assert done.stderr.startswith(b"poolcli: stdin: it is no picture of a known format; give PNG, ")
+    assert done.stderr.startswith(b"poolcli: stdin: it is text, not a picture; give PNG, ")
 
 
 # What C libraries print

@@ -44,6 +44,26 @@ def test_what_is_no_picture_is_refused_with_a_remedy(octets: bytes) -> None:
     assert octets or "the file is empty" in refusal.value.message
 
 
+@pytest.mark.parametrize(
+    ("octets", "words"),
+    [
+        (b"Dear Sir or Madam,\n", "it is text, not a picture"),
+        ("J\u00fcrgen, ".encode() * 6, "it is text, not a picture"),
+        (b"%PDF-1.7\n", "it is no picture of a known format, but looks like a PDF"),
+        (b"8BPS\0\1", "but looks like a Photoshop picture"),
+        (b"<svg xmlns='x'/>", "but looks like XML or SVG"),
+        (b"\0\0\0\x14ftypqt  ", "but looks like a video"),
+        (b"\xff\xd8\xff\xe0", "its frame header is missing"),
+        (b"\0\0\0 ftypavif" + bytes(50), "it looks like AVIF, but its data are damaged"),
+        (bytes(50), "it is no picture of a known format"),
+    ],
+)
+def test_what_a_file_looks_like_is_told(octets: bytes, words: str) -> None:
+    with pytest.raises(PoolError) as refusal:
+        reader_of(octets)
+    assert words in refusal.value.message
+
+
 @pytest.mark.parametrize("pillow", ["PDF", "ICO", "JPEG2000", "TGA", "EPS", "PCX", "SGI"])
 def test_other_formats_are_not_opened_even_where_pillow_can(pillow: str) -> None:
     with pytest.raises(PoolError, match="no picture of a known format"):

@@ -340,8 +340,9 @@ def by_content(start: bytes) -> Format:
     """
     if (row := known(start)) is not None:
         return row
-    titles = ", ".join(one.title for one in FORMATS if one.signature)
-    raise PoolError("it is no picture of a known format", f"give {titles}")
+    from poolcli.formats.refusals import unknown_content
+
+    raise unknown_content(start, ", ".join(one.title for one in FORMATS if one.signature))
 
 
 def is_one_by_one(start: bytes) -> bool:

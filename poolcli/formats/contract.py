@@ -5,14 +5,13 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol
 
 from poolcli.errors import PoolError
 from poolcli.formats import FORMATS, START_BYTES, Format, by_content
+from poolcli.formats.refusals import refusing
 from poolcli.formats.saving import Saving
 from poolcli.picture import Frame, FrameInfo, Metadata, Picture
 
@@ -294,7 +293,7 @@ def open_reader(stream: BinaryIO, limits: Limits, axes: str | None = None) -> Re
     Raises:
         PoolError: it is not a picture of a known format, or its header is refused.
     """
-    with refusing("it can't be read as a picture"):
+    with refusing("it can't be read: "):
         if stream.seekable():
             stream.seek(0)
             start = stream.read(START_BYTES)
@@ -304,6 +303,7 @@ def open_reader(stream: BinaryIO, limits: Limits, axes: str | None = None) -> Re
         if not start:
             raise PoolError("the file is empty", "give a picture")
         row = by_content(start)
+    with refusing(f"it looks like {row.title}, but "):
         named = (axes,) if row.has_axes else ()
         reader: Reader = import_module(row.module, __package__).read(stream, limits, *named)
     return reader
@@ -360,36 +360,3 @@ def _install(name: str) -> str:
     if extra is None or is_installed(extra):
         return ""
     return f"install the extra [{extra.name}] of poolcli-image, or "
-
-
-@contextmanager
-def refusing(what: str) -> Iterator[None]:
-    """Turn any exception that a library raises on a damaged or hostile file into a `PoolError`.
-
-    Args:
-        what: the beginning of the message, which names the failed step.
-    """
-    try:
-        yield
-    except PoolError:
-        raise
-    except MemoryError:
-        raise PoolError(f"{what}: not enough memory", "lower --max-pixels to skip it") from None
-    except Exception as fault:  # OSError, ValueError, SyntaxError, struct.error …
-        # Only Pillow raises the errors below, and then it has been imported already.
-        from PIL import Image
-
-        if isinstance(fault, Image.DecompressionBombError | Image.DecompressionBombWarning):
-            raise PoolError(
-                f"{what}: it has more pixels than Pillow's own limit, "
-                "PIL.Image.MAX_IMAGE_PIXELS, allows in this process",
-                "raise that limit, or set it to None",
-            ) from fault
-        raise PoolError(f"{what}: {_reason(fault)}", "is the file complete?") from fault
-
-
-def _reason(fault: Exception) -> str:
-    """Return the message of a library's exception, in words for the user."""
-    if isinstance(fault, struct.error) or isinstance(fault.__cause__, struct.error):
-        return "its structure is damaged"
-    return str(fault) or type(fault).__name__

@@ -160,15 +160,15 @@ def _parsed(block: bytes) -> tuple[Image.Exif, tuple[str, ...]]:
     try:
         exif.load(EXIF_PREFIX + block)
         exif.tobytes()
-    except Exception as fault:  # noqa: BLE001  # Pillow raises many types on damaged EXIF
-        reason = reason or str(fault) or type(fault).__name__
+    except Exception:  # noqa: BLE001  # Pillow raises many types on damaged EXIF
+        reason = reason or "it has an odd structure"
     if not reason:
         return exif, ()
     kept = Image.Exif()
     with suppress(Exception):
         if isinstance(value := exif.get(Tag.Orientation), int):
             kept[Tag.Orientation] = value
-    return kept, (f"its EXIF is damaged ({reason.strip()})",)
+    return kept, (f"its EXIF is damaged ({reason})",)
 
 
 def _check_places(block: bytes) -> None:

@@ -19,6 +19,7 @@ from poolcli.formats.contract import DecodedReader, FurtherReader, Limits, Reade
 from poolcli.formats.exif import checked_resolution, describe, packed_exif, whole_ratio
 from poolcli.formats.extras import library
 from poolcli.formats.jpeg_markers import (
+    DECODED,
     END,
     LOSSLESS,
     SCAN,
@@ -206,6 +207,8 @@ def _mode(header: Header) -> str:
         PoolError: pictures of such a depth can't be read.
     """
     bits, channels = header.bits, len(header.components)
+    if header.marker not in DECODED:
+        raise PoolError("it is coded in a way that can't be read", "convert it first to PNG")
     if bits == 8:
         return ""
     depths = range(2, 17) if header.marker in LOSSLESS else (12,)

@@ -19,7 +19,10 @@ SCAN, FILL, COMMENT, COLOUR_TRANSFORM = 0xDA, 0xFF, 0xFE, 0xEE
 FRAME_HEADERS: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 """The markers of frame headers, SOF0 to SOF15 (ITU-T T.81, table B.1)."""
 
-LOSSLESS: Final = frozenset((0xC3, 0xCB))
+LOSSLESS: Final = frozenset((0xC3,))
+DECODED: Final = LOSSLESS | {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
+"""The frame headers of lossless pictures, and of all that libjpeg decodes: no hierarchical ones."""
+
 WITHOUT_SEGMENT: Final = frozenset((0x00, 0x01, *range(0xD0, 0xDA), FILL))
 """The markers without a segment, and the bytes after a 0xFF that is not part of a marker."""
 

@@ -1,0 +1,134 @@
+"""Turn the exceptions of libraries into errors in words of our own.
+
+What a library says of a damaged file is often a number, an address or the name of a function. Only
+a traceback shows it.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from poolcli.errors import PoolError
+from poolcli.formats import Format
+
+ENDS_EARLY: Final = ("it ends early", "is the file complete?")
+UNKNOWN_KIND: Final = ("it is of a kind that can't be read", "convert it first to PNG or TIFF")
+DAMAGED: Final = ("its data are damaged", "get another copy of the file")
+
+EARLY_WORDS: Final = re.compile(
+    r"truncat|end of (?:file|data|stream)|unexpected(?:ly)? end|premature|too short|cut off"
+    r"|not enough|more bytes|requires a buffer|no more|incomplete|EOF",
+    re.IGNORECASE,
+)
+KIND_WORDS: Final = re.compile(
+    r"unsupported|not supported|unknown|unrecogni|cannot handle|not implemented|not been built",
+    re.IGNORECASE,
+)
+"""Words of libraries that tell an early end, or a kind without a decoder, from other damage."""
+
+TEXT: Final = re.compile(r"[^\0-\x08\x0e-\x1f\x7f]+")
+OTHERS: Final = {
+    rb"%PDF": "a PDF",
+    rb"%!PS": "PostScript",
+    rb"8BPS": "a Photoshop picture",
+    rb"\0\0\0\x0cjP  \r\n|\xff\x4f\xff\x51": "JPEG 2000",
+    rb"v/1\x01": "OpenEXR",
+    rb"#\?R": "a Radiance picture",
+    rb"\0\0[\x01\x02]\0": "an icon",
+    rb"DDS ": "a DirectDraw surface",
+    rb"PK\x03\x04": "a ZIP archive",
+    rb"\x1f\x8b": "a gzip archive",
+    rb"RIFF....(?:AVI |WAVE)": "a video or sound",
+    rb"....ftyp": "a video",
+    rb"\s*<(?:\?xml|svg|html|!DOCTYPE)": "XML or SVG",
+}
+"""What else a file may be, by a regular expression that matches its start."""
+
+
+def unknown_content(start: bytes, titles: str) -> PoolError:
+    """Return the error for a file that doesn't begin like a picture of a known format.
+
+    Args:
+        start: its first bytes.
+        titles: the formats that are known.
+    """
+    remedy = f"give {titles}"
+    for signature, words in OTHERS.items():
+        if re.match(signature, start, re.DOTALL):
+            message = f"it is no picture of a known format, but looks like {words}"
+            return PoolError(message, remedy)
+    if _is_text(start):
+        return PoolError("it is text, not a picture", remedy)
+    return PoolError("it is no picture of a known format", remedy)
+
+
+def _is_text(start: bytes) -> bool:
+    """Return whether bytes are text in UTF-8, of which the last character may be cut."""
+    try:
+        text = start.decode()
+    except UnicodeDecodeError as fault:
+        text = start[: fault.start].decode() if fault.start > len(start) - 4 else ""
+    return TEXT.fullmatch(text) is not None
+
+
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Turn any exception that a library raises on a damaged or hostile file into a `PoolError`.
+
+    Args:
+        what: the beginning of the message, up to the reason.
+    """
+    try:
+        yield
+    except PoolError:
+        raise
+    except MemoryError:
+        raise PoolError(
+            f"{what}there is not enough memory", "lower --max-pixels to skip it"
+        ) from None
+    except Exception as fault:  # OSError, ValueError, SyntaxError, struct.error …
+        reason, remedy = _reason(fault)
+        raise PoolError(what + reason, remedy) from fault
+
+
+@contextmanager
+def refusing_to_write(row: Format) -> Iterator[None]:
+    """Turn any exception that an encoder raises into a `PoolError`.
+
+    Errors of the operating system pass: they are those of the output, not of the encoder.
+    """
+    what = f"it can't be written as {row.title}"
+    try:
+        yield
+    except PoolError:
+        raise
+    except MemoryError:
+        raise PoolError(
+            f"{what}: there is not enough memory", "lower --max-pixels to skip it"
+        ) from None
+    except Exception as fault:
+        if isinstance(fault, OSError) and fault.errno is not None:
+            raise
+        raise PoolError(f"{what}: the encoder failed", "write another format") from fault
+
+
+def _reason(fault: Exception) -> tuple[str, str]:
+    """Return why a file can't be read, and the remedy."""
+    # Only Pillow raises the errors below, and then it has been imported already.
+    from PIL import Image
+
+    if isinstance(fault, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return (
+            "it has more pixels than Pillow's own limit, PIL.Image.MAX_IMAGE_PIXELS, allows in "
+            "this process",
+            "raise that limit, or set it to None",
+        )
+    if isinstance(fault, OSError) and fault.errno is not None:
+        return fault.strerror or "it can't be read", "try again"
+    if isinstance(fault, EOFError | struct.error) or EARLY_WORDS.search(str(fault)):
+        return ENDS_EARLY
+    return UNKNOWN_KIND if KIND_WORDS.search(str(fault)) else DAMAGED
