@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Literal
 
 from poolcli.plan import Refusal
-from poolcli.report import Outcome, Report
+from poolcli.report import Failed, Outcome, Report
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ColorChoice = Literal["auto", "always", "never"]
 UNSAFE_CATEGORIES: Final = ("C", "Zl", "Zp")
 """The Unicode categories of control characters, and of separators of lines and paragraphs."""
+
+FEWEST_COLUMNS, USUAL_COLUMNS = 20, 80
 
 SHOWN_NAMES: Final = 5
 """How many names a refusal lists without ``--verbose``."""
@@ -104,7 +106,7 @@ class Console:
     def single_outcome(self, outcome: Outcome, *, to_stream: bool) -> None:
         """Print the outcome of the only picture of a run."""
         if outcome.status == "failed":
-            self.failure(outcome)
+            self.failure(outcome.failed)
         if self.quiet:
             return
         self._messages(outcome)
@@ -129,14 +131,14 @@ class Console:
         """Print the totals of a batch, and each failure with its reason."""
         if not self.quiet:
             self._print_table(_table(_totals(report)))
-        for outcome in report.failures:
-            self.failure(outcome)
+        for failed in report.failures:
+            self.failure(failed)
 
-    def failure(self, outcome: Outcome) -> None:
+    def failure(self, failed: Failed) -> None:
         """Print why a picture failed, in one line; also the traceback if ``-v -v`` is given."""
-        error(outcome.error or "it failed", outcome.remedy or "", display_path(outcome.input))
-        if self.verbose > 1 and outcome.traceback:
-            print_lines(outcome.traceback.rstrip())
+        error(failed.error or "it failed", failed.remedy or "", display_path(failed.input))
+        if self.verbose > 1 and failed.traceback:
+            print_lines(failed.traceback.rstrip())
 
     def warning(self, message: str) -> None:
         """Print a warning about the run as a whole."""
@@ -222,7 +224,7 @@ class Console:
         wants_plain = os.environ.get("TERM") == "dumb" or bool(os.environ.get("NO_COLOR"))
         no_color = self.color == "never" or (wants_plain and self.color == "auto")
         # File names are printed: one such as "[/foo].png" would crash Rich if parsed as markup.
-        return RichConsole(
+        console = RichConsole(
             stderr=True,
             markup=False,
             highlight=False,
@@ -230,6 +232,10 @@ class Console:
             force_terminal=True if self.color == "always" else None,
             color_system=None if no_color else "auto",
         )
+        # Some programs set COLUMNS to 0. In so few columns Rich prints nothing legible.
+        if console.width < FEWEST_COLUMNS:
+            console.width = USUAL_COLUMNS
+        return console
 
 
 def _table(rows: list[tuple[str, str]]) -> RichTable:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from math import prod
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 OutcomeStatus: TypeAlias = Literal["done", "skipped", "failed", "planned"]
 Pair: TypeAlias = tuple[int, int]
@@ -27,6 +27,22 @@ SIGNALS: Final = {
     EXIT_TERMINATED: "terminated",
 }
 """How a run is said to end by a signal: its exit code is 128 and the signal's number."""
+
+
+class Failed(NamedTuple):
+    """What the summary needs of a picture that failed: a whole outcome takes five times the memory.
+
+    Attributes:
+        input: the path of the input.
+        error: why it failed.
+        remedy: what the user can do about that.
+        traceback: the traceback of the exception, if there was one.
+    """
+
+    input: str
+    error: str | None
+    remedy: str | None
+    traceback: str | None
 
 
 @dataclass(slots=True)
@@ -94,6 +110,11 @@ class Outcome:
     traceback: str | None = None
     is_fault: bool = False
 
+    @property
+    def failed(self) -> Failed:
+        """Why it failed."""
+        return Failed(self.input, self.error, self.remedy, self.traceback)
+
     def kinds_of_warning(self) -> Iterator[str]:
         """Yield the warnings that the summary of a batch counts, also those of unread pixels."""
         if self.dropped is not None and any(self.dropped):
@@ -104,7 +125,7 @@ class Outcome:
 
     def as_json(self) -> str:
         """Return one line of JSON in ASCII. Its keys are public: none may be renamed or removed."""
-        content = {key: value for key, value in asdict(self).items() if key in JSON_KEYS}
+        content = {key: getattr(self, key) for key in JSON_KEYS}
         if self.error is not None:
             content["error"] = {"message": self.error, "remedy": self.remedy or None}
         return _dumped(content)
@@ -132,7 +153,8 @@ class Report:
 
     Attributes:
         left: pictures of the plan that have no outcome yet.
-        failures: the outcomes that failed, in the order in which they did.
+        failures: the pictures that failed, in the order in which they did.
+        faults: how many of them failed by a fault of poolcli itself.
         warnings: for each kind of warning the number of pictures that have it.
         interruption: the exit code of an interrupted run, else 0.
         started: when the run began, by the monotonic clock.
@@ -147,7 +169,8 @@ class Report:
     pixels_out: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
-    failures: list[Outcome] = field(default_factory=list)
+    failures: list[Failed] = field(default_factory=list)
+    faults: int = 0
     warnings: Counter[str] = field(default_factory=Counter)
     interruption: int = 0
     started: float = field(default_factory=time.monotonic)
@@ -158,7 +181,8 @@ class Report:
         self.left -= 1
         self.warnings.update(outcome.kinds_of_warning())
         if outcome.status == "failed":
-            self.failures.append(outcome)
+            self.failures.append(outcome.failed)
+            self.faults += outcome.is_fault
         if outcome.status in ("done", "planned"):
             self.pixels_in += prod((outcome.input_shape or (0,))[:2])
             self.pixels_out += prod((outcome.output_shape or (0,))[:2])
@@ -170,7 +194,7 @@ class Report:
         """The exit code: 0 if nothing failed, 1 if a picture did, 70 if poolcli itself did."""
         if self.interruption:
             return self.interruption
-        if any(outcome.is_fault for outcome in self.failures):
+        if self.faults:
             return EXIT_FAULT
         return EXIT_FAILED if self.failed else EXIT_DONE
 

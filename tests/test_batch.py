@@ -919,3 +919,78 @@ def test_where_interruptions_are_ignored_the_run_goes_on(
 
     assert (done.returncode, done.stderr) == (0, b"")
     assert contents(tmp_path / "out") == expected
+
+
+# Lists and terminals of other programs
+
+
+@pytest.mark.parametrize("columns", ["0", "00", "1", "19", "x", ""])
+def test_the_summary_is_legible_whatever_the_width_is_said_to_be(
+    run: Run, gallery: Path, columns: str
+) -> None:
+    done = run(*HALVE, gallery, "out", environment={"COLUMNS": columns})
+    assert "4 done" in done.stderr.decode()
+
+
+def windows(text: str) -> str:
+    return text.replace("\n", "\r\n")
+
+
+LISTS: Final[dict[str, Callable[[str], bytes]]] = {
+    "lines of Windows": lambda text: text.replace("\n", "\r\n").encode(),
+    "lines of Windows, the last without an end": lambda text: text.replace("\n", "\r\n")[
+        :-2
+    ].encode(),
+    "a byte order mark": lambda text: text.encode("utf-8-sig"),
+    "all of that": lambda text: text.replace("\n", "\r\n").encode("utf-8-sig"),
+    "PowerShell": lambda text: text.replace("\n", "\r\n").encode("utf-16"),
+    "UTF-16, high byte first": lambda text: b"\xfe\xff" + text.encode("utf-16-be"),
+}
+
+
+@pytest.mark.parametrize("encode", LISTS.values(), ids=LISTS)
+def test_lists_of_other_systems_are_understood(
+    run: Run, tmp_path: Path, encode: Callable[[str], bytes]
+) -> None:
+    names = ("a.png", "caf\xe9.png")
+    paint_all(tmp_path, *names)
+    (tmp_path / "list").write_bytes(encode("".join(f"{name}\n" for name in names)))
+    done = run(*HALVE, "-q", "--files-from", "list", "out")
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert sorted(contents(tmp_path / "out")) == sorted(names)
+
+
+def test_a_carriage_return_that_not_all_names_have_belongs_to_its_name(
+    run: Run, tmp_path: Path
+) -> None:
+    paint_all(tmp_path, "a.png", "b.png")
+    os.rename(tmp_path / "b.png", tmp_path / "b\r")
+    (tmp_path / "list").write_bytes(b"a.png\nb\r\n")
+    done = run(*HALVE, "-q", "--format", "png", "--files-from", "list", "out")
+
+    assert done.returncode == 0
+    assert sorted(contents(tmp_path / "out")) == ["a.png", "b\r.png"]
+
+
+MEASURE: Final = """
+import sys, tracemalloc
+from poolcli import report, run
+code = report.Report.exit_code
+def tell(self):
+    print(tracemalloc.get_traced_memory()[1])
+    return code.fget(self)
+report.Report.exit_code = property(tell)
+tracemalloc.start()
+"""
+
+
+def test_a_name_of_a_long_list_of_missing_files_takes_few_bytes(run: Run, tmp_path: Path) -> None:
+    peaks = []
+    for count in (100, 10_100):
+        names = (f"photos/2024/holiday/IMG_{number:07}.jpg\n" for number in range(count))
+        (tmp_path / "list").write_text("".join(names))
+        done = run(*HALVE, "-q", "--files-from", "list", "out", first=MEASURE)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, count)
+        peaks.append(int(done.stdout.split()[0]))
+    assert (peaks[1] - peaks[0]) / 10_000 < 700

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Hashable, Iterator
 from fnmatch import fnmatchcase
 from itertools import chain
@@ -226,9 +227,22 @@ def _read_list(files_from: str, null: bool) -> Iterator[str]:
             content = stream.read()
     except PoolError as refusal:
         raise PoolError(f"--files-from {files_from}: {refusal.message}", refusal.remedy) from None
-    for line in content.split(b"\0" if null else b"\n"):
+    for line in content.split(b"\0") if null else _lines(content):
         if line:
             yield os.fsdecode(line)
+
+
+def _lines(content: bytes) -> list[bytes]:
+    """Return the lines of a list, also of one that an editor or a shell of Windows has written.
+
+    A byte order mark is left out. A carriage return is part of a name, unless all lines end in one.
+    """
+    if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        content = content.decode("utf-16", "replace").encode()
+    lines = content.removeprefix(BOM_UTF8).split(b"\n")
+    if all(line.endswith(b"\r") for line in lines[:-1]):
+        return [line.removesuffix(b"\r") for line in lines]
+    return lines
 
 
 def _is_name(stem: str, suffix: str) -> bool:

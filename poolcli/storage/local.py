@@ -222,13 +222,18 @@ def status_of(where: str | int, *, follow_links: bool = True) -> Status:
     try:
         found = os.stat(where, follow_symlinks=follow_links)
     except (OSError, ValueError) as fault:
-        reason = fault.strerror if isinstance(fault, OSError) else fault
-        return Status("missing", problem=f"it can't be read: {reason}")
+        return _missing(str(fault.strerror if isinstance(fault, OSError) else fault))
     kind, identity = KINDS.get(stat.S_IFMT(found.st_mode), "stream"), (found.st_dev, found.st_ino)
     if kind == "file":
         return Status(kind, found.st_size, identity, attributes=found)
     # Pipes and devices get no identity: one may be both input and output of a run.
     return Status(kind, identity=identity if kind == "folder" else None)
+
+
+@cache
+def _missing(reason: str) -> Status:
+    """Return the status of a path that can't be read: one object for many missing files."""
+    return Status("missing", problem=f"it can't be read: {reason}")
 
 
 def access_mode(descriptor: int) -> int | None:
