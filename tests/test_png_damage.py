@@ -175,6 +175,12 @@ def test_some_bytes_behind_the_rows_and_a_missing_end_do_no_harm() -> None:
     assert "its end is missing or damaged" in warnings_of(plain()[:-12])[0]
 
 
+def test_a_second_picture_in_the_file_is_told_and_other_bytes_are_not() -> None:
+    told = "another picture (PNG) follows in the file, and is left out"
+    assert warnings_of(plain() + plain()) == (told,)
+    assert warnings_of(plain() + b"other bytes") == warnings_of(plain() + bytes(100)) == ()
+
+
 def test_rows_that_no_window_needs_are_checked_too(tmp_path: Path) -> None:
     data = data_of(plain())
     (tmp_path / "in.png").write_bytes(with_data(plain(), data[:-1] + bytes([data[-1] ^ 1])))
