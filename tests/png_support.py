@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from poolcli.formats.saving import Saving
-from tests.animations import Region, apng_of
+from tests.animations import Region, apng_of, chunks_of
 from tests.jobs import pool, work
 from tests.pictures import chunk, decoded, noise, pictures_in, saved, written
 
@@ -69,6 +69,16 @@ def flipped(octets: bytes, name: bytes) -> bytes:
     """Return a file with one bit of a chunk's body flipped."""
     at = octets.index(name) + 4
     return octets[:at] + bytes([octets[at] ^ 1]) + octets[at + 1 :]
+
+
+def with_data(octets: bytes, data: bytes, name: bytes = b"IDAT") -> bytes:
+    """Return a file whose first chunk of pixels has another body, and a true CRC."""
+    parts, is_done = [], False
+    for found, body in chunks_of(octets):
+        replaces = found == name and not is_done
+        parts.append(chunk(found, data if replaces else body))
+        is_done |= replaces
+    return octets[:8] + b"".join(parts)
 
 
 ANIMATED: Final = apng_of([Region(noise("RGBA", (4, 4), seed)) for seed in range(3)], 4, 4)

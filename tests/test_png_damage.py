@@ -19,7 +19,7 @@ from tests.animations import Region, apng_of, chunks_of
 from tests.contract_support import Counting, peak_growth
 from tests.jobs import run, work
 from tests.pictures import GREY, GREY_ALPHA, PALETTE, RGB, RGB_ALPHA, chunk, noise, pictures_in, png
-from tests.png_support import ANIMATED, Part, plain, png_with, warnings_of
+from tests.png_support import ANIMATED, Part, plain, png_with, warnings_of, with_data
 
 PLTE: Final = (b"PLTE", bytes(range(256)) * 3)
 CHANNELS: Final = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
@@ -55,16 +55,6 @@ def random_png(depth: int, kind: int, seed: int, *, interlaced: bool) -> bytes:
         png(width, [b""], depth, kind, PLTE, interlaced=interlaced, height=height),
         zlib.compress(b"".join(rows)),
     )
-
-
-def with_data(octets: bytes, data: bytes, name: bytes = b"IDAT") -> bytes:
-    """Return a file whose first chunk of pixels has another body, and a true CRC."""
-    parts, is_done = [], False
-    for found, body in chunks_of(octets):
-        replaces = found == name and not is_done
-        parts.append(chunk(found, data if replaces else body))
-        is_done |= replaces
-    return octets[:8] + b"".join(parts)
 
 
 def data_of(octets: bytes, name: bytes = b"IDAT") -> bytes:

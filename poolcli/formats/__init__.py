@@ -166,7 +166,6 @@ _ALPHA = {**_COLOUR, "LA": "LA", "RGBA": "RGBA"}
 _AS_COLOUR = {"1": "RGB", "L": "RGB", "RGB": "RGB"}
 _AS_COLOUR_ALPHA = {**_AS_COLOUR, "LA": "RGBA", "RGBA": "RGBA"}
 _DEEP = {"I;16": "I;16", "LA;16": "LA;16", "RGB;16": "RGB;16", "RGBA;16": "RGBA;16"}
-_BEYOND_PILLOW = frozenset({"LA;16", "RGB;16", "RGBA;16"})
 _INKS = {"CMYK": "CMYK", "YCbCr": "YCbCr"}
 _SUBSAMPLING = ("4:4:4", "4:2:2", "4:2:0")
 _NETPBM_GREY = {"I;16": "I;16", "L;M": "L;M"}
@@ -194,7 +193,6 @@ FORMATS: Final = (
         options={"compress_level": range(10), "optimize": _YES_NO},
         frames="animation",
         metadata=("icc_profile", "exif", "resolution", "xmp", "texts", "comment", "colour"),
-        extra=Extra("deep", ("imagecodecs",), _BEYOND_PILLOW),
     ),
     Format(
         name="jpeg",

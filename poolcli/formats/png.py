@@ -1,30 +1,28 @@
 """Read and write PNG and animated PNG.
 
-Pillow decodes 8-bit pixels and imagecodecs 16-bit ones. Chunks and animations are handled here,
-because Pillow keeps all frames in memory, in 8 bits, and its blending gives too low alpha.
+Of Pillow only the decoder of the filters is used: it decodes no more than 8 bits of colour, checks
+only some checksums, holds whole pictures, and its blending of animations gives too low alpha.
 """
 
 from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import partial
-from io import BytesIO
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format, animation, pillow, png_chunks
 from poolcli.formats.animation import AnimationWriter, Part, Region, Shown
 from poolcli.formats.carried import WORDS, no_place
-from poolcli.formats.contract import Limits, WholeFrameWriter
-from poolcli.formats.extras import library
+from poolcli.formats.contract import FrameWriter, Limits
 from poolcli.formats.png_chunks import Data, chunk
+from poolcli.formats.png_encoder import RowEncoder
 from poolcli.formats.png_metadata import ancillary_chunks, density, metadata_of
 from poolcli.formats.png_pixels import PixelData, PngFrame
 from poolcli.formats.saving import Saving
@@ -39,20 +37,15 @@ BLENDS: Final = 1
 HEAD_BYTES: Final = len(png_chunks.SIGNATURE) + png_chunks.HEADER.size + 12
 """The bytes up to the end of IHDR, which is always the first chunk."""
 
-LEVEL: Final = 4
-"""The default compression level (`benchmarks/levels.py`)."""
+BEST_LEVEL: Final = 9
+"""The level of zlib for the option ``optimize``."""
 
-RUNS_ALONE: Final = 3
-"""zlib's strategy Z_RLE, which only finds runs of one byte."""
-
-RUNS_SLACK: Final = 1.01
-"""How much larger than usual the sample compressed by Z_RLE may be."""
-
-SAMPLE_BYTES: Final = 3 << 14
-"""Bytes of a band of rows in the sample: more than the 32 KB in which deflate finds matches."""
-
-SAMPLED, LEAST_SAMPLES = 32, 4
-"""The sample is a 32nd of the picture, in at least 4 bands."""
+STORED_AS: Final = {
+    "1": (1, png_chunks.GREY),
+    **{one: (8, kind) for kind, (one, _) in png_chunks.SAMPLE_MODES.items()},
+    **{one: (16, kind) for kind, (_, one) in png_chunks.SAMPLE_MODES.items()},
+}
+"""The bits of a sample and the colour type of each mode."""
 
 
 def end(stream: BinaryIO) -> int | None:
@@ -189,39 +182,53 @@ class PngReader:
         return PixelData(png_chunks.compressed_pieces(self._chunks.stream, data))
 
 
-class PngWriter(WholeFrameWriter):
-    """The writer of a still PNG."""
+class PngParts(FrameWriter):
+    """The parts that a still and an animated PNG have in common."""
 
-    def write_frame(self, picture: Picture) -> None:
-        """Write the header, the metadata and the pixels."""
-        pixels = self.encoded(picture)
-        self.file.write(pixels[:HEAD_BYTES])
-        self.write_metadata(picture)
-        self.file.write(pixels[HEAD_BYTES:])
-
-    def write_metadata(self, picture: Picture) -> None:
-        """Write the metadata chunks; note what PNG can't store."""
-        held = self.held(picture.info, picture.metadata, grey_excludes_colour=True)
+    def write_start(self, info: FrameInfo, metadata: Metadata, more: bytes = b"") -> None:
+        """Write the signature, IHDR, more chunks, and the metadata; note what PNG can't store."""
+        depth, kind = STORED_AS[info.mode]
+        header = png_chunks.Header(info.shape[1], info.shape[0], depth, kind, 0, 0, 0)
+        body = png_chunks.HEADER.pack(*header)
+        self.file.write(png_chunks.SIGNATURE + chunk(b"IHDR", body) + more)
+        held = self.held(info, metadata, grey_excludes_colour=True)
         if "resolution" in held and density(held["resolution"]) is None:
             self.note(no_place(self.row, WORDS["resolution"]))
         if held:
             self.file.write(ancillary_chunks(held))
 
-    def encoded(self, picture: Picture) -> memoryview:
-        """Return the picture as a PNG without metadata."""
-        chosen, mode = self.saving.for_format(self.row), picture.info.mode
-        options = {"compress_level": LEVEL, **chosen}
-        if mode not in pillow.PILLOW_MODES:
-            png_encode = library("imagecodecs", "deep").png_encode
-            array = np.ascontiguousarray(picture.array)
-            return memoryview(png_encode(array, level=options["compress_level"]))
-        image = pillow.to_image(picture, mode)
-        if not chosen and runs_suffice(image):
-            options["compress_type"] = RUNS_ALONE
-        return pillow.encoded(image, "PNG", **options)
+    def encoder(self, info: FrameInfo, write: Callable[[bytes], object]) -> RowEncoder:
+        """Return an encoder of rows of some shape and mode, packed by `packed_rows`."""
+        depth, kind = STORED_AS[info.mode]
+        bits = depth * png_chunks.CHANNELS[kind]
+        size = info.shape[0], (info.shape[1] * bits + 7) // 8
+        chosen = self.saving.for_format(self.row)
+        level = BEST_LEVEL if chosen.get("optimize") else chosen.get("compress_level")
+        return RowEncoder(size, max(1, bits // 8), None if level is None else int(level), write)
 
 
-class PngAnimationWriter(AnimationWriter, PngWriter):
+class PngWriter(PngParts):
+    """The writer of a still PNG; it compresses the rows as they come."""
+
+    _encoder: RowEncoder
+
+    def begin(self, info: FrameInfo, metadata: Metadata) -> None:
+        """Write what precedes the pixels."""
+        self.write_start(info, metadata)
+        self._encoder = self.encoder(info, lambda body: self.file.write(chunk(b"IDAT", body)))
+
+    def rows(self, band: NDArray[Any]) -> None:
+        """Compress the next rows."""
+        self._encoder.rows(packed_rows(band))
+
+    def finish(self) -> list[str]:
+        """Write the rest of the pixels and the end of the file; return the notes."""
+        self._encoder.finish()
+        self.file.write(chunk(b"IEND", b""))
+        return list(self.notes)
+
+
+class PngAnimationWriter(AnimationWriter, PngParts):
     """The writer of an animated PNG."""
 
     timing = Timing(Fraction(1), longest=0xFFFF, most_plays=(1 << 31) - 1, coarse=1000)
@@ -245,60 +252,49 @@ class PngAnimationWriter(AnimationWriter, PngWriter):
         self.file.seek(0, 2)
 
     def write_region(self, shown: Shown, part: Part, ticks: int, _following: Shown | None) -> bool:
-        """Write the changed region of a frame, as IDAT for the first frame and fdAT for others."""
+        """Write the changed region of a frame."""
         picture: Picture = shown.image
         rows, columns = part
-        pixels = self.encoded(picture._replace(array=picture.array[part]))
         if not self._written:
             self._plays = self.timeline.plays(picture.metadata.plays)
-            self.file.write(pixels[:HEAD_BYTES])
             # The number of frames may not be known yet: `write_end` writes it here.
-            self.file.write(chunk(b"acTL", bytes(8)))
-            self.write_metadata(picture)
+            self.write_start(picture.info, picture.metadata, chunk(b"acTL", bytes(8)))
         place = (columns.stop - columns.start, rows.stop - rows.start, columns.start, rows.start)
         # A duration that is too long for milliseconds is in whole seconds.
         delay = (ticks, 1000) if ticks <= self.timing.longest else (ticks // 1000, 1)
         numbers = next(self._sequence), *place, *delay, 0, 0
         self.file.write(chunk(b"fcTL", png_chunks.CONTROL.pack(*numbers)))
-        stream = BytesIO(pixels)
-        for name, _, length in png_chunks.walk(stream, HEAD_BYTES):
-            if name == b"IDAT" and not self._written:
-                self.file.write(chunk(name, stream.read(length)))
-            elif name == b"IDAT":
-                number = struct.pack(">I", next(self._sequence))
-                self.file.write(chunk(b"fdAT", number + stream.read(length)))
+        pixels = picture.array[part]
+        encoder = self.encoder(picture.info._replace(shape=pixels.shape), self._write_data)
+        encoder.rows(packed_rows(pixels))
+        encoder.finish()
         self._written += 1
         return False
+
+    def _write_data(self, body: bytes) -> None:
+        """Write compressed pixels as IDAT for the first frame, and as fdAT for the others."""
+        if self._written:
+            number = struct.pack(">I", next(self._sequence))
+            self.file.write(chunk(b"fdAT", number + body))
+        else:
+            self.file.write(chunk(b"IDAT", body))
 
 
 read = PngReader
 
 
-def write(file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> PngWriter:
+def write(file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> PngParts:
     """Return the writer of a PNG, animated unless there is one frame."""
     return (PngWriter if frames == 1 else PngAnimationWriter)(file, row, saving)
 
 
-def runs_suffice(image: Image.Image) -> bool:
-    """Return whether a sample of rows compresses as well with zlib's strategy Z_RLE.
-
-    It does for photographs, in which longer matches are rare, and Z_RLE is more than twice as
-    fast (`benchmarks/levels.py`). Cost: about a thirtieth of the picture is compressed twice.
-    """
-    width, height = image.size
-    row_bytes = width * len(image.getbands()) * (1 + (image.mode == "I;16"))
-    rows = -(-SAMPLE_BYTES // row_bytes)
-    count = max(LEAST_SAMPLES, height // (rows * SAMPLED))
-    if rows * count > height:
-        return False
-    usual = runs = 0
-    for number in range(count):
-        # The bands are spread evenly, away from the top and bottom, which are often uniform.
-        top = (height - rows) * (2 * number + 1) // (2 * count)
-        band = image.crop((0, top, width, top + rows))
-        usual += len(pillow.encoded(band, "PNG", compress_level=LEVEL))
-        runs += len(pillow.encoded(band, "PNG", compress_level=LEVEL, compress_type=RUNS_ALONE))
-    return runs <= usual * RUNS_SLACK
+def packed_rows(rows: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return rows as the bytes that PNG stores: (rows, bytes of a row)."""
+    if rows.dtype == np.bool_:
+        return np.packbits(rows, axis=1)
+    if rows.dtype == np.uint16:
+        rows = rows.astype(">u2")
+    return np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), -1)
 
 
 def _with_full_alpha(pixels: NDArray[Any]) -> NDArray[Any]:

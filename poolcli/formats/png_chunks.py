@@ -380,4 +380,5 @@ def walk(
 
 def chunk(name: bytes, body: bytes) -> bytes:
     """Return a chunk with its length and checksum."""
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+    checksum = zlib.crc32(body, zlib.crc32(name))
+    return b"".join((struct.pack(">I", len(body)), name, body, struct.pack(">I", checksum)))

@@ -156,8 +156,7 @@ OUTPUT: Final = Group(
             "--compress-level",
             type=click.IntRange(0, 9),
             shown="0-9",
-            text=f"Effort of compression in {_COMPRESSED} "
-            "(default: 4, or less if more would not make the file smaller).",
+            text=f"Effort of compression in {_COMPRESSED} (default: what suits the picture).",
         ),
         _option(
             *("--save-option", "save_options"),

@@ -1,0 +1,381 @@
+"""Filter and compress the rows of a PNG (PNG, Third Edition, sections 9 and 10).
+
+Rows are collected to pieces, which threads compress side by side: each piece begins with the end of
+the piece before as its dictionary, and ends at a byte boundary (as in pigz). Pieces depend on the
+picture alone, so that the file is the same for any number of CPUs.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import zlib
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+NONE, SUB, UP, AVERAGE, PAETH = range(5)
+"""The numbers of the filters."""
+
+WITHOUT: Final = (NONE,)
+VERTICAL: Final = (UP,)
+SIMPLE: Final = (NONE, SUB, UP, AVERAGE)
+EVERY: Final = (*SIMPLE, PAETH)
+"""Filters among which the one of each row is chosen. Paeth takes six times as long as the others
+together, and only smooth pictures become smaller by it."""
+
+PIECE_BYTES: Final = 1 << 21
+"""The most bytes of a piece: more pieces compress worse, fewer keep fewer CPUs busy."""
+
+MOST_THREADS: Final = 4
+"""More threads would wait for the calling one, which filters the rows."""
+
+BAND_BYTES: Final = 1 << 17
+"""Bytes of the rows that are filtered at once, while they are in the cache."""
+
+SAMPLE_BYTES, SAMPLE_BANDS = 1 << 16, 3
+"""Bytes of the rows of a piece by which its compression is chosen, and the number of bands."""
+
+SAMPLED: Final = 12
+"""The sample is at most so small a part of a piece."""
+
+NOISY: Final = 0.4
+"""The part of their size to which rows are compressed from which on they are called noisy: there
+neither Paeth nor vertical differences nor matches gain anything."""
+
+WINDOW_BYTES: Final = 1 << 15
+"""The most bytes of a dictionary (RFC 1951, 2)."""
+
+UNIFORM: Final = 0.01
+"""The part of their size to which rows are compressed below which no trial is worth its time."""
+
+RUNS_SLACK: Final = 1.03
+"""How large the result of Z_RLE, which is fast, may be, compared with that of `USUAL`."""
+
+PAETH_GAIN: Final = 0.97
+"""How small the result with Paeth must be, compared with that of the other filters."""
+
+THOROUGH_GAIN: Final = 0.85
+"""How small the result of `THOROUGH` must be, compared with that of `USUAL`."""
+
+QUICK, USUAL, THOROUGH = 1, 5, 6
+"""Levels of zlib. The file "benchmarks/levels.py" compares them."""
+
+HEAD: Final = b"\x78\x5e"
+"""The header of a zlib stream with a window of 32 KB."""
+
+
+class Choice(NamedTuple):
+    """How a piece is compressed.
+
+    Attributes:
+        filters: the filters among which the one of each row is chosen.
+        level: the level of zlib.
+        strategy: the strategy of zlib; Z_RLE finds only runs of one byte, and is fast.
+    """
+
+    filters: tuple[int, ...]
+    level: int
+    strategy: int = zlib.Z_DEFAULT_STRATEGY
+
+
+class RowEncoder:
+    """Filter and compress rows, which are pushed from top to bottom, to a zlib stream."""
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        pixel_bytes: int,
+        level: int | None,
+        write: Callable[[bytes], object],
+        piece_bytes: int = PIECE_BYTES,
+        threads: int | None = None,
+    ) -> None:
+        """Keep the arguments.
+
+        Args:
+            size: the number of rows, and bytes of a row.
+            pixel_bytes: bytes of a pixel; 1 if it has fewer bits.
+            level: the level of zlib, or None for what suits the picture.
+            write: takes the parts of the stream in order.
+            piece_bytes: bytes of a piece.
+            threads: how many pieces are compressed at the same time; None for one for each CPU.
+        """
+        self._rows_left, row_bytes = size
+        self._pixel_bytes, self._level, self._write = pixel_bytes, level, write
+        pieces = -(-self._rows_left // max(1, piece_bytes // row_bytes))
+        height = -(-self._rows_left // pieces)  # all pieces are about equally large
+        self._threads = min(usable_cpus(), MOST_THREADS) if threads is None else threads
+        self._piece = np.empty((height, row_bytes), np.uint8)
+        self._filled = 0
+        self._above = np.zeros(row_bytes, np.uint8)
+        self._jobs: deque[_Compression] = deque()
+        self._dictionary, self._checksum, self._head = b"", 1, HEAD
+
+    def rows(self, band: NDArray[np.uint8]) -> None:
+        """Take the next rows, (rows, bytes of a row)."""
+        while len(band):
+            room = len(self._piece) - self._filled
+            part, band = band[:room], band[room:]
+            self._piece[self._filled : self._filled + len(part)] = part
+            self._filled += len(part)
+            self._rows_left -= len(part)
+            if self._filled == len(self._piece) or not self._rows_left:
+                self._compress()
+
+    def finish(self) -> None:
+        """Write the rest of the stream; all rows must have been taken."""
+        while self._jobs:
+            self._write_next()
+
+    def _compress(self) -> None:
+        """Filter the rows of the piece, and begin to compress them."""
+        piece, is_last = self._piece[: self._filled], not self._rows_left
+        choice = chosen(Sample(piece, self._above, self._pixel_bytes), self._level)
+        octets = filtered(piece, self._above, self._pixel_bytes, choice.filters)
+        self._above, self._filled = piece[-1].copy(), 0
+        self._checksum = zlib.adler32(octets.data, self._checksum)
+        head, self._head = self._head, b""
+        tail = struct.pack(">I", self._checksum) if is_last else b""
+        job = _Compression(octets, choice, self._dictionary, (head, tail))
+        self._dictionary = octets.reshape(-1)[-WINDOW_BYTES:].tobytes()
+        self._jobs.append(job)
+        if self._threads > 1 and not (is_last and len(self._jobs) == 1):
+            job.start()
+        else:
+            job.run()
+        while len(self._jobs) >= max(1, self._threads):
+            self._write_next()
+
+    def _write_next(self) -> None:
+        """Wait for the oldest piece, and write it."""
+        self._write(self._jobs.popleft().result())
+
+
+class _Compression(threading.Thread):
+    """The compression of one piece, in a thread of its own or, by `run`, in the calling one."""
+
+    def __init__(
+        self,
+        octets: NDArray[np.uint8],
+        choice: Choice,
+        dictionary: bytes,
+        ends: tuple[bytes, bytes],
+    ) -> None:
+        """Keep the arguments.
+
+        Args:
+            octets: the filtered rows.
+            choice: how they are compressed.
+            dictionary: the bytes before them, or nothing.
+            ends: what precedes and what follows in the stream; only the last piece has the latter.
+        """
+        super().__init__(daemon=True)
+        self._octets, self._choice, self._dictionary, self._ends = octets, choice, dictionary, ends
+        self._result: bytes | None = None
+
+    def run(self) -> None:
+        """Compress the rows."""
+        head, tail = self._ends
+        compression = _compression(self._choice, self._dictionary)
+        body = compression.compress(self._octets.data)
+        end = compression.flush(zlib.Z_FINISH if tail else zlib.Z_SYNC_FLUSH)
+        self._result = b"".join((head, body, end, tail))
+
+    def result(self) -> bytes:
+        """Wait for the end of the thread, if it was started; return the compressed piece.
+
+        Raises:
+            MemoryError: there was not enough memory for it.
+        """
+        if self.ident is not None:
+            self.join()
+        if self._result is None:
+            raise MemoryError
+        return self._result
+
+
+def usable_cpus() -> int:
+    """Return the number of CPUs that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Sample:
+    """Some bands of rows of a piece, on which choices are tried.
+
+    The rows before a band serve as its dictionary, as they do where the whole piece is compressed:
+    otherwise few repetitions would be found in so few rows.
+    """
+
+    def __init__(
+        self, piece: NDArray[np.uint8], above: NDArray[np.uint8], pixel_bytes: int
+    ) -> None:
+        """Place the bands evenly.
+
+        Args:
+            piece: the rows, (rows, bytes of a row).
+            above: the row above them.
+            pixel_bytes: bytes of a pixel.
+        """
+        height, row_bytes = piece.shape
+        part = min(SAMPLE_BYTES, piece.size // SAMPLED) // SAMPLE_BANDS
+        high, before = max(1, part // row_bytes), -(-WINDOW_BYTES // row_bytes)
+        self.size, self._pixel_bytes = 0, pixel_bytes
+        self._parts: list[tuple[int, NDArray[np.uint8], NDArray[np.uint8]]] = []
+        for number in range(SAMPLE_BANDS):
+            top = (height - high) * (2 * number + 1) // (2 * SAMPLE_BANDS)
+            first = max(0, top - before)
+            rows = piece[first : top + high]
+            self._parts.append((top - first, piece[first - 1] if first else above, rows))
+            self.size += high * row_bytes
+        self._filtered: dict[tuple[int, ...], list[NDArray[np.uint8]]] = {}
+        self._sizes: dict[Choice, int] = {}
+
+    def compressed_size(self, choice: Choice) -> int:
+        """Return the bytes to which the bands are compressed."""
+        if choice in self._sizes:
+            return self._sizes[choice]
+        filters, total = choice.filters, 0
+        if filters not in self._filtered:
+            self._filtered[filters] = [
+                filtered(rows, above, self._pixel_bytes, filters) for _, above, rows in self._parts
+            ]
+        for (count, *_), rows in zip(self._parts, self._filtered[filters], strict=True):
+            dictionary = b"" if choice.strategy == zlib.Z_RLE else rows[:count].tobytes()
+            compression = _compression(choice, dictionary[-WINDOW_BYTES:])
+            total += len(compression.compress(rows[count:])) + len(compression.flush())
+        self._sizes[choice] = total
+        return total
+
+
+def chosen(sample: Sample, level: int | None) -> Choice:
+    """Choose filters, level and strategy by compressing a sample of the rows.
+
+    Args:
+        sample: some rows of a piece.
+        level: the level of zlib, or None to choose it.
+    """
+    size = sample.compressed_size
+    if level is not None:
+        matching = [Choice(one, level) for one in (WITHOUT, VERTICAL, SIMPLE)]
+        return min((*matching, Choice(EVERY, level, zlib.Z_FILTERED)), key=size)
+    runs = Choice(SIMPLE, QUICK, zlib.Z_RLE)
+    least = size(runs)
+    if least < UNIFORM * sample.size:
+        plain = runs._replace(filters=WITHOUT)
+        return plain if size(plain) <= least else runs
+    if least > NOISY * sample.size:
+        quick = _best_filters(sample, (WITHOUT, SIMPLE), QUICK)
+        return runs if least <= size(quick) else quick._replace(level=USUAL)
+    paeth = runs._replace(filters=EVERY)
+    if size(paeth) < PAETH_GAIN * least:
+        runs = paeth
+    usual = _best_filters(sample, (WITHOUT, VERTICAL, SIMPLE), USUAL)
+    if size(runs) <= RUNS_SLACK * size(usual):
+        return runs
+    thorough = usual._replace(level=THOROUGH)
+    return thorough if size(thorough) < THOROUGH_GAIN * size(usual) else usual
+
+
+def _best_filters(sample: Sample, candidates: tuple[tuple[int, ...], ...], level: int) -> Choice:
+    """Return the choice with the best of some filters at a level."""
+    return min((Choice(one, level) for one in candidates), key=sample.compressed_size)
+
+
+def filtered(
+    piece: NDArray[np.uint8],
+    above: NDArray[np.uint8],
+    pixel_bytes: int,
+    filters: tuple[int, ...],
+) -> NDArray[np.uint8]:
+    """Filter rows, each by the filter with the least sum of absolute differences.
+
+    Args:
+        piece: the rows, (rows, bytes of a row).
+        above: the row above them.
+        pixel_bytes: bytes of a pixel.
+        filters: the filters to choose from.
+
+    Returns:
+        the rows, each after the number of its filter: (rows, 1 + bytes of a row).
+    """
+    row_bytes = piece.shape[1]
+    result = np.empty((len(piece), 1 + row_bytes), np.uint8)
+    step = max(1, BAND_BYTES // row_bytes)
+    for top in range(0, len(piece), step):
+        rows, out = piece[top : top + step], result[top : top + step]
+        over = np.vstack((above, rows[:-1]))
+        above = rows[-1]
+        found = [_differences(rows, over, pixel_bytes, one) for one in filters]
+        best = np.zeros(len(rows), np.intp)
+        if len(filters) > 1:
+            best = np.array([_sums(one) for one in found]).argmin(axis=0)
+        for place, (number, differences) in enumerate(zip(filters, found, strict=True)):
+            is_best = best == place
+            out[is_best, 0] = number
+            out[is_best, 1:] = differences[is_best]
+    return result
+
+
+def _differences(
+    rows: NDArray[np.uint8], over: NDArray[np.uint8], pixel_bytes: int, number: int
+) -> NDArray[np.uint8]:
+    """Return the differences between rows and their prediction by a filter (PNG, 9.2).
+
+    Args:
+        rows: some rows.
+        over: the row above each of them.
+        pixel_bytes: bytes of a pixel.
+        number: the filter.
+    """
+    if number == NONE:
+        return rows
+    if number == UP:
+        return rows - over
+    left, upper_left = rows[:, :-pixel_bytes], over[:, :-pixel_bytes]
+    predicted: NDArray[np.uint8] = over.copy() if number != AVERAGE else over >> np.uint8(1)
+    inner = predicted[:, pixel_bytes:]  # the first pixel has no left neighbour
+    if number == SUB:
+        predicted[:, :pixel_bytes] = 0
+        inner[...] = left
+    elif number == AVERAGE:
+        inner += (left >> np.uint8(1)) + (left & over[:, pixel_bytes:] & np.uint8(1))
+    else:
+        _predict_paeth(left, over[:, pixel_bytes:], upper_left, inner)
+    return rows - predicted
+
+
+def _predict_paeth(
+    left: NDArray[np.uint8],
+    over: NDArray[np.uint8],
+    upper_left: NDArray[np.uint8],
+    out: NDArray[np.uint8],
+) -> None:
+    """Predict each byte by the neighbour that is nearest to left + over - upper left."""
+    a, b, c = (one.astype(np.int16) for one in (left, over, upper_left))
+    to_a, to_b = b - c, a - c
+    to_c = np.abs(to_a + to_b)
+    to_a, to_b = np.abs(to_a), np.abs(to_b)
+    np.copyto(out, upper_left, where=to_c < to_b)
+    np.copyto(out, left, where=(to_a <= to_b) & (to_a <= to_c))
+
+
+def _sums(differences: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Return the sum of the absolute differences of each row, which are signed bytes."""
+    absolute = np.abs(differences.view(np.int8)).view(np.uint8)
+    sums: NDArray[np.uint64] = np.add.reduce(absolute, axis=1, dtype=np.uint64)
+    return sums
+
+
+def _compression(choice: Choice, dictionary: bytes = b"") -> Any:
+    """Return a compressor of raw deflate data."""
+    more = {"zdict": dictionary} if dictionary else {}
+    return zlib.compressobj(
+        choice.level, zlib.DEFLATED, -zlib.MAX_WBITS, 9, choice.strategy, **more
+    )
