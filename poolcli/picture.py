@@ -224,7 +224,7 @@ class Metadata(NamedTuple):
         plays: how often an animation is played; 0 means for ever.
         place: what the file says of the place and scale of its pixels beside the resolution, by the
             words of messages. Only writers of the same format understand the values.
-        placement: where the pooled pixels lie, which such a writer has to add to ``place``.
+        placement: where the pooled pixels lie, which writers apply to ``place`` and ``exif``.
         dropped: metadata that is never carried over, in words.
         warnings: metadata that could not be read or would be false, in words. A decoder may add
             what it finds to a list, until all rows of the last frame are read.
@@ -246,8 +246,9 @@ class Metadata(NamedTuple):
     def pooled(self, placement: Placement) -> Metadata:
         """Return the metadata of the pooled picture."""
         resolution = self.resolution and self.resolution.pooled(placement)
+        is_placed = self.place or self.exif
         return self._replace(
-            resolution=resolution, placement=placement if self.place else self.placement
+            resolution=resolution, placement=placement if is_placed else self.placement
         )
 
 

@@ -17,7 +17,7 @@ from poolcli import colour
 from poolcli.colour import Alpha, Colour
 from poolcli.engine.window import Window
 from poolcli.picture import MODES as TITLES
-from poolcli.picture import Encoding, Metadata, Picture, Resolution
+from poolcli.picture import Encoding, Metadata, Picture, Placement, Resolution
 from tests.colour_oracle import (
     ALPHAS,
     FULL,
@@ -272,7 +272,9 @@ def test_the_resolution_is_divided_by_the_stride_and_not_by_the_size() -> None:
     more = {"encoding": Encoding("jpeg", lossy=True), "duration": Fraction(40), "notes": ("a",)}
     how = work("max", 3, stride=(2, 1))
     pooled = pool(made(noise("RGB"), "RGB", metadata, **more), how)
-    assert pooled.metadata == metadata._replace(resolution=Resolution(150, 120))
+    placement = Placement((2, 1), (0.5, 1))
+    wanted = metadata._replace(resolution=Resolution(150, 120), placement=placement)
+    assert pooled.metadata == wanted
     assert {key: getattr(pooled.info, key) for key in more} == more
     assert pool(made(noise("RGB"), "RGB"), how).metadata.resolution is None
 

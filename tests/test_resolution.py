@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from poolcli.formats.exif import rational, whole_ratio
+from poolcli.formats.exif import describe, rational, whole_ratio
 from poolcli.formats.saving import Saving
 from poolcli.picture import Placement, Resolution
 from tests.exif_support import (
@@ -15,6 +15,7 @@ from tests.exif_support import (
     DOWN,
     EXIFTOOL,
     MAKE,
+    TURN,
     UNIT,
     exif_block,
     exiftool,
@@ -133,3 +134,59 @@ def test_numbers_are_kept_as_near_as_the_formats_allow(unit: Any) -> None:
         assert max(rational(number_).as_integer_ratio()) < 1 << 32
     assert whole_ratio(Resolution(0.75, 0.5, ""), 65535) == (2, 3)
     assert whole_ratio(Resolution(1e-9, 1, ""), 65535) == (65535, 1)
+
+
+# Places on the picture and on the sensor
+
+SUBJECT_AREA, SUBJECT_LOCATION, FOCAL_ACROSS, FOCAL_DOWN = 37396, 41492, 41486, 41487
+
+
+def camera_file(source: str, *area: int, turn: int = 1) -> bytes:
+    """A picture of 40×60 pixels whose EXIF tells of its subject and of the sensor."""
+    shorts = [(SUBJECT_AREA, area), (SUBJECT_LOCATION, (31, 20))]
+    details = [
+        fractions(FOCAL_ACROSS, 3000, 2), fractions(FOCAL_DOWN, 1000, 1),
+        *((tag, 3, len(one), struct.pack(f"<{len(one)}H", *one)) for tag, one in shorts),
+    ]  # fmt: skip
+    return file_of(source, exif=exif_block(number(TURN, turn), details=details))
+
+
+@pytest.mark.skipif(not EXIFTOOL, reason="exiftool is not installed")
+@pytest.mark.parametrize("to", ["jpeg", "webp", "tiff", "png"])
+@pytest.mark.parametrize(
+    ("area", "size", "wanted"),
+    [
+        ((30, 20), 2, "15 10"),
+        ((30, 20, 10), 2, "15 10 5"),
+        ((30, 20, 10), (2, 5), "6 10 2 5"),
+        ((30, 20, 10, 8), (2, 5), "6 10 2 4"),
+    ],
+)
+def test_the_subject_and_the_density_of_the_sensor_are_those_of_the_result(
+    area: tuple[int, ...], size: Any, wanted: str, to: str
+) -> None:
+    down, across = size if isinstance(size, tuple) else (size, size)
+    pooled = pool(decoded(camera_file("JPEG", *area)), work("max", size))
+    tags = exiftool(written([pooled], to)[0])
+    assert tags["ExifIFD:SubjectArea"] == wanted
+    assert tags["ExifIFD:SubjectLocation"] == f"{31 // across} {20 // down}"
+    density = tags["ExifIFD:FocalPlaneXResolution"], tags["ExifIFD:FocalPlaneYResolution"]
+    assert density == (1500 / across, 1000 / down)
+
+
+@pytest.mark.skipif(not EXIFTOOL, reason="exiftool is not installed")
+@pytest.mark.parametrize("source", ["JPEG", "TIFF"])
+def test_a_turned_picture_loses_its_subject_and_exchanges_the_densities(source: str) -> None:
+    found = decoded(camera_file("JPEG", 30, 20, turn=6))
+    tags = exiftool(written([pool(found, work("max", 2))], source.lower())[0])
+    assert not [tag for tag in tags if "Subject" in tag]
+    density = tags["ExifIFD:FocalPlaneXResolution"], tags["ExifIFD:FocalPlaneYResolution"]
+    assert density == (500, 750)
+
+
+def test_places_in_xmp_go() -> None:
+    xmp = (
+        b"<a exif:FocalPlaneXResolution='3/2' b='1'><exif:SubjectArea><rdf:Seq><rdf:li>3</rdf:li>"
+        b"</rdf:Seq></exif:SubjectArea><c/></a>"
+    )
+    assert describe(None, xmp)[0].xmp == b"<a b='1'><c/></a>"

@@ -66,7 +66,7 @@ def carried(
     )
     if "exif" in given or is_needed:
         without = () if row.frames == "pages" else PAGE_TAGS
-        given["exif"] = packed_exif(metadata.exif or b"", resolution, without)
+        given["exif"] = packed_exif(metadata.exif or b"", resolution, without, metadata.placement)
     if "texts" in given and "comment" in row.metadata and "texts" not in row.metadata:
         given["comment"], given["texts"] = _comment_among(metadata.texts)
     for name, most in longest.items():

@@ -10,15 +10,25 @@ from io import BytesIO
 from typing import Any, Final
 
 from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import IFDRational
 
 from poolcli.formats.tiff_tags import Directory, TagFile
 from poolcli.formats.xmp import ORIENTATION, cleaned
-from poolcli.picture import Metadata, Resolution, ResolutionUnit
+from poolcli.picture import Metadata, Placement, Resolution, ResolutionUnit
 
 Tag = ExifTags.Base
 DETAILS, PLACE = ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo
 SIZES: Final = (Tag.Orientation, Tag.ImageWidth, Tag.ImageLength)
 SIZES_IN_DETAILS: Final = (Tag.ExifImageWidth, Tag.ExifImageHeight)
+FOCAL_PLANE: Final = (Tag.FocalPlaneXResolution, Tag.FocalPlaneYResolution)
+"""Pixels per unit of length on the camera's sensor."""
+
+SUBJECT_AREA: Final = 37396
+SUBJECT: Final = (Tag.SubjectLocation, SUBJECT_AREA)
+"""The pixel of the subject, or of its centre and then a diameter or a width and a height."""
+
+UNMOVED: Final = Placement((1, 1), (0, 0))
+MOST_SHORT: Final = (1 << 16) - 1
 RESOLUTION: Final = (Tag.XResolution, Tag.YResolution, Tag.ResolutionUnit)
 UNITS: Final[Mapping[int, ResolutionUnit]] = {1: "", 2: "inch", 3: "cm"}
 """The unit of the resolution by its number in EXIF and TIFF."""
@@ -70,7 +80,7 @@ def describe(
     resolution = resolution_of(exif) or (None if xmp is None else resolution_of(_xmp_numbers(xmp)))
     xmp, gone = (None, ()) if xmp is None else cleaned(xmp)
     warnings = (*damage, *complaint, *gone, *warnings)
-    kept = _cleaned_exif(exif)
+    kept = _cleaned_exif(exif, orientation)
     return Metadata(exif=kept, resolution=resolution, xmp=xmp, warnings=warnings), orientation
 
 
@@ -126,7 +136,10 @@ def whole_ratio(resolution: Resolution, most: int) -> tuple[int, int]:
 
 
 def packed_exif(
-    block: bytes, resolution: Resolution | None, without: Iterable[int] = ()
+    block: bytes,
+    resolution: Resolution | None,
+    without: Iterable[int] = (),
+    placement: Placement = UNMOVED,
 ) -> bytes | None:
     """Pack EXIF with the resolution of the pooled picture; return None if no tag is left.
 
@@ -134,17 +147,47 @@ def packed_exif(
         block: EXIF as in `poolcli.picture.Metadata`.
         resolution: the resolution of the pooled picture, or None.
         without: tags to leave out.
+        placement: where the pooled pixels lie.
     """
     exif = Image.Exif()
     if block:
         exif.load(EXIF_PREFIX + block)
     for tag in without:
         exif.pop(tag, None)
+    if DETAILS in exif and placement != UNMOVED:
+        _place(exif.get_ifd(DETAILS), placement)
     if resolution is not None:
         exif[Tag.XResolution] = rational(resolution.across)
         exif[Tag.YResolution] = rational(resolution.down)
         exif[Tag.ResolutionUnit] = UNIT_NUMBERS[resolution.unit]
     return EXIF_PREFIX + _packed(exif) if len(exif) else None
+
+
+def _place(details: dict[int, Any], placement: Placement) -> None:
+    """Rewrite what EXIF says of places on the picture and on the camera's sensor."""
+    scales, origin = placement.scale[::-1], placement.origin[::-1]
+    for tag, scale in zip(FOCAL_PLANE, scales, strict=True):
+        if tag in details:
+            focal = checked_resolution(details[tag], 1)
+            value = rational(focal.across / scale) if focal else Fraction(1)
+            details[tag] = IFDRational(value.numerator, value.denominator)
+    for name in SUBJECT:
+        if (numbers := details.pop(name, None)) is None:
+            continue
+        with suppress(TypeError, ValueError):
+            x, y, *extents = map(int, numbers)
+            across, down = scales
+            if len(extents) == 1 and across != down:
+                extents *= 2  # a circle becomes a rectangle
+            first = (
+                (one - start) // scale
+                for one, start, scale in zip((x, y), origin, scales, strict=True)
+            )
+            sizes = (
+                max(1, one / scale)
+                for one, scale in zip(extents, scales[: len(extents)], strict=True)
+            )
+            details[name] = tuple(min(max(round(one), 0), MOST_SHORT) for one in (*first, *sizes))
 
 
 def _parsed(block: bytes) -> tuple[Image.Exif, tuple[str, ...]]:
@@ -187,8 +230,10 @@ def _check_places(block: bytes) -> None:
         directory.only(directory.entries)
 
 
-def _cleaned_exif(exif: Image.Exif) -> bytes | None:
+def _cleaned_exif(exif: Image.Exif, orientation: int) -> bytes | None:
     """Pack EXIF without orientation, sizes, resolution and thumbnail; return None without EXIF.
+
+    Places on the picture are left out if it will be turned.
 
     EXIF that only has a resolution becomes an empty block, to which `packed_exif` adds the
     resolution of the pooled picture. Pillow drops the thumbnail by itself.
@@ -197,8 +242,12 @@ def _cleaned_exif(exif: Image.Exif) -> bytes | None:
         exif.pop(tag, None)
     if DETAILS in exif:
         details = exif.get_ifd(DETAILS)
-        for tag in SIZES_IN_DETAILS:
+        for tag in (*SIZES_IN_DETAILS, *(SUBJECT if orientation > 1 else ())):
             details.pop(tag, None)
+        if orientation >= 5:
+            across, down = (details.pop(tag, None) for tag in FOCAL_PLANE)
+            exchanged = zip(FOCAL_PLANE, (down, across), strict=True)
+            details.update({tag: value for tag, value in exchanged if value is not None})
     if not len(exif):
         return None
     for tag in RESOLUTION:

@@ -54,7 +54,7 @@ def _exif(page: Directory, described: Collection[str], warnings: list[str]) -> b
         described: what is known of the description already.
         warnings: receives warnings.
     """
-    wanted, order = {*exif.TIFF_TAGS, *exif.RESOLUTION}, page.file.order
+    wanted, order = {*exif.TIFF_TAGS, *exif.RESOLUTION, ORIENTATION}, page.file.order
     # Some programs store IPTC as 32-bit numbers, whose byte order is not defined.
     if page.entries.get(IPTC, (BYTE,))[0] not in OCTETS:
         wanted.remove(IPTC)

@@ -10,11 +10,14 @@ ORIENTATION: Final = re.compile(rb"""tiff:Orientation(?:\s*=\s*["']|\s*>)\s*([1-
 
 _FALSE_NAMES: Final = (
     rb"(?:tiff:(?:Orientation|ImageWidth|ImageLength|XResolution|YResolution|ResolutionUnit)"
-    rb"|exif:Pixel[XY]Dimension|xmpNote:HasExtendedXMP)"
+    rb"|exif:Pixel[XY]Dimension|exif:FocalPlane[XY]Resolution|xmpNote:HasExtendedXMP)"
 )
 FALSE: Final = re.compile(
     rb"""\s%b\s*=\s*(?:"[^"<]*"|'[^'<]*')|<(%b)\s*>[^<]*</\1\s*>""" % (_FALSE_NAMES, _FALSE_NAMES)
 )
+SUBJECT: Final = re.compile(rb"<(exif:Subject(?:Area|Location))\s*>.{0,1000}?</\1\s*>", re.DOTALL)
+"""The place of the subject in pixels; the length is limited because each start is searched from."""
+
 TAG: Final = re.compile(rb"<[^\s/>]+")
 ATTRIBUTE: Final = re.compile(rb"""\s+([^\s=/>]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""")
 
@@ -48,14 +51,14 @@ class Span(NamedTuple):
 def cleaned(xmp: bytes) -> tuple[bytes | None, tuple[str, ...]]:
     """Return XMP without what pooling makes false, and warnings on parts that are not kept.
 
-    Orientation, sizes, resolution, thumbnails and the reference to a second block of XMP are
-    taken out, and the properties that describe a part of `PARTS`. None is returned for damaged
+    Orientation, sizes, resolution, places, thumbnails and the reference to a second block of XMP
+    are taken out, and the properties that describe a part of `PARTS`. None is returned for damaged
     XMP that might describe such a part.
     """
     begin, end = xmp.find(b"<xmp:Thumbnails"), xmp.find(b"</xmp:Thumbnails>")
     if 0 <= begin < end:
         xmp = xmp[:begin] + xmp[end + len(b"</xmp:Thumbnails>") :]
-    xmp = FALSE.sub(b"", xmp)
+    xmp = SUBJECT.sub(b"", FALSE.sub(b"", xmp))
     if not any(part.partition(" ")[0].encode() in xmp for part in PARTS):
         return xmp, ()
     try:
