@@ -712,6 +712,14 @@ def test_an_existing_file_is_not_clobbered_on_a_poor_system(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+def test_interruptions_and_kills_at_random_moments_leave_nothing() -> None:
+    script = Path(__file__).parent.parent / "benchmarks/faults.py"
+    done = subprocess.run([sys.executable, script, "--scale", "0.008"], capture_output=True)
+    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+    assert done.stdout.decode().count("| interruptions") == 4
+
+
+@pytest.mark.slow
 def test_the_load_benchmark_keeps_its_bounds_on_a_small_scale() -> None:
     script = Path(__file__).parent.parent / "benchmarks/load.py"
     done = subprocess.run(

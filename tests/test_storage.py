@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+from ast import literal_eval
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
@@ -24,6 +25,8 @@ from poolcli.storage import ExistsError, Place, place_at, place_of
 from poolcli.storage.local import LocalFile
 from poolcli.storage.streams import Stream, is_stdout
 from tests.storage_support import Memory, PlaceUnderTest, file_in, pipe, place_in_memory, use_memory
+from tests.support.processes import Run
+from tests.support.trees import paint_all
 
 OLD, NEW = b"old bytes, old bytes", b"the new bytes" * 1000
 LONGEST_NAME = "n" * 251 + ".png"
@@ -265,6 +268,103 @@ def test_a_folder_is_walked_name_by_name_in_order(place: PlaceUnderTest, tmp_pat
     assert [one.kind for one in found.values()] == ["file", "file", "folder", "file", "file"]
     assert all(told[name] in (None, found[name]) for name in told)
     assert place_of(folder).status().kind == "folder"
+
+
+# The contract: a fault at every call
+
+STEPS_OF_CONTRACT: Final = """
+import itertools, os, sys
+import poolcli.cli, poolcli.console, poolcli.run
+from poolcli.errors import PoolError
+from poolcli.storage import SCHEMES, ExistsError, Status
+from poolcli.storage.local import LocalFile, LocalOutput
+from tests.storage_support import Memory, MemoryOutput
+
+SCHEMES["memory"] = Memory
+OUTPUT, PLACE = (MemoryOutput, Memory) if IN_MEMORY else (LocalOutput, LocalFile)
+FAILS = dict.fromkeys(("open", "walk", "check_readable", "check_writable"), PoolError("odd", "do"))
+FAILS |= dict.fromkeys(("create", "write", "commit", "sync"), OSError(5, "odd"))
+calls = limit = 0
+def counted(kind, name):
+    real = getattr(kind, name)
+    def call(self, *words, **options):
+        global calls
+        calls += 1
+        if calls != limit:
+            return real(self, *words, **options)
+        if INTERRUPTED:
+            raise KeyboardInterrupt
+        if name in ("status", "existing"):
+            return Status("missing", problem="it can't be read: odd")
+        raise FAILS[name]
+    setattr(kind, name, call)
+for name in ("status", "existing", *FAILS):
+    counted(OUTPUT if name in ("write", "commit") else PLACE, name)
+os.sync = int
+printed = os.dup(1)
+for most in itertools.count(1):
+    told, tell = os.pipe()
+    if not os.fork():
+        if IN_MEMORY:
+            Memory.files = {path: open(path.rpartition("/")[2], "rb").read() for path in MEMORY}
+        else:
+            folder = f"run-{most}"
+            os.system(f"cp -r before {folder}")
+            os.chdir(folder)
+        calls, limit = 0, most
+        try:
+            poolcli.cli.main()
+        except SystemExit as end:
+            found = {path: bytes.hex(content) for path, content in Memory.files.items()}
+            os.write(tell, repr((end.code, calls < limit, found)).encode())
+        os._exit(0)
+    os.close(tell)
+    with open(told, "rb") as stream:
+        content = stream.read()
+    os.wait()
+    os.write(printed, content + b"\\n")
+    if not content or eval(content)[1]:
+        break
+"""
+
+
+@pytest.mark.parametrize("interrupted", [False, True], ids=["fault", "interrupted"])
+@pytest.mark.parametrize("flag", ["--overwrite", "--skip-existing"])
+@pytest.mark.parametrize("storage", FILES)
+def test_a_fault_at_any_call_of_the_contract_is_told_and_leaves_whole_files(
+    run: Run, tmp_path: Path, storage: str, flag: str, interrupted: bool
+) -> None:
+    prefix = "memory://" if storage == "memory" else ""
+    paint_all(tmp_path / "before/in", "a.png", "b.png")
+    paint_all(tmp_path, "a.png", "b.png")
+    run("max", "-k", 2, "-q", "before/in", "expected")
+    new = {name: (tmp_path / "expected" / name).read_bytes() for name in ("a.png", "b.png")}
+    setup = (
+        f"IN_MEMORY, INTERRUPTED = {storage == 'memory'}, {interrupted}\n"
+        "MEMORY = 'memory://in/a.png', 'memory://in/b.png'\n"
+    )
+    words = ("max", "-k", 2, "-q", flag, f"{prefix}in", f"{prefix}out")
+    done = run(*words, first=setup + STEPS_OF_CONTRACT)
+    *ends, last = [literal_eval(line) for line in done.stdout.decode().splitlines()]
+
+    assert last[:2] == (0, True)
+    assert len(ends) > 10
+    assert b"Traceback" not in done.stderr
+    assert b"poolcli failed" not in done.stderr
+    assert {code for code, *_ in ends} <= ({130} if interrupted else {0, 1, 2, 3})
+    assert interrupted or {code for code, *_ in ends} >= {1, 2}
+    for number, (_, _, found) in enumerate(ends, 1):
+        files = {one.removeprefix("memory://"): bytes.fromhex(text) for one, text in found.items()}
+        if storage != "memory":
+            folder = tmp_path / f"run-{number}"
+            files = {
+                str(one.relative_to(folder)): one.read_bytes()
+                for one in folder.rglob("*")
+                if one.is_file()
+            }
+        inputs = {name: files.pop(f"in/{name}") for name in new}
+        assert inputs == {name: (tmp_path / name).read_bytes() for name in new}
+        assert files.items() <= {f"out/{name}": octets for name, octets in new.items()}.items()
 
 
 # Local files: faults; streams
