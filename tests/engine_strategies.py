@@ -72,9 +72,9 @@ def geometries(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
-def options(draw: st.DrawFn, method: str, shape: tuple[int, ...], weights: list[str]) -> Any:
+def options(draw: st.DrawFn, method: str, array: Array, weights: list[str]) -> Any:
     """Which pixels take part, or what the sum is divided by."""
-    rng = draw(generators())
+    rng, shape = draw(generators()), array.shape[:2]
     mask = rng.random(shape) < draw(st.sampled_from([0, 0.1, 0.4, 0.9]))
     choices: dict[str, Any] = {"nan": draw(st.sampled_from(["omit", "propagate"]))}
     names = ["", "where", "weights", "both", "divisor"] if method == "avg" else ["", "where"]
@@ -86,6 +86,10 @@ def options(draw: st.DrawFn, method: str, shape: tuple[int, ...], weights: list[
         kind = draw(st.sampled_from(KINDS))
         values = random_values(rng, dtype.newbyteorder("="), kind, shape)
         choices["weights"] = (values * (rng.random(shape) < 0.8)).astype(dtype)
+    if draw(st.booleans()) and array.size:
+        # Mostly one of the values; NaN is none.
+        value = rng.choice(array.ravel())
+        choices["nodata"] = 1 if value != value else value.item()
     if name == "divisor":
         choices["count_include_pad"] = draw(st.booleans())
         choices["divisor_override"] = draw(st.sampled_from([None, 1, 2, 3, 7, 1000, 2**70]))
@@ -103,7 +107,7 @@ def calls(
     """Calls of the engine; some do not fit."""
     method = draw(st.sampled_from(methods))
     array = draw(pictures(dtypes, kinds))
-    chosen = draw(options(method, array.shape[:2], weights))
+    chosen = draw(options(method, array, weights))
     return Call(method, array, draw(geometries()), chosen, draw(st.sampled_from(TUNINGS)))
 
 

@@ -92,6 +92,7 @@ def pool(
     weights: NDArray[Any] | None = None,
     count_include_pad: bool = False,
     divisor_override: int | None = None,
+    nodata: Exact = None,
     **geometry: Any,
 ) -> Pooled:
     """Pool every window of every channel on its own."""
@@ -107,15 +108,37 @@ def pool(
         down, across = rows.windows[i], columns.windows[j]
         places = [(y, x) for y in rows.inside(down) for x in columns.inside(across)]
         held = [(pixels[y][x][channel], heavy[y][x]) for y, x in places]
+        if nodata is not None:
+            held = _with_data(held, nodata * grey, nan == "omit")
+            if not held:
+                values[i, j, channel] = nodata * grey
+                continue
         if method != "avg":
             values[i, j, channel] = _extreme(method, held, nan == "omit")
             continue
         taps = rows.padded(down) * columns.padded(across) if count_include_pad else None
+        if taps is not None:
+            taps -= len(places) - len(held)
         value, within = _average(held, nan == "omit", divisor_override, taps)
         values[i, j, channel] = _settled(value, dtype)
         slack[i, j, channel] = within if dtype.kind == "f" else 0
     outer = shape[: array.ndim]
     return Pooled(values.reshape(outer), slack.reshape(outer), dtype)
+
+
+def _with_data(held: list[Pixel], nodata: Exact, omit: bool) -> list[Pixel]:
+    """Leave out the samples without data of those that have a weight, or of all if none has.
+
+    Where NaN is all that is left beside them, nothing is.
+    """
+    some = [(x, w) for x, w in held if w]
+    for part in (some, [(x, 1) for x, _ in held]):
+        kept = [(x, w) for x, w in part if x != nodata]
+        if any(not (omit and math.isnan(x)) for x, _ in kept):
+            return kept
+        if len(kept) < len(part):
+            return []
+    return held
 
 
 def _exact(value: float) -> Exact:

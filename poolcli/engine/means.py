@@ -30,6 +30,7 @@ def average(
     count_include_pad: bool = False,
     divisor_override: int | None = None,
     weights: NDArray[Any] | None = None,
+    nodata: float | None = None,
     table: NDArray[np.float64] | None = None,
     tuning: Tuning = TUNED,
 ) -> NDArray[Any]:
@@ -42,6 +43,7 @@ def average(
         count_include_pad: as in `avg_pool`.
         divisor_override: as in `avg_pool`.
         weights: as in `avg_pool`.
+        nodata: as in `avg_pool`, a value of the array's type.
         table: float64 (N,): average ``table[array]`` without creating this large array; the
             result is float64.
         tuning: sizes of the working set.
@@ -57,8 +59,9 @@ def average(
         peak = _peak(grid.array) * scale
         plain = integer_sum(dtype.kind, peak, largest)
         product = (peak + 1) * (1 if weights is None else max(1, _peak(weights)))
-        products = integer_sum(dtype.kind, product, product, by_array=True)
-    mean = Mean(grid, counted, override, plain, products, scale, nan == "omit")
+        products = integer_sum(dtype.kind, product, max(product, largest), by_array=True)
+    nodata = grid.present(nodata)
+    mean = Mean(grid, counted, override, plain, products, scale, nan == "omit", nodata)
     out = np.empty((grid.rows.out, grid.columns.out, grid.channels), dtype.newbyteorder("="))
     # Integer casts may also warn, because `slide` leaves undefined elements at the end of rows.
     with np.errstate(all="ignore"):
@@ -88,6 +91,7 @@ class Mean(NamedTuple):
         products: the reduction for sums of weights, and of pixels times weights.
         scale: a factor for every sum: 255 for a bool array, else 1.
         omit: whether NaN is left out of sums and divisors.
+        nodata: the value of samples that are left out too, or None.
     """
 
     grid: Grid
@@ -97,15 +101,20 @@ class Mean(NamedTuple):
     products: Reduction
     scale: int
     omit: bool
+    nodata: Any
 
     @property
     def may_overflow(self) -> bool:
         """Whether sums of the finite values of this type may exceed the range of float64."""
-        return self.grid.table is None and self.grid.array.dtype.itemsize == FLOAT64.itemsize
+        array = self.grid.array
+        return self.plain is FLOAT_SUM and self.grid.table is None and array.dtype.itemsize == 8
 
     def fill(self, tile: Tile, out: NDArray[Any]) -> None:
         """Write the unweighted averages of one tile to ``out``."""
         grid = self.grid
+        if self.nodata is not None:
+            self._fill_special(tile, None, out)
+            return
         for rows, block in grid.bands(tile, self.plain):
             target = out[rows]
             sums = grid.scratch.take("sums", target.shape, self.plain.dtype(grid.most_taps))
@@ -113,16 +122,15 @@ class Mean(NamedTuple):
             if self.plain is FLOAT_SUM and self._is_special(sums, nan=self.omit):
                 self._fill_special(tile, None, out)
                 return
-            for columns, divisor in self._divisors(tile.part(rows)):
+            for columns, divisor in self._divisors(tile.part(rows), sums.dtype):
                 self._divide(sums[:, columns], divisor, target[:, columns])
 
-    def _divisors(self, tile: Tile) -> Iterator[tuple[slice, Any]]:
+    def _divisors(self, tile: Tile, dtype: np.dtype[Any]) -> Iterator[tuple[slice, Any]]:
         """Split a tile's columns into parts, and yield (columns of the tile, divisor) of each.
 
         The divisor is one number for a part whose windows all have it: NumPy divides by a number
-        much faster than by an array. Otherwise it is an array (rows, columns, 1).
+        much faster than by an array. Otherwise it is an array (rows, columns, 1) of ``dtype``.
         """
-        dtype = self.plain.dtype(self.grid.most_taps)
         if self.override is not None:
             yield slice(None), self.override
             return
@@ -144,6 +152,9 @@ class Mean(NamedTuple):
         weights would not be contiguous.
         """
         grid, dtype = self.grid, self.products.dtype(1)
+        if self.nodata is not None:
+            self._fill_special(tile, weights, out)
+            return
         divisor = self._sums("divisor", weights, tile)
         empty = divisor == 0
         divisor[empty] = 1
@@ -175,45 +186,57 @@ class Mean(NamedTuple):
         return bool(nan and np.isnan(total) and np.isnan(sums).any())
 
     def _fill_special(self, tile: Tile, weights: Grid | None, out: NDArray[Any]) -> None:
-        """Write the averages of a tile in which a sum is NaN or has overflowed to ``out``."""
-        grid = self.grid
+        """Write the averages of a tile to ``out`` that needs a divisor for each sample.
 
-        def weight(rows: slice, columns: slice) -> Block:
-            pixels = grid.read(rows, columns)
-            numbers = ~np.isnan(pixels) if self.omit else np.ones(pixels.shape, np.bool_)
-            if weights is None:
-                return numbers
-            return weights.read(rows, columns).repeat(grid.channels, axis=1) * numbers
-
-        def product(scale: float, rows: slice, columns: slice) -> Block:
-            by = weight(rows, columns)
-            block = np.where(by, grid.read(rows, columns), 0)
-            if scale != 1:
-                block *= scale
-            return block if weights is None else np.multiply(block, by, dtype=FLOAT64)
-
-        divisor = self._sums("divisor", grid.reading(weight, grid.channels), tile)
-        sums = self._sums("products", grid.reading(partial(product, 1), grid.channels), tile)
-        empty, overflown = divisor == 0, ~np.isfinite(sums)
+        It holds samples without data, or a sum is NaN or has overflowed.
+        """
+        grid, part = self.grid, _Part(self, weights)
+        divisor = self._sums("divisor", grid.reading(part.weight, grid.channels), tile)
+        sums = self._sums("products", grid.reading(part.product, grid.channels), tile)
+        empty = divisor == 0
+        overflown = ~np.isfinite(sums) if self.may_overflow else None
         if weights is None:
-            # The divisor is the number of pixels without NaN, plus the padding if that counts:
-            # the usual divisor less the taps on pixels.
-            pixels = _taps((grid.rows, grid.columns), tile, FLOAT64)
+            # The divisor is the number of samples that take part, plus the padding if that
+            # counts: the usual divisor less the taps on pixels.
+            pixels = _taps((grid.rows, grid.columns), tile, divisor.dtype)
             divisor -= pixels if self.override is None else divisor
-            for part, number in self._divisors(tile):
-                divisor[:, part] += number
-            sums[empty] = np.nan
+            for columns, number in self._divisors(tile, divisor.dtype):
+                divisor[:, columns] += number
+            if out.dtype.kind == "f":
+                sums[empty] = np.nan
+        divisor[empty] = 1
         self._divide(sums, divisor, out)
-        if self.may_overflow and overflown.any():
-            scaled = grid.reading(partial(product, OVERFLOW_SCALE), grid.channels)
-            mean = np.divide(self._sums("scaled", scaled, tile), divisor)
-            if self.override is None:
-                # A mean of finite values is not larger than they are, but rounding may add to it.
-                most = np.finfo(FLOAT64).max * OVERFLOW_SCALE
-                np.clip(mean, -most, most, out=mean, where=np.isfinite(mean))
-            np.divide(mean, OVERFLOW_SCALE, out=out, where=overflown)
+        if overflown is not None and overflown.any():
+            self._fill_overflown(tile, part, divisor, overflown, out)
+        if self.nodata is not None and empty.any():
+            without = self._sums("products", grid.reading(part.nodata_weight, grid.channels), tile)
+            is_nodata = empty & (without != 0)
+            table = grid.table
+            out[is_nodata] = self.nodata * self.scale if table is None else table[self.nodata]
+            empty &= ~is_nodata
         if weights is not None:
             self._fill_empty(empty, tile, out)
+
+    def _fill_overflown(
+        self,
+        tile: Tile,
+        part: _Part,
+        divisor: NDArray[Any],
+        overflown: NDArray[np.bool_],
+        out: NDArray[Any],
+    ) -> None:
+        """Write the averages whose sum has overflowed to ``out``, by sums of scaled values."""
+        grid = self.grid
+
+        def scaled(rows: slice, columns: slice) -> Block:
+            return part.product(rows, columns, OVERFLOW_SCALE)
+
+        mean = np.divide(self._sums("scaled", grid.reading(scaled, grid.channels), tile), divisor)
+        if self.override is None:
+            # A mean of finite values is not larger than they are, but rounding may add to it.
+            most = np.finfo(FLOAT64).max * OVERFLOW_SCALE
+            np.clip(mean, -most, most, out=mean, where=np.isfinite(mean))
+        np.divide(mean, OVERFLOW_SCALE, out=out, where=overflown)
 
     def _fill_empty(self, empty: NDArray[np.bool_], tile: Tile, out: NDArray[Any]) -> None:
         """Replace the averages of windows whose weights sum to 0 by unweighted averages."""
@@ -242,6 +265,56 @@ class Mean(NamedTuple):
                 limits = np.iinfo(out.dtype)
                 mean = np.clip(mean, limits.min, limits.max)
         np.copyto(out, mean, casting="unsafe")
+
+
+class _Part(NamedTuple):
+    """Read the samples that take part in averages, and their weights.
+
+    Attributes:
+        mean: the computation of the averages.
+        weights: the weight of each pixel, or None.
+    """
+
+    mean: Mean
+    weights: Grid | None
+
+    def weight(self, rows: slice, columns: slice) -> Block:
+        """Return the weight of each sample; it is 0 for omitted NaN and for nodata."""
+        mean, grid = self.mean, self.mean.grid
+        raw = _samples(grid, rows, columns)
+        takes_part = np.ones(raw.shape, np.bool_)
+        if mean.omit and raw.dtype.kind == "f":
+            takes_part &= ~np.isnan(raw)
+        if mean.nodata is not None:
+            takes_part &= raw != mean.nodata
+        return self._weighted(takes_part, rows, columns)
+
+    def nodata_weight(self, rows: slice, columns: slice) -> Block:
+        """Return the weight of each sample without data, and 0 for the others."""
+        is_nodata = _samples(self.mean.grid, rows, columns) == self.mean.nodata
+        return self._weighted(is_nodata, rows, columns)
+
+    def product(self, rows: slice, columns: slice, scale: float = 1) -> Block:
+        """Return each sample times its weight, and times a scale."""
+        by = self.weight(rows, columns)
+        block = np.where(by, self.mean.grid.read(rows, columns), 0)
+        if scale != 1:
+            block *= scale
+        if self.weights is None:
+            return block
+        return np.multiply(block, by, dtype=self.mean.products.dtype(1), casting="unsafe")
+
+    def _weighted(self, mask: NDArray[np.bool_], rows: slice, columns: slice) -> Block:
+        """Return the weights where a mask is true, else 0."""
+        if self.weights is None:
+            return mask
+        channels = self.mean.grid.channels
+        return self.weights.read(rows, columns).repeat(channels, axis=1) * mask
+
+
+def _samples(grid: Grid, rows: slice, columns: slice) -> Block:
+    """Return a block of the array's own samples, not looked up in a table."""
+    return grid.array[rows, columns].reshape(rows.stop - rows.start, -1)
 
 
 def integer_sum(kind: str, peak: int, divisor: int, *, by_array: bool = False) -> Reduction:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from poolcli.engine.extremes import extreme
 from poolcli.engine.kernels import NanPolicy
 from poolcli.engine.means import average
+from poolcli.engine.nodata import nodata_value
 from poolcli.engine.tiles import zeros_and_ones
 from poolcli.engine.window import Axes, PaddingLike, SizeLike, Window, layout_of, whole_number
 from poolcli.errors import PoolError
@@ -36,6 +37,7 @@ class Arguments(NamedTuple):
         array: the array as it was given.
         layout: the meaning of its axes.
         axes: the windows along height and width.
+        nodata: the value of samples without data, or None.
         where: bool (…, H, W), behind as many batch axes as it has; or None.
         weights: unsigned integers, likewise; or None.
     """
@@ -43,6 +45,7 @@ class Arguments(NamedTuple):
     array: NDArray[Any]
     layout: Layout
     axes: Axes
+    nodata: float | None = None
     where: Mask = None
     weights: Mask = None
 
@@ -80,6 +83,7 @@ def max_pool(
     nan: NanPolicy = "omit",
     where: NDArray[np.bool_] | None = None,
     axes: str | None = None,
+    nodata: float | None = None,
 ) -> NDArray[Any]:
     """Return the maximum of every window, each channel on its own.
 
@@ -99,6 +103,8 @@ def max_pool(
             for the width, C or S for the channels; other axes are those of a batch, whose
             pictures are pooled one by one. By default it is "HW" or "HWC"; an array that looks
             like (C, H, W) needs it.
+        nodata: the value of samples without data, which take no part; a window of these alone, or
+            beside NaN, becomes this value. For floats the nearest value of their type is taken.
 
     Returns:
         A new array of the same dtype and byte order, with the axes in the same order; see
@@ -111,10 +117,10 @@ def max_pool(
     array([[5, 9]])
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
-    call = _checked(array, window, nan, axes, where=where)
+    call = _checked(array, window, nan, axes, nodata, where=where)
 
     def pool(picture: NDArray[Any], mask: Mask, _: Mask) -> NDArray[Any]:
-        return extreme("max", picture, call.axes, nan=nan, where=mask)
+        return extreme("max", picture, call.axes, nan=nan, where=mask, nodata=call.nodata)
 
     return call.pooled(pool, call.array.dtype)
 
@@ -130,6 +136,7 @@ def min_pool(
     nan: NanPolicy = "omit",
     where: NDArray[np.bool_] | None = None,
     axes: str | None = None,
+    nodata: float | None = None,
 ) -> NDArray[Any]:
     """Return the minimum of every window, each channel on its own.
 
@@ -139,10 +146,10 @@ def min_pool(
     array([[1, 2]])
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
-    call = _checked(array, window, nan, axes, where=where)
+    call = _checked(array, window, nan, axes, nodata, where=where)
 
     def pool(picture: NDArray[Any], mask: Mask, _: Mask) -> NDArray[Any]:
-        return extreme("min", picture, call.axes, nan=nan, where=mask)
+        return extreme("min", picture, call.axes, nan=nan, where=mask, nodata=call.nodata)
 
     return call.pooled(pool, call.array.dtype)
 
@@ -158,6 +165,7 @@ def avg_pool(
     nan: NanPolicy = "omit",
     where: NDArray[np.bool_] | None = None,
     axes: str | None = None,
+    nodata: float | None = None,
     count_include_pad: bool = False,
     divisor_override: int | None = None,
     weights: NDArray[Any] | None = None,
@@ -178,6 +186,7 @@ def avg_pool(
         nan: as in `max_pool`; pixels that are left out do not count in the divisor.
         where: as in `max_pool`.
         axes: as in `max_pool`.
+        nodata: as in `max_pool`; such samples do not count in the divisor.
         count_include_pad: whether taps on explicit padding count in the divisor.
         divisor_override: divides every sum instead, at least 1; results of integers are clipped
             to their type.
@@ -195,7 +204,7 @@ def avg_pool(
     array([[3, 5]])
     """
     window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
-    call = _checked(array, window, nan, axes, where=where, weights=weights)
+    call = _checked(array, window, nan, axes, nodata, where=where, weights=weights)
     if not isinstance(count_include_pad, bool):
         raise PoolError(f"count_include_pad is {count_include_pad!r}", "give True or False")
     if divisor_override is not None:
@@ -217,17 +226,20 @@ def avg_pool(
             count_include_pad=count_include_pad,
             divisor_override=divisor_override,
             weights=heavy,
+            nodata=call.nodata,
         )
 
     is_bool = call.array.dtype == np.bool_
     return call.pooled(pool, np.dtype(np.uint8) if is_bool else call.array.dtype)
 
 
-def _checked(array: Any, window: Window, nan: Any, axes: Any, **masks: Any) -> Arguments:
+def _checked(
+    array: Any, window: Window, nan: Any, axes: Any, nodata: Any, **masks: Any
+) -> Arguments:
     """Check the arguments that all public functions have.
 
     Raises:
-        PoolError: the array, ``nan``, ``axes`` or a mask is not valid, or the window does not fit.
+        PoolError: an argument is not valid, or the window does not fit.
     """
     if not isinstance(nan, str) or nan not in get_args(NanPolicy):
         raise PoolError(f"nan is {nan!r}", 'give "omit" or "propagate"')
@@ -244,7 +256,8 @@ def _checked(array: Any, window: Window, nan: Any, axes: Any, **masks: Any) -> A
     layout = layout_of(axes, values.shape)
     extents = values.shape[layout.height], values.shape[layout.width]
     checked = {name: _mask(values, layout, name, mask) for name, mask in masks.items()}
-    return Arguments(values, layout, window.axes(extents), **checked)
+    value = None if nodata is None else nodata_value(nodata, values.dtype)
+    return Arguments(values, layout, window.axes(extents), value, **checked)
 
 
 def _mask(values: NDArray[Any], layout: Layout, name: str, given: Any) -> Mask:

@@ -107,6 +107,10 @@ class Grid:
         grid.read, grid.channels, grid.is_viewed = read, channels, False
         return grid
 
+    def present(self, value: float | None) -> float | None:
+        """Return the value if a sample has it, else None."""
+        return None if value is None or not (self.array == value).any() else value
+
     def tiles(self, itemsize: int) -> Iterator[Tile]:
         """Split the result into tiles of about `Tuning.tile_bytes`.
 
