@@ -13,8 +13,11 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from poolcli.engine.extremes import extreme
 from poolcli.engine.kernels import NanPolicy, rounded_quotient
+from poolcli.engine.nodata import nodata_value
 from poolcli.engine.window import Axes
+from poolcli.errors import PoolError
 from poolcli.methods import Method
 from poolcli.picture import MODES, FrameInfo, Placement, full_scale
 
@@ -27,6 +30,9 @@ COLOURED: Final = {"LA": "RGB", "LA;16": "RGB;16", "LA;M": "RGB;M"}
 
 WIDE_GREY: Final = "I;16"
 """The mode of grey samples of 16 bits."""
+
+NO_NODATA: Final = "none"
+COINCIDES: Final = "averages that happen to be the nodata value stay so"
 
 BAND_BYTES: Final = 1 << 21
 """Bytes of a band: the rows that are read and pooled together while they are in the cache. The
@@ -46,11 +52,56 @@ class Pixels(NamedTuple):
         nan: "omit" leaves NaN pixels out of their windows; with "propagate" a window that holds
             NaN becomes NaN.
         background: the 8-bit colour on which pictures with alpha are flattened, or None.
+        nodata: the value of samples without data, in text; "none" if there is none; None if the
+            file tells.
     """
 
     alpha: Alpha = "weighted"
     nan: NanPolicy = "omit"
     background: Colour | None = None
+    nodata: str | None = None
+
+
+class Nodata(NamedTuple):
+    """The value of samples without data.
+
+    Attributes:
+        value: a number of the frame's type, or None if all samples have data.
+        text: what the output's file states; empty for nothing.
+        note: why the value that the file states is not used, in words; empty if it is.
+    """
+
+    value: Any = None
+    text: str = ""
+    note: str = ""
+
+
+def nodata_of(info: FrameInfo, pixels: Pixels) -> Nodata:
+    """Return the value of samples without data, from the option or else from the file.
+
+    Raises:
+        PoolError: the option's value is not one of the frame's type.
+    """
+    if pixels.nodata is not None and pixels.nodata != NO_NODATA:
+        try:
+            return Nodata(nodata_value(pixels.nodata, info.dtype), pixels.nodata)
+        except PoolError as fault:
+            raise PoolError(f"--{fault.message}", fault.remedy) from None
+    text = info.nodata.strip()
+    if info.palette is not None and text:
+        return Nodata(note=f"its nodata value {text} is an index into its palette: it was ignored")
+    if pixels.nodata == NO_NODATA or not text or text.lower().lstrip("+-") == "nan":
+        return Nodata(text=text)
+    try:
+        value = nodata_value(text, info.dtype)
+    except PoolError:
+        kind = info.dtype.name
+        return Nodata(note=f"its nodata value {text} is no {kind}: it was ignored", text=text)
+    stored = info.stored.maxval
+    if info.maxval and stored and stored != info.maxval:  # the decoder has widened the samples
+        value = rescaled(np.array([value]), stored, info).item()
+        text = str(value)
+    return Nodata(value, text)
 
 
 def pooled_info(info: FrameInfo, axes: Axes, method: Method, pixels: Pixels) -> FrameInfo:
@@ -79,6 +130,7 @@ def pooled_info(info: FrameInfo, axes: Axes, method: Method, pixels: Pixels) -> 
         mode=mode,
         maxval=info.maxval if dtype == info.dtype else full_scale(dtype),
         palette=None,
+        nodata=nodata_of(info, pixels).text,
     )
 
 
@@ -97,6 +149,7 @@ def pooled_bands(
     pixels: Pixels,
     band_bytes: int = BAND_BYTES,
     band_spans: int = BAND_SPANS,
+    notes: list[str] | None = None,
 ) -> Iterator[NDArray[Any]]:
     """Pool a frame and yield the result band by band, from top to bottom.
 
@@ -108,8 +161,10 @@ def pooled_bands(
         pixels: how alpha and NaN are treated.
         band_bytes: the number of bytes to read at a time, roughly.
         band_spans: the least height of a band, in spans of a window.
+        notes: receives what happened to the samples, in words; None to tell nothing.
     """
     rows, columns = axes
+    nodata = nodata_of(info, pixels).value
     row_bytes = math.prod(info.shape[1:]) * info.dtype.itemsize
     height = max(band_bytes // row_bytes, band_spans * rows.span)
     step = max(1, (height - rows.span) // rows.stride + 1)
@@ -119,7 +174,8 @@ def pooled_bands(
         band = read(seen.start, seen.stop)
         if info.palette is not None:
             band = np.take(info.palette, band, axis=0)
-        pooled = _pool_channels(band, info.mode, (part, columns), method, pixels)
+        windows = part, columns
+        pooled = _pool_channels(band, info.mode, windows, method, pixels, nodata, notes)
         if is_scaled and pooled.dtype == info.dtype:
             # `--divisor-override` can make an average larger than all samples; the engine keeps it
             # in the range of the type.
@@ -131,7 +187,18 @@ def pooled_bands(
 
 def rounded_info(info: FrameInfo) -> FrameInfo:
     """Return what is known of a frame after it is rounded to 8 bits."""
-    return info._replace(mode=MODES[info.mode].rounded, dtype=np.dtype(np.uint8), maxval=255)
+    return _rescaled_info(info, MODES[info.mode].rounded)
+
+
+def _rescaled_info(info: FrameInfo, mode: str) -> FrameInfo:
+    """Return what is known of a frame of unsigned samples after it has got another mode."""
+    dtype = np.dtype(MODES[mode].dtype)
+    result = info._replace(mode=mode, dtype=dtype, maxval=full_scale(dtype), nodata="")
+    try:
+        value = nodata_value(info.nodata, info.dtype)
+    except PoolError:
+        return result
+    return result._replace(nodata=str(rescaled(np.array([value]), info.maxval, result).item()))
 
 
 def widened_info(info: FrameInfo) -> FrameInfo | None:
@@ -146,8 +213,7 @@ def widened_info(info: FrameInfo) -> FrameInfo | None:
         return None
     if info.maxval > full_scale(np.dtype(np.uint8)):
         mode = WIDE_GREY if mode == "L" else f"{mode};16"
-    dtype = np.dtype(MODES[mode].dtype)
-    return info._replace(mode=mode, dtype=dtype, maxval=full_scale(dtype))
+    return _rescaled_info(info, mode)
 
 
 def rescaled(band: NDArray[Any], maxval: int, info: FrameInfo) -> NDArray[Any]:
@@ -163,14 +229,30 @@ def rescaled(band: NDArray[Any], maxval: int, info: FrameInfo) -> NDArray[Any]:
 
 
 def _pool_channels(
-    array: NDArray[Any], mode: str, axes: Axes, method: Method, pixels: Pixels
+    array: NDArray[Any],
+    mode: str,
+    axes: Axes,
+    method: Method,
+    pixels: Pixels,
+    nodata: Any,
+    notes: list[str] | None,
 ) -> NDArray[Any]:
     """Pool every channel on its own; weight colour by alpha where that is asked for."""
-    if not MODES[mode].without_alpha:
-        return method.pool(array, axes, nan=pixels.nan)
-    colour, alpha = array[..., :-1], array[..., -1]
-    weights = alpha if pixels.alpha == "weighted" else None
-    pooled = method.pool(colour, axes, nan=pixels.nan, weights=weights)
+    colour, alpha, weights = array, None, None
+    if MODES[mode].without_alpha:
+        colour, alpha = array[..., :-1], array[..., -1]
+        weights = alpha if pixels.alpha == "weighted" else None
+    pooled = method.pool(colour, axes, nan=pixels.nan, weights=weights, nodata=nodata)
+    if nodata is not None and notes is not None and method.blends and COINCIDES not in notes:
+        without = pooled == nodata
+        if without.any():
+            where = None if weights is None else weights > 0
+            # A maximum is the nodata value only where no sample has data.
+            largest = extreme("max", colour, axes, nan=pixels.nan, where=where, nodata=nodata)
+            if (without & (largest != nodata)).any():
+                notes.append(COINCIDES)
+    if alpha is None:
+        return pooled
     return _joined(pooled, method.for_alpha().pool(alpha, axes, nan=pixels.nan))
 
 

@@ -74,6 +74,7 @@ class Outcome:
         output_bytes: the size of the output.
         error: why it failed, or None.
         remedy: what the user can do about that.
+        nodata: the value of samples without data; None also if it is infinite, which JSON has not.
         taken: the number of frames that are pooled.
         has_gaps: whether windows or their taps leave pixels between them unread.
         warnings: what the user should know, a sentence each.
@@ -103,6 +104,7 @@ class Outcome:
     output_bytes: int | None = None
     error: str | None = None
     remedy: str | None = None
+    nodata: float | None = None
     taken: int = 1
     has_gaps: bool = False
     warnings: list[str] = field(default_factory=list)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import Any, BinaryIO, Literal, NamedTuple
 
 from numpy.typing import NDArray
 
 from poolcli.colour import (
+    Nodata,
     Pixels,
+    nodata_of,
     placement,
     pooled_bands,
     pooled_info,
@@ -20,7 +23,7 @@ from poolcli.colour import (
 )
 from poolcli.engine.window import Axes, Window
 from poolcli.errors import PoolError
-from poolcli.formats import FORMATS, Format, by_name, is_one_by_one, may_have_axes
+from poolcli.formats import FORMATS, NODATA, Format, by_name, is_one_by_one, may_have_axes
 from poolcli.formats.contract import (
     Limits,
     Reader,
@@ -285,7 +288,7 @@ def _pooled_frames(
         pooled = _result(frame.info, target, work)
         with clock("write"), refusing_to_write(target):
             writer.begin(pooled.info, metadata.pooled(placement(pooled.axes)))
-        for band in _bands(frame, pooled, work, clock):
+        for band in _bands(frame, pooled, work, clock, outcome.notes):
             with clock("write"), refusing_to_write(target):
                 writer.rows(band)
         _add_new(outcome.warnings, metadata.warnings)
@@ -302,7 +305,9 @@ def _pooled_frames(
     _add_new(outcome.warnings, writer.warnings)
 
 
-def _bands(frame: Frame, pooled: Pooled, work: Work, clock: _Clock) -> Iterator[NDArray[Any]]:
+def _bands(
+    frame: Frame, pooled: Pooled, work: Work, clock: _Clock, notes: list[str]
+) -> Iterator[NDArray[Any]]:
     """Yield the pooled bands of a frame, scaled if the target can't hold their depth."""
     info, rows_read = frame.info, 0
 
@@ -315,7 +320,7 @@ def _bands(frame: Frame, pooled: Pooled, work: Work, clock: _Clock) -> Iterator[
             raise RuntimeError(f"decoded {rows.dtype} {rows.shape}, the header states {info.dtype}")
         return rows
 
-    bands = pooled_bands(info, read, pooled.axes, work.method, work.pixels)
+    bands = pooled_bands(info, read, pooled.axes, work.method, work.pixels, notes=notes)
     while True:
         with clock("pool"):
             band = next(bands, None)
@@ -407,8 +412,10 @@ def _check_header(
         _add_new(outcome.warnings, _srgb_warnings(frame))
     if isinstance(frame, Opaque):
         _add_new(outcome.warnings, (f"its mask was left out: {target.title} has no alpha",))
-    _add_new(outcome.notes, info.notes)
+    nodata = nodata_of(info, work.pixels)
+    _add_new(outcome.notes, (*info.notes, *_nodata_notes(nodata, target)))
     if outcome.taken == 1:
+        outcome.nodata = None if nodata.value in (inf, -inf) else nodata.value
         _describe(outcome, info, pooled, target)
 
 
@@ -458,6 +465,16 @@ def _result(info: FrameInfo, target: Format, work: Work) -> Pooled:
         return Pooled(wide, axes, pooled.maxval)
     target.check_rounding(pooled.mode, allowed=work.allow_depth_loss)
     return Pooled(rounded_info(pooled), axes, pooled.maxval)
+
+
+def _nodata_notes(nodata: Nodata, target: Format) -> Iterator[str]:
+    """Yield what becomes of a frame's nodata value, if it is not used or can't be stored."""
+    if nodata.note:
+        yield nodata.note
+    if nodata.text and NODATA not in target.metadata:
+        from poolcli.formats.carried import no_place
+
+        yield no_place(target, "nodata value")
 
 
 def _srgb_warnings(frame: Frame) -> Iterator[str]:

@@ -22,7 +22,7 @@ from poolcli.storage import place_of
 from tests.pictures import LIMIT
 
 WINDOW = ("stride", "padding", "dilation", "ceil_mode")
-PIXELS = ("alpha", "nan", "background")
+PIXELS = ("alpha", "nan", "background", "nodata")
 OF_AVERAGES = ("count_include_pad", "divisor_override", "linear")
 
 

@@ -21,6 +21,9 @@ OptionKind: TypeAlias = range | tuple[str, ...] | type[bool]
 
 FrameKind: TypeAlias = Literal["one", "animation", "pages"]
 
+NODATA: Final = "nodata"
+"""Stands in `Format.metadata` for formats that can state the value of samples without data."""
+
 START_BYTES: Final = 64
 """The number of bytes at the start of a file that are matched with the signatures."""
 

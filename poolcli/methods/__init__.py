@@ -31,6 +31,10 @@ class Method(Protocol):
     def assumes_srgb(self) -> bool:
         """Whether it decodes pixels by the transfer curve of sRGB."""
 
+    @property
+    def blends(self) -> bool:
+        """Whether a result may be a value that no sample of its window has."""
+
     def result(self, mode: str, dtype: np.dtype[Any]) -> tuple[str, np.dtype[Any]]:
         """Return the mode and the type of the pooled picture.
 
@@ -49,6 +53,7 @@ class Method(Protocol):
         *,
         nan: NanPolicy = "omit",
         weights: NDArray[Any] | None = None,
+        nodata: float | None = None,
     ) -> NDArray[Any]:
         """Pool every channel of (H, W) or (H, W, C) on its own.
 
@@ -59,6 +64,8 @@ class Method(Protocol):
                 holds NaN becomes NaN.
             weights: unsigned integers (H, W), the weight of each pixel; pixels of weight 0 are
                 left out. A window whose weights are all 0 is pooled as if they were 1.
+            nodata: the value of samples that take no part; a window of these alone, or beside
+                omitted NaN, becomes this value.
         """
 
     def for_alpha(self) -> Method:

@@ -32,6 +32,7 @@ class Average(NamedTuple):
     divisor_override: int | None = None
     linear: bool = False
     name: str = "avg"
+    blends: bool = True
 
     @property
     def assumes_srgb(self) -> bool:
@@ -57,13 +58,14 @@ class Average(NamedTuple):
         *,
         nan: NanPolicy = "omit",
         weights: NDArray[Any] | None = None,
+        nodata: float | None = None,
     ) -> NDArray[Any]:
         """Average the pixels. If weights are given, their sum is the divisor.
 
         The options about the divisor then apply to the alpha channel alone, which is pooled
         without weights.
         """
-        divisor: dict[str, Any] = (
+        options: dict[str, Any] = (
             {"weights": weights}
             if weights is not None
             else {
@@ -72,21 +74,22 @@ class Average(NamedTuple):
             }
         )
         if self.linear:
-            return linear_average(array, axes, **divisor)
-        return average(array, axes, nan=nan, **divisor)
+            return linear_average(array, axes, nodata=nodata, **options)
+        return average(array, axes, nan=nan, nodata=nodata, **options)
 
     def for_alpha(self) -> Average:
         """Return the same average without the curve."""
         return self._replace(linear=False)
 
 
-def linear_average(array: NDArray[Any], axes: Axes, **divisor: Any) -> NDArray[Any]:
+def linear_average(array: NDArray[Any], axes: Axes, **options: Any) -> NDArray[Any]:
     """Decode pixels to linear light by a table, average in float64, encode and round once.
 
     Args:
         array: bool, uint8 or uint16, (H, W) or (H, W, C).
         axes: the windows of both axes.
-        divisor: the arguments of `poolcli.engine.means.average` about weights and the divisor.
+        options: the arguments of `poolcli.engine.means.average` about weights, the divisor and
+            nodata.
 
     Returns:
         An array of the same type; uint8 if the input is bool.
@@ -96,7 +99,7 @@ def linear_average(array: NDArray[Any], axes: Axes, **divisor: Any) -> NDArray[A
     else:
         full = int(np.iinfo(array.dtype).max)
         table = srgb_decoded(np.arange(full + 1) / full)
-    light = average(array, axes, table=table, **divisor)
+    light = average(array, axes, table=table, **options)
     result = np.empty(light.shape, array.dtype)
     for top in range(0, len(light), ENCODED_ROWS):
         # `divisor_override` may make the light brighter than white, so it is clipped.

@@ -19,6 +19,7 @@ class Max:
 
     name: ClassVar[Extreme] = "max"
     assumes_srgb: ClassVar[bool] = False
+    blends: ClassVar[bool] = False
 
     def result(self, mode: str, dtype: np.dtype[Any]) -> tuple[str, np.dtype[Any]]:
         """Return the mode and type unchanged: a maximum is a value of the picture."""
@@ -31,10 +32,11 @@ class Max:
         *,
         nan: NanPolicy = "omit",
         weights: NDArray[Any] | None = None,
+        nodata: float | None = None,
     ) -> NDArray[Any]:
         """Pool the pixels whose weight is not 0; a maximum does not depend on larger weights."""
         where = None if weights is None else weights > 0
-        return extreme(self.name, array, axes, nan=nan, where=where)
+        return extreme(self.name, array, axes, nan=nan, where=where, nodata=nodata)
 
     def for_alpha(self) -> Max:
         """Return the method itself: alpha is pooled like any other channel."""

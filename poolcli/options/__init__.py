@@ -14,6 +14,7 @@ from poolcli.options.types import (
     NAME_KEYS,
     Extent,
     NameTemplate,
+    NodataText,
     Padding,
     SaveOption,
     Seconds,
@@ -126,13 +127,20 @@ PIXELS: Final = Group(
 )
 
 ARRAYS: Final = Group(
-    "Arrays",
+    "Arrays and stacks",
     (
         _option(
             "--axes",
             shown="LETTERS",
             text="Axes of an array, such as CHW or NHWC: H or Y, W or X, C or S for channels, "
             "others for a batch (default: HW or HWC).",
+        ),
+        _option(
+            "--nodata",
+            type=NodataText(),
+            shown="V|none",
+            text="The value of samples without data, which take no part (default: as the file "
+            "states).",
         ),
         _option(
             "--nan",

@@ -75,6 +75,25 @@ class Seconds(click.FloatRange):
         return seconds
 
 
+class NodataText(click.ParamType[str]):
+    """Check that a text is a number or ``none``; the type of the samples is not known yet."""
+
+    name = "V|none"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text without spaces."""
+        from decimal import Decimal, InvalidOperation  # few runs need it
+
+        text = str(value).strip().lower()
+        if text.lstrip("+-") == "nan":
+            self.fail("it is NaN, which is left out of windows anyway: see --nan", param, ctx)
+        try:
+            Decimal("0" if text == "none" else text)
+        except InvalidOperation:
+            self.fail(f"{value!r} is neither a number nor none", param, ctx)
+        return text
+
+
 class SaveOption(click.ParamType[tuple[str, str]]):
     """Parse ``KEY=VALUE``, with a key that at least one format has."""
 

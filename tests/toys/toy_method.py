@@ -15,6 +15,7 @@ class First(NamedTuple):
     at: int | None = None
     name: str = "first"
     assumes_srgb: bool = False
+    blends: bool = False
 
     def result(self, mode: str, dtype: np.dtype[Any]) -> tuple[str, np.dtype[Any]]:
         return mode, dtype
@@ -26,6 +27,7 @@ class First(NamedTuple):
         *,
         nan: NanPolicy = "omit",  # noqa: ARG002
         weights: NDArray[Any] | None = None,  # noqa: ARG002
+        nodata: float | None = None,  # noqa: ARG002
     ) -> NDArray[Any]:
         rows, columns = axes
         down = np.clip(np.arange(rows.out) * rows.stride - rows.before, 0, len(array) - 1)
