@@ -15,10 +15,12 @@ import pytest
 import tifffile
 
 from poolcli.formats.saving import Saving
+from poolcli.formats.tiff_place import description_of
+from poolcli.picture import Placement
 from poolcli.report import Outcome
 from tests import jobs
 from tests.exif_support import ASCII, SHORT, Entry, text
-from tests.pictures import read_tiff
+from tests.pictures import first_info, read_tiff
 from tests.support.tools import GDALINFO
 from tests.tiff_support import samples, tags_of, tiff_of, tiff_with
 
@@ -119,6 +121,16 @@ def test_a_rotated_grid_and_ground_control_points_are_moved(
     np.testing.assert_array_equal(points, wanted)
 
 
+@NO_GDAL
+def test_polynomials_of_satellites_count_from_the_centre_of_the_first_pixel(tmp_path: Path) -> None:
+    numbers = [0.0, 0, 20, 30, 1, 2, 3, 40, 50, *range(1, 84)]
+    octets, _ = run(tiff_with(8, doubles(50844, *numbers)), tmp_path, (4, 2))
+    found = gdalinfo(tmp_path / "out")["metadata"]["RPC"]
+    names = ("LINE_OFF", "SAMP_OFF", "LINE_SCALE", "SAMP_SCALE")
+    assert [float(found[name]) for name in names] == [18.5 / 4, 29.5 / 2, 10, 25]
+    assert list(tags_of(octets)[50844][9:]) == numbers[9:]
+
+
 def test_statistics_go_and_other_metadata_of_gdal_stays(tmp_path: Path) -> None:
     items = (
         '<GDALMetadata>\n  <Item name="STATISTICS_MAXIMUM" sample="0">255</Item>\n'
@@ -195,6 +207,20 @@ def test_ome_follows_the_result(tmp_path: Path) -> None:
     assert (scales, found["Type"], outcome.warnings) == ([0.5, 1, 2], "uint16", [])
     taken, _ = run(CASES / "tiff-ome.tif", tmp_path, frame=0)
     assert pixels_of(taken)["SizeZ"] == "1"
+
+
+def test_planes_that_are_pooled_together_change_counts_and_spacing() -> None:
+    placement = Placement((2, 2), (0, 0), planes=2)
+    told: list[str] = []
+    page = first_info(tiff_of(samples("u2", 1, (12, 16))))
+    for name, key in (("imagej", "ImageJ description"), ("ome", "OME-XML")):
+        place = {key: (tags_of((CASES / f"tiff-{name}.tif").read_bytes())[270]).encode()}
+        text_ = description_of(place, placement, [page] * 2, told.append, told.append).decode()
+        wanted = ("slices=2\n", "images=2\n", "spacing=1\n")
+        if name == "ome":
+            wanted = ('SizeZ="2"', 'PhysicalSizeZ="4"', '<TiffData IFD="0" PlaneCount="2"/>')
+        assert [one for one in wanted if one not in text_] == []
+    assert told == []
 
 
 def ome(change: tuple[str, str], **more: Any) -> bytes:

@@ -35,14 +35,25 @@ DESCRIPTIONS: Final = {IMAGEJ, OME}
 """The parts that are stored as the description of the first page."""
 
 PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, GEO_KEYS = 33550, 33922, 34264, 34735
-GEO_TAGS: Final = (PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, GEO_KEYS, 34736, 34737)
-NUMBERS_OF: Final = {PIXEL_SCALE: (3,), TRANSFORMATION: (16,), TIE_POINTS: range(6, 1 << 20, 6)}
+POLYNOMIALS: Final = 50844
+"""Rational polynomials of satellites: offsets down and across at 2 and 3, scales at 7 and 8."""
+
+GEO_TAGS: Final = (
+    *(PIXEL_SCALE, TIE_POINTS, TRANSFORMATION, GEO_KEYS, 34736, 34737),
+    POLYNOMIALS,
+)
+NUMBERS_OF: Final = {
+    PIXEL_SCALE: (3,),
+    TRANSFORMATION: (16,),
+    TIE_POINTS: range(6, 1 << 20, 6),
+    POLYNOMIALS: (92,),
+}
 """How many numbers a tag may have."""
 
 RASTER_TYPE, IS_POINT = 1025, 2
 """The key that tells whether coordinates are those of a pixel's corner or of its centre."""
 
-RPC, GDAL_METADATA, OVERLAY_TAGS = 50844, 42112, (50838, 50839)
+GDAL_METADATA, OVERLAY_TAGS = 42112, (50838, 50839)
 STATISTICS: Final = re.compile(rb'\s*<Item name="STATISTICS_[^>]*>[^<]*</Item>')
 GDAL_ITEM: Final = re.compile(rb"<Item\b")
 
@@ -90,8 +101,6 @@ def place_of(page: Directory, warn: Say) -> dict[str, Any]:
             found[OME] = description
     except ValueError:
         warn("its tags of place are damaged, and were dropped")
-    if RPC in page.entries:
-        warn("its rational polynomial coefficients would be false, and were dropped")
     if not GDAL_ITEM.search(found.get(GDAL, b"")):
         found.pop(GDAL, None)
     if found.get(GEO) and not _is_geo(found[GEO]):
@@ -127,6 +136,12 @@ def geo_tags(place: Mapping[str, Any], placement: Placement) -> Tags:
         tags[TIE_POINTS] = _doubles(points)
     if PIXEL_SCALE in tags:
         tags[PIXEL_SCALE] = _doubles(_numbers(tags[PIXEL_SCALE]) * (*scale, 1))
+    if POLYNOMIALS in tags:
+        # They count from the centre of the first pixel, whatever the raster type is.
+        numbers, steps = _numbers(tags[POLYNOMIALS]), np.array(placement.scale)
+        numbers[2:4] = (numbers[2:4] - placement.origin - (steps - 1) / 2) / steps
+        numbers[7:9] /= steps
+        tags[POLYNOMIALS] = _doubles(numbers)
     return tags
 
 
