@@ -7,6 +7,7 @@ import struct
 import subprocess
 from collections.abc import Sequence
 from fractions import Fraction
+from io import BytesIO
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from PIL import Image
 
 from poolcli.errors import PoolError
 from poolcli.formats.contract import Limits, open_reader
+from poolcli.formats.gif_blocks import read_blocks
 from poolcli.picture import Metadata, Picture, Stored
 from tests.animations import CLEAR, Region, chunks_of, gif_of, read_gif, shown
 from tests.contract_support import Counting
@@ -161,6 +163,55 @@ def test_a_missing_trailer_is_warned_of_because_images_may_be_missing() -> None:
         assert found[0].metadata.warnings == (
             "it ends without a trailer: images at its end may be missing",
         )
+
+
+class Endless(BytesIO):
+    """A stream that repeats a pattern behind its content, and counts the calls of `read`."""
+
+    calls = 0
+
+    def __init__(self, content: bytes, pattern: bytes) -> None:
+        super().__init__(content)
+        self._pattern, self._at, self._length = pattern, 0, len(content)
+
+    def read(self, size: int | None = -1) -> bytes:
+        assert size is not None
+        self.calls += 1
+        octets = super().read(size)
+        if len(octets) < size:
+            start = (self.tell() - self._length + self._at) % len(self._pattern)
+            missing = size - len(octets)
+            octets += (self._pattern * (2 + missing // len(self._pattern)))[start:][:missing]
+            self._at += missing
+        return octets
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        if whence == 1:
+            self.read(offset)
+            return self._length + self._at
+        self._at = 0
+        return super().seek(offset, whence)
+
+
+ENDLESS: Final = {
+    "sub-blocks of pixels": (gif()[:-3], b"\x01\x07", "more data than its pixels can need"),
+    "comments": (gif(behind=b"!\xfe")[:-1], b"\x01\x07", "extensions have over 4 MB"),
+    "extensions": (gif()[:-1], b"!\x01\x01\x07\0", "extensions have over 4 MB"),
+}
+
+
+@pytest.mark.parametrize(("start", "pattern", "words"), ENDLESS.values(), ids=ENDLESS)
+def test_data_without_end_is_refused(start: bytes, pattern: bytes, words: str) -> None:
+    stream = Endless(start, pattern)
+    with pytest.raises(PoolError, match=words):
+        read_blocks(stream, most_text=50_000)
+    assert stream.calls < 300_000
+
+
+def test_junk_without_end_ends_the_file() -> None:
+    stream = Endless(gif()[:-1], b"\0")
+    blocks = read_blocks(stream)
+    assert (len(blocks.images), blocks.is_complete) == (1, False)
 
 
 def empty_image(width: int, height: int) -> bytes:

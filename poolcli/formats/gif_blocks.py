@@ -18,6 +18,17 @@ LOOPS: Final = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 HAS_PALETTE, IS_INTERLACED, PALETTE_SIZE = 0x80, 0x40, 0x07
 """Bits in the flags of the screen and of an image; the last three give the palette's size."""
 
+MOST_TEXT: Final = 1 << 22
+"""The most bytes of extensions, all together, apart from `CONTROL_BYTES` of each image."""
+
+CONTROL_BYTES: Final = 6
+
+MOST_JUNK: Final = 1 << 16
+"""The most bytes outside of blocks; behind so many the file is taken to have ended."""
+
+PIXEL_BYTES, SPARE_BYTES = 3, 1 << 16
+"""The most bytes of compressed pixels: two codes of 12 bits for each, and some for an image."""
+
 HAS_KEY: Final = 1
 NO_CONTROL: Final = bytes(4)
 GREY_RAMP: Final = bytes(grey for grey in range(256) for _ in range(3))
@@ -74,25 +85,30 @@ class Blocks(NamedTuple):
     is_complete: bool
 
 
-def read_blocks(stream: BinaryIO) -> Blocks:
+def read_blocks(stream: BinaryIO, most_text: int = MOST_TEXT) -> Blocks:
     """Read the blocks of a file; of the pixels only the positions.
 
     Raises:
-        PoolError: the file has no image, or ends within one.
+        PoolError: the file has no image, ends within one, or has far more data than it describes.
     """
     stream.seek(0)
     head = _read_exactly(stream, HEAD_BYTES)
     width, height, flags = struct.unpack("<HHB", head[6:11])
     palette = _read_exactly(stream, _palette_bytes(flags))
     images, comments, plays, control = [], [], 1, NO_CONTROL
-    while (kind := stream.read(1)) not in (b"", TRAILER):
+    text_left, junk_left = most_text, MOST_JUNK
+    while (kind := stream.read(1)) not in (b"", TRAILER) and junk_left:
         if kind == IMAGE:
             images.append(_image(stream, control, flags, palette))
             control = NO_CONTROL
+            text_left += CONTROL_BYTES
         if kind != EXTENSION:
+            junk_left -= kind != IMAGE
             continue
-        match stream.read(1), [*_sub_blocks(stream)]:
-            case b"\xfe", parts:
+        label, parts = stream.read(1), [*_sub_blocks(stream, text_left)]
+        text_left -= sum(map(len, parts)) + len(parts) + 1
+        match label, parts:
+            case b"\xfe", _:
                 comments.append(b"".join(parts))
             case b"\xf9", [first, *_] if len(first) >= 4:
                 control = first[:4]
@@ -132,15 +148,26 @@ def _image(stream: BinaryIO, control: bytes, shared_flags: int, shared: bytes) -
     alphas = b"\xff" * control[3] + b"\0" if control[0] & HAS_KEY else None
     begin = stream.tell()
     _read_exactly(stream, 1)  # the initial size of LZW codes
+    most = PIXEL_BYTES * place[2] * place[3] + SPARE_BYTES
     while length := _read_exactly(stream, 1)[0]:
+        most -= length + 1
+        if most < 0:
+            raise PoolError("an image has more data than its pixels can need", "make the file anew")
         stream.seek(length, 1)
     end = stream.tell()
     return ImageBlock(control, tuple(place), flags, palette, colours, alphas, begin, end)
 
 
-def _sub_blocks(stream: BinaryIO) -> Iterator[bytes]:
-    """Yield the sub-blocks of an extension, until the empty one that ends it."""
+def _sub_blocks(stream: BinaryIO, most: int) -> Iterator[bytes]:
+    """Yield the sub-blocks of an extension, until the empty one that ends it.
+
+    Raises:
+        PoolError: there are more than ``most`` bytes.
+    """
     while (length := stream.read(1)) and length[0]:
+        most -= length[0] + 1
+        if most < 0:
+            raise PoolError(f"its extensions have over {MOST_TEXT >> 20} MB", "make the file anew")
         yield stream.read(length[0])
 
 
