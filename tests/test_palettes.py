@@ -58,6 +58,17 @@ def test_frames_share_a_palette_as_long_as_their_colours_fit() -> None:
         assert one.is_exact
         np.testing.assert_array_equal(colours(one.rows(0, 1)), array)
     assert maker.indexed(few[2], has_alpha=False).codes is third.codes
+    again = maker.indexed(few[1], has_alpha=False)
+    np.testing.assert_array_equal(colours(again.rows(0, 1)), few[1])
+
+
+def test_a_colour_of_a_palette_that_was_given_up_is_unknown() -> None:
+    maker = PaletteMaker()
+    for seed, count in ((0, 256), (1, 9), (0, 256), (2, 250), (0, 8), (1, 1)):
+        array = noise("RGB", (1, 256), seed)[:, -count:]
+        found = maker.indexed(array, has_alpha=False)
+        assert found.is_exact
+        np.testing.assert_array_equal(colours(found.rows(0, 1)), array)
 
 
 def test_colours_that_differ_by_one_level_are_told_apart() -> None:

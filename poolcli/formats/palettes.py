@@ -20,6 +20,8 @@ COARSE_BITS, FINE_BITS = 6, 7
 takes more than twice the time, which is worth it only for few cells, as in dark gradients."""
 
 FEW_CELLS: Final = 1024
+FEW_PIXELS: Final = 1 << 13
+"""In so few pixels colours are counted faster by sorting them than by cells."""
 BAND_PIXELS: Final = 1 << 18
 """Pixels that are converted at once: memory is bounded, and a band is worth its own histogram."""
 
@@ -71,12 +73,16 @@ class PaletteMaker:
         is_exact = not has_alpha or _is_on_or_off(array[..., -1])
         if (indices := self._looked_up(array, has_alpha)) is not None:
             return Indexed(indices, self._codes, is_exact)
-        counts = _counted(array, has_alpha, COARSE_BITS)
-        used = np.count_nonzero(counts)
-        if used <= ENTRIES and self._collect(array, has_alpha):
+        is_small = array.shape[0] * array.shape[1] <= FEW_PIXELS
+        counts = None if is_small else _counted(array, has_alpha, COARSE_BITS)
+        may_fit = counts is None or np.count_nonzero(counts) <= ENTRIES
+        if may_fit and self._collect(array, has_alpha):
             indices = self._looked_up(array, has_alpha)
         if indices is not None:
             return Indexed(indices, self._codes, is_exact)
+        if counts is None:
+            counts = _counted(array, has_alpha, COARSE_BITS)
+        used = np.count_nonzero(counts)
         if used > FEW_CELLS:
             return _approximated(array, has_alpha, counts, COARSE_BITS)
         return _approximated(array, has_alpha, _counted(array, has_alpha, FINE_BITS), FINE_BITS)
@@ -104,6 +110,7 @@ class PaletteMaker:
             if len(own) > ENTRIES:
                 return False
         together = np.append(self._codes, np.setdiff1d(own, self._codes))
+        self._index_of[self._codes] = 0  # an index may be beyond the end of the new palette
         self._codes = together if len(together) <= ENTRIES else own
         self._index_of[self._codes] = np.arange(len(self._codes))
         return True
