@@ -54,7 +54,7 @@ HOLDS: dict[str, dict[str, str]] = {
     "webp": COLOUR_ONLY,
     "tiff": {mode: mode for mode in (*MODES, "array") if not mode.endswith(";M")},
     "gif": WITH_ALPHA,
-    "bmp": PLAIN,
+    "bmp": PLAIN | {"LA": "RGBA", "RGBA": "RGBA"},
     "pnm": PLAIN | {mode: mode for mode in ("I;16", "RGB;16", "L;M", "RGB;M")},
     "ppm": {"1": "RGB", "L": "RGB", "RGB": "RGB", "RGB;16": "RGB;16", "RGB;M": "RGB;M"},
     "pgm": {"1": "L", "L": "L", "I;16": "I;16", "L;M": "L;M"},
