@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zlib
 from collections.abc import Iterator
 from io import BytesIO
@@ -165,12 +166,6 @@ def test_some_bytes_behind_the_rows_and_a_missing_end_do_no_harm() -> None:
     assert "its end is missing or damaged" in warnings_of(plain()[:-12])[0]
 
 
-def test_a_second_picture_in_the_file_is_told_and_other_bytes_are_not() -> None:
-    told = "another picture (PNG) follows in the file, and is left out"
-    assert warnings_of(plain() + plain()) == (told,)
-    assert warnings_of(plain() + b"other bytes") == warnings_of(plain() + bytes(100)) == ()
-
-
 def test_rows_that_no_window_needs_are_checked_too(tmp_path: Path) -> None:
     data = data_of(plain())
     (tmp_path / "in.png").write_bytes(with_data(plain(), data[:-1] + bytes([data[-1] ^ 1])))
@@ -252,3 +247,22 @@ def test_a_picture_takes_the_memory_of_a_band(depth: int, kind: int, tmp_path: P
     act()  # imports are made
     (tmp_path / "out.png").unlink()
     assert peak_growth(act) < len(row) * side  # so much the packed rows have
+
+
+@pytest.mark.slow
+def test_time_is_straight_in_the_number_of_frames_and_memory_is_flat(tmp_path: Path) -> None:
+    seconds, growth = [], []
+    for count in (100, 1000, 10000):
+        path = tmp_path / f"{count}.png"
+        regions = [Region(noise("RGBA", (4, 4), seed), over=False) for seed in range(count)]
+        path.write_bytes(apng_of(regions, 4, 4))
+
+        def act(path: Path = path, count: int = count) -> None:
+            outcome = run(path, tmp_path / f"out{count}.png", "png", work("max", 2))
+            assert (outcome.status, outcome.frames) == ("done", count)
+
+        began = time.process_time()
+        growth.append(peak_growth(act))
+        seconds.append(time.process_time() - began)
+    assert seconds[2] < 20 * seconds[1]  # ten times as many frames; quadratic time would be 100
+    assert growth[2] < 3000 * 10000

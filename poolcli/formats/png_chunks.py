@@ -5,12 +5,10 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final, NamedTuple, TypeAlias
 
 from poolcli.errors import PoolError
-from poolcli.formats import START_BYTES, by_content
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 HEADER: Final = struct.Struct(">IIBBBBB")
@@ -233,12 +231,6 @@ class Chunks:
         if not self.is_complete:
             self.warnings["its end is missing or damaged: metadata there may be lost"] = None
 
-    def check_surplus(self) -> None:
-        """Warn if another picture follows in the file, where the stream is now."""
-        with suppress(PoolError):
-            title = by_content(self.stream.read(START_BYTES)).title
-            self.warnings[f"another picture ({title}) follows in the file, and is left out"] = None
-
     def _check_needed(self, name: bytes, body: bytes | None) -> None:
         """Refuse a damaged, repeated or unknown chunk that the pixels depend on."""
         title = name.decode()
@@ -284,7 +276,6 @@ def read_chunks(stream: BinaryIO, check_size: Callable[[int, int], None]) -> Chu
             chunks.add_pixels(begin, length)
         elif name == b"IEND":
             chunks.is_complete = chunks.read(name, length) is not None
-            chunks.check_surplus()
         else:
             chunks.add(name, length)
     chunks.check()

@@ -43,6 +43,10 @@ SAMPLE_BYTES, SAMPLE_BANDS = 1 << 16, 3
 SAMPLED: Final = 12
 """The sample is at most so small a part of a piece."""
 
+SMALL_BYTES: Final = 1 << 13
+"""The size of a piece up to which only two choices are tried, on the whole: more would take longer
+than they are worth, in an animation of very many small frames."""
+
 NOISY: Final = 0.4
 """The part of their size to which rows are compressed from which on they are called noisy: there
 neither Paeth nor vertical differences nor matches gain anything."""
@@ -224,12 +228,14 @@ class Sample:
             pixel_bytes: bytes of a pixel.
         """
         height, row_bytes = piece.shape
-        part = min(SAMPLE_BYTES, piece.size // SAMPLED) // SAMPLE_BANDS
+        self.is_whole = piece.size <= SMALL_BYTES
+        bands = 1 if self.is_whole else SAMPLE_BANDS
+        part = piece.size if self.is_whole else min(SAMPLE_BYTES, piece.size // SAMPLED) // bands
         high, before = max(1, part // row_bytes), -(-WINDOW_BYTES // row_bytes)
         self.size, self._pixel_bytes = 0, pixel_bytes
         self._parts: list[tuple[int, NDArray[np.uint8], NDArray[np.uint8]]] = []
-        for number in range(SAMPLE_BANDS):
-            top = (height - high) * (2 * number + 1) // (2 * SAMPLE_BANDS)
+        for number in range(bands):
+            top = (height - high) * (2 * number + 1) // (2 * bands)
             first = max(0, top - before)
             rows = piece[first : top + high]
             self._parts.append((top - first, piece[first - 1] if first else above, rows))
@@ -266,6 +272,8 @@ def chosen(sample: Sample, level: int | None) -> Choice:
         matching = [Choice(one, level) for one in (WITHOUT, VERTICAL, SIMPLE)]
         return min((*matching, Choice(EVERY, level, zlib.Z_FILTERED)), key=size)
     runs = Choice(SIMPLE, QUICK, zlib.Z_RLE)
+    if sample.is_whole:
+        return min((runs, Choice(WITHOUT, USUAL)), key=size)
     least = size(runs)
     if least < UNIFORM * sample.size:
         plain = runs._replace(filters=WITHOUT)
