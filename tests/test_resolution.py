@@ -43,6 +43,12 @@ def phys(across: int, down: int, unit: int) -> bytes:
     return octets[:33] + chunk(b"pHYs", struct.pack(">IIB", across, down, unit)) + octets[33:]
 
 
+def gif(aspect: int) -> bytes:
+    octets = bytearray(file_of("GIF"))
+    octets[12] = aspect
+    return bytes(octets)
+
+
 def tiff(across: int, down: int, unit: str) -> bytes:
     return tiff_with(8, *stated(across, down, unit))
 
@@ -60,6 +66,7 @@ def seen(octets: bytes) -> dict[str, tuple[Any, ...]]:
         for group, names in {
             "JFIF": ("XResolution", "YResolution", "ResolutionUnit"),
             "IFD0": ("XResolution", "YResolution", "ResolutionUnit"),
+            "GIF": ("PixelAspectRatio",),
             "PNG-pHYs": ("PixelsPerUnitX", "PixelsPerUnitY", "PixelUnits"),
         }.items()
     }
@@ -91,6 +98,11 @@ CASES: dict[str, tuple[bytes, Any, str, dict[str, tuple[Any, ...]]]] = {
     "pHYs 1:2 into JPEG": (phys(1, 2, 0), 2, "jpeg", {"JFIF": (1, 2, 0)}),
     "pHYs in metres": (phys(1000, 500, 1), 2, "png", {"PNG-pHYs": (500, 250, 1)}),
     "pHYs in metres into TIFF": (phys(10000, 5000, 1), 2, "tiff", {"IFD0": (127, 63.5, 2)}),
+    "GIF 1:2 by 2": (gif(113), 2, "gif", {"GIF": (2,)}),
+    "GIF 1:2 by 1x2": (gif(113), (2, 1), "gif", {}),
+    "GIF 1:2 by 2x1": (gif(113), (1, 2), "gif", {"GIF": (4,)}),
+    "GIF 1:2 into PNG": (gif(113), (1, 2), "png", {"PNG-pHYs": (1, 4, 0)}),
+    "JFIF 1:2 into GIF": (JPEG_DENSITY, 2, "gif", {"GIF": (2,)}),
     "TIFF without a unit": (tiff(2, 4, ""), 2, "tiff", {"IFD0": (1, 2, 1)}),
     "TIFF without a unit into PNG": (tiff(2, 4, ""), 2, "png", {"PNG-pHYs": (1, 2, 0)}),
     "TIFF in centimetres": (tiff(100, 50, "cm"), 3, "tiff", {"IFD0": (100 / 3, 50 / 3, 3)}),
@@ -119,8 +131,8 @@ def test_square_pixels_need_no_statement_and_a_format_without_ratio_says_so() ->
     result, notes = written([pool(decoded(file_of("JPEG")), work("max", 2))], "png")
     assert b"pHYs" not in result
     assert not notes
-    for name in ("bmp", "gif"):
-        notes = written([pool(decoded(JPEG_DENSITY), work("max", 2))], name)[1]
+    for name, size in (("bmp", 2), ("gif", (1, 4))):
+        notes = written([pool(decoded(JPEG_DENSITY), work("max", size))], name)[1]
         assert [note for note in notes if "resolution" in note]
     assert not written([decoded(JPEG_DENSITY)], "webp", Saving(strip=True))[1]
 

@@ -37,6 +37,7 @@ from poolcli.picture import (
     FrameInfo,
     Metadata,
     Picture,
+    Resolution,
     Stored,
     info_in_mode,
 )
@@ -111,6 +112,7 @@ class GifReader:
         comments = dict.fromkeys(filter(None, self._blocks.comments))
         return Metadata(
             comment=b"\n".join(comments) or None,
+            resolution=_resolution(self._blocks.aspect),
             plays=self._blocks.plays,
             warnings=() if self._blocks.is_complete else (NO_TRAILER,),
         )
@@ -238,14 +240,15 @@ class GifWriter(AnimationWriter):
     def _write_start(self, picture: Picture) -> None:
         """Write the header, the number of plays and the comment."""
         height, width = picture.info.shape[:2]
+        aspect, metadata = _aspect(picture.metadata)
         flags = gif_blocks.HAS_PALETTE | _palette_bits(len(self._global_palette)) - 1
-        self.file.write(SIGNATURE + struct.pack("<HHBBB", width, height, flags, 0, 0))
+        self.file.write(SIGNATURE + struct.pack("<HHBBB", width, height, flags, 0, aspect))
         self.file.write(self._global_palette)
         plays = 1 if self._is_still else self.timeline.plays(picture.metadata.plays)
         if plays != 1:
             loops = struct.pack("<BH", 1, max(0, plays - 1))
             self.file.write(extension(gif_blocks.APPLICATION, gif_blocks.LOOPS[0], loops))
-        if comment := self.held(picture.info, picture.metadata).get("comment"):
+        if comment := self.held(picture.info, metadata).get("comment"):
             pieces = (comment[at : at + 255] for at in range(0, len(comment), 255))
             self.file.write(extension(gif_blocks.COMMENT, *pieces))
 
@@ -266,6 +269,22 @@ class GifWriter(AnimationWriter):
 
 read = GifReader
 write = GifWriter
+
+
+def _resolution(aspect: int) -> Resolution | None:
+    """Return the ratio that the header states, or None."""
+    return Resolution((aspect + 15) / 64, 1, "") if aspect else None
+
+
+def _aspect(metadata: Metadata) -> tuple[int, Metadata]:
+    """Return the number for the header, and the metadata that it doesn't state."""
+    resolution = metadata.resolution
+    if resolution is None or resolution.down == resolution.across:
+        return 0, metadata
+    aspect = round(64 * resolution.down / resolution.across) - 15
+    if aspect not in range(1, 256):
+        return 0, metadata
+    return aspect, metadata if resolution.unit else metadata._replace(resolution=None)
 
 
 def _uncovers(before: Shown, after: Shown) -> bool:

@@ -74,6 +74,7 @@ class Blocks(NamedTuple):
         plays: how often an animation is played; 0 means for ever.
         images: the images in order.
         comments: the comments in order.
+        aspect: the shape of a pixel: 64 times its width by its height, less 15; 0 if not stated.
         is_complete: whether the file ends with a trailer.
     """
 
@@ -82,6 +83,7 @@ class Blocks(NamedTuple):
     plays: int
     images: list[ImageBlock]
     comments: list[bytes]
+    aspect: int
     is_complete: bool
 
 
@@ -117,7 +119,7 @@ def read_blocks(stream: BinaryIO, most_text: int = MOST_TEXT) -> Blocks:
                 plays = again + 1 if again else 0
     if not images:
         raise PoolError("it has no image", "is the file complete?")
-    return Blocks(width, height, plays, images, comments, is_complete=kind == TRAILER)
+    return Blocks(width, height, plays, images, comments, head[12], is_complete=kind == TRAILER)
 
 
 def extension(label: bytes, *parts: bytes) -> bytes:
