@@ -21,7 +21,7 @@ from poolcli.report import Outcome
 from tests import jobs
 from tests.exif_support import ASCII, SHORT, Entry, text
 from tests.pictures import first_info, read_tiff
-from tests.support.tools import GDALINFO
+from tests.support.tools import GDAL_TRANSLATE, GDALINFO
 from tests.tiff_support import samples, tags_of, tiff_of, tiff_with
 
 CASES = Path(__file__).parent / "cases"
@@ -354,3 +354,27 @@ def test_the_tag_of_nodata_stays(value: str, dtype: str, tmp_path: Path) -> None
         tiff_of(samples(dtype, 1), extratags=[(42113, 2, len(value) + 1, value, True)]), tmp_path
     )
     assert tags_of(octets)[42113] == value
+
+
+@pytest.mark.skipif(not GDAL_TRANSLATE, reason="gdal_translate is not installed")
+@pytest.mark.parametrize("name", ["f32", "u8"])
+def test_samples_without_data_take_no_part_as_in_gdal(name: str, tmp_path: Path) -> None:
+    source = CASES / f"tiff-nodata-{name}.tif"
+    half = "-q", "-outsize", "50%", "50%", "-r", "average"
+    words = [GDAL_TRANSLATE, *half, str(source), str(tmp_path / "gdal.tif")]
+    subprocess.run(words, capture_output=True, check=True)
+    outcome = jobs.run(source, tmp_path / "out.tif", "tiff", jobs.work("avg", 2))
+    assert outcome.status == "done", outcome.error
+    octets = (tmp_path / "out.tif").read_bytes()
+    np.testing.assert_array_equal(
+        read_tiff(octets), read_tiff((tmp_path / "gdal.tif").read_bytes())
+    )
+    assert tags_of(octets)[42113] == {"f32": "-9999", "u8": "0"}[name]
+
+
+@pytest.mark.parametrize(("nodata", "stated"), [("7", "7"), ("none", "0"), (None, "0")])
+def test_the_tag_of_nodata_is_that_of_the_option_or_of_the_file(
+    nodata: str | None, stated: str, tmp_path: Path
+) -> None:
+    octets, _ = run(CASES / "tiff-nodata-u8.tif", tmp_path, nodata=nodata)
+    assert tags_of(octets)[42113] == stated
