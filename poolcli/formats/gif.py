@@ -277,14 +277,14 @@ def _resolution(aspect: int) -> Resolution | None:
 
 
 def _aspect(metadata: Metadata) -> tuple[int, Metadata]:
-    """Return the number for the header, and the metadata that it doesn't state."""
+    """Return the number for the header, 0 for none, and the metadata that it doesn't state."""
     resolution = metadata.resolution
-    if resolution is None or resolution.down == resolution.across:
+    if resolution is None or resolution.unit or resolution.is_plain:
         return 0, metadata
     aspect = round(64 * resolution.down / resolution.across) - 15
     if aspect not in range(1, 256):
         return 0, metadata
-    return aspect, metadata if resolution.unit else metadata._replace(resolution=None)
+    return aspect, metadata._replace(resolution=None)
 
 
 def _uncovers(before: Shown, after: Shown) -> bool:
