@@ -4,8 +4,9 @@
 TYPE_CHECKING = False  # type checkers take it for true
 
 if TYPE_CHECKING:
+    from poolcli.engine.adaptive import output_shape
     from poolcli.engine.pooling import avg_pool, max_pool, min_pool
-    from poolcli.engine.window import Window, output_shape
+    from poolcli.engine.window import Window
     from poolcli.errors import PoolError
 
 __all__ = ["PoolError", "Window", "avg_pool", "max_pool", "min_pool", "output_shape"]
@@ -14,7 +15,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "PoolError": "errors",
     "Window": "engine.window",
-    "output_shape": "engine.window",
+    "output_shape": "engine.adaptive",
     "avg_pool": "engine.pooling",
     "max_pool": "engine.pooling",
     "min_pool": "engine.pooling",

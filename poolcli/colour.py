@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from poolcli.engine.adaptive import Spans
 from poolcli.engine.extremes import extreme
 from poolcli.engine.kernels import NanPolicy, rounded_quotient
 from poolcli.engine.nodata import nodata_value
@@ -135,10 +136,17 @@ def pooled_info(info: FrameInfo, axes: Axes, method: Method, pixels: Pixels) -> 
 
 
 def placement(axes: Axes) -> Placement:
-    """Return where the pooled pixels lie: origin = (span - stride)/2 - padding before."""
+    """Return where the pooled pixels lie.
+
+    The origin is (span - stride)/2 - padding before. Windows that are given by the size of the
+    output cover the picture from its first to its last pixel, so that their origin is 0.
+    """
     rows, columns = axes
-    down, across = ((axis.span - axis.stride) / 2 - axis.before for axis in axes)
-    return Placement((rows.stride, columns.stride), (down, across))
+    down, across = (
+        0 if isinstance(axis, Spans) else (axis.span - axis.stride) / 2 - axis.before
+        for axis in axes
+    )
+    return Placement((rows.pitch, columns.pitch), (down, across))
 
 
 def pooled_bands(

@@ -326,6 +326,8 @@ def _shapes(outcome: Outcome) -> str:
 
 def _window(outcome: Outcome) -> str:
     """Return the method and the window, width before height as on the command line."""
+    if outcome.output_size is not None:
+        return f"{outcome.method} to {_extent(outcome.output_size)}"
     parts = [f"{outcome.method} {_extent(outcome.size)}", f"stride {_extent(outcome.stride)}"]
     if outcome.dilation != (1, 1):
         parts.append(f"dilation {_extent(outcome.dilation)}")

@@ -74,6 +74,7 @@ class Outcome:
         output_bytes: the size of the output.
         error: why it failed, or None.
         remedy: what the user can do about that.
+        output_size: (height, width) of the result where it was given in place of a window.
         nodata: the value of samples without data; None also if it is infinite, which JSON has not.
         taken: the number of frames that are pooled.
         has_gaps: whether windows or their taps leave pixels between them unread.
@@ -104,6 +105,7 @@ class Outcome:
     output_bytes: int | None = None
     error: str | None = None
     remedy: str | None = None
+    output_size: Pair | None = None
     nodata: float | None = None
     taken: int = 1
     has_gaps: bool = False

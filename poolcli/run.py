@@ -21,6 +21,7 @@ from poolcli.colour import (
     rounded_info,
     widened_info,
 )
+from poolcli.engine.adaptive import OutputSize
 from poolcli.engine.window import Axes, Window
 from poolcli.errors import PoolError
 from poolcli.formats import FORMATS, NODATA, Format, by_name, is_one_by_one, may_have_axes
@@ -52,7 +53,7 @@ class Work(NamedTuple):
 
     Attributes:
         method: what is computed of every window.
-        window: size, stride, padding and dilation of the windows.
+        window: size, stride, padding and dilation of the windows, or the size of the output.
         pixels: how alpha and NaN are treated.
         saving: how results are encoded.
         limits: how large a picture may be.
@@ -67,7 +68,7 @@ class Work(NamedTuple):
     """
 
     method: Method
-    window: Window
+    window: Window | OutputSize
     pixels: Pixels
     saving: Saving
     limits: Limits
@@ -416,6 +417,8 @@ def _check_header(
     _add_new(outcome.notes, (*info.notes, *_nodata_notes(nodata, target)))
     if outcome.taken == 1:
         outcome.nodata = None if nodata.value in (inf, -inf) else nodata.value
+        if isinstance(work.window, OutputSize):
+            outcome.output_size = pooled.info.shape[0], pooled.info.shape[1]
         _describe(outcome, info, pooled, target)
 
 

@@ -49,7 +49,7 @@ def taps(extent: int, window: Window, axis: int) -> list[Taps]:
     return [Taps([at for at in one if 0 <= at < extent], len(one)) for one in reads]
 
 
-def both_taps(picture: Picture, window: Window) -> tuple[list[Taps], list[Taps]]:
+def both_taps(picture: Picture, window: Any) -> tuple[list[Taps], list[Taps]]:
     height, width = picture.array.shape[:2]
     return taps(height, window, 0), taps(width, window, 1)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from poolcli import colour, methods
 from poolcli.colour import BAND_BYTES, BAND_SPANS, Pixels
+from poolcli.engine.adaptive import OutputSize
 from poolcli.engine.window import Window
 from poolcli.formats import by_name
 from poolcli.formats.contract import Limits
@@ -34,7 +35,7 @@ def work(
     def taken(keys: tuple[str, ...]) -> dict[str, Any]:
         return {key: more.pop(key) for key in keys if key in more}
 
-    window = size if isinstance(size, Window) else Window.of(size, **taken(WINDOW))
+    window = size if isinstance(size, Window | OutputSize) else Window.of(size, **taken(WINDOW))
     pixels = Pixels(**taken(PIXELS))
     if isinstance(method, str):
         method = methods.make(method, **taken(OF_AVERAGES))

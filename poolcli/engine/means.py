@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from poolcli.engine.adaptive import Spans
 from poolcli.engine.kernels import Block, NanPolicy, Reduction, rounded_quotient
 from poolcli.engine.tiles import TUNED, Grid, Tile, Tuning, restored
 from poolcli.engine.window import Axes, Axis
@@ -350,7 +351,7 @@ def _taps(axes: Axes, tile: Tile, dtype: np.dtype[Any]) -> NDArray[Any]:
     return taps
 
 
-def _counts(axis: Axis, windows: slice, dtype: np.dtype[Any]) -> NDArray[Any]:
+def _counts(axis: Axis | Spans, windows: slice, dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return the number of taps on pixels for some windows along an axis."""
     first, stop = windows.start, windows.stop
     counts = np.full(stop - first, axis.most_taps, dtype)

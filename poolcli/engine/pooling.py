@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from poolcli.engine.adaptive import OutputSize, window_of
 from poolcli.engine.extremes import extreme
 from poolcli.engine.kernels import NanPolicy
 from poolcli.engine.means import average
@@ -74,7 +75,7 @@ class Arguments(NamedTuple):
 
 def max_pool(
     array: NDArray[Any],
-    size: SizeLike,
+    size: SizeLike | None = None,
     stride: SizeLike | None = None,
     padding: PaddingLike = 0,
     dilation: SizeLike = 1,
@@ -82,6 +83,7 @@ def max_pool(
     ceil_mode: bool = False,
     nan: NanPolicy = "omit",
     where: NDArray[np.bool_] | None = None,
+    output_size: SizeLike | None = None,
     axes: str | None = None,
     nodata: float | None = None,
 ) -> NDArray[Any]:
@@ -90,7 +92,7 @@ def max_pool(
     Args:
         array: (H, W), (H, W, C) or as ``axes`` says, of bool, integers or floats of up to 64
             bits, in any memory layout and byte order.
-        size: taps of the window, one number or (height, width).
+        size: taps of the window, one number or (height, width); either this or ``output_size``.
         stride: pixels between windows, likewise; ``size`` if None.
         padding: pixels around the picture that are never read: one number, (height, width),
             ((top, bottom), (left, right)), "valid", "same" or "same_lower"; see `Window.of`.
@@ -99,6 +101,9 @@ def max_pool(
         nan: "omit" leaves NaN pixels out; "propagate" makes a window with NaN NaN.
         where: bool, true where a pixel takes part; a window in which none does is pooled as if
             all did. It is (H, W), or has the shape of the array without its channels.
+        output_size: rows and columns of the result, one number or (height, width), in place of
+            a window. Of o windows over n pixels, window i reads from ⌊i·n/o⌋ to ⌈(i+1)·n/o⌉, as
+            in PyTorch's ``AdaptiveMaxPool2d``: where o does not divide n, neighbours share pixels.
         axes: a letter for each axis of the array, such as "NCHW": H or Y for the height, W or X
             for the width, C or S for the channels; other axes are those of a batch, whose
             pictures are pooled one by one. By default it is "HW" or "HWC"; an array that looks
@@ -116,7 +121,9 @@ def max_pool(
     >>> max_pool(np.array([[1, 5, 2], [3, 4, 9]]), 2, 1)
     array([[5, 9]])
     """
-    window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
+    window = window_of(
+        size, stride, padding, dilation, ceil_mode=ceil_mode, output_size=output_size
+    )
     call = _checked(array, window, nan, axes, nodata, where=where)
 
     def pool(picture: NDArray[Any], mask: Mask, _: Mask) -> NDArray[Any]:
@@ -127,7 +134,7 @@ def max_pool(
 
 def min_pool(
     array: NDArray[Any],
-    size: SizeLike,
+    size: SizeLike | None = None,
     stride: SizeLike | None = None,
     padding: PaddingLike = 0,
     dilation: SizeLike = 1,
@@ -135,6 +142,7 @@ def min_pool(
     ceil_mode: bool = False,
     nan: NanPolicy = "omit",
     where: NDArray[np.bool_] | None = None,
+    output_size: SizeLike | None = None,
     axes: str | None = None,
     nodata: float | None = None,
 ) -> NDArray[Any]:
@@ -145,7 +153,9 @@ def min_pool(
     >>> min_pool(np.array([[1, 5, 2], [3, 4, 9]]), 2, 1)
     array([[1, 2]])
     """
-    window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
+    window = window_of(
+        size, stride, padding, dilation, ceil_mode=ceil_mode, output_size=output_size
+    )
     call = _checked(array, window, nan, axes, nodata, where=where)
 
     def pool(picture: NDArray[Any], mask: Mask, _: Mask) -> NDArray[Any]:
@@ -156,7 +166,7 @@ def min_pool(
 
 def avg_pool(
     array: NDArray[Any],
-    size: SizeLike,
+    size: SizeLike | None = None,
     stride: SizeLike | None = None,
     padding: PaddingLike = 0,
     dilation: SizeLike = 1,
@@ -164,6 +174,7 @@ def avg_pool(
     ceil_mode: bool = False,
     nan: NanPolicy = "omit",
     where: NDArray[np.bool_] | None = None,
+    output_size: SizeLike | None = None,
     axes: str | None = None,
     nodata: float | None = None,
     count_include_pad: bool = False,
@@ -185,6 +196,7 @@ def avg_pool(
         ceil_mode: as in `max_pool`.
         nan: as in `max_pool`; pixels that are left out do not count in the divisor.
         where: as in `max_pool`.
+        output_size: as in `max_pool`; the options about the divisor are refused with it.
         axes: as in `max_pool`.
         nodata: as in `max_pool`; such samples do not count in the divisor.
         count_include_pad: whether taps on explicit padding count in the divisor.
@@ -203,14 +215,22 @@ def avg_pool(
     >>> avg_pool(np.array([[1, 5, 2], [3, 4, 9]]), 2, 1)
     array([[3, 5]])
     """
-    window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
+    window = window_of(
+        size, stride, padding, dilation, ceil_mode=ceil_mode, output_size=output_size
+    )
     call = _checked(array, window, nan, axes, nodata, where=where, weights=weights)
     if not isinstance(count_include_pad, bool):
         raise PoolError(f"count_include_pad is {count_include_pad!r}", "give True or False")
     if divisor_override is not None:
         divisor_override = whole_number("divisor_override", divisor_override, 1)
+    has_divisor = count_include_pad or divisor_override is not None
+    if has_divisor and output_size is not None:
+        raise PoolError(
+            "output_size decides the divisor itself",
+            "leave out count_include_pad and divisor_override",
+        )
     is_weighted = where is not None or weights is not None
-    if is_weighted and (count_include_pad or divisor_override is not None):
+    if is_weighted and has_divisor:
         raise PoolError(
             "where and weights decide the divisor themselves",
             "leave out count_include_pad and divisor_override",
@@ -234,7 +254,7 @@ def avg_pool(
 
 
 def _checked(
-    array: Any, window: Window, nan: Any, axes: Any, nodata: Any, **masks: Any
+    array: Any, window: Window | OutputSize, nan: Any, axes: Any, nodata: Any, **masks: Any
 ) -> Arguments:
     """Check the arguments that all public functions have.
 

@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from poolcli.engine.adaptive import Spans
 from poolcli.engine.kernels import Block, Reduction, Scratch, cast, slide, subsample, van_herk
 from poolcli.engine.window import Axes, Axis, ceil_div
 
@@ -94,7 +95,8 @@ class Grid:
         self.table, self.tuning, self.scratch = table, tuning, Scratch()
         self.most_taps = self.rows.size * self.columns.size
         # If windows overlap in many rows, `van_herk` takes fewer operations than `_fold`.
-        self.uses_van_herk = self.rows.size - 1 > tuning.most_folded * self.rows.stride
+        overlap = self.rows.size - 1 > tuning.most_folded * self.rows.stride
+        self.uses_van_herk = overlap and not isinstance(self.rows, Spans)
         flags = self.array[:1].flags
         self.is_viewed = array.dtype.isnative and flags.c_contiguous and flags.aligned
         # A bound method would form a reference cycle, which keeps the picture in memory until the
@@ -133,6 +135,8 @@ class Grid:
         fitting = (room // high - columns.span) // columns.stride + 1
         widest = max(fitting, ceil_div(columns.span, columns.stride))
         width = ceil_div(columns.out, ceil_div(columns.out, widest))  # tiles of about equal width
+        if isinstance(columns, Spans):
+            width = columns.out  # `reduce_columns` takes all columns, since they differ
         height = max(1, room // ((width - 1) * columns.stride + columns.span))
         if self.uses_van_herk and height > rows.size:
             height -= height % rows.size  # so that `van_herk` has only complete groups
@@ -158,6 +162,8 @@ class Grid:
         # The width is a multiple of the stride, so that `subsample` can view it as words.
         strides = columns.out - 1 + ceil_div(columns.span, columns.stride)
         width = strides * columns.stride * channels
+        if isinstance(columns, Spans):
+            width = columns.extent * channels
         height = tile.rows.stop - tile.rows.start
         block = self.scratch.take("rows", (height, width), reduction.dtype(self.rows.size))
         left, right = columns.before * channels, (columns.before + columns.extent) * channels
@@ -179,11 +185,36 @@ class Grid:
         are faster than strided passes over some.
         """
         columns, channels, held = self.columns, self.channels, self.rows.size
+        if isinstance(columns, Spans):
+            self._reduce_column_spans(block, columns, reduction, out)
+            return
         shift = columns.dilation * channels
         flat = out.reshape(len(out), -1) if columns.stride == 1 else None
         slid = slide(block, reduction, columns.size, shift, self.scratch, held, flat)
         if flat is None:
             subsample(slid, columns.stride, channels, out)
+
+    def _reduce_column_spans(
+        self, block: Block, columns: Spans, reduction: Reduction, out: NDArray[Any]
+    ) -> None:
+        """Reduce a block along the width over windows of several sizes.
+
+        All are reduced over the taps that the smallest has, and the further taps are added.
+        """
+        channels, sizes, starts = self.channels, np.array(columns.sizes), np.array(columns.starts)
+        least, pixels = int(sizes.min()), block.reshape(len(block), -1, channels)
+        slid = slide(block, reduction, least, channels, self.scratch, self.rows.size)
+        picked = slid.reshape(pixels.shape)[:, starts]
+        dtype = reduction.dtype(self.most_taps)
+        if picked.dtype != dtype:
+            picked = cast(picked, dtype, "picked", self.scratch)
+        for tap in range(least, int(sizes.max())):
+            larger = np.flatnonzero(sizes > tap)
+            more = pixels[:, starts[larger] + tap]
+            if dtype.hasobject:
+                more = more.astype(object)
+            picked[:, larger] = reduction.ufunc(picked[:, larger], more, dtype=dtype)
+        np.copyto(out, picked, casting="unsafe")
 
     def _reduce_rows(self, rows: slice, columns: slice, reduction: Reduction, out: Block) -> None:
         """Reduce windows along the height into ``out``, in parts that fit the cache.
@@ -195,7 +226,9 @@ class Grid:
             out: receives the result, one row for each window.
         """
         axis, room, height = self.rows, self.tuning.tile_bytes, self.rows.span
-        combine = self._fold
+        combine: Callable[[Block, Any, Reduction, Block], None] = self._fold
+        if isinstance(axis, Spans):
+            combine = self._reduce_row_spans
         # Casting the block first is faster, unless windows skip pixels that would be cast too.
         overlaps = axis.size >= max(2, axis.stride)
         # `van_herk` takes all windows at once; its input is a little larger than a tall tile.
@@ -220,6 +253,13 @@ class Grid:
                 if (overlaps or self.uses_van_herk) and block.dtype != out.dtype:
                     block = cast(block, out.dtype, "wide", self.scratch)
                 combine(block, part, reduction, target)
+
+    def _reduce_row_spans(
+        self, block: Block, rows: Spans, reduction: Reduction, out: Block
+    ) -> None:
+        """Combine the rows of each window on its own, since windows differ in their sizes."""
+        for target, start, stop in zip(out, rows.starts, rows.stops, strict=True):
+            reduction.ufunc.reduce(block[start:stop], axis=0, dtype=out.dtype, out=target)
 
     def _fold(self, block: Block, rows: Axis, reduction: Reduction, out: Block) -> None:
         """Combine rows tap by tap, with size - 1 operations for each row of the result."""

@@ -8,10 +8,13 @@ sides. A tap is one position that a window reads. Height and width are independe
 from __future__ import annotations
 
 import operator
-from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from poolcli.errors import PoolError
 from poolcli.layout import FEW, Layout, unlike_hwc
+
+if TYPE_CHECKING:
+    from poolcli.engine.adaptive import Spans
 
 Pair: TypeAlias = tuple[int, int]
 Sides: TypeAlias = tuple[Pair, Pair]
@@ -50,6 +53,11 @@ class Axis(NamedTuple):
     before: int
     after: int
     out: int
+
+    @property
+    def pitch(self) -> float:
+        """The pixels from one window to the next."""
+        return self.stride
 
     @property
     def span(self) -> int:
@@ -140,7 +148,7 @@ class Axis(NamedTuple):
         return seen, part
 
 
-Axes: TypeAlias = tuple[Axis, Axis]
+Axes: TypeAlias = "tuple[Axis | Spans, Axis | Spans]"
 """The windows along the height and along the width."""
 
 
@@ -193,8 +201,8 @@ class Window(NamedTuple):
         """
         if not isinstance(ceil_mode, bool):
             raise PoolError(f"ceil_mode is {ceil_mode!r}", "give True or False")
-        sizes = _per_axis("size", size)
-        dilations = _per_axis("dilation", dilation)
+        sizes = per_axis("size", size)
+        dilations = per_axis("dilation", dilation)
         sides = _padding(padding)
         if not isinstance(sides, str):
             for k, d, pair in zip(sizes, dilations, sides, strict=True):
@@ -204,10 +212,10 @@ class Window(NamedTuple):
                         f"padding {found} is too large for a window that spans {most + 1}",
                         f"give a padding of at most {most}, or a larger size",
                     )
-        strides = sizes if stride is None else _per_axis("stride", stride)
+        strides = sizes if stride is None else per_axis("stride", stride)
         return cls(sizes, strides, sides, dilations, ceil_mode)
 
-    def axes(self, extents: Pair) -> Axes:
+    def axes(self, extents: Pair) -> tuple[Axis, Axis]:
         """Return the windows over a picture of ``extents`` = (height, width) pixels.
 
         Raises:
@@ -253,48 +261,6 @@ class Window(NamedTuple):
                 "choose a smaller size, stride or padding",
             )
         return axis
-
-
-def output_shape(
-    shape: tuple[int, ...],
-    size: SizeLike,
-    stride: SizeLike | None = None,
-    padding: PaddingLike = 0,
-    dilation: SizeLike = 1,
-    *,
-    ceil_mode: bool = False,
-    axes: str | None = None,
-) -> tuple[int, ...]:
-    """Return the shape of the result of pooling an array of ``shape``.
-
-    An axis with extent n, size k, stride s, dilation d and the paddings p0 and p1 has
-    ⌊(n + p0 + p1 - d·(k-1) - 1) / s⌋ + 1 windows; see `Window.of` for ceil mode and "same".
-
-    Args:
-        shape: (H, W), (H, W, C), or as ``axes`` says.
-        size: as in `Window.of`, and so are the other arguments.
-        stride: as in `Window.of`.
-        padding: as in `Window.of`.
-        dilation: as in `Window.of`.
-        ceil_mode: as in `Window.of`.
-        axes: as in `poolcli.max_pool`.
-
-    Returns:
-        The shape with another height and width: (H', W') or (H', W', C), for example.
-
-    Raises:
-        PoolError: as `poolcli.max_pool` would with these arguments.
-
-    >>> output_shape((7, 9, 3), 2)
-    (3, 4, 3)
-    """
-    if not isinstance(shape, tuple):
-        raise PoolError(f"the shape is {shape!r}", "give (height, width) or (height, width, C)")
-    extents = tuple(whole_number("shape", extent, 0) for extent in shape)
-    layout = layout_of(axes, extents)
-    window = Window.of(size, stride, padding, dilation, ceil_mode=ceil_mode)
-    rows, columns = window.axes((extents[layout.height], extents[layout.width]))
-    return layout.result_shape(extents, rows.out, columns.out)
 
 
 def layout_of(axes: str | None, shape: tuple[int, ...]) -> Layout:
@@ -350,7 +316,7 @@ def _pair(name: str, value: Any, form: str) -> tuple[Any, Any]:
     return pair[0], pair[1]
 
 
-def _per_axis(name: str, value: Any) -> Pair:
+def per_axis(name: str, value: Any) -> Pair:
     """Return (height, width) from one number or two, each at least 1."""
     height, width = _pair(name, value, "one number or (height, width)")
     return whole_number(name, height, 1), whole_number(name, width, 1)

@@ -79,11 +79,13 @@ class Option(NamedTuple):
         flag: its name on the command line, with the dashes.
         help: the help text.
         least: the smallest whole number that it takes; None if it takes no value.
+        needs_window: whether it is refused where the size of the output is given instead.
     """
 
     flag: str
     help: str
     least: int | None = None
+    needs_window: bool = False
 
     @property
     def key(self) -> str:
@@ -149,9 +151,13 @@ METHODS: Final = (
         "poolcli avg --size 3 --stride 2 --padding 1 --count-include-pad in.png out.png\n"
         "cat in.png | poolcli avg --size 2 - - > out.png",
         (
-            Option("--count-include-pad", "Count the pixels of the padding in the divisor too."),
+            Option(
+                "--count-include-pad",
+                "Count the pixels of the padding in the divisor too.",
+                needs_window=True,
+            ),
             Option("--linear", "Average in linear light, decoded by the curve of sRGB."),
-            Option("--divisor-override", "Divide every sum by N.", least=1),
+            Option("--divisor-override", "Divide every sum by N.", least=1, needs_window=True),
         ),
     ),
 )

@@ -15,6 +15,7 @@ from poolcli.options.types import (
     Extent,
     NameTemplate,
     NodataText,
+    OutputExtent,
     Padding,
     SaveOption,
     Seconds,
@@ -72,8 +73,8 @@ WINDOW: Final = Group(
             *("-k", "--size"),
             type=Extent(),
             shown="N|WxH",
-            required=True,
-            text="Pixels that a window reads, width by height.",
+            text="Pixels that a window reads, width by height; this, --output-size or --fit is "
+            "required.",
         ),
         _option(
             *("-s", "--stride"),
@@ -98,6 +99,19 @@ WINDOW: Final = Group(
             text="Step from one pixel of a window to the next.",
         ),
         _option("--ceil-mode", text="Let the last windows extend beyond the right and bottom."),
+        _option(
+            "--output-size",
+            type=OutputExtent(),
+            shown="N|WxH|Wx|xH",
+            text="Pixels of the output, in place of a window; a side that is left out keeps the "
+            "aspect ratio.",
+        ),
+        _option(
+            "--fit",
+            type=Extent(),
+            shown="N|WxH",
+            text="Make the output as large as fits into this box, and never larger than the input.",
+        ),
     ),
 )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 import click
 from click.core import ParameterSource
 
+from poolcli.engine.adaptive import OutputSize
 from poolcli.engine.window import Window
 from poolcli.errors import PoolError
 from poolcli.formats.saving import Saving
@@ -108,13 +109,13 @@ def request_of(row: Row, params: dict[str, Any]) -> Request:
         raise PoolError("--overwrite and --skip-existing exclude each other", "choose one")
     if (axes := params["axes"]) is not None:
         Layout.of(axes, (1,) * len(axes))
-    window = Window.of(**{name: params[name] for name in Window._fields})
+    window = _window(row, params)
     saving = _record(Saving, params, options=params["save_options"])
     name_of = partial(
         output_stem,
         template=params["template"],
         method=row.name,
-        size=window.size,
+        size=params["size"] or params["output_size"] or params["fit"],
         stride=window.stride,
     )
     source = click.get_current_context().get_parameter_source("timeout")
@@ -134,7 +135,33 @@ def request_of(row: Row, params: dict[str, Any]) -> Request:
     )
 
 
-def _work(row: Row, params: dict[str, Any], window: Window, saving: Saving) -> Work:
+def _window(row: Row, params: dict[str, Any]) -> Window | OutputSize:
+    """Return the window of ``--size``, or the size of the output that stands in its place.
+
+    Raises:
+        PoolError: not one of them is given, or an option that has no effect on the output's size.
+    """
+    kinds = [name for name in ("size", "output_size", "fit") if params[name] is not None]
+    flags = [f"--{name.replace('_', '-')}" for name in kinds]
+    if not kinds:
+        raise PoolError("no size is given", "give --size, --output-size or --fit")
+    if len(kinds) > 1:
+        raise PoolError(f"{' and '.join(flags)} exclude each other", "give one of them")
+    if params["size"] is not None:
+        return Window.of(**{name: params[name] for name in Window._fields})
+    of_method = (option.key for option in row.options if option.needs_window)
+    source = click.get_current_context().get_parameter_source
+    for name in ("stride", "padding", "dilation", "ceil_mode", *of_method):
+        if source(name) not in (None, ParameterSource.DEFAULT):
+            option = f"--{name.replace('_', '-')}"
+            raise PoolError(f"{option} has no effect with {flags[0]}", "leave it out")
+    if "{stride}" in (params["template"] or ""):
+        raise PoolError(f"{{stride}} has no value with {flags[0]}", "choose another --name")
+    height, width = params[kinds[0]]
+    return OutputSize(height, width, fits=kinds == ["fit"])
+
+
+def _work(row: Row, params: dict[str, Any], window: Window | OutputSize, saving: Saving) -> Work:
     """Return the settings that are the same for every picture.
 
     Raises:

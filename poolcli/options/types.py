@@ -37,6 +37,28 @@ class Extent(click.ParamType[tuple[int, int]]):
         return numbers[-1], numbers[0]
 
 
+class OutputExtent(click.ParamType[tuple[int | None, int | None]]):
+    """Parse ``N``, ``WxH``, ``Wx`` or ``xH`` into (height, width), with None for a missing side."""
+
+    name = "N|WxH|Wx|xH"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int | None, int | None]:
+        """Parse the text."""
+        if isinstance(value, tuple):
+            return value
+        width, cross, height = value.partition("x")
+        sides = whole_numbers("x".join(side for side in (width, height) if side), "x")
+        if not sides or min(sides) < 1 or len(sides) > 2:
+            self.fail(
+                f"{value!r} is not N, WxH, Wx or xH in whole numbers of at least 1", param, ctx
+            )
+        if len(sides) == 2 or not cross:
+            return sides[-1], sides[0]
+        return (None, sides[0]) if width else (sides[0], None)
+
+
 class Padding(click.ParamType[Any]):
     """Parse ``N``, ``WxH``, ``LEFT,TOP,RIGHT,BOTTOM`` or a name into what `Window.of` takes."""
 
@@ -139,7 +161,11 @@ def whole_numbers(text: str, separator: str) -> list[int] | None:
 
 
 def output_stem(
-    path: str, template: str, method: str, size: tuple[int, int], stride: tuple[int, int]
+    path: str,
+    template: str,
+    method: str,
+    size: tuple[int | None, int | None],
+    stride: tuple[int, int] | None,
 ) -> str:
     """Return the name of an output, without suffix, from a template and the input's path.
 
@@ -154,12 +180,12 @@ def output_stem(
         "parent": os.path.basename(folder),
         "method": method,
         "size": _extent_text(size),
-        "stride": _extent_text(stride),
+        "stride": _extent_text(stride or size),
     }
     return NAME_KEY.sub(lambda match: values[match[1]], template)
 
 
-def _extent_text(extent: tuple[int, int]) -> str:
+def _extent_text(extent: tuple[int | None, int | None]) -> str:
     """Return (height, width) as on the command line: one number if square, else ``WxH``."""
     height, width = extent
-    return str(width) if height == width else f"{width}x{height}"
+    return str(width) if height == width else f"{width or ''}x{height or ''}"
