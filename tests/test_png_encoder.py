@@ -17,7 +17,16 @@ from PIL import Image
 from poolcli.formats import by_name
 from poolcli.formats.contract import open_writer
 from poolcli.formats.png import STORED_AS, packed_rows
-from poolcli.formats.png_encoder import AVERAGE, EVERY, PAETH, RowEncoder, filtered
+from poolcli.formats.png_encoder import (
+    AVERAGE,
+    EVERY,
+    PAETH,
+    UP,
+    Choice,
+    RowEncoder,
+    Sample,
+    filtered,
+)
 from poolcli.formats.saving import Saving
 from tests.pictures import chunk, encoded, noise, noisy, picture, png
 from tests.png_support import with_data
@@ -107,6 +116,15 @@ def by_the_standard(
 def paeth(a: int, b: int, c: int) -> int:
     away = [abs(a + b - c - one) for one in (a, b, c)]
     return (a, b, c)[away.index(min(away))]
+
+
+@pytest.mark.parametrize("shape", [(1, 3_000_000), (10, 300_000), (1_000_000, 3), (500, 3000)])
+def test_a_sample_is_small_whatever_the_shape_of_the_rows(shape: tuple[int, int]) -> None:
+    piece = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    sample = Sample(piece, np.zeros(shape[1], np.uint8), 3)
+    assert 1000 < sample.size <= piece.size // 12 + 3 * shape[1]
+    assert sample.size <= 1 << 16
+    assert sample.compressed_size(Choice((UP,), 1)) > sample.size  # random bytes
 
 
 READERS: Final = {

@@ -13,6 +13,7 @@ import threading
 import zlib
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -183,12 +184,17 @@ class _Compression(threading.Thread):
         self._result: bytes | None = None
 
     def run(self) -> None:
-        """Compress the rows."""
+        """Compress the rows; without enough memory there is no result."""
+        with suppress(MemoryError):  # `result` raises it; a thread would print its traceback
+            self._result = self._compressed()
+
+    def _compressed(self) -> bytes:
+        """Return the compressed rows, with what precedes and follows them."""
         head, tail = self._ends
         compression = _compression(self._choice, self._dictionary)
         body = compression.compress(self._octets.data)
         end = compression.flush(zlib.Z_FINISH if tail else zlib.Z_SYNC_FLUSH)
-        self._result = b"".join((head, body, end, tail))
+        return b"".join((head, body, end, tail))
 
     def result(self) -> bytes:
         """Wait for the end of the thread, if it was started; return the compressed piece.
@@ -227,10 +233,13 @@ class Sample:
             above: the row above them.
             pixel_bytes: bytes of a pixel.
         """
-        height, row_bytes = piece.shape
         self.is_whole = piece.size <= SMALL_BYTES
         bands = 1 if self.is_whole else SAMPLE_BANDS
         part = piece.size if self.is_whole else min(SAMPLE_BYTES, piece.size // SAMPLED) // bands
+        # Of very long rows only the middle is taken.
+        left = max(0, piece.shape[1] - part) // 2 // pixel_bytes * pixel_bytes
+        piece, above = piece[:, left : left + part], above[left : left + part]
+        height, row_bytes = piece.shape
         high, before = max(1, part // row_bytes), -(-WINDOW_BYTES // row_bytes)
         self.size, self._pixel_bytes = 0, pixel_bytes
         self._parts: list[tuple[int, NDArray[np.uint8], NDArray[np.uint8]]] = []
@@ -321,9 +330,10 @@ def filtered(
         over = np.vstack((above, rows[:-1]))
         above = rows[-1]
         found = [_differences(rows, over, pixel_bytes, one) for one in filters]
-        best = np.zeros(len(rows), np.intp)
-        if len(filters) > 1:
-            best = np.array([_sums(one) for one in found]).argmin(axis=0)
+        if len(filters) == 1:
+            out[:, 0], out[:, 1:] = filters[0], found[0]
+            continue
+        best = np.array([_sums(one) for one in found]).argmin(axis=0)
         for place, (number, differences) in enumerate(zip(filters, found, strict=True)):
             is_best = best == place
             out[is_best, 0] = number
