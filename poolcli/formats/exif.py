@@ -10,10 +10,8 @@ from io import BytesIO
 from typing import Any, Final
 
 from PIL import ExifTags, Image
-from PIL.TiffImagePlugin import IFDRational
 
 from poolcli.formats.tiff_tags import Directory, TagFile
-from poolcli.formats.xmp import ORIENTATION, cleaned
 from poolcli.picture import Metadata, Placement, Resolution, ResolutionUnit
 
 Tag = ExifTags.Base
@@ -74,6 +72,8 @@ def describe(
     """
     if not block and not xmp:
         return Metadata(warnings=tuple(warnings)), 1
+    from poolcli.formats.xmp import cleaned  # few pictures have XMP
+
     exif, damage = _parsed(block or b"")
     xmp, complaint = _checked_xmp(xmp)
     orientation = orientation_of(exif, xmp)
@@ -87,8 +87,10 @@ def describe(
 def orientation_of(exif: Mapping[int, Any], xmp: bytes | None) -> int:
     """Return the orientation from EXIF or else XMP: 1 is upright, 2 to 8 turned or mirrored."""
     value = exif.get(Tag.Orientation)
-    if value is None and xmp is not None and (stated := ORIENTATION.search(xmp)):
-        value = int(stated[1])
+    if value is None and xmp is not None:
+        from poolcli.formats.xmp import ORIENTATION
+
+        value = int(stated[1]) if (stated := ORIENTATION.search(xmp)) else None
     return value if isinstance(value, int) and value in range(1, 9) else 1
 
 
@@ -169,6 +171,8 @@ def _place(details: dict[int, Any], placement: Placement) -> None:
     for tag, scale in zip(FOCAL_PLANE, scales, strict=True):
         if tag in details:
             focal = checked_resolution(details[tag], 1)
+            from PIL.TiffImagePlugin import IFDRational  # few pictures need it
+
             value = rational(focal.across / scale) if focal else Fraction(1)
             details[tag] = IFDRational(value.numerator, value.denominator)
     for name in SUBJECT:
