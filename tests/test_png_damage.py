@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from unittest.mock import Mock
 
 import numpy as np
@@ -234,19 +234,37 @@ def test_texts_that_unpack_to_much_are_unpacked_a_few_times_at_most(
     assert unpacking.call_count < 10
 
 
-@pytest.mark.parametrize(("depth", "kind"), [(8, RGB), (16, RGB_ALPHA), (1, GREY)])
-def test_a_picture_takes_the_memory_of_a_band(depth: int, kind: int, tmp_path: Path) -> None:
-    side = 12000 if depth == 1 else 2000
+MEASURED: Final[dict[str, Any]] = {
+    "RGB": (8, RGB, 2000, 50, 1),
+    "16-bit RGBA": (16, RGB_ALPHA, 2000, 50, 1),
+    "1 bit": (1, GREY, 12000, 50, 1),
+    "RGB by size 1": pytest.param(8, RGB, 4000, 1, 1, marks=pytest.mark.slow),
+    "interlaced RGB": (8, RGB, 2000, 50, 2),
+}
+
+
+@pytest.mark.parametrize(("depth", "kind", "side", "size", "most"), MEASURED.values(), ids=MEASURED)
+def test_a_picture_takes_the_memory_of_some_bands(
+    depth: int, kind: int, side: int, size: int, most: int, tmp_path: Path
+) -> None:
     row = bytes(side * CHANNELS[kind] * depth // 8)
-    (tmp_path / "in.png").write_bytes(png(side, [row] * side, depth, kind))
+    rows = [row] * side
+    if most > 1:  # an interlaced picture is held as a whole
+        rows = [
+            bytes(len(range(x, side, across)) * CHANNELS[kind])
+            for x, y, across, down in PASSES
+            for _ in range(y, side, down)
+        ]
+    octets = png(side, rows, depth, kind, interlaced=most > 1, height=side)
+    (tmp_path / "in.png").write_bytes(octets)
 
     def act() -> None:
-        how = work("max", 50, max_pixels=side**2)
+        how = work("max", size, max_pixels=side**2)
         assert run(tmp_path / "in.png", tmp_path / "out.png", "png", how).status == "done"
 
     act()  # imports are made
     (tmp_path / "out.png").unlink()
-    assert peak_growth(act) < len(row) * side  # so much the packed rows have
+    assert peak_growth(act) < most * len(row) * side
 
 
 @pytest.mark.slow
