@@ -245,11 +245,25 @@ def ome(change: tuple[str, str], **more: Any) -> bytes:
         ),
         (("</Image>", ""), "", "OME-XML was dropped: it is damaged"),
         (
-            ("</Image>", "<!-- urn:uuid:12 --></Image>"),
+            (
+                "<TiffData IFD",
+                '<TiffData><UUID FileName="b">urn:uuid:12</UUID></TiffData><TiffData IFD',
+            ),
             *("", "OME-XML was dropped: it describes several files"),
         ),
         (('SizeZ="1"', 'SizeZ="7"'), "", ""),
-        (('SizeT="1"', 'SizeT="many"'), "", "OME-XML was dropped"),
+        (
+            ('SizeT="1"', 'SizeT="many"'),
+            "",
+            "OME-XML was dropped: SizeT of its pixels is no number",
+        ),
+        (("<Image", "<BinaryOnly/><Image"), "", "OME-XML was dropped: it describes several files"),
+        (
+            ('PhysicalSizeX="0.5"', 'PhysicalSizeX="?"'),
+            "",
+            "PhysicalSizeX of its pixels is no number",
+        ),
+        (("</Image>", "<!-- <Plane> -->%s</Image>" % ("<!---->" * 30)), "", ""),
     ],
 )
 def test_what_ome_says_of_other_things_goes_and_that_is_told(

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from poolcli.formats.tiff_ome import rewritten
 from poolcli.formats.tiff_tags import ASCII, DOUBLE, SHORT, Directory, Tags, Value
 from poolcli.picture import FrameInfo, Placement
 
@@ -54,35 +55,16 @@ RASTER_TYPE, IS_POINT = 1025, 2
 """The key that tells whether coordinates are those of a pixel's corner or of its centre."""
 
 GDAL_METADATA, OVERLAY_TAGS = 42112, (50838, 50839)
-STATISTICS: Final = re.compile(rb'\s*<Item name="STATISTICS_[^>]*>[^<]*</Item>')
+STATISTICS: Final = re.compile(rb'<Item name="STATISTICS_[^<>]*>[^<]*</Item>\s*')
 GDAL_ITEM: Final = re.compile(rb"<Item\b")
 
 IMAGEJ_START: Final = b"ImageJ="
 OME_START: Final = re.compile(
-    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:\w+:)?OME\b", re.DOTALL
+    # Each comment ends at its first end, so that a long row of comments is matched in one way.
+    rb"\s*(?:<\?xml[^<>]*>\s*)?(?:<!--(?:[^-]|-(?!->))*+-->\s*+)*+<(?:\w+:)?OME\b"
 )
 COUNTS: Final = ("images", "channels", "slices", "frames", "hyperstack")
-OME_TYPES: Final = {
-    **{name: name for name in ("uint8", "int8", "uint16", "int16", "uint32", "int32")},
-    "float32": "float",
-    "float64": "double",
-    "bool": "bit",
-}
-"""The names of OME for types of samples."""
-
-_ATTRIBUTES: Final = rb"""(?:[^>"']|"[^"]*"|'[^']*')*"""
-PIXELS: Final = re.compile(rb"<(?:\w+:)?Pixels\b%b>" % _ATTRIBUTES)
-PLANE_DATA: Final = re.compile(
-    rb"\s*<(?P<name>(?:\w+:)?(?:TiffData|Plane))\b(?:%b/>|%b>.*?</(?P=name)\s*>)"
-    % (_ATTRIBUTES.replace(rb"[^>", rb"[^/>"), _ATTRIBUTES),
-    re.DOTALL,
-)
-REGIONS: Final = re.compile(
-    rb"\s*<(?P<name>(?:\w+:)?ROI(?:Ref)?)\b(?:%b/>|%b>.*?</(?P=name)\s*>)"
-    % (_ATTRIBUTES.replace(rb"[^>", rb"[^/>"), _ATTRIBUTES),
-    re.DOTALL,
-)
-UUIDS: Final = re.compile(rb"urn:uuid:[0-9A-Fa-f-]+")
+MOST_DIGITS: Final = 9
 
 
 def place_of(page: Directory, warn: Say) -> dict[str, Any]:
@@ -163,7 +145,7 @@ def description_of(
         return _imagej(place[IMAGEJ], placement, len(pages), warn)
     if OME in place:
         try:
-            return _ome(place[OME], placement, pages, note)
+            return rewritten(place[OME].rstrip(b"\0"), placement, pages, note) + b"\0"
         except ValueError as fault:
             warn(f"its {OME} was dropped: {fault}")
     return b""
@@ -200,119 +182,6 @@ def _scale(values: dict[str, bytes], key: str, change: Callable[[float], float])
             del values[key]
 
 
-def _ome(xml: bytes, placement: Placement, pages: Sequence[FrameInfo], note: Say) -> bytes:
-    """Return OME-XML with the sizes of the pooled file.
-
-    Raises:
-        ValueError: it can't be rewritten.
-    """
-    xml = xml.rstrip(b"\0")
-    _check_xml(xml)
-    if b"BinaryOnly" in xml or len({*UUIDS.findall(xml)}) > 1:
-        raise ValueError("it describes several files")
-    xml, regions = REGIONS.subn(b"", xml)
-    if regions:
-        note("its regions of interest were dropped")
-    pictures = [_attributes(one) for one in PIXELS.findall(xml)]
-    counts = [_planes(one, xml) for one in pictures]
-    if sum(counts) != len(pages):
-        if len(pictures) != 1:
-            raise ValueError("it describes several pictures, of which some were not taken")
-        xml = _recounted(xml, len(pages), placement.planes)
-    first, firsts = 0, []
-    for count in counts:
-        firsts.append(pages[min(first, len(pages) - 1)])
-        first += count
-    infos = iter(firsts)
-    xml = PIXELS.sub(lambda found: _resized(found[0], placement, next(infos)), xml)
-    _check_xml(xml)
-    return xml + b"\0"
-
-
-def _planes(pixels: Mapping[str, str], xml: bytes) -> int:
-    """Return the number of pages of a picture that OME-XML describes."""
-    channels = max(int(pixels["SizeC"]) // _samples(xml), 1)
-    return int(pixels["SizeZ"]) * int(pixels["SizeT"]) * channels
-
-
-def _samples(xml: bytes) -> int:
-    """Return the number of channels that share a page."""
-    found = re.search(rb"""SamplesPerPixel\s*=\s*["']([1-9]\d*)""", xml)
-    return int(found[1]) if found else 1
-
-
-def _recounted(xml: bytes, count: int, planes: int) -> bytes:
-    """Return OME-XML of one picture for another number of pages: one, or planes pooled together.
-
-    Raises:
-        ValueError: the pages that were written are others.
-    """
-    (found,) = PIXELS.finditer(xml)
-    head, pixels = found[0], _attributes(found[0])
-    sizes = {"SizeZ": int(pixels["SizeZ"]) // planes}
-    if count == 1:
-        sizes = {"SizeZ": 1, "SizeT": 1, "SizeC": _samples(xml)}
-    for name, number in sizes.items():
-        head = _with_attribute(head, name, str(number))
-    if _planes(_attributes(head), xml) != count:
-        raise ValueError(f"it counts other pages than the {count} that were written")
-    blocks = iter((b'PlaneCount="%d"/>' % count,))
-
-    def replaced(block: re.Match[bytes]) -> bytes:
-        """Return one element for all pages in place of the first, and nothing for the others."""
-        if block["name"].endswith(b"Plane") or not (text := next(blocks, b"")):
-            return b""
-        return b'<%b IFD="0" %b' % (block["name"], text)
-
-    return xml[: found.start()] + head + PLANE_DATA.sub(replaced, xml[found.end() :])
-
-
-def _resized(head: bytes, placement: Placement, info: FrameInfo) -> bytes:
-    """Return the start tag of Pixels with the size, type and scale of a pooled page."""
-    dtype = OME_TYPES.get(info.dtype.name)
-    if dtype is None:
-        raise ValueError(f"it has no name for samples of {info.dtype.name}")
-    height, width = info.shape[:2]
-    new = {"SizeX": str(width), "SizeY": str(height), "Type": dtype}
-    known = _attributes(head)
-    factors = (*placement.scale[::-1], placement.planes)
-    for axis, factor in zip("XYZ", factors, strict=True):
-        name = f"PhysicalSize{axis}"
-        if name in known:
-            new[name] = _text(float(known[name]) * factor).decode()
-    if "BigEndian" in known:
-        new["BigEndian"] = "false"
-    for name, value in new.items():
-        head = _with_attribute(head, name, value)
-    return head
-
-
-def _attributes(tag: bytes) -> dict[str, str]:
-    """Return the attributes of a start tag."""
-    found = re.findall(rb"""([\w:]+)\s*=\s*(?:"([^"]*)"|'([^']*)')""", tag)
-    return {name.decode(): (one or other).decode() for name, one, other in found}
-
-
-def _with_attribute(tag: bytes, name: str, value: str) -> bytes:
-    """Return a start tag with another value of an attribute that it has."""
-    pattern = rb"""(\s%b\s*=\s*)(?:"[^"]*"|'[^']*')""" % name.encode()
-    return re.sub(pattern, lambda found: found[1] + b'"' + value.encode() + b'"', tag, count=1)
-
-
-def _check_xml(xml: bytes) -> None:
-    """Refuse XML that is damaged.
-
-    Raises:
-        ValueError: it is.
-    """
-    from xml.parsers import expat  # few pictures need it
-
-    try:
-        expat.ParserCreate().Parse(xml, True)
-    except expat.ExpatError:
-        raise ValueError("it is damaged") from None
-
-
 def _is_geo(tags: Tags) -> bool:
     """Return whether the tags of place have the numbers that they need."""
     return all(
@@ -345,7 +214,7 @@ def _doubles(numbers: NDArray[np.float64]) -> Value:
 
 def _whole(text: bytes) -> int:
     """Return a count of ImageJ's description; 1 if it is none."""
-    return int(text) if text.isdigit() and int(text) else 1
+    return max(1, int(text)) if text.isdigit() and len(text) <= MOST_DIGITS else 1
 
 
 def _text(number: float) -> bytes:

@@ -15,7 +15,7 @@ _FALSE_NAMES: Final = (
 FALSE: Final = re.compile(
     rb"""\s%b\s*=\s*(?:"[^"<]*"|'[^'<]*')|<(%b)\s*>[^<]*</\1\s*>""" % (_FALSE_NAMES, _FALSE_NAMES)
 )
-SUBJECT: Final = re.compile(rb"<(exif:Subject(?:Area|Location))\s*>.{0,1000}?</\1\s*>", re.DOTALL)
+SUBJECT: Final = re.compile(rb"<(exif:Subject(?:Area|Location))\s*>.{0,300}?</\1\s*>", re.DOTALL)
 """The place of the subject in pixels; the length is limited because each start is searched from."""
 
 TAG: Final = re.compile(rb"<[^\s/>]+")
