@@ -22,7 +22,8 @@ from poolcli.formats import tiff_layout as tags
 from poolcli.formats.extras import require_all
 from poolcli.formats.pillow import LAB_SIGNS, PillowFrame, open_image
 from poolcli.formats.tiff_codestreams import check_codestream
-from poolcli.formats.tiff_layout import WHITE_IS_0, Layout, Segments
+from poolcli.formats.tiff_layout import WHITE_IS_0, Layout
+from poolcli.formats.tiff_segments import Segments
 from poolcli.formats.tiff_tags import HEADS, LONG, Tags, Value, packed
 from poolcli.picture import FrameInfo, Metadata
 

@@ -14,7 +14,8 @@ from poolcli.formats import tiff_decoders
 from poolcli.formats import tiff_layout as tags
 from poolcli.formats.pillow import NATIVE_16, PILLOW_MODES, conversions
 from poolcli.formats.tiff_decoders import DecodeRows
-from poolcli.formats.tiff_layout import Layout, Segments
+from poolcli.formats.tiff_layout import Layout
+from poolcli.formats.tiff_segments import Segments
 from poolcli.picture import (
     ARRAY,
     MODES,

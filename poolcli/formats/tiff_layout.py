@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 from contextlib import suppress
-from functools import cached_property
 from itertools import islice
 from typing import Any, Final, Literal, NamedTuple
 
@@ -50,7 +49,8 @@ OLD_REDUCED: Final = 2
 """The number of the older SubfileType for a smaller copy."""
 
 UNCOMPRESSED, FAX, OLD_JPEG, JPEG = 1, (2, 3, 4), 6, 7
-WHITE_IS_0, BLACK_IS_0, RGB, PALETTE, SEPARATED, YCBCR, CIELAB = 0, 1, 2, 3, 5, 6, 8
+WHITE_IS_0, BLACK_IS_0, RGB, PALETTE, MASK_COLOURS = 0, 1, 2, 3, 4
+SEPARATED, YCBCR, CIELAB = 5, 6, 8
 COLOURS: Final = {RGB: 3, SEPARATED: 4, YCBCR: 3, CIELAB: 3}
 """The number of channels that are no extra samples, where it is not 1."""
 
@@ -69,8 +69,8 @@ KINDS: Final[dict[int, Literal["unsigned", "signed", "float"]]] = {
 }
 """The kinds of samples by TIFF's sample format; 4 is undefined data."""
 
-SPARE_BYTES: Final = 1 << 16
-"""The number of bytes by which a compressed strip or tile may be longer than twice its pixels."""
+SPLIT_BYTES: Final = 1 << 18
+"""The number of bytes above which an uncompressed strip is read in parts."""
 
 
 class Layout(NamedTuple):
@@ -86,7 +86,8 @@ class Layout(NamedTuple):
         photometric: the meaning of the colours.
         extra: the meaning of each sample beyond the colours.
         planes: the number of channels if each is stored as a plane of its own, else 1.
-        segment: (H, W) of a strip or a tile.
+        segment: (H, W) of a strip or a tile; of a part, if long strips are read in parts.
+        strip_rows: the height of a strip or tile as it is stored.
         is_tiled: whether the segments are tiles.
     """
 
@@ -100,6 +101,7 @@ class Layout(NamedTuple):
     extra: tuple[int, ...]
     planes: int
     segment: Pair
+    strip_rows: int
     is_tiled: bool
 
     @property
@@ -122,85 +124,6 @@ class Layout(NamedTuple):
         """Return the number of bytes of an uncompressed segment of so many rows."""
         samples = self.segment[1] * (self.channels // self.planes)
         return rows * -(-samples * self.bits // 8)
-
-
-class Segments:
-    """The strips or tiles of a page."""
-
-    def __init__(self, layout: Layout) -> None:
-        """Keep the layout; the tables of offsets and lengths are read with the first segment."""
-        self.layout = layout
-
-    @cached_property
-    def _offsets(self) -> NDArray[Any]:
-        """The offset of each segment; surplus ones are left out.
-
-        Raises:
-            PoolError: there are fewer than segments.
-        """
-        down, across = self.layout.grid
-        number = self.layout.planes * down * across
-        offsets = table(self.layout.directory, self._tables[0])[:number]
-        if len(offsets) < number:
-            raise PoolError(
-                f"it has {len(offsets)} of its {number} {self.layout.segments}",
-                "is the file complete?",
-            )
-        return offsets
-
-    @cached_property
-    def _counts(self) -> NDArray[Any]:
-        """The length of each segment."""
-        return table(self.layout.directory, self._tables[1])[: len(self._offsets)]
-
-    @property
-    def _tables(self) -> Pair:
-        """The tags of the two tables; some programs use those of strips for tiles."""
-        is_tiles = TILE_TABLES[0] in self.layout.directory.entries
-        return TILE_TABLES if is_tiles else STRIP_TABLES
-
-    @property
-    def is_sparse(self) -> bool:
-        """Whether some segments are not stored."""
-        return not (self._offsets.all() and self._counts.all()) and not self._is_uncounted
-
-    @property
-    def _is_uncounted(self) -> bool:
-        """Whether the lengths of the segments are missing, which some programs don't write."""
-        return len(self._counts) < len(self._offsets) or not self._counts.any()
-
-    def read(self, row: int) -> list[bytes]:
-        """Return the bytes of all segments in a row of the grid, plane after plane.
-
-        Those that are not stored are empty.
-
-        Raises:
-            PoolError: a segment lies outside of the file.
-        """
-        down, across = self.layout.grid
-        starts = range(row * across, len(self._offsets), down * across)
-        return [self._segment(index, row) for one in starts for index in range(one, one + across)]
-
-    def _segment(self, index: int, row: int) -> bytes:
-        """Return the bytes of one segment, at most as many as it may need."""
-        file, offset = self.layout.directory.file, int(self._offsets[index])
-        whole = self.layout.bytes_of(self.layout.rows_of(row))
-        is_raw = self.layout.compression == UNCOMPRESSED
-        if self._is_uncounted:
-            count = whole if is_raw else file.size - offset
-        else:
-            count = int(self._counts[index])
-        if not offset or not count:
-            return b""
-        # A short file could state the same long segment for each of a million tiles.
-        most = whole if is_raw else 2 * whole + SPARE_BYTES
-        try:
-            return file.read(offset, min(count, most))
-        except ValueError:
-            raise PoolError(
-                f"one of its {self.layout.segments} lies outside of the file",
-                "is the file complete?",
-            ) from None
 
 
 def table(directory: Directory, tag: int) -> NDArray[Any]:
@@ -271,11 +194,11 @@ def layout_of(directory: Directory, limits: Limits) -> Layout:
     photometric = directory.number(PHOTOMETRIC)
     if photometric is None:
         photometric = WHITE_IS_0 if compression in FAX else RGB if channels > 2 else BLACK_IS_0
-    if photometric == MASK:
+    if photometric == MASK_COLOURS:
         photometric = BLACK_IS_0
     stated = [*directory.numbers(EXTRA_SAMPLES)]
     extra = (stated + [0] * channels)[: max(channels - COLOURS.get(photometric, 1), 0)]
-    return Layout(
+    layout = Layout(
         directory=directory,
         size=(height, width),
         channels=channels,
@@ -287,8 +210,22 @@ def layout_of(directory: Directory, limits: Limits) -> Layout:
         extra=tuple(STRAIGHT_ALPHA if one == COREL_ALPHA else int(one) for one in extra if stated),
         planes=channels if directory.number(PLANAR, 1) == 2 else 1,
         segment=segment,
+        strip_rows=segment[0],
         is_tiled=is_tiled,
     )
+    return layout._replace(segment=(_rows_at_once(layout), segment[1]))
+
+
+def _rows_at_once(layout: Layout) -> int:
+    """Return the number of rows of a strip that are read together.
+
+    An uncompressed strip is as good as many shorter ones: the whole picture may be one strip.
+    """
+    rows, row_bytes = layout.strip_rows, layout.bytes_of(1)
+    is_splittable = layout.compression == UNCOMPRESSED and layout.photometric != YCBCR
+    if layout.is_tiled or not is_splittable or rows * row_bytes <= SPLIT_BYTES:
+        return rows
+    return max(1, SPLIT_BYTES // row_bytes) if rows == layout.size[0] else 1
 
 
 def color_map(layout: Layout) -> NDArray[np.uint16]:
