@@ -130,8 +130,11 @@ def by_pillow(segments: Segments, info: FrameInfo, fill: Any) -> DecodeRows:
     height, (step, columns), across = layout.size[0], layout.segment, layout.grid[1]
 
     def decode_rows(first: int, last: int) -> NDArray[Any]:
-        if segments.is_sparse and last - first > 1:
-            return np.concatenate([decode_rows(row, row + 1) for row in range(first, last)])
+        step_by = 1 if segments.is_sparse else last - first
+        parts = [decode_part(row, row + step_by) for row in range(first, last, step_by)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def decode_part(first: int, last: int) -> NDArray[Any]:
         rows = min(last * step, height) - first * step
         octets = [segments.read(row) for row in range(first, last)]
         # The segments of a plane follow each other, from its first row to its last.
