@@ -17,7 +17,7 @@ import pytest
 import tifffile
 
 from poolcli.errors import PoolError
-from poolcli.formats.contract import refusing
+from poolcli.formats.refusals import refusing
 from poolcli.formats.tiff_tags import TagFile
 from tests import jobs
 from tests.contract_support import peak_growth
