@@ -67,7 +67,7 @@ def _exif(page: Directory, described: Collection[str], warnings: list[str]) -> b
         head = tiff_tags.HEADS[order]
         return head + tiff_tags.packed(page.tags(order, wanted), order, len(head))
     except ValueError as fault:
-        warnings.append(f"its EXIF is damaged ({fault})")
+        warnings.append(f"its EXIF is damaged ({fault.args[0]})")
         return None
 
 

@@ -11,6 +11,8 @@ from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
+from poolcli.errors import PoolError
+
 _CLASSIC_CODES: Final = ("B", "B", "H", "I", "2I", "b", "B", "h", "i", "2i", "f", "d", "I")
 CODES: Final = {**dict(enumerate(_CLASSIC_CODES, 1)), 16: "Q", 17: "q", 18: "Q"}
 """The `struct` code of a value of each TIFF type."""
@@ -19,6 +21,9 @@ BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, DOUBLE, LONG8 = 1, 2, 3, 4, 5, 7,
 VALUE_BYTES: Final = {kind: struct.calcsize(f"<{code}") for kind, code in CODES.items()}
 MOST_NUMBERS: Final = 1 << 16
 """The most numbers read from a tag: there is one for each channel, counted in 16 bits."""
+
+COMPLETE, DAMAGED = "is the file complete?", "get another copy of the file"
+"""The remedies for damaged directories."""
 
 EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
 SUBDIRECTORIES: Final = {0: (EXIF, GPS), EXIF: (INTEROPERABILITY,)}
@@ -76,11 +81,11 @@ class TagFile:
         """Return ``length`` bytes from an offset.
 
         Raises:
-            ValueError: they lie outside of the file.
+            PoolError: they lie outside of the file.
         """
         if not 0 <= offset <= self.size - length:
             last = offset + length - 1
-            raise ValueError(f"bytes {offset} to {last} lie outside of the file")
+            raise PoolError(f"bytes {offset} to {last} lie outside of the file", COMPLETE)
         self._stream.seek(offset)
         return self._stream.read(length)
 
@@ -97,7 +102,7 @@ class TagFile:
         memory: a hostile file could chain one directory for every few of its bytes).
 
         Raises:
-            ValueError: a directory is cut off, or directories overlap.
+            PoolError: a directory is cut off, or directories overlap.
         """
         found, place = array("Q"), self.first
         # In a ring, Brent's algorithm walks through a directory up to three times.
@@ -111,7 +116,7 @@ class TagFile:
             place = self.end_of_entries(offset)
             room -= place - offset
             if room < 0 and place <= self.size:
-                raise ValueError("its directories overlap")
+                raise PoolError("its directories overlap", DAMAGED)
         return found
 
     def end_of_entries(self, offset: int) -> int:
@@ -134,7 +139,7 @@ class Directory:
         """Read the entries.
 
         Raises:
-            ValueError: the directory is cut off.
+            PoolError: the directory is cut off.
         """
         self.file, self.offset = file, offset
         self.entries: dict[int, tuple[int, int, int]] = {}
@@ -203,7 +208,7 @@ class Directory:
         chosen = [tag for tag in self.entries if wanted is None or tag in wanted]
         sizes = (VALUE_BYTES[self.entries[tag][0]] * self.entries[tag][1] for tag in chosen)
         if sum(sizes) > self.file.size:
-            raise ValueError("its tags overlap")
+            raise PoolError("its tags overlap", DAMAGED)
         pointers = SUBDIRECTORIES.get(parent, ())
         return {
             tag: self._subdirectory(tag, order) if tag in pointers else self._value(tag, order)
