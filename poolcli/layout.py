@@ -85,10 +85,19 @@ class Layout(NamedTuple):
         outer, inner = self.order()
         return inner == tuple(range(len(outer), len(self.axes)))
 
-    def result_shape(self, shape: Shape, height: int, width: int) -> Shape:
-        """Return the shape of the result: ``shape`` with another height and width."""
+    def result_shape(self, shape: Shape, height: int, width: int, planes: int = 1) -> Shape:
+        """Return the shape of the result: ``shape`` with another height and width.
+
+        Args:
+            shape: the shape of the array.
+            height: the number of rows of the result.
+            width: the number of columns of the result.
+            planes: the number of planes that are pooled together.
+        """
         sides = list(shape)
         sides[self.height], sides[self.width] = height, width
+        if self.planes is not None:
+            sides[self.planes] //= planes
         return tuple(sides)
 
 

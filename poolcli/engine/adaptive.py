@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from poolcli.engine.window import (
     Axes,
@@ -28,11 +28,14 @@ class Spans:
         extent: pixels along the axis.
         starts: the first pixel of each window, never decreasing.
         stops: the pixel after the last one of each window, never decreasing.
+        counts: the number of taps of each window that lie on pixels or padding; None if there is
+            no padding.
     """
 
     extent: int
     starts: tuple[int, ...]
     stops: tuple[int, ...]
+    counts: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, n: int, o: int) -> Spans | Axis:
@@ -97,15 +100,18 @@ class Spans:
         return self
 
     def padded(self) -> Spans:
-        """Return the windows themselves: they have no padding."""
-        return self
+        """Return windows with as many taps as lie on pixels or padding, to count them."""
+        if self.counts is None:
+            return self
+        return Spans(max(self.counts), (0,) * self.out, self.counts)
 
     def part(self, first: int, stop: int) -> tuple[slice, Spans]:
         """Return the pixels that windows ``first`` to ``stop`` span, and the axis of this part."""
         start, end = self.starts[first], self.stops[stop - 1]
         starts = tuple(at - start for at in self.starts[first:stop])
         stops = tuple(at - start for at in self.stops[first:stop])
-        return slice(start, end), Spans(end - start, starts, stops)
+        counts = self.counts and self.counts[first:stop]
+        return slice(start, end), Spans(end - start, starts, stops, counts)
 
 
 @dataclass(frozen=True)
@@ -207,6 +213,7 @@ def output_shape(
     ceil_mode: bool = False,
     output_size: SizeLike | None = None,
     axes: str | None = None,
+    planes: int | Literal["all"] = 1,
 ) -> tuple[int, ...]:
     """Return the shape of the result of pooling an array of ``shape``.
 
@@ -220,8 +227,9 @@ def output_shape(
         padding: as in `Window.of`.
         dilation: as in `Window.of`.
         ceil_mode: as in `Window.of`.
-        output_size: as in `poolcli.max_pool`, and so is ``axes``.
+        output_size: as in `poolcli.max_pool`.
         axes: as in `poolcli.max_pool`.
+        planes: as in `poolcli.max_pool`.
 
     Returns:
         The shape with another height and width: (H', W') or (H', W', C), for example.
@@ -240,4 +248,26 @@ def output_shape(
         size, stride, padding, dilation, ceil_mode=ceil_mode, output_size=output_size
     )
     rows, columns = window.axes((extents[layout.height], extents[layout.width]))
-    return layout.result_shape(extents, rows.out, columns.out)
+    stack = None if layout.planes is None else extents[layout.planes]
+    return layout.result_shape(extents, rows.out, columns.out, plane_count(planes, stack))
+
+
+def plane_count(planes: Any, extent: int | None) -> int:
+    """Return the number of planes of a window in a stack of ``extent`` planes.
+
+    Args:
+        planes: the argument ``planes``, a number or "all".
+        extent: the number of planes; None if the array has no axis of planes.
+
+    Raises:
+        PoolError: it is no such number, or there are fewer planes.
+    """
+    is_all = isinstance(planes, str) and planes == "all"
+    count = (extent or 1) if is_all else whole_number("planes", planes, 1)
+    if count == 1 and not is_all:
+        return 1
+    if extent is None:
+        raise PoolError(f"planes is {planes!r}, but no axis has planes", "name it Z or D in axes")
+    if count > extent:
+        raise PoolError(f"planes is {count}, but there are {extent}", f"give at most {extent}")
+    return count

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, TypeAlias, get_args
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from poolcli.engine.adaptive import OutputSize, window_of
+from poolcli.engine.adaptive import OutputSize, plane_count, window_of
 from poolcli.engine.extremes import extreme
 from poolcli.engine.kernels import NanPolicy
 from poolcli.engine.means import average
 from poolcli.engine.nodata import nodata_value
+from poolcli.engine.planes import Deep
 from poolcli.engine.tiles import zeros_and_ones
 from poolcli.engine.window import Axes, PaddingLike, SizeLike, Window, layout_of, whole_number
 from poolcli.errors import PoolError
@@ -27,8 +28,8 @@ PER_PIXEL: Final = {"where": ("b", "a bool array"), "weights": ("u", "unsigned i
 DTYPES: Final = "bool, int8…64, uint8…64, float16, float32 or float64"
 
 Mask: TypeAlias = NDArray[Any] | None
-PoolPicture: TypeAlias = Callable[[NDArray[Any], Mask, Mask], NDArray[Any]]
-"""A function (picture, where, weights) → result, each (H, W) or the first (H, W, C)."""
+PoolPicture: TypeAlias = Callable[[NDArray[Any], Axes, Mask, Mask], NDArray[Any]]
+"""A function (picture, windows, where, weights) → result, from (H, W) or (H, W, C), and (H, W)."""
 
 
 class Arguments(NamedTuple):
@@ -38,6 +39,7 @@ class Arguments(NamedTuple):
         array: the array as it was given.
         layout: the meaning of its axes.
         axes: the windows along height and width.
+        planes: the number of planes of a window.
         nodata: the value of samples without data, or None.
         where: bool (…, H, W), behind as many batch axes as it has; or None.
         weights: unsigned integers, likewise; or None.
@@ -46,6 +48,7 @@ class Arguments(NamedTuple):
     array: NDArray[Any]
     layout: Layout
     axes: Axes
+    planes: int = 1
     nodata: float | None = None
     where: Mask = None
     weights: Mask = None
@@ -59,18 +62,44 @@ class Arguments(NamedTuple):
         """
         outer, inner = self.layout.order()
         if (*outer, *inner) == tuple(range(self.array.ndim)) and not outer:
-            return pool(self.array, self.where, self.weights)
+            return pool(self.array, self.axes, self.where, self.weights)
         rows, columns = self.axes
-        result = np.empty(self.layout.result_shape(self.array.shape, rows.out, columns.out), dtype)
+        depth, stack = self.planes, self.layout.planes
+        shape = self.layout.result_shape(self.array.shape, rows.out, columns.out, depth)
+        result = np.empty(shape, dtype)
+        deep = None if depth == 1 or stack is None else Deep.of(self.axes, depth)
+        if deep is not None and stack is not None:
+            outer = (*(axis for axis in outer if axis != stack), stack)
+        axes = self.axes if deep is None else deep.axes
         pictures = self.array.transpose(*outer, *inner)
         results = result.transpose(*outer, *inner)
-        for place in np.ndindex(pictures.shape[: len(outer)]):
-            where, weights = (
-                None if mask is None else mask[place[: mask.ndim - 2]]
-                for mask in (self.where, self.weights)
-            )
-            results[place] = pool(pictures[place], where, weights)
+        for place in np.ndindex(results.shape[: len(outer)]):
+            masks = (_of_picture(mask, place, deep) for mask in (self.where, self.weights))
+            picture = _of_picture(pictures, place, deep, len(inner))
+            results[place] = pool(picture, axes, *masks)
         return result
+
+
+def _of_picture(
+    array: Mask, place: tuple[int, ...], deep: Deep | None, axes: int = 2
+) -> NDArray[Any] | Any:
+    """Return the part of an array, or of a mask, that belongs to one picture of the result.
+
+    Args:
+        array: (…, H, W) or (…, H, W, C), with as many of the outer axes as it has; or None.
+        place: the place of the picture along the outer axes.
+        deep: the windows over several planes, which are the last of the outer axes; or None.
+        axes: the number of axes of a picture.
+    """
+    if array is None:
+        return None
+    lead = array.ndim - axes
+    if deep is None:
+        return array[place[:lead]]
+    if not lead:
+        return deep.laid(array)
+    first = place[-1] * deep.planes
+    return deep.laid(array[place[: lead - 1]][first : first + deep.planes])
 
 
 def max_pool(
@@ -85,6 +114,7 @@ def max_pool(
     where: NDArray[np.bool_] | None = None,
     output_size: SizeLike | None = None,
     axes: str | None = None,
+    planes: int | Literal["all"] = 1,
     nodata: float | None = None,
 ) -> NDArray[Any]:
     """Return the maximum of every window, each channel on its own.
@@ -107,7 +137,9 @@ def max_pool(
         axes: a letter for each axis of the array, such as "NCHW": H or Y for the height, W or X
             for the width, C or S for the channels; other axes are those of a batch, whose
             pictures are pooled one by one. By default it is "HW" or "HWC"; an array that looks
-            like (C, H, W) needs it.
+            like (C, H, W) needs it. Z or D are planes, see ``planes``.
+        planes: how many planes a window is deep, or "all"; the step from one window to the next
+            is as large, and planes that are left over at the end are dropped.
         nodata: the value of samples without data, which take no part; a window of these alone, or
             beside NaN, becomes this value. For floats the nearest value of their type is taken.
 
@@ -124,10 +156,10 @@ def max_pool(
     window = window_of(
         size, stride, padding, dilation, ceil_mode=ceil_mode, output_size=output_size
     )
-    call = _checked(array, window, nan, axes, nodata, where=where)
+    call = _checked(array, window, nan, axes, planes, nodata, where=where)
 
-    def pool(picture: NDArray[Any], mask: Mask, _: Mask) -> NDArray[Any]:
-        return extreme("max", picture, call.axes, nan=nan, where=mask, nodata=call.nodata)
+    def pool(picture: NDArray[Any], axes: Axes, mask: Mask, _: Mask) -> NDArray[Any]:
+        return extreme("max", picture, axes, nan=nan, where=mask, nodata=call.nodata)
 
     return call.pooled(pool, call.array.dtype)
 
@@ -144,6 +176,7 @@ def min_pool(
     where: NDArray[np.bool_] | None = None,
     output_size: SizeLike | None = None,
     axes: str | None = None,
+    planes: int | Literal["all"] = 1,
     nodata: float | None = None,
 ) -> NDArray[Any]:
     """Return the minimum of every window, each channel on its own.
@@ -156,10 +189,10 @@ def min_pool(
     window = window_of(
         size, stride, padding, dilation, ceil_mode=ceil_mode, output_size=output_size
     )
-    call = _checked(array, window, nan, axes, nodata, where=where)
+    call = _checked(array, window, nan, axes, planes, nodata, where=where)
 
-    def pool(picture: NDArray[Any], mask: Mask, _: Mask) -> NDArray[Any]:
-        return extreme("min", picture, call.axes, nan=nan, where=mask, nodata=call.nodata)
+    def pool(picture: NDArray[Any], axes: Axes, mask: Mask, _: Mask) -> NDArray[Any]:
+        return extreme("min", picture, axes, nan=nan, where=mask, nodata=call.nodata)
 
     return call.pooled(pool, call.array.dtype)
 
@@ -176,6 +209,7 @@ def avg_pool(
     where: NDArray[np.bool_] | None = None,
     output_size: SizeLike | None = None,
     axes: str | None = None,
+    planes: int | Literal["all"] = 1,
     nodata: float | None = None,
     count_include_pad: bool = False,
     divisor_override: int | None = None,
@@ -198,6 +232,7 @@ def avg_pool(
         where: as in `max_pool`.
         output_size: as in `max_pool`; the options about the divisor are refused with it.
         axes: as in `max_pool`.
+        planes: as in `max_pool`.
         nodata: as in `max_pool`; such samples do not count in the divisor.
         count_include_pad: whether taps on explicit padding count in the divisor.
         divisor_override: divides every sum instead, at least 1; results of integers are clipped
@@ -218,7 +253,7 @@ def avg_pool(
     window = window_of(
         size, stride, padding, dilation, ceil_mode=ceil_mode, output_size=output_size
     )
-    call = _checked(array, window, nan, axes, nodata, where=where, weights=weights)
+    call = _checked(array, window, nan, axes, planes, nodata, where=where, weights=weights)
     if not isinstance(count_include_pad, bool):
         raise PoolError(f"count_include_pad is {count_include_pad!r}", "give True or False")
     if divisor_override is not None:
@@ -236,12 +271,12 @@ def avg_pool(
             "leave out count_include_pad and divisor_override",
         )
 
-    def pool(picture: NDArray[Any], mask: Mask, heavy: Mask) -> NDArray[Any]:
+    def pool(picture: NDArray[Any], axes: Axes, mask: Mask, heavy: Mask) -> NDArray[Any]:
         if mask is not None:
             heavy = mask.view(np.uint8) if heavy is None else heavy * mask
         return average(
             picture,
-            call.axes,
+            axes,
             nan=nan,
             count_include_pad=count_include_pad,
             divisor_override=divisor_override,
@@ -254,7 +289,13 @@ def avg_pool(
 
 
 def _checked(
-    array: Any, window: Window | OutputSize, nan: Any, axes: Any, nodata: Any, **masks: Any
+    array: Any,
+    window: Window | OutputSize,
+    nan: Any,
+    axes: Any,
+    planes: Any,
+    nodata: Any,
+    **masks: Any,
 ) -> Arguments:
     """Check the arguments that all public functions have.
 
@@ -277,7 +318,8 @@ def _checked(
     extents = values.shape[layout.height], values.shape[layout.width]
     checked = {name: _mask(values, layout, name, mask) for name, mask in masks.items()}
     value = None if nodata is None else nodata_value(nodata, values.dtype)
-    return Arguments(values, layout, window.axes(extents), value, **checked)
+    depth = plane_count(planes, None if layout.planes is None else values.shape[layout.planes])
+    return Arguments(values, layout, window.axes(extents), depth, value, **checked)
 
 
 def _mask(values: NDArray[Any], layout: Layout, name: str, given: Any) -> Mask:
