@@ -238,9 +238,13 @@ def _deep_info(header: Header, mode: str, stored: Stored, orientation: int) -> F
 
 
 def _decode(stream: BinaryIO) -> NDArray[Any]:
-    """Decode the samples in their own depth."""
+    """Decode the samples in their own depth; the colours of lossless pictures are not converted."""
+    codec = library("imagecodecs", "deep")
+    header = read_header(stream)
+    is_kept = header.marker in LOSSLESS and len(header.components) == 3
+    spaces = {"colorspace": "RGB", "outcolorspace": "RGB"} if is_kept else {}
     stream.seek(0)
-    array: NDArray[Any] = library("imagecodecs", "deep").jpeg8_decode(stream.read())
+    array: NDArray[Any] = codec.jpeg8_decode(stream.read(), **spaces)
     return array
 
 
