@@ -5,7 +5,8 @@
 Every file that begins like a picture is pooled at size 1 and 2 (`max`, its first frame, into NPY).
 The result of size 1 is compared with what other readers at hand show: Pillow, tifffile, imagecodecs
 and OpenCV in this process, vips and ImageMagick as programs. It is "different" if one of them reads
-the file and none agrees (pictures of 10 million pixels at most are compared). Refusals are grouped by message. Lossy pictures may differ by 3 %.
+the file and none agrees; pictures of 10 million pixels at most are compared, and lossy ones may
+differ by 3 %. Refusals are grouped by message.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ LOSSY: Final = ("JPEG", "WebP", "AVIF", "HEIC", "JPEG XL", "TIFF")
 CLOSE, CLOSE_IF_LOSSY = 0.003, 0.03
 """How far samples may be off, of the full scale, on average: rounding, and other decoders."""
 
-SECONDS_A_FILE = 60
+SECONDS_A_FILE, MOST_PIXELS = 60, 200_000_000
 MOST_COMPARED = 10_000_000
 """The pixels of the largest picture that is compared with other readers."""
 
