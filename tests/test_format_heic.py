@@ -180,6 +180,17 @@ def test_the_primary_one_of_several_pictures_is_taken_and_the_others_by_number(
         np.testing.assert_allclose(np.load(tmp_path / "out.npy"), array.astype(int), atol=1)
 
 
+def test_a_grey_primary_picture_beside_one_in_colour_is_grey() -> None:
+    grey, colour = noise("L", (30, 40)), noise("RGB", (20, 24))
+    file = pillow_heif.HeifFile()  # type: ignore[no-untyped-call]
+    for mode, one in (("L", grey), ("RGB", colour)):
+        file.add_frombytes(mode, one.shape[1::-1], one.tobytes())
+    buffer = BytesIO()
+    file.save(buffer, primary_index=0, **EXACT)
+    found = decoded(buffer.getvalue())
+    assert (found.info.mode, found.info.stored.channels) == ("L", 1)
+
+
 def test_headers_are_read_without_decoding_and_frames_may_be_gone_through_again() -> None:
     octets = heic(RGB, "RGB")
     reader = reader_of(octets)

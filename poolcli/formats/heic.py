@@ -29,20 +29,34 @@ SRGB_CURVES: Final = (1, 2, 6, 13, 14, 15)
 
 def read(stream: BinaryIO, limits: Limits) -> FurtherReader:
     """Open a HEIC; its primary picture comes first, whatever its place in the file."""
-    _, items = read_items(stream)
+    primary, items = read_items(stream)
     file = _file(stream)
     sides = [max(one.size[side] for one in file) for side in (1, 0)]
     check_coded(hevc_sizes(stream, items.values()), *sides)
     numbers = sorted(range(len(file)), key=lambda number: number != file.primary_index)
-    first, *further = (partial(_read_one, stream, limits, number) for number in numbers)
+    every = [*read_boxes(stream, *PROPERTIES, b"hvcC")]
+    # A grid has none of its own, but those of its tiles.
+    properties = items[primary].properties if primary in items else []
+    own = [box for name, box in properties if name == b"hvcC"]
+    first, *further = (
+        partial(_read_one, stream, limits, number, every if place or not own else own)
+        for place, number in enumerate(numbers)
+    )
     return FurtherReader(first(), further)
 
 
-def _read_one(stream: BinaryIO, limits: Limits, number: int) -> DecodedReader:
-    """Open one picture; pillow-heif applies the orientation."""
+def _read_one(stream: BinaryIO, limits: Limits, number: int, boxes: list[bytes]) -> DecodedReader:
+    """Open one picture; pillow-heif applies the orientation.
+
+    Args:
+        stream: the file.
+        limits: the limits on its size.
+        number: the number of the picture.
+        boxes: the boxes that may state its depth and channels.
+    """
     image = _file(stream)[number]
     limits.check(image.size[1], image.size[0])
-    info = _info(stream, image)
+    info = _info(image, boxes)
     warnings = (f"{info.unread_colour}; it was taken for sRGB",) if info.unread_colour else ()
     described, _ = describe(image.info.get("exif"), image.info.get("xmp"), warnings)
     metadata = described._replace(
@@ -59,7 +73,7 @@ def _file(stream: BinaryIO) -> Any:
     return heif.open_heif(stream, convert_hdr_to_8bit=False, hdr_to_16bit=False)
 
 
-def _info(stream: BinaryIO, image: Any) -> FrameInfo:
+def _info(image: Any, boxes: list[bytes]) -> FrameInfo:
     """Return the `FrameInfo` of a picture.
 
     Raises:
@@ -79,19 +93,19 @@ def _info(stream: BinaryIO, image: Any) -> FrameInfo:
         np.dtype(np.uint16 if bits else np.uint8),
         mode,
         (1 << int(bits or 8)) - 1,
-        _stored(stream, has_alpha=bool(MODES[mode].without_alpha)),
+        _stored(boxes, has_alpha=bool(MODES[mode].without_alpha)),
         encoding=Encoding("heic", lossy=True),
         unread_colour=_unread_colour(image),
     )
 
 
-def _stored(stream: BinaryIO, *, has_alpha: bool) -> Stored:
-    """Return depth and channels; the largest ones if the pictures of the file differ.
+def _stored(boxes: list[bytes], *, has_alpha: bool) -> Stored:
+    """Return depth and channels; the largest ones if several boxes state them.
 
     Raises:
         PoolError: no box states them.
     """
-    found = [box for box in read_boxes(stream, *PROPERTIES, b"hvcC") if len(box) > CHROMA_DEPTH]
+    found = [box for box in boxes if len(box) > CHROMA_DEPTH]
     if not found:
         raise PoolError("no box states its depth", "is the file complete?")
     bits = 8 + max(box[at] & 7 for box in found for at in (LUMA_DEPTH, CHROMA_DEPTH))
