@@ -118,7 +118,7 @@ def test_what_cannot_be_pooled_fails_with_a_remedy(folder: Path, source: str, wo
     assert sorted(os.listdir(folder)) == ["empty.png", "in.png"]
 
 
-@pytest.mark.parametrize("after", [0, 5])
+@pytest.mark.parametrize("after", [0, 12])
 def test_an_input_that_cannot_be_read_on_is_not_said_to_be_an_output(
     folder: Path, monkeypatch: Patch, after: int
 ) -> None:

@@ -133,9 +133,9 @@ def test_a_failure_prints_one_line_only(run: Run, tmp_path: Path, packed: str | 
 BEFORE_POOLING: Final = """
 import os
 import poolcli.run
-def changed(*words, real=poolcli.run.pooled_bands):
+def changed(*words, real=poolcli.run.pooled_bands, **more):
     {}
-    return real(*words)
+    return real(*words, **more)
 poolcli.run.pooled_bands = changed
 """
 
