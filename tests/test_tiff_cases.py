@@ -159,9 +159,18 @@ def test_twelve_bits_of_jpeg_are_read(tmp_path: Path) -> None:
 
 def test_24_bits_are_read_as_they_are(tmp_path: Path) -> None:
     assert pooled("bits-24", tmp_path / "out.npy").status == "done"
-    found = np.load(tmp_path / "out.npy")
+    wanted, found = 199 * formula(24, 32, 1, SIXTEEN), np.load(tmp_path / "out.npy")
     assert found.dtype == np.uint32
-    np.testing.assert_array_equal(found, 199 * formula(24, 32, 1, SIXTEEN))
+    np.testing.assert_array_equal(found, wanted)
+    assert pooled("bits-24", tmp_path / "out.tif").status == "done"
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out.tif"), wanted)
+    assert "can't hold samples" in str(pooled("bits-24", tmp_path / "out.pnm").error)
+
+
+def test_samples_of_other_bits_are_written_with_as_many(tmp_path: Path) -> None:
+    for name, (array, _) in OTHER_BITS.items():
+        assert pooled(name, tmp_path / "out.tif").status == "done"
+        np.testing.assert_array_equal(tifffile.imread(tmp_path / "out.tif"), array)
 
 
 @pytest.mark.parametrize("frame", [0, 1, 2])

@@ -24,7 +24,6 @@ from poolcli.picture import (
     FrameInfo,
     Metadata,
     Stored,
-    full_scale,
     info_in_mode,
 )
 
@@ -235,8 +234,7 @@ def _deep_mode(
     if dtype.kind != "u" or modes is None:
         return ARRAY
     mode = modes[{255: 0, 65535: 1}.get(maxval, 2)]
-    is_held = dtype.itemsize < 4 or maxval != full_scale(dtype)
-    return mode if is_held and MODES[mode].channels in (0, channels) else ARRAY
+    return mode if dtype.itemsize <= 2 and MODES[mode].channels in (0, channels) else ARRAY
 
 
 def _mode_of_pillow(layout: Layout) -> str:
