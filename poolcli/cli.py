@@ -142,11 +142,13 @@ def _carry_out(
     from poolcli.report import EXIT_INTERRUPTED, Report
     from poolcli.storage import streams
 
-    report, is_single, as_json = Report(left=len(plan)), len(plan) == 1, request.display.as_json
+    count, as_json = sum(1 + len(job.levels) for job in plan), request.display.as_json
+    report, is_single = Report(left=count), count == 1
     progress: AbstractContextManager[Callable[[Outcome], None]] = nullcontext(lambda _: None)
     if not is_single:
-        total_bytes = sum(job.bytes for job in plan if not job.is_settled)
-        progress = console.progress(len(plan), total_bytes)
+        unsettled = [job for job in plan if not job.is_settled]
+        total_bytes = sum(job.bytes * len(job.all_levels()) for job in unsettled)
+        progress = console.progress(count, total_bytes)
     outcomes = executor.run_all(plan, work, stopping=lambda: interrupts.stop)
     # Closing the generator ends the workers, also when an exception leaves the block.
     with progress as advance, closing(outcomes):

@@ -1,12 +1,13 @@
-"""Run one job: open the source, pool and write each frame, commit the target."""
+"""Run one job: open the source; pool, write and commit each output."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from math import inf
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple, TypeAlias
 
 from numpy.typing import NDArray
 
@@ -41,10 +42,13 @@ from poolcli.picture import MODES, Frame, FrameInfo, Opaque, Upright
 from poolcli.plan import Job
 from poolcli.process import captured_lines, set_up
 from poolcli.report import Outcome
-from poolcli.storage import ExistsError
+from poolcli.sharing import Position, SharedFrames
+from poolcli.storage import ExistsError, Place
 
 UNREADABLE = "it can't be read: "
 UNDECODABLE = "it can't be decoded: "
+Steps: TypeAlias = "Generator[Position, None, None]"
+
 ROUNDED = "its samples are rounded to 8 bits"
 
 
@@ -135,38 +139,81 @@ def set_up_process() -> None:
     pillow.lift_limits()
 
 
+@dataclass(eq=False, slots=True)
+class _Output:
+    """One output of a picture, while it is made.
+
+    Attributes:
+        job: its job.
+        work: the settings of the run, with the window of the job.
+        outcome: its outcome.
+        clock: measures the seconds of each step.
+        target: the format that is written; known when the picture has been opened.
+        position: how far it has come.
+    """
+
+    job: Job
+    work: Work
+    outcome: Outcome
+    clock: _Clock = field(default_factory=_Clock)
+    target: Format = FORMATS[0]
+    position: Position = (0, 0)
+
+    @classmethod
+    def of(cls, job: Job, work: Work) -> _Output:
+        """Return the output of a job, with an outcome that has no results yet."""
+        work = work if job.window is None else work._replace(window=job.window)
+        return cls(job, work, _new_outcome(job, work))
+
+    def is_settled(self) -> bool:
+        """Return whether there is nothing to do, and fill in the outcome then."""
+        job, outcome = self.job, self.outcome
+        if job.refusal:
+            outcome.error, outcome.remedy = job.refusal, job.remedy
+        elif job.skip:
+            # The killed run that this one resumes may have left hidden files in the folder.
+            if not self.work.dry_run:
+                job.target.remove_stale(once=True)
+            outcome.status = "skipped"
+        return job.skip or bool(job.refusal)
+
+    def fail(self, fault: Exception) -> None:
+        """Fill in why this output could not be made."""
+        if self.work.skip_existing and isinstance(fault, ExistsError):
+            self.outcome = _new_outcome(self.job, self.work)
+            self.outcome.status = "skipped"
+        else:
+            _fail(self.outcome, fault)
+
+
 def run_job(job: Job, work: Work) -> Outcome:
-    """Pool one picture and return the outcome.
+    """Pool one picture into one output, and return the outcome; see `run_levels`."""
+    return run_levels(job, work)[0]
+
+
+def run_levels(job: Job, work: Work) -> list[Outcome]:
+    """Pool one picture, once for each level, and return the outcomes; it is decoded once.
 
     Exceptions become a failed outcome, except those that end the whole run: KeyboardInterrupt and
     the like, and BrokenPipeError, which means that the reader of the output stream has closed it.
     """
-    outcome = _new_outcome(job, work)
-    if job.refusal:
-        outcome.error, outcome.remedy = job.refusal, job.remedy
-        return outcome
-    if job.skip:
-        # The killed run that this one resumes may have left hidden files in the folder.
-        if not work.dry_run:
-            job.target.remove_stale(once=True)
-        outcome.status = "skipped"
-        return outcome
-    try:
-        _run(job, work, outcome)
-    except BrokenPipeError:
-        raise
-    except Exception as fault:  # noqa: BLE001  # the other pictures of a batch are still pooled
-        if work.skip_existing and isinstance(fault, ExistsError):
-            outcome = _new_outcome(job, work)
-            outcome.status = "skipped"
-        else:
-            _fail(outcome, fault)
-    return outcome
+    outputs = [_Output.of(one._replace(retry=job.retry), work) for one in job.all_levels()]
+    active = [one for one in outputs if not one.is_settled()]
+    if active:
+        try:
+            _run(job.source, active, work)
+        except BrokenPipeError:
+            raise
+        except Exception as fault:  # noqa: BLE001  # the other pictures are still pooled
+            for one in active:
+                if one.outcome.status == "failed" and one.outcome.error is None:
+                    one.fail(fault)
+    return [one.outcome for one in outputs]
 
 
 def failed_outcome(job: Job, work: Work, message: str, remedy: str) -> Outcome:
     """Return the outcome of a job that an executor gave up: its worker died or took too long."""
-    outcome = _new_outcome(job, work)
+    outcome = _Output.of(job, work).outcome
     outcome.error, outcome.remedy = message, remedy
     outcome.input_bytes = job.bytes or None
     return outcome
@@ -204,47 +251,96 @@ def _fail(outcome: Outcome, fault: Exception) -> None:
     outcome.traceback = "".join(traceback.format_exception(fault))
 
 
-def _run(job: Job, work: Work, outcome: Outcome) -> None:
-    """Read, pool, write and commit one picture, and fill in the outcome."""
-    clock = _Clock()
-    outcome.input_bytes = job.source.status().size
+def _run(source: Place, outputs: list[_Output], work: Work) -> None:
+    """Read a picture, pool, write and commit each of its outputs, and fill in their outcomes."""
+    clock = outputs[0].clock
+    size = source.status().size
     captured_lines()  # discards what was printed for earlier pictures
     with clock("read"):
-        stream = job.source.open(is_one_by_one)
+        stream = source.open(is_one_by_one)
     with stream:
         with clock("read"):
             reader = open_reader(stream, work.limits, work.axes)
-            target = job.format or by_name(reader.format)
+        outputs = [one for one in outputs if _is_possible(one, stream, reader)]
+        if size is None and stream.seekable():
+            size = stream.seek(0, 2)
+        for one in outputs:
+            one.outcome.input_bytes = size
+            one.outcome.status = "planned" if work.dry_run else "failed"
+        if work.dry_run or not outputs:
+            return
+        frames = _selected_frames(reader, outputs[0].target, outputs[0].work)
+        shared = SharedFrames(frames) if len(outputs) > 1 else None
+        _make_together([(one, _steps(one, reader, shared or frames)) for one in outputs], shared)
+        for one in outputs:
+            if size is None:
+                one.outcome.input_bytes = stream.tell()
+
+
+def _is_possible(output: _Output, stream: BinaryIO, reader: Reader) -> bool:
+    """Return whether the headers allow an output; otherwise fill in why it fails."""
+    job, outcome = output.job, output.outcome
+    try:
+        with output.clock("read"):
+            output.target = target = job.format or by_name(reader.format)
             if not target.modes:
                 raise target.refusal()
             if job.format is None:
-                work.saving.check(target)
-            work = _with_frame(reader, work, outcome)
+                output.work.saving.check(target)
+            output.work = _with_frame(reader, output.work, outcome)
             _check_end(stream, reader, job, outcome)
-            _check_headers(reader, target, work, outcome)
-        if outcome.input_bytes is None and stream.seekable():
-            outcome.input_bytes = stream.seek(0, 2)
-        if work.dry_run:
-            outcome.status = "planned"
-            return
-        with job.target.create(
-            overwrite=work.overwrite,
-            like=job.source if work.preserve else None,
-            retry=job.retry,
-        ) as output:
-            writer = open_writer(output, target, work.saving, outcome.taken or None)
+            _check_headers(reader, target, output.work, outcome)
+    except Exception as fault:  # noqa: BLE001  # the other outputs are still made
+        output.fail(fault)
+        return False
+    return True
+
+
+def _make_together(running: list[tuple[_Output, Steps]], shared: SharedFrames | None) -> None:
+    """Make several outputs of one picture; always go on with the one that is furthest behind.
+
+    Args:
+        running: each output, and the steps by which it is made.
+        shared: the frames that they share; None if there is one output.
+    """
+    with ExitStack() as unfinished:
+        for _, steps in running:
+            unfinished.callback(steps.close)
+        while running:
+            output, steps = nearest = min(running, key=lambda one: one[0].position)
             try:
-                for _ in _pooled_frames(reader, writer, target, work, outcome, clock):
-                    if target.one_by_one:
-                        with clock("write"):
-                            output.pass_on()
-            except BaseException:
-                writer.discard()
+                output.position = next(steps)
+            except StopIteration:
+                running.remove(nearest)
+            except BrokenPipeError:
                 raise
-            with clock("write"):
-                outcome.output_bytes = output.commit()
-        if outcome.input_bytes is None:
-            outcome.input_bytes = stream.tell()
+            except Exception as fault:  # noqa: BLE001  # the other outputs are still made
+                output.fail(fault)
+                running.remove(nearest)
+            if shared is not None and running:
+                shared.forget(min(one.position for one, _ in running))
+
+
+def _steps(output: _Output, reader: Reader, frames: Iterable[Frame]) -> Steps:
+    """Pool, write and commit one output; yield the position after each band and frame."""
+    job, work, outcome, clock = output.job, output.work, output.outcome, output.clock
+    with job.target.create(
+        overwrite=work.overwrite,
+        like=job.source if work.preserve else None,
+        retry=job.retry,
+    ) as file:
+        writer = open_writer(file, output.target, work.saving, outcome.taken or None)
+        try:
+            for position in _pooled_frames(output, reader, writer, frames):
+                if output.target.one_by_one and not position[1]:
+                    with clock("write"):
+                        file.pass_on()
+                yield position
+        except BaseException:
+            writer.discard()
+            raise
+        with clock("write"):
+            outcome.output_bytes = file.commit()
     outcome.read_seconds, outcome.pool_seconds, outcome.write_seconds = clock.seconds.values()
     outcome.status = "done"
 
@@ -278,10 +374,11 @@ def _with_frame(reader: Reader, work: Work, outcome: Outcome) -> Work:
 
 
 def _pooled_frames(
-    reader: Reader, writer: Writer, target: Format, work: Work, outcome: Outcome, clock: _Clock
-) -> Iterator[None]:
-    """Pool the frames one after the other and pass them to a writer; yield after each."""
-    for frame in _selected_frames(reader, target, work):
+    output: _Output, reader: Reader, writer: Writer, frames: Iterable[Frame]
+) -> Iterator[Position]:
+    """Pool the frames one after the other and pass them to a writer; yield each position."""
+    target, work, outcome, clock = output.target, output.work, output.outcome, output.clock
+    for number, frame in enumerate(frames):
         if reader.count is None:
             _check_header(frame, reader, target, work, outcome)
         with clock("read"), refusing(UNDECODABLE):
@@ -289,11 +386,12 @@ def _pooled_frames(
         pooled = _result(frame.info, target, work)
         with clock("write"), refusing_to_write(target):
             writer.begin(pooled.info, metadata.pooled(placement(pooled.axes)))
-        for band in _bands(frame, pooled, work, clock, outcome.notes):
+        for band, rows_read in _bands(frame, pooled, work, clock, outcome.notes):
             with clock("write"), refusing_to_write(target):
                 writer.rows(band)
+            yield number, rows_read
         _add_new(outcome.warnings, metadata.warnings)
-        yield
+        yield number + 1, 0
     _add_new(outcome.warnings, metadata.warnings)
     if lines := captured_lines():
         _add_new(outcome.warnings, ("its decoder printed a complaint: it may be damaged",))
@@ -308,8 +406,11 @@ def _pooled_frames(
 
 def _bands(
     frame: Frame, pooled: Pooled, work: Work, clock: _Clock, notes: list[str]
-) -> Iterator[NDArray[Any]]:
-    """Yield the pooled bands of a frame, scaled if the target can't hold their depth."""
+) -> Iterator[tuple[NDArray[Any], int]]:
+    """Yield the pooled bands of a frame, and how many of its rows were read up to each.
+
+    They are scaled if the target can't hold their depth.
+    """
     info, rows_read = frame.info, 0
 
     def read(start: int, stop: int) -> NDArray[Any]:
@@ -329,7 +430,7 @@ def _bands(
                 band = rescaled(band, pooled.scaled_from, pooled.info)
         if band is None:
             break
-        yield band
+        yield band, rows_read
     if rows_read < info.shape[0]:
         # No window needs the last row, but a checksum behind it covers the other rows too.
         read(info.shape[0] - 1, info.shape[0])

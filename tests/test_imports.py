@@ -26,6 +26,7 @@ ROWS = {
     "console": 2,
     "executors": 3,
     "run": 4,
+    "sharing": 5,
     "plan": 5,
     "report": 5,
     "colour": 6,
@@ -42,6 +43,7 @@ THIRD_PARTY = {
     "cli": {"click"},
     "options": {"click"},
     "console": {"rich"},
+    "sharing": {"numpy"},
     "run": {"numpy"},  # for the types of arrays
     "colour": {"numpy"},
     "methods": {"numpy"},
@@ -317,11 +319,11 @@ def test_help_and_completion_are_light(words: tuple[str, ...], variables: dict[s
 ASK_FOR_GARBAGE = """
 import gc
 from poolcli import run as runner
-run = runner.run_job
+run = runner.run_levels
 def asking(*words):
     print(gc.isenabled())
     return run(*words)
-runner.run_job = asking
+runner.run_levels = asking
 """
 
 

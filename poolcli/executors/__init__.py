@@ -58,8 +58,8 @@ class Executor(Protocol):
     ) -> Generator[Outcome, None, None]:
         """Run all jobs and yield their outcomes in the order in which they finish.
 
-        - Every job has exactly one outcome, also one that needs no work. A failure, a timeout or
-          the death of a worker affects the outcome of that job only.
+        - Every job has exactly one outcome, or one for each of its levels, also if it needs no
+          work. A failure, a timeout or the death of a worker affects that job only.
         - Jobs are started in the order given. Their outcomes and the bytes they write depend on
           the job and the work alone, not on the executor or the number of workers.
         - Before a job is started, ``stopping`` is called. Once it returns True no job is started,
@@ -90,12 +90,12 @@ class Serial:
     ) -> Generator[Outcome, None, None]:
         """Run all jobs and yield their outcomes."""
         # It imports NumPy, which has to wait until workers are starting.
-        from poolcli.run import run_job
+        from poolcli.run import run_levels
 
         for job in jobs:
             if stopping():
                 return
-            yield run_job(job, work)
+            yield from run_levels(job, work)
 
 
 def choose(

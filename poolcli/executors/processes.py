@@ -71,7 +71,8 @@ class Processes:
         self.warn(f"{reason}; pictures are pooled in one process")
         # A job whose worker has died might end this process too.
         for job in run.schedule.retries:
-            yield run.failed(job, Failure(f"its worker died, and {reason}", "run it again"))
+            failure = Failure(f"its worker died, and {reason}", "run it again")
+            yield from run.failed(job, failure)
         yield from Serial().run_all([*run.schedule.first], work, stopping=stopping)
 
 
@@ -232,9 +233,9 @@ class _Run:
             yield from self._fail(worker, failure)
             return
         self.schedule.worker_answered()
-        if isinstance(message, Outcome):
+        if isinstance(message, list):
             worker.job, worker.deadline = None, inf
-            yield message
+            yield from message
         else:
             worker.is_ready = True
 
@@ -249,15 +250,16 @@ class _Run:
             return None
 
     def _fail(self, worker: _Worker, failure: Failure | None) -> Iterator[Outcome]:
-        """Yield a failed outcome for the job of a worker, unless the job will be retried."""
+        """Yield failed outcomes for the job of a worker, unless the job will be retried."""
         if worker.job is not None and failure is not None:
-            yield self.failed(worker.job, failure)
+            yield from self.failed(worker.job, failure)
 
-    def failed(self, job: Job, failure: Failure) -> Outcome:
-        """Return the outcome of a job that is given up."""
+    def failed(self, job: Job, failure: Failure) -> Iterator[Outcome]:
+        """Yield the outcomes of a job that is given up."""
         from poolcli import run
 
-        return run.failed_outcome(job, self.work, *failure)
+        for one in job.all_levels():
+            yield run.failed_outcome(one, self.work, *failure)
 
     def _kill(self, worker: _Worker) -> int | None:
         """Kill a worker, remove the hidden files that it has not committed; return its exit code.
@@ -269,7 +271,8 @@ class _Run:
             self._end_server()
         worker.channel.close()
         if worker.job is not None:
-            worker.job.target.remove_stale()
+            for one in worker.job.all_levels():
+                one.target.remove_stale()
         # This comes last: if Ctrl-C interrupts the lines above, `end` repeats them.
         self.workers.remove(worker)
         return code

@@ -198,7 +198,7 @@ def _run_worker(channel: Channel, lifeline: int) -> NoReturn:
         work = channel.receive()
         channel.send(READY)
         while True:
-            channel.send(run.run_job(channel.receive(), work))
+            channel.send(run.run_levels(channel.receive(), work))
     except (EOFError, OSError):
         code = 0
     finally:

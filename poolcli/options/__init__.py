@@ -13,6 +13,7 @@ from poolcli.methods import Row
 from poolcli.options.types import (
     NAME_KEYS,
     Extent,
+    Levels,
     NameTemplate,
     NodataText,
     OutputExtent,
@@ -73,8 +74,8 @@ WINDOW: Final = Group(
             *("-k", "--size"),
             type=Extent(),
             shown="N|WxH",
-            text="Pixels that a window reads, width by height; this, --output-size or --fit is "
-            "required.",
+            text="Pixels that a window reads, width by height; this, --output-size, --fit or "
+            "--levels is required.",
         ),
         _option(
             *("-s", "--stride"),
@@ -97,6 +98,12 @@ WINDOW: Final = Group(
             default="1",
             show_default=True,
             text="Step from one pixel of a window to the next.",
+        ),
+        _option(
+            "--levels",
+            type=Levels(),
+            shown="L,L,...",
+            text="Pool by each of these sizes, in place of a window, into a folder.",
         ),
         _option("--ceil-mode", text="Let the last windows extend beyond the right and bottom."),
         _option(

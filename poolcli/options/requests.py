@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -21,6 +21,9 @@ from poolcli.storage import DASH
 
 if TYPE_CHECKING:
     from poolcli.run import Work
+
+LEVEL_NAME: Final = "{stem}_{level}"
+"""The names of outputs with ``--levels``, unless a template is given."""
 
 Record = TypeVar("Record", bound="tuple[Any, ...]")
 
@@ -109,13 +112,17 @@ def request_of(row: Row, params: dict[str, Any]) -> Request:
         raise PoolError("--overwrite and --skip-existing exclude each other", "choose one")
     if (axes := params["axes"]) is not None:
         Layout.of(axes, (1,) * len(axes))
+    levels = tuple(Window.of(level) for level in params["levels"] or ())
     window = _window(row, params)
+    template = LEVEL_NAME if levels and params["template"] is None else params["template"]
+    if not levels and template is not None and "{level}" in template:
+        raise PoolError("{level} in --name needs --levels", "use {size}, or give levels")
     saving = _record(Saving, params, options=params["save_options"])
     name_of = partial(
         output_stem,
-        template=params["template"],
+        template=template or "",
         method=row.name,
-        size=params["size"] or params["output_size"] or params["fit"],
+        size=params["size"] or params["output_size"] or params["fit"] or (None, None),
         stride=window.stride,
     )
     source = click.get_current_context().get_parameter_source("timeout")
@@ -128,7 +135,8 @@ def request_of(row: Row, params: dict[str, Any]) -> Request:
             params,
             format=params["format_name"],
             recursive=not params["no_recursive"],
-            output_stem=None if params["template"] is None else name_of,
+            output_stem=None if template is None else name_of,
+            levels=levels,
             saving=saving,
         ),
         work=partial(_work, row, params, window, saving),
@@ -136,25 +144,29 @@ def request_of(row: Row, params: dict[str, Any]) -> Request:
 
 
 def _window(row: Row, params: dict[str, Any]) -> Window | OutputSize:
-    """Return the window of ``--size``, or the size of the output that stands in its place.
+    """Return the window of ``--size`` or the first level, or the size of the output.
 
     Raises:
         PoolError: not one of them is given, or an option that has no effect on the output's size.
     """
-    kinds = [name for name in ("size", "output_size", "fit") if params[name] is not None]
+    names = ("size", "output_size", "fit", "levels")
+    kinds = [name for name in names if params[name] is not None]
     flags = [f"--{name.replace('_', '-')}" for name in kinds]
     if not kinds:
-        raise PoolError("no size is given", "give --size, --output-size or --fit")
+        raise PoolError("no size is given", "give --size, --output-size, --fit or --levels")
     if len(kinds) > 1:
         raise PoolError(f"{' and '.join(flags)} exclude each other", "give one of them")
     if params["size"] is not None:
         return Window.of(**{name: params[name] for name in Window._fields})
-    of_method = (option.key for option in row.options if option.needs_window)
+    levels = params["levels"]
+    of_method = (option.key for option in row.options if option.needs_window and not levels)
     source = click.get_current_context().get_parameter_source
     for name in ("stride", "padding", "dilation", "ceil_mode", *of_method):
         if source(name) not in (None, ParameterSource.DEFAULT):
             option = f"--{name.replace('_', '-')}"
             raise PoolError(f"{option} has no effect with {flags[0]}", "leave it out")
+    if levels:
+        return Window.of(levels[0])
     if "{stride}" in (params["template"] or ""):
         raise PoolError(f"{{stride}} has no value with {flags[0]}", "choose another --name")
     height, width = params[kinds[0]]

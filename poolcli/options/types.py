@@ -13,10 +13,11 @@ from typing import Any, Final
 
 import click
 
+from poolcli.engine.window import Window
 from poolcli.formats import FORMATS
 
 NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
-NAME_KEYS: Final = ("stem", "ext", "parent", "method", "size", "stride")
+NAME_KEYS: Final = ("stem", "ext", "parent", "method", "size", "stride", "level")
 NAME_KEY: Final = re.compile(r"\{(" + "|".join(NAME_KEYS) + r")\}")
 
 
@@ -57,6 +58,25 @@ class OutputExtent(click.ParamType[tuple[int | None, int | None]]):
         if len(sides) == 2 or not cross:
             return sides[-1], sides[0]
         return (None, sides[0]) if width else (sides[0], None)
+
+
+class Levels(click.ParamType[tuple[int, ...]]):
+    """Parse ``L,L,…`` into different whole numbers."""
+
+    name = "L,L,..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Parse the text."""
+        if isinstance(value, tuple):
+            return value
+        numbers = whole_numbers(value, ",")
+        if numbers is None or min(numbers) < 1:
+            self.fail(f"{value!r} is not whole numbers of at least 1, such as 2,4,8", param, ctx)
+        if len({*numbers}) < len(numbers):
+            self.fail(f"{value!r} has a level twice", param, ctx)
+        return tuple(numbers)
 
 
 class Padding(click.ParamType[Any]):
@@ -162,6 +182,7 @@ def whole_numbers(text: str, separator: str) -> list[int] | None:
 
 def output_stem(
     path: str,
+    level: Window | None,
     template: str,
     method: str,
     size: tuple[int | None, int | None],
@@ -169,9 +190,19 @@ def output_stem(
 ) -> str:
     """Return the name of an output, without suffix, from a template and the input's path.
 
-    >>> output_stem("in/cat.jpg", "{stem}-{method}{size}", "max", (2, 3), (2, 3))
+    Args:
+        path: the input.
+        level: the window of its level; None without levels.
+        template: a text with ``{key}`` of `NAME_KEYS`.
+        method: the name of the method.
+        size: the size of the window or of the output.
+        stride: the stride; None if there is no window.
+
+    >>> output_stem("in/cat.jpg", None, "{stem}-{method}{size}", "max", (2, 3), (2, 3))
     'cat-max3x2'
     """
+    if level is not None:
+        size, stride = level.size, level.stride
     folder, base = os.path.split(os.path.abspath(path))
     stem, suffix = os.path.splitext(base)
     values = {
@@ -181,6 +212,7 @@ def output_stem(
         "method": method,
         "size": _extent_text(size),
         "stride": _extent_text(stride or size),
+        "level": _extent_text(size),
     }
     return NAME_KEY.sub(lambda match: values[match[1]], template)
 

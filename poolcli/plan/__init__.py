@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
+from poolcli.engine.window import Window
 from poolcli.errors import PoolError
 from poolcli.formats import Format, all_suffixes, by_name, by_suffix, may_have_axes
 from poolcli.formats.saving import Saving
@@ -28,6 +29,9 @@ class Job(NamedTuple):
         skip: whether there is nothing to do, since the output exists.
         refusal: why this picture fails without being opened; empty if it doesn't.
         remedy: what the user can do about that.
+        window: the window of a level of ``--levels``; None for the window of the run.
+        levels: the jobs of the other levels of the same source, which are run with this one, so
+            that the source is decoded once.
         retry: whether this is the second try. The first worker died, perhaps after it had
             written the output.
     """
@@ -39,12 +43,18 @@ class Job(NamedTuple):
     skip: bool = False
     refusal: str = ""
     remedy: str = ""
+    window: Window | None = None
+    levels: tuple[Job, ...] = ()
     retry: bool = False
 
     @property
     def is_settled(self) -> bool:
         """Whether its outcome is known without opening the picture."""
-        return self.skip or bool(self.refusal)
+        return all(one.skip or one.refusal for one in self.all_levels())
+
+    def all_levels(self) -> tuple[Job, ...]:
+        """Return this job, without other levels, and those of the other levels."""
+        return self._replace(levels=()), *self.levels
 
 
 class Refusal(NamedTuple):
@@ -92,8 +102,9 @@ class Policy(NamedTuple):
         null: whether the paths in the list are separated by NUL instead of newlines.
         relative_to: listed files keep their path relative to this folder; None for the working
             folder.
-        output_stem: returns the name of an output, without suffix, from the path of the input;
-            None keeps the name of the input.
+        output_stem: returns the name of an output, without suffix, from the path of the input
+            and the window of its level; None keeps the name of the input.
+        levels: the windows of ``--levels``; empty for the one window of the run.
         saving: the options of encoding, to be checked against the formats.
         axes: the letters of the axes of arrays; refused if no input can be an array.
     """
@@ -107,7 +118,8 @@ class Policy(NamedTuple):
     files_from: str | None = None
     null: bool = False
     relative_to: str | None = None
-    output_stem: Callable[[str], str] | None = None
+    output_stem: Callable[[str, Window | None], str] | None = None
+    levels: tuple[Window, ...] = ()
     saving: Saving = Saving()
     axes: str | None = None
 
@@ -132,6 +144,8 @@ def make_plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
         raise PoolError("a path is empty", "name a file, or - for a pipe")
     *inputs, output = paths
     target = place_at(output)
+    if policy.levels and target.is_stream:
+        raise PoolError("--levels needs a folder as OUTPUT", f"name one, ending in {os.sep}")
     if target.is_stream or not _is_folder(inputs, target, policy):
         jobs, refusals = _single(inputs, target, policy)
     else:
@@ -187,11 +201,12 @@ def _is_folder(inputs: list[str], target: Place, policy: Policy) -> bool:
     output = target.path
     if output.endswith(os.sep) or target.status().kind == "folder":
         return True
-    is_single = len(inputs) < 2 and policy.files_from is None
+    is_single = len(inputs) < 2 and policy.files_from is None and not policy.levels
     if is_single and not any(place_of(path).status().kind == "folder" for path in inputs):
         return False
     if target.existing().kind != "missing":
-        raise PoolError(f"{output} is a file", "name a folder for several pictures")
+        several = "--levels" if policy.levels else "several pictures"
+        raise PoolError(f"{output} is a file", f"name a folder for {several}")
     if by_suffix(os.path.splitext(output)[1]) is not None:
         raise PoolError(f"{output} looks like a picture", f"end it in {os.sep} to mean a folder")
     return True

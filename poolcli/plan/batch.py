@@ -6,9 +6,10 @@ import os
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Hashable, Iterator
 from fnmatch import fnmatchcase
-from itertools import chain
+from itertools import chain, groupby
 from typing import Final, NamedTuple
 
+from poolcli.engine.window import Window
 from poolcli.errors import PoolError
 from poolcli.formats import by_name, by_suffix
 from poolcli.plan import Job, Policy, Refusal
@@ -68,14 +69,16 @@ class Batch:
         jobs: list[Job] = []
         by_output: dict[str, Job] = {}
         identities = set()
-        for found in sources:
-            jobs.append(job := self._job(found))
+        levels: tuple[Window | None, ...] = self.policy.levels or (None,)
+        for found, window in ((one, level) for one in sources for level in levels):
+            jobs.append(job := self._job(found, window))
             if job.refusal:
                 continue
             identity = found.status.identity
             other = by_output.setdefault(self._key(job), job)
             if other is not job:
-                if identity and identity == other.source.status().identity:
+                is_same = identity and identity == other.source.status().identity
+                if is_same and job.window == other.window:
                     jobs.pop()  # the same file is named twice, which does no harm
                 else:
                     self.clashes.names.append(f"{other.source.path} and {job.source.path}")
@@ -83,10 +86,12 @@ class Batch:
         if self.output_id is not None:
             jobs = [self._against_existing(job, identities) for job in jobs]
         refusals = (self.outside, self.nameless, self.inputs, self.clashes, self.exists)
+        if self.policy.levels:
+            jobs = [_together([*group]) for _, group in groupby(jobs, lambda job: job.source)]
         return jobs, [refusal for refusal in refusals if refusal.names]
 
-    def _job(self, found: Found) -> Job:
-        """Return the job of one input, not yet compared with existing files."""
+    def _job(self, found: Found, window: Window | None) -> Job:
+        """Return the job of one input and one level, not yet compared with existing files."""
         source, below, status = found
         folder, base = os.path.split(below)
         stem, suffix = os.path.splitext(base)
@@ -105,13 +110,14 @@ class Batch:
         # A suffix of the right format keeps its spelling, such as .JPG or .jpeg.
         new_suffix = suffix if not fmt or suffix.lower() in fmt.suffixes else fmt.suffixes[0]
         if self.policy.output_stem is not None:
-            stem = self.policy.output_stem(source.path)
+            stem = self.policy.output_stem(source.path, window)
         if not (refusal or _is_name(stem, new_suffix)):
             self.nameless.names.append(f"{source.path} ({stem}{new_suffix})")
         path = os.path.join(self.output.path, folder, f"{stem}{new_suffix}")
         # Outputs of a batch are files: an existing FIFO of that name is refused or replaced too.
         target = self.output._replace(path=path, in_folder=True)
-        return Job(source, target, fmt, status.size or 0, refusal=refusal, remedy=remedy)
+        size = status.size or 0
+        return Job(source, target, fmt, size, refusal=refusal, remedy=remedy, window=window)
 
     def _key(self, job: Job) -> str:
         """Return a key that is equal for two outputs if the storage takes them for one file."""
@@ -243,6 +249,12 @@ def _lines(content: bytes) -> list[bytes]:
     if all(line.endswith(b"\r") for line in lines[:-1]):
         return [line.removesuffix(b"\r") for line in lines]
     return lines
+
+
+def _together(levels: list[Job]) -> Job:
+    """Return the job of all levels of one source."""
+    first, *others = levels
+    return first._replace(levels=tuple(others))
 
 
 def _is_name(stem: str, suffix: str) -> bool:
