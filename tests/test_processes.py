@@ -309,16 +309,18 @@ def signalling(number: signal.Signals) -> Callable[[Process], None]:
     return lambda process: process.send_signal(number)
 
 
-@pytest.mark.parametrize(
-    "end",
-    [
-        *(kill_parent, kill_server, signalling(signal.SIGHUP), signalling(signal.SIGTERM)),
-        signalling(signal.SIGQUIT),
-    ],
-    ids=["kill", "kill both", "hang up", "terminate", "quit"],
-)
+ENDS: Final[dict[str, tuple[Callable[[Process], None], int]]] = {
+    "kill": (kill_parent, -signal.SIGKILL),
+    "kill both": (kill_server, -signal.SIGKILL),
+    "hang up": (signalling(signal.SIGHUP), 129),
+    "terminate": (signalling(signal.SIGTERM), 143),
+    "quit": (signalling(signal.SIGQUIT), -signal.SIGQUIT),
+}
+
+
+@pytest.mark.parametrize(("end", "code"), ENDS.values(), ids=ENDS)
 def test_no_process_and_no_folder_outlives_a_parent_whose_worker_waits_for_a_pipe(
-    gallery: Path, hanging: Path, tmp_path: Path, end: Callable[[Process], None]
+    gallery: Path, hanging: Path, tmp_path: Path, end: Callable[[Process], None], code: int
 ) -> None:
     (tmp_path / "temporary").mkdir()
     variables = {"TMPDIR": str(tmp_path / "temporary")}
@@ -327,6 +329,7 @@ def test_no_process_and_no_folder_outlives_a_parent_whose_worker_waits_for_a_pip
         until(lambda: len(contents(tmp_path / "out")) == len(contents(gallery)))
         end(process)
         until(lambda: gone(process))
+    assert process.returncode == code
     assert os.listdir(tmp_path / "temporary") == []
 
 
