@@ -242,3 +242,12 @@ def test_what_an_encoder_raises_comes_out_where_frames_are_pushed(name: str) -> 
     with pytest.raises((ValueError, OSError, RuntimeError)):
         push(writer, frames)
     writer.discard()
+
+
+def test_a_canvas_smaller_than_its_frame_is_refused_without_decoding(tmp_path: Path) -> None:
+    octets = bytearray(saved(Image.new("RGBA", (300, 200), (1, 2, 3, 4)), "WEBP", exif=b"Exif\0\0"))
+    assert octets[12:16] == b"VP8X"
+    octets[24:30] = bytes((15, 0, 0)) * 2
+    (tmp_path / "in").write_bytes(octets)
+    outcome = run(tmp_path / "in", tmp_path / "out", "png")
+    assert outcome.error == "it can't be decoded: its data are damaged"

@@ -216,3 +216,10 @@ def test_depths_and_frame_headers_that_nobody_reads_are_refused() -> None:
     twice = octets[:header] + octets[header : header + 2 + length] + octets[header:]
     with pytest.raises(PoolError, match="it has 2 frame headers"):
         first_info(bytes(twice))
+
+
+def test_a_second_frame_header_after_the_first_scan_is_refused(tmp_path: Path) -> None:
+    small, large = jpeg(), saved(Image.new("RGB", (3000, 3000)), "JPEG")
+    (tmp_path / "in").write_bytes(small[:-2] + large[2:])
+    outcome = run(tmp_path / "in", tmp_path / "out", "png")
+    assert outcome.error == "it can't be decoded: its data are damaged"
