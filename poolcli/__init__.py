@@ -1,15 +1,24 @@
-"""poolcli: exact max, min and average pooling of pictures and arrays."""
+"""poolcli: exact max, min, average, median and mode pooling of pictures and arrays."""
 
 # Nothing is imported here, not even `typing`: see `poolcli/__main__.py`.
 TYPE_CHECKING = False  # type checkers take it for true
 
 if TYPE_CHECKING:
     from poolcli.engine.adaptive import output_shape
-    from poolcli.engine.pooling import avg_pool, max_pool, min_pool
+    from poolcli.engine.pooling import avg_pool, max_pool, median_pool, min_pool, mode_pool
     from poolcli.engine.window import Window
     from poolcli.errors import PoolError
 
-__all__ = ["PoolError", "Window", "avg_pool", "max_pool", "min_pool", "output_shape"]
+__all__ = [
+    "PoolError",
+    "Window",
+    "avg_pool",
+    "max_pool",
+    "median_pool",
+    "min_pool",
+    "mode_pool",
+    "output_shape",
+]
 __version__ = "0.1.0"
 
 _MODULES = {
@@ -18,7 +27,9 @@ _MODULES = {
     "output_shape": "engine.adaptive",
     "avg_pool": "engine.pooling",
     "max_pool": "engine.pooling",
+    "median_pool": "engine.pooling",
     "min_pool": "engine.pooling",
+    "mode_pool": "engine.pooling",
 }
 
 

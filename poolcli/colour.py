@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,9 @@ from poolcli.engine.kernels import NanPolicy, rounded_quotient
 from poolcli.engine.nodata import nodata_value
 from poolcli.engine.window import Axes
 from poolcli.errors import PoolError
-from poolcli.methods import Method
+from poolcli.methods import Alpha, Method
 from poolcli.picture import MODES, FrameInfo, Placement, full_scale
 
-Alpha: TypeAlias = Literal["weighted", "straight"]
 Colour: TypeAlias = tuple[int, int, int]
 ReadRows: TypeAlias = Callable[[int, int], NDArray[Any]]
 
@@ -173,6 +172,7 @@ def pooled_bands(
     """
     rows, columns = axes
     nodata = nodata_of(info, pixels).value
+    alpha = pixels.alpha if MODES[info.mode].without_alpha else None
     row_bytes = math.prod(info.shape[1:]) * info.dtype.itemsize
     height = max(band_bytes // row_bytes, band_spans * rows.span)
     step = max(1, (height - rows.span) // rows.stride + 1)
@@ -183,12 +183,17 @@ def pooled_bands(
         if info.palette is not None:
             band = np.take(info.palette, band, axis=0)
         windows = part, columns
-        pooled = _pool_channels(band, info.mode, windows, method, pixels, nodata, notes)
+        pooled = method.pool(band, windows, alpha=alpha, nan=pixels.nan, nodata=nodata)
+        if nodata is not None and notes is not None and method.blends:
+            colour = (pooled, band) if alpha is None else (pooled[..., :-1], band[..., :-1])
+            where = band[..., -1] > 0 if alpha == "weighted" else None
+            if COINCIDES not in notes and _coincides(*colour, windows, pixels.nan, where, nodata):
+                notes.append(COINCIDES)
         if is_scaled and pooled.dtype == info.dtype:
             # `--divisor-override` can make an average larger than all samples; the engine keeps it
             # in the range of the type.
             np.minimum(pooled, info.maxval, out=pooled)
-        if pixels.background is not None and MODES[info.mode].without_alpha:
+        if pixels.background is not None and alpha is not None:
             pooled = _flatten(pooled, pixels.background, info.maxval)
         yield pooled
 
@@ -236,42 +241,21 @@ def rescaled(band: NDArray[Any], maxval: int, info: FrameInfo) -> NDArray[Any]:
     return rounded_quotient(wide, maxval).astype(info.dtype)
 
 
-def _pool_channels(
-    array: NDArray[Any],
-    mode: str,
+def _coincides(
+    pooled: NDArray[Any],
+    colour: NDArray[Any],
     axes: Axes,
-    method: Method,
-    pixels: Pixels,
+    nan: NanPolicy,
+    where: NDArray[np.bool_] | None,
     nodata: Any,
-    notes: list[str] | None,
-) -> NDArray[Any]:
-    """Pool every channel on its own; weight colour by alpha where that is asked for."""
-    colour, alpha, weights = array, None, None
-    if MODES[mode].without_alpha:
-        colour, alpha = array[..., :-1], array[..., -1]
-        weights = alpha if pixels.alpha == "weighted" else None
-    pooled = method.pool(colour, axes, nan=pixels.nan, weights=weights, nodata=nodata)
-    if nodata is not None and notes is not None and method.blends and COINCIDES not in notes:
-        without = pooled == nodata
-        if without.any():
-            where = None if weights is None else weights > 0
-            # A maximum is the nodata value only where no sample has data.
-            largest = extreme("max", colour, axes, nan=pixels.nan, where=where, nodata=nodata)
-            if (without & (largest != nodata)).any():
-                notes.append(COINCIDES)
-    if alpha is None:
-        return pooled
-    return _joined(pooled, method.for_alpha().pool(alpha, axes, nan=pixels.nan))
-
-
-def _joined(colour: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
-    """Return an array of the colour channels and alpha."""
-    # `np.concatenate` along the last axis copies pixel by pixel, which is slower.
-    array = np.empty((*alpha.shape, colour.shape[-1] + 1), alpha.dtype)
-    for channel in range(colour.shape[-1]):
-        array[..., channel] = colour[..., channel]
-    array[..., -1] = alpha
-    return array
+) -> bool:
+    """Return whether a window that holds data has got the nodata value as its result."""
+    without = pooled == nodata
+    if not without.any():
+        return False
+    # A maximum is the nodata value only where no sample has data.
+    largest = extreme("max", colour, axes, nan=nan, where=where, nodata=nodata)
+    return bool((without & (largest != nodata)).any())
 
 
 def _flatten(array: NDArray[Any], background: Colour, full: int) -> NDArray[Any]:

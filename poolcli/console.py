@@ -329,6 +329,8 @@ def _window(outcome: Outcome) -> str:
     if outcome.output_size is not None:
         return f"{outcome.method} to {_extent(outcome.output_size)}"
     parts = [f"{outcome.method} {_extent(outcome.size)}", f"stride {_extent(outcome.stride)}"]
+    if outcome.quantile is not None:
+        parts.insert(1, f"quantile {outcome.quantile:g}")
     if outcome.dilation != (1, 1):
         parts.append(f"dilation {_extent(outcome.dilation)}")
     (top, bottom), (left, right) = outcome.padding or ((0, 0), (0, 0))

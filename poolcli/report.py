@@ -75,6 +75,7 @@ class Outcome:
         error: why it failed, or None.
         remedy: what the user can do about that.
         output_size: (height, width) of the result where it was given in place of a window.
+        quantile: the quantile of a method that takes one.
         nodata: the value of samples without data; None also if it is infinite, which JSON has not.
         taken: the number of frames that are pooled.
         has_gaps: whether windows or their taps leave pixels between them unread.
@@ -106,6 +107,7 @@ class Outcome:
     error: str | None = None
     remedy: str | None = None
     output_size: Pair | None = None
+    quantile: float | None = None
     nodata: float | None = None
     taken: int = 1
     has_gaps: bool = False

@@ -228,6 +228,7 @@ def _new_outcome(job: Job, work: Work) -> Outcome:
         size=work.window.size,
         stride=work.window.stride,
         dilation=work.window.dilation,
+        quantile=work.method.reported_quantile,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple, get_args
@@ -11,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli import methods
-from poolcli.colour import Alpha, Colour
+from poolcli.colour import Colour
 from poolcli.engine.window import Window
+from poolcli.methods import Alpha
 from poolcli.methods.avg import Average
 from poolcli.picture import Picture
 from poolcli.run import Work
@@ -77,8 +79,10 @@ def oracle(picture: Picture, how: Work) -> NDArray[Any]:
 
 def window_of(window: list[Pixel], padded: int, how: Work, full: int) -> Pixel:
     """Pool the pixels of one window; with the padding it has so many taps."""
-    average = how.method.name == "avg"
-    found = averaged(window, padded, how, full) if average else extreme(window, how)
+    if how.method.name == "avg":
+        found = averaged(window, padded, how, full)
+    else:
+        found = (elected if how.method.name == "mode" else ranked)(window, how)
     background = how.pixels.background
     return found if background is None else flattened(found, background, full)
 
@@ -104,13 +108,22 @@ def rounded(dividend: int, divisor: int) -> int:
     return round(Fraction(dividend, divisor))
 
 
-def extreme(window: list[Pixel], how: Work) -> Pixel:
-    pick = max if how.method.name == "max" else min
+def ranked(window: list[Pixel], how: Work) -> Pixel:
+    def pick(values: Sequence[int]) -> int:
+        last = len(values) - 1
+        return sorted(values)[{"min": 0, "median": last // 2, "max": last}[how.method.name]]
+
     seen = window
     if how.pixels.alpha == "weighted":
         seen = [one for one in window if one[-1]] or window
     *colours, _ = zip(*seen, strict=True)
-    return (*map(pick, colours), pick(one[-1] for one in window))
+    return (*map(pick, colours), pick([one[-1] for one in window]))
+
+
+def elected(window: list[Pixel], how: Work) -> Pixel:
+    clear = [one for one in window if how.pixels.alpha == "weighted" and one[-1] == 0]
+    votes = Counter(min(clear) if one in clear else one for one in window)
+    return min(one for one in votes if votes[one] == max(votes.values()))
 
 
 def flattened(pixel: Pixel, background: Colour, full: int) -> Pixel:

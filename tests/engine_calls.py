@@ -12,16 +12,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poolcli import Window, avg_pool, max_pool, min_pool
+from poolcli import Window, avg_pool, max_pool, median_pool, min_pool, mode_pool
 from poolcli.engine.extremes import extreme
 from poolcli.engine.means import average
+from poolcli.engine.quantile import exact_quantile
+from poolcli.engine.ranks import RankTuning, rank
 from poolcli.engine.tiles import Tuning
+from poolcli.engine.votes import VoteTuning, vote
 from tests import oracle
 
 Array = NDArray[Any]
 
-POOLS: dict[str, Callable[..., Array]] = {"max": max_pool, "min": min_pool, "avg": avg_pool}
+POOLS: dict[str, Callable[..., Array]] = {
+    "max": max_pool,
+    "min": min_pool,
+    "avg": avg_pool,
+    "median": median_pool,
+    "mode": mode_pool,
+}
 METHODS = sorted(POOLS)
+BY_CHANNEL = [name for name in METHODS if name != "mode"]
+SEPARABLE = ["avg", "max", "min"]
+"""Methods that reduce rows first and then columns."""
 INTEGERS = [np.dtype(f"{kind}{width}") for kind in "iu" for width in (1, 2, 4, 8)]
 FLOATS = [np.dtype(f"f{width}") for width in (2, 4, 8)]
 DTYPES = [np.dtype(np.bool_), *INTEGERS, *FLOATS]
@@ -34,6 +46,23 @@ TUNINGS = [
 ]
 """Tiles down to one window, and either kernel for all windows; None calls the public function."""
 
+RANK_TUNINGS = [
+    None,
+    RankTuning(1, 1000, narrowest=1),
+    RankTuning(network_taps=0, counted_taps=0, overlap=0),
+    RankTuning(network_taps=0, overlap=10**9),
+    RankTuning(300, 9, counted_taps=0, overlap=0, side=3, narrowest=2),
+]
+VOTE_TUNINGS = [
+    None,
+    VoteTuning(1, 100, narrowest=1),
+    VoteTuning(network_taps=0, labels=0),
+    VoteTuning(network_taps=0, labels=10**9),
+    VoteTuning(300, 0, 10**9, narrowest=4),
+]
+TUNINGS_OF: dict[str, list[Any]] = {"median": RANK_TUNINGS, "mode": VOTE_TUNINGS}
+"""Each kernel for all windows, and regions down to one window."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -43,7 +72,7 @@ class Call:
     array: Array
     geometry: dict[str, Any]
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    tuning: Tuning | None = None
+    tuning: Any = None
 
     def run(self) -> Array:
         if self.tuning is None:
@@ -52,13 +81,7 @@ class Call:
             return POOLS[self.method](self.array, **self.geometry, **self.options, axes=letters)
         height, width = self.array.shape[:2]
         axes = Window.of(**self.geometry).axes((height, width))
-        options: dict[str, Any] = {**self.options, "tuning": self.tuning}
-        if self.method == "avg":
-            where = options.pop("where", None)
-            if where is not None:
-                options["weights"] = options.get("weights", np.uint8(1)) * where
-            return average(self.array, axes, **options)
-        return extreme("max" if self.method == "max" else "min", self.array, axes, **options)
+        return pool_tuned(self.method, self.array, axes, {**self.options, "tuning": self.tuning})
 
     def mismatches(self) -> list[str]:
         """Where the result differs from the nested loop's."""
@@ -74,6 +97,21 @@ class Call:
 
     def but(self, **changes: Any) -> Call:
         return dataclasses.replace(self, **changes)
+
+
+def pool_tuned(method: str, array: Array, axes: Any, options: dict[str, Any]) -> Array:
+    """Pool over windows that are computed already, with sizes of the working set."""
+    if method == "avg":
+        where = options.pop("where", None)
+        if where is not None:
+            options["weights"] = options.get("weights", np.uint8(1)) * where
+        return average(array, axes, **options)
+    if method == "median":
+        quantile = exact_quantile(options.pop("quantile", 0.5))
+        return rank(array, axes, quantile, **options)
+    if method == "mode":
+        return vote(array, axes, **options)
+    return extreme("max" if method == "max" else "min", array, axes, **options)
 
 
 def functions_of(call: Call) -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from tests.engine_calls import (
     LAYOUTS,
     METHODS,
     TUNINGS,
+    TUNINGS_OF,
     Array,
     Call,
     random_values,
@@ -90,6 +93,9 @@ def options(draw: st.DrawFn, method: str, array: Array, weights: list[str]) -> A
         # Mostly one of the values; NaN is none.
         value = rng.choice(array.ravel())
         choices["nodata"] = 1 if value != value else value.item()
+    if method == "median":
+        quantiles = [0.5, 0, 1, 0.07, "0.95", Fraction(1, 3), Decimal("0.25")]
+        choices["quantile"] = draw(st.sampled_from(quantiles))
     if name == "divisor":
         choices["count_include_pad"] = draw(st.booleans())
         choices["divisor_override"] = draw(st.sampled_from([None, 1, 2, 3, 7, 1000, 2**70]))
@@ -108,7 +114,8 @@ def calls(
     method = draw(st.sampled_from(methods))
     array = draw(pictures(dtypes, kinds))
     chosen = draw(options(method, array, weights))
-    return Call(method, array, draw(geometries()), chosen, draw(st.sampled_from(TUNINGS)))
+    tuning = draw(st.sampled_from(TUNINGS_OF.get(method, TUNINGS)))
+    return Call(method, array, draw(geometries()), chosen, tuning)
 
 
 def fitting(**choices: Any) -> Strategy:

@@ -7,6 +7,7 @@ rules alone.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple, TypeAlias
@@ -93,10 +94,13 @@ def pool(
     count_include_pad: bool = False,
     divisor_override: int | None = None,
     nodata: Exact = None,
+    quantile: float | str | Fraction = 0.5,
     **geometry: Any,
 ) -> Pooled:
-    """Pool every window of every channel on its own."""
+    """Pool every window of every channel on its own, but pixels as a whole for "mode"."""
     rows, columns = lines(array.shape, **geometry)
+    if method == "mode":
+        return _votes(array, rows, columns, nan == "omit", where, nodata)
     stack = array if array.ndim == 3 else array[..., None]
     grey = 255 if method == "avg" and array.dtype == np.bool_ else 1
     pixels = [[[_exact(x) * grey for x in pixel] for pixel in row] for row in stack.tolist()]
@@ -114,7 +118,8 @@ def pool(
                 values[i, j, channel] = nodata * grey
                 continue
         if method != "avg":
-            values[i, j, channel] = _extreme(method, held, nan == "omit")
+            q = {"min": Fraction(0), "max": Fraction(1)}.get(method, Fraction(str(quantile)))
+            values[i, j, channel] = _ranked(q, held, nan == "omit")
             continue
         taps = rows.padded(down) * columns.padded(across) if count_include_pad else None
         if taps is not None:
@@ -161,11 +166,52 @@ def _taking_part(held: list[Pixel], omit: bool) -> list[Pixel]:
     return [(x, w) for x, w in present if w] or [(x, 1) for x, _ in present]
 
 
-def _extreme(method: str, held: list[Pixel], omit: bool) -> Exact:
-    values = [x for x, _ in _taking_part(held, omit)]
+def _ranked(quantile: Fraction, held: list[Pixel], omit: bool) -> Exact:
+    """The value at a quantile of the sorted values, which the window holds."""
+    values = sorted(x for x, _ in _taking_part(held, omit))
     if not values or any(map(math.isnan, values)):
         return math.nan
-    return max(values) if method == "max" else min(values)
+    return values[max(0, math.ceil(quantile * len(values)) - 1)]
+
+
+def _votes(
+    array: NDArray[Any],
+    rows: Line,
+    columns: Line,
+    omit: bool,
+    where: NDArray[Any] | None,
+    nodata: Exact,
+) -> Pooled:
+    """The most frequent pixel of every window, of several the smallest."""
+    stack = array if array.ndim == 3 else array[..., None]
+    pixels = [[tuple(x + 0 for x in pixel) for pixel in row] for row in stack.tolist()]
+    heavy = _weights(array.shape[:2], where, None)
+    shape = (len(rows.windows), len(columns.windows), stack.shape[2])
+    values = np.empty(shape, object)
+    for i, j in np.ndindex(shape[:2]):
+        down, across = rows.windows[i], columns.windows[j]
+        held = [(y, x) for y in rows.inside(down) for x in columns.inside(across)]
+        voters = [(pixels[y][x], heavy[y][x]) for y, x in held]
+        values[i, j] = _elected(voters, omit, nodata, shape[2])
+    outer = shape[: array.ndim]
+    return Pooled(values.reshape(outer), np.full(outer, 0, object), array.dtype)
+
+
+def _elected(
+    voters: list[tuple[tuple[Exact, ...], int]], omit: bool, nodata: Exact, channels: int
+) -> tuple[Exact, ...]:
+    some, every = [x for x, w in voters if w], [x for x, _ in voters]
+    without = (nodata,) * channels
+    for part in (some, every):
+        present = [x for x in part if not (omit and any(map(math.isnan, x)))]
+        kept = [x for x in present if nodata is None or x != without]
+        if any(math.isnan(x) for pixel in kept for x in pixel):
+            break
+        if kept or present:
+            counts = Counter(kept or present)
+            most = max(counts.values())
+            return min(x for x, count in counts.items() if count == most)
+    return (math.nan,) * channels
 
 
 def _average(

@@ -16,7 +16,7 @@ from poolcli import PoolError, avg_pool, max_pool, min_pool
 from poolcli.colour import nodata_of
 from poolcli.engine.nodata import nodata_value
 from tests import jobs, oracle
-from tests.engine_calls import METHODS, POOLS, Call
+from tests.engine_calls import BY_CHANNEL, METHODS, POOLS, Call
 from tests.pictures import picture
 from tests.support.processes import Run
 
@@ -121,7 +121,7 @@ def test_alpha_is_never_nodata_and_colours_without_data_weigh_nothing() -> None:
     rng = np.random.default_rng(1)
     array = rng.choice(np.array([0, 7, 200, 255], np.uint8), (6, 8, 4))
     one = picture(array, "RGBA")
-    for method in METHODS:
+    for method in BY_CHANNEL:
         for alpha in ("weighted", "straight"):
             pooled = jobs.pool(one, jobs.work(method, 2, alpha=alpha, nodata="255"))
             weights = {"avg": "weights"}.get(method, "where")

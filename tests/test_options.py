@@ -11,10 +11,11 @@ from PIL import Image
 
 from poolcli import cli, formats
 from poolcli.formats.saving import describe
+from poolcli.methods import METHODS
 from poolcli.options.types import Extent, Padding, SaveOption
 from tests.support.processes import Run, Words
 
-VERBS = ["max", "min", "avg"]
+VERBS = [row.name for row in METHODS]
 NUMBERS = st.integers(1, 999_999_999)
 NOT_NUMBERS = [
     *("", "x", "abc", "2x", "x2", "2x2x2", "-1", "+2", "1.5", "1e3", "2X3", "2×3", "2,3"),
@@ -120,14 +121,15 @@ def test_every_verb_and_option_has_a_help_text_and_is_shown_once(verb: str) -> N
         assert option.help[0].isupper(), names
 
 
-def test_the_verbs_share_all_options_but_those_of_averages_and_no_two_share_a_name() -> None:
+def test_the_verbs_share_all_options_but_their_own_and_no_two_share_a_name() -> None:
     named = {verb: {option.name for option in options(verb)} for verb in VERBS}
-    flags = [flag for one in options("avg") for flag in (*one.opts, *one.secondary_opts)]
+    shared = set.intersection(*named.values())
 
     assert set(cli.group.commands) == set(VERBS)
-    assert named["max"] == named["min"] < named["avg"]
-    assert {"count_include_pad", "divisor_override"} <= named["avg"] - named["max"]
-    assert sorted(flags) == sorted(set(flags))
+    for row in METHODS:
+        assert named[row.name] - shared == {option.key for option in row.options}
+        flags = [flag for one in options(row.name) for flag in (*one.opts, *one.secondary_opts)]
+        assert sorted(flags) == sorted(set(flags))
 
 
 # The environment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from fractions import Fraction
 from typing import Any
 
@@ -42,8 +43,12 @@ def by_taps(
         elif method == "avg":
             mean = sum(map(Fraction, numbers)) / len(numbers)
             result[z, y, x] = float(mean) if stack.dtype.kind == "f" else round(mean)
+        elif method == "mode":
+            counts = Counter(numbers)
+            result[z, y, x] = min(one for one in counts if counts[one] == max(counts.values()))
         else:
-            result[z, y, x] = max(numbers) if method == "max" else min(numbers)
+            places = {"min": 0, "median": (len(numbers) - 1) // 2, "max": len(numbers) - 1}
+            result[z, y, x] = sorted(numbers)[places[method]]
     return result
 
 

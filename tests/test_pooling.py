@@ -6,6 +6,7 @@ import json
 import pickle
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
@@ -16,10 +17,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poolcli import PoolError, Window, avg_pool, max_pool, min_pool, output_shape
+from poolcli import (
+    PoolError,
+    Window,
+    avg_pool,
+    max_pool,
+    median_pool,
+    min_pool,
+    mode_pool,
+    output_shape,
+)
 from poolcli.engine.means import average
 from tests import oracle
 from tests.engine_calls import (
+    BY_CHANNEL,
     DTYPES,
     FLOATS,
     INTEGERS,
@@ -27,6 +38,7 @@ from tests.engine_calls import (
     METHODS,
     POOLS,
     TUNINGS,
+    TUNINGS_OF,
     Array,
     Call,
     same,
@@ -101,7 +113,10 @@ def test_size_1_is_the_identity(call: Call) -> None:
 
 
 @law
-@given(fitting().filter(lambda call: call.array.ndim == 3), st.randoms(use_true_random=False))
+@given(
+    fitting(methods=BY_CHANNEL).filter(lambda call: call.array.ndim == 3),
+    st.randoms(use_true_random=False),
+)
 def test_channels_are_pooled_on_their_own_in_any_order(call: Call, random: Any) -> None:
     pooled = call.run()
     order = random.sample(range(pooled.shape[2]), pooled.shape[2])
@@ -156,6 +171,67 @@ def test_the_input_is_never_changed_and_the_result_is_fresh(call: Call) -> None:
     assert pooled.flags.c_contiguous
 
 
+@law
+@given(fitting(methods=["max", "min"], dtypes=NUMBERS))
+def test_quantile_0_is_the_minimum_and_1_the_maximum(call: Call) -> None:
+    quantile = {"min": 0, "max": 1}[call.method]
+    ranked = call.but(method="median", options={**call.options, "quantile": quantile}, tuning=None)
+    assert same(ranked.run(), call.run())
+
+
+@law
+@given(fitting(methods=["median", "mode"]))
+def test_every_result_stands_in_its_window(call: Call) -> None:
+    rows, columns = call.lines()
+    pooled, array = call.run(), call.array.reshape(*call.array.shape[:2], -1)
+    for i, j in np.ndindex(pooled.shape[:2]):
+        window = array[np.ix_(rows.inside(rows.windows[i]), columns.inside(columns.windows[j]))]
+        for channel, value in enumerate(pooled[i, j].ravel().tolist()):
+            values = window[..., channel].ravel().tolist()
+            assert value in values or (value != value and any(one != one for one in values))
+
+
+@law
+@given(fitting(methods=["median", "mode"], dtypes=[np.dtype("u1")]), generators())
+def test_ranks_and_votes_commute_with_any_map_that_keeps_the_order(call: Call, rng: Any) -> None:
+    table = np.sort(rng.choice(1 << 16, 256, replace=False)).astype(np.uint16)
+    options = {key: value for key, value in call.options.items() if key != "nodata"}
+    mapped = call.but(array=table[call.array], options=options)
+    assert same(mapped.run(), table[call.but(options=options).run()])
+
+
+@pytest.mark.parametrize("quantile", [0, 0.07, 0.25, 0.5, 0.75, 1])
+@pytest.mark.parametrize("size", [2, 5, 9, 20])
+def test_quantiles_are_those_of_numpy(size: int, quantile: float) -> None:
+    array = np.random.default_rng(3).integers(0, 99, (60, 40)).astype(np.uint16)
+    blocks = array[: 60 // size * size, : 40 // size * size]
+    blocks = blocks.reshape(60 // size, size, 40 // size, size).swapaxes(1, 2)
+    wanted = np.quantile(blocks, quantile, axis=(2, 3), method="inverted_cdf")
+    assert np.array_equal(median_pool(array, size, quantile=quantile), wanted)
+
+
+def test_a_quantile_is_read_as_a_decimal_number() -> None:
+    array = np.arange(100, dtype=np.uint8).reshape(10, 10)
+    for quantile in (0.07, "0.07", "7e-2", Decimal("0.07"), Fraction(7, 100), np.float64(0.07)):
+        assert median_pool(array, 10, quantile=quantile).item() == 6
+    assert median_pool(array, 10, quantile="0.0" + "6" * 990).item() == 6
+
+
+@pytest.mark.parametrize("quantile", [-0.1, 1.001, "x", "nan", None, True, "1e-9999", float("inf")])
+def test_what_is_no_quantile_is_refused(quantile: Any) -> None:
+    error = refusal(median_pool, PICTURE, 2, quantile=quantile)
+    assert error.message == f"quantile is {quantile!r}"
+    assert "from 0 to 1" in error.remedy
+
+
+def test_a_vote_is_of_whole_pixels_and_invents_no_colour() -> None:
+    red, green, olive = (255, 0, 0), (0, 255, 0), (255, 255, 0)
+    assert mode_pool(np.array([[red, green], [olive, olive]], np.uint8), 2).tolist() == [[[*olive]]]
+    # By channel, red would have three votes for 255, and green two for each.
+    tied = np.array([[red, olive], [green, green], [red, olive]], np.uint8)
+    assert mode_pool(tied, (3, 2)).tolist() == [[[*green]]]
+
+
 # Integers at the ends of their types, and ties
 
 
@@ -168,13 +244,14 @@ EXTREMES = [
 
 
 @pytest.mark.parametrize(("value", "dtype", "side"), EXTREMES)
-@pytest.mark.parametrize("tuning", [None, TUNINGS[-1]], ids=["van Herk", "fold"])
+@pytest.mark.parametrize("number", [0, -1], ids=["tuned", "other kernels"])
 def test_a_window_full_of_an_extreme_gives_it(
-    value: int, dtype: str, side: int, tuning: Any
+    value: int, dtype: str, side: int, number: int
 ) -> None:
     array, wanted = np.full((side + 1, side + 2), value, dtype), np.full((2, 3), value, dtype)
     options: dict[str, Any] = {"weights": np.full(array.shape, 255, np.uint8)}
     for method, more in (*((name, {}) for name in METHODS), ("avg", options)):
+        tuning = TUNINGS_OF.get(method, TUNINGS)[number]
         call = Call(method, array, {"size": side, "stride": 1}, more, tuning)
         assert same(call.run(), wanted)
 
@@ -191,8 +268,8 @@ def test_the_former_content_of_scratch_memory_has_no_effect(
         each.append(Call("avg", array, geometry, {"weights": np.ones((60, 50), np.uint8)}))
     wanted = [call.run() for call in each]
 
-    def poisoned(shape: Any, of: Any = np.float64) -> Array:
-        return np.full(shape, np.nan if np.dtype(of).kind == "f" else 1, of)
+    def poisoned(shape: Any, dtype: Any = np.float64, order: Any = "C") -> Array:
+        return np.full(shape, np.nan if np.dtype(dtype).kind == "f" else 1, dtype, order)
 
     monkeypatch.setattr(np, "empty", poisoned)
     for call, result in zip(each, wanted, strict=True):
@@ -343,7 +420,8 @@ def test_nan_and_infinity_stay_in_their_windows(method: str) -> None:
     array = np.ones((6, 6, 3), np.float16)
     array[3, 3, 1] = NAN
     hit = np.isnan(POOLS[method](array, 2, nan="propagate"))
-    assert np.argwhere(hit).tolist() == [[1, 1, 1]]
+    channels = range(3) if method == "mode" else [1]  # pixels vote as a whole
+    assert np.argwhere(hit).tolist() == [[1, 1, channel] for channel in channels]
     for infinity in (INF, -INF):  # padding never wins over it
         assert np.all(POOLS[method](np.full((3, 3), infinity), 3, 1, 2) == infinity)
 

@@ -28,7 +28,7 @@ FAULT = Outcome("in.png", "out.png", error="poolcli failed", is_fault=True)
 DOCUMENTED = (
     "input output status method size stride dilation padding frames input_shape output_shape "
     "dropped dtype mode read_seconds pool_seconds write_seconds input_bytes output_bytes error "
-    "output_size nodata"
+    "output_size quantile nodata"
 )
 
 

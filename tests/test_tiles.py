@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from poolcli import Window, avg_pool, max_pool
 from poolcli.engine.kernels import Reduction
 from poolcli.engine.tiles import TUNED, Grid, Tile, Tuning
-from tests.engine_calls import METHODS, Array, Call, functions_of
+from tests.engine_calls import SEPARABLE, Array, Call, functions_of
 
 MEGABYTE = 1 << 20
 KERNELS = {"_fold", "_van_herk"}
-ANY_METHOD = pytest.mark.parametrize("method", METHODS)
+ANY_METHOD = pytest.mark.parametrize("method", SEPARABLE)
 
 
 def grid(

@@ -71,7 +71,7 @@ def test_the_options_of_a_format_are_known_to_the_command_line(tmp_path: Path) -
 def test_a_method_pools_and_names_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PoolError, match="'first'") as refusal:
         methods.make("first")
-    assert refusal.value.remedy == "give max, min, avg"
+    assert refusal.value.remedy == f"give {', '.join(row.name for row in methods.METHODS)}"
     monkeypatch.setattr(methods, "METHODS", (*methods.METHODS, toys.METHOD))
     array = noise("RGBA", (6, 8))
     (tmp_path / "in").write_bytes(encoded(noisy("RGBA", (6, 8)), "npy"))

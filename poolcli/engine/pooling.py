@@ -1,7 +1,8 @@
-"""Pool NumPy arrays exactly, by maximum, minimum or average: the public functions.
+"""Pool NumPy arrays exactly: the public functions.
 
-They check the arguments and compute the windows. `extremes` and `means` define the operations,
-`tiles` splits the work into tiles that fit the cache, and `kernels` reduces blocks of rows.
+They check the arguments and compute the windows. `extremes`, `means`, `ranks` and `votes` define
+the operations, `tiles` splits the work into tiles that fit the cache, `kernels` reduces blocks of
+rows, and `gather` copies the taps of windows for operations that need all of them at once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ from poolcli.engine.kernels import NanPolicy
 from poolcli.engine.means import average
 from poolcli.engine.nodata import nodata_value
 from poolcli.engine.planes import Deep
+from poolcli.engine.quantile import QuantileLike, exact_quantile
+from poolcli.engine.ranks import rank
 from poolcli.engine.tiles import zeros_and_ones
+from poolcli.engine.votes import vote
 from poolcli.engine.window import Axes, PaddingLike, SizeLike, Window, layout_of, whole_number
 from poolcli.errors import PoolError
 from poolcli.layout import Layout
@@ -286,6 +290,119 @@ def avg_pool(
 
     is_bool = call.array.dtype == np.bool_
     return call.pooled(pool, np.dtype(np.uint8) if is_bool else call.array.dtype)
+
+
+def median_pool(
+    array: NDArray[Any],
+    size: SizeLike | None = None,
+    stride: SizeLike | None = None,
+    padding: PaddingLike = 0,
+    dilation: SizeLike = 1,
+    *,
+    ceil_mode: bool = False,
+    nan: NanPolicy = "omit",
+    where: NDArray[np.bool_] | None = None,
+    output_size: SizeLike | None = None,
+    axes: str | None = None,
+    planes: int | Literal["all"] = 1,
+    nodata: float | None = None,
+    quantile: QuantileLike = 0.5,
+) -> NDArray[Any]:
+    """Return the median, or another quantile, of every window, each channel on its own.
+
+    Of the n values of a window that take part, sorted, it is the one at index
+    max(0, ⌈quantile·n⌉ - 1): a value of the window, for an even n the lower one of the two in the
+    middle (``numpy.quantile`` with ``method="inverted_cdf"``).
+
+    Args:
+        array: as in `max_pool`, and so are all arguments but the last.
+        size: as in `max_pool`.
+        stride: as in `max_pool`.
+        padding: as in `max_pool`.
+        dilation: as in `max_pool`.
+        ceil_mode: as in `max_pool`.
+        nan: as in `max_pool`.
+        where: as in `max_pool`.
+        output_size: as in `max_pool`.
+        axes: as in `max_pool`.
+        planes: as in `max_pool`.
+        nodata: as in `max_pool`.
+        quantile: 0 (the minimum) to 1 (the maximum), read as an exact decimal number: a float
+            counts as its shortest decimal form, so that 0.07 of 100 values is the seventh.
+
+    Returns:
+        A new array as from `max_pool`.
+
+    Raises:
+        PoolError: as `max_pool`, and for a quantile that is not a number from 0 to 1.
+
+    >>> median_pool(np.array([[1, 5, 2], [3, 4, 9]]), 2, 1)
+    array([[3, 4]])
+    """
+    window = window_of(
+        size, stride, padding, dilation, ceil_mode=ceil_mode, output_size=output_size
+    )
+    call = _checked(array, window, nan, axes, planes, nodata, where=where)
+    exact = exact_quantile(quantile)
+
+    def pool(picture: NDArray[Any], axes: Axes, mask: Mask, _: Mask) -> NDArray[Any]:
+        return rank(picture, axes, exact, nan=nan, where=mask, nodata=call.nodata)
+
+    return call.pooled(pool, call.array.dtype)
+
+
+def mode_pool(
+    array: NDArray[Any],
+    size: SizeLike | None = None,
+    stride: SizeLike | None = None,
+    padding: PaddingLike = 0,
+    dilation: SizeLike = 1,
+    *,
+    ceil_mode: bool = False,
+    nan: NanPolicy = "omit",
+    where: NDArray[np.bool_] | None = None,
+    output_size: SizeLike | None = None,
+    axes: str | None = None,
+    planes: int | Literal["all"] = 1,
+    nodata: float | None = None,
+) -> NDArray[Any]:
+    """Return the most frequent pixel of every window, all its channels together.
+
+    Of several equally frequent pixels it is the smallest, compared channel by channel in their
+    order. -0.0 counts as 0.0 and is returned as 0.0.
+
+    Args:
+        array: as in `max_pool`, and so are all arguments.
+        size: as in `max_pool`.
+        stride: as in `max_pool`.
+        padding: as in `max_pool`.
+        dilation: as in `max_pool`.
+        ceil_mode: as in `max_pool`.
+        nan: as in `max_pool`, for pixels with NaN in any channel.
+        where: as in `max_pool`.
+        output_size: as in `max_pool`.
+        axes: as in `max_pool`.
+        planes: as in `max_pool`.
+        nodata: as in `max_pool`, for pixels all of whose channels have this value.
+
+    Returns:
+        A new array as from `max_pool`.
+
+    Raises:
+        PoolError: as `max_pool`.
+
+    >>> mode_pool(np.array([[7, 5, 2], [5, 9, 2]]), 2, 1)
+    array([[5, 2]])
+    """
+    window = window_of(
+        size, stride, padding, dilation, ceil_mode=ceil_mode, output_size=output_size
+    )
+    call = _checked(array, window, nan, axes, planes, nodata, where=where)
+
+    def pool(picture: NDArray[Any], axes: Axes, mask: Mask, _: Mask) -> NDArray[Any]:
+        return vote(picture, axes, nan=nan, where=mask, nodata=call.nodata)
+
+    return call.pooled(pool, call.array.dtype)
 
 
 def _checked(

@@ -308,6 +308,17 @@ def whole_number(name: str, value: Any, least: int) -> int:
     return number
 
 
+def positive(text: str) -> int:
+    """Return a whole number of at least 1 from its digits.
+
+    Raises:
+        PoolError: it is none.
+    """
+    if text.isascii() and text.isdigit() and int(text) >= 1:
+        return int(text)
+    raise PoolError(f"{text!r} is no such number", "give a whole number of at least 1")
+
+
 def _pair(name: str, value: Any, form: str) -> tuple[Any, Any]:
     """Return the two items of a sequence, or one value twice; the message names ``form``."""
     pair = value if isinstance(value, tuple | list) else (value, value)

@@ -7,9 +7,12 @@ method is used, so that `--help` runs without NumPy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, TypeAlias
 
+from poolcli.engine.quantile import exact_quantile
+from poolcli.engine.window import positive
 from poolcli.errors import PoolError
 
 if TYPE_CHECKING:
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 
     from poolcli.engine.kernels import NanPolicy
     from poolcli.engine.window import Axes
+
+
+Alpha: TypeAlias = Literal["weighted", "straight"]
 
 
 class Method(Protocol):
@@ -30,6 +36,10 @@ class Method(Protocol):
     @property
     def assumes_srgb(self) -> bool:
         """Whether it decodes pixels by the transfer curve of sRGB."""
+
+    @property
+    def reported_quantile(self) -> float | None:
+        """The quantile that it takes, for reports; None if it takes none."""
 
     @property
     def blends(self) -> bool:
@@ -51,25 +61,22 @@ class Method(Protocol):
         array: NDArray[Any],
         axes: Axes,
         *,
+        alpha: Alpha | None = None,
         nan: NanPolicy = "omit",
-        weights: NDArray[Any] | None = None,
         nodata: float | None = None,
     ) -> NDArray[Any]:
-        """Pool every channel of (H, W) or (H, W, C) on its own.
+        """Pool a picture (H, W) or (H, W, C).
 
         Args:
             array: the pixels.
             axes: the windows of both axes.
+            alpha: how the last channel, which is alpha, is treated: "weighted" weights the colour
+                of a pixel by it, "straight" pools it as one more channel; None if there is none.
             nan: "omit" leaves NaN pixels out of their windows; with "propagate" a window that
                 holds NaN becomes NaN.
-            weights: unsigned integers (H, W), the weight of each pixel; pixels of weight 0 are
-                left out. A window whose weights are all 0 is pooled as if they were 1.
             nodata: the value of samples that take no part; a window of these alone, or beside
-                omitted NaN, becomes this value.
+                NaN, becomes this value. Alpha is never compared with it.
         """
-
-    def for_alpha(self) -> Method:
-        """Return the method for the alpha channel, whose values have no transfer curve."""
 
 
 class Option(NamedTuple):
@@ -78,13 +85,17 @@ class Option(NamedTuple):
     Attributes:
         flag: its name on the command line, with the dashes.
         help: the help text.
-        least: the smallest whole number that it takes; None if it takes no value.
+        shown: the placeholder of its value in the help; empty if it takes none.
+        read: returns the value from the text, or raises `PoolError`.
+        default: the value if it isn't given.
         needs_window: whether it is refused where the size of the output is given instead.
     """
 
     flag: str
     help: str
-    least: int | None = None
+    shown: str = ""
+    read: Callable[[str], Any] = str
+    default: str | None = None
     needs_window: bool = False
 
     @property
@@ -157,8 +168,39 @@ METHODS: Final = (
                 needs_window=True,
             ),
             Option("--linear", "Average in linear light, decoded by the curve of sRGB."),
-            Option("--divisor-override", "Divide every sum by N.", least=1, needs_window=True),
+            Option(
+                "--divisor-override", "Divide every sum by N.", "N", positive, needs_window=True
+            ),
         ),
+    ),
+    Row(
+        "median",
+        "poolcli.methods.median",
+        "Median",
+        "Median",
+        "Take the median, or another quantile, of every window, for each channel.",
+        "poolcli median --size 3 --stride 1 --padding same in.png out.png\n"
+        "poolcli median --size 5 --quantile 0.95 in.tif out.tif\n"
+        "cat in.png | poolcli median --size 2 - - > out.png",
+        (
+            Option(
+                "--quantile",
+                "The quantile: 0 is the minimum, 0.5 the lower median, 1 the maximum.",
+                "Q",
+                exact_quantile,
+                "0.5",
+            ),
+        ),
+    ),
+    Row(
+        "mode",
+        "poolcli.methods.mode",
+        "Vote",
+        "Mode",
+        "Keep the most frequent pixel of every window, all channels together.",
+        "poolcli mode --size 2 in.png out.png\n"
+        "poolcli mode --size 5 --stride 2 --padding same in.png out.png\n"
+        "cat in.png | poolcli mode --size 2 - - > out.png",
     ),
 )
 

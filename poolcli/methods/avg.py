@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from poolcli.engine.kernels import NanPolicy
 from poolcli.engine.means import average
 from poolcli.engine.window import Axes
 from poolcli.errors import PoolError
+from poolcli.methods.channels import ByChannel
 from poolcli.picture import MODES
 
 SRGB_DECODE_FROM: Final = 0.04045
@@ -19,7 +21,8 @@ ENCODED_ROWS: Final = 64
 """Rows that are encoded at a time, so that intermediate arrays of float64 stay in the cache."""
 
 
-class Average(NamedTuple):
+@dataclass(frozen=True)
+class Average(ByChannel):
     """Take the average of every window.
 
     Attributes:
@@ -31,8 +34,8 @@ class Average(NamedTuple):
     count_include_pad: bool = False
     divisor_override: int | None = None
     linear: bool = False
-    name: str = "avg"
-    blends: bool = True
+    name: ClassVar[str] = "avg"
+    blends: ClassVar[bool] = True
 
     @property
     def assumes_srgb(self) -> bool:
@@ -51,7 +54,7 @@ class Average(NamedTuple):
             return mode, dtype
         return "L" if mode == "1" else mode, np.dtype(np.uint8)
 
-    def pool(
+    def pool_channels(
         self,
         array: NDArray[Any],
         axes: Axes,
@@ -79,7 +82,7 @@ class Average(NamedTuple):
 
     def for_alpha(self) -> Average:
         """Return the same average without the curve."""
-        return self._replace(linear=False)
+        return replace(self, linear=False)
 
 
 def linear_average(array: NDArray[Any], axes: Axes, **options: Any) -> NDArray[Any]:

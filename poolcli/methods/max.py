@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from poolcli.engine.extremes import Extreme, extreme
 from poolcli.engine.kernels import NanPolicy
 from poolcli.engine.window import Axes
+from poolcli.methods.channels import ByChannel
 
 
 @dataclass(frozen=True)
-class Max:
+class Max(ByChannel):
     """Keep the largest value of every window."""
 
     name: ClassVar[Extreme] = "max"
@@ -25,7 +26,7 @@ class Max:
         """Return the mode and type unchanged: a maximum is a value of the picture."""
         return mode, dtype
 
-    def pool(
+    def pool_channels(
         self,
         array: NDArray[Any],
         axes: Axes,
@@ -37,7 +38,3 @@ class Max:
         """Pool the pixels whose weight is not 0; a maximum does not depend on larger weights."""
         where = None if weights is None else weights > 0
         return extreme(self.name, array, axes, nan=nan, where=where, nodata=nodata)
-
-    def for_alpha(self) -> Max:
-        """Return the method itself: alpha is pooled like any other channel."""
-        return self

@@ -18,6 +18,7 @@ from poolcli.options.types import (
     NodataText,
     OutputExtent,
     Padding,
+    Parsed,
     SaveOption,
     Seconds,
 )
@@ -311,8 +312,9 @@ def verb(row: Row, callback: Callable[..., int]) -> click.Command:
     options = []
     for option in row.options:
         more: dict[str, Any] = {}
-        if option.least is not None:
-            more = {"shown": "N", "type": click.IntRange(option.least)}
+        if option.shown:
+            more = {"shown": option.shown, "type": Parsed(option.read), "default": option.default}
+            more["show_default"] = option.default is not None
         options.append(_option(option.flag, text=option.help, **more))
     own = [Group(row.title, tuple(options))] if options else []
     return PoolCommand(

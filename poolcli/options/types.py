@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Callable
 from typing import Any, Final
 
 import click
 
 from poolcli.engine.window import Window
+from poolcli.errors import PoolError
 from poolcli.formats import FORMATS
 
 NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
@@ -102,6 +104,23 @@ class Padding(click.ParamType[Any]):
                 ctx,
             )
         return numbers[-1], numbers[0]
+
+
+class Parsed(click.ParamType[Any]):
+    """Parse a value by a function that raises `PoolError`."""
+
+    name = "value"
+
+    def __init__(self, read: Callable[[str], Any]) -> None:
+        """Keep the function."""
+        self.read = read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse the text."""
+        try:
+            return self.read(value) if isinstance(value, str) else value
+        except PoolError as fault:
+            self.fail(f"{fault.message}; {fault.remedy}", param, ctx)
 
 
 class Seconds(click.FloatRange):

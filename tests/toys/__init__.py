@@ -29,7 +29,7 @@ METHOD = Row(
     title="First",
     summary="Keep the first value of every window, or the value at a number.",
     examples="poolcli first --size 2 in.png out.png",
-    options=(Option("--at", "The number of the tap, from 0.", least=0),),
+    options=(Option("--at", "The number of the tap, from 0.", "N", int),),
 )
 
 

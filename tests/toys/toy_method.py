@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.engine.kernels import NanPolicy
 from poolcli.engine.window import Axes
+from poolcli.methods.channels import ByChannel
 
 
-class First(NamedTuple):
+@dataclass(frozen=True)
+class First(ByChannel):
     at: int | None = None
-    name: str = "first"
-    assumes_srgb: bool = False
-    blends: bool = False
+    name: ClassVar[str] = "first"
 
     def result(self, mode: str, dtype: np.dtype[Any]) -> tuple[str, np.dtype[Any]]:
         return mode, dtype
 
-    def pool(
+    def pool_channels(
         self,
         array: NDArray[Any],
         axes: Axes,
@@ -33,6 +34,3 @@ class First(NamedTuple):
         down = np.clip(np.arange(rows.out) * rows.stride - rows.before, 0, len(array) - 1)
         across = np.arange(columns.out) * columns.stride - columns.before + (self.at or 0)
         return array[down][:, np.clip(across, 0, array.shape[1] - 1)]
-
-    def for_alpha(self) -> First:
-        return self

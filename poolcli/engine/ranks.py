@@ -1,0 +1,230 @@
+"""Compute a quantile of windows: the value at a position of the sorted values.
+
+Each of three kernels is the fastest for some windows: a network of comparisons for small ones,
+`np.partition` for large ones, and counting for large ones that overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from poolcli.engine.adaptive import Spans
+from poolcli.engine.counting import by_counting
+from poolcli.engine.gather import Region, chosen, regions
+from poolcli.engine.kernels import NanPolicy, Scratch
+from poolcli.engine.networks import run, selection
+from poolcli.engine.tiles import restored, zeros_and_ones
+from poolcli.engine.window import Axes, Axis
+
+Mask: TypeAlias = NDArray[np.bool_]
+Kernel: TypeAlias = Callable[[Region, NDArray[Any], NDArray[Any], Scratch], NDArray[Any]]
+"""A function (region, pixels, index, scratch memory) → the sorted value of each window at an index.
+
+Pixels (h, w, C) are filled with the largest value where nothing takes part. The index is (1, 1, 1)
+if it is the same for all windows, else (rows, columns, C) or (rows, columns, 1).
+"""
+
+
+class RankTuning(NamedTuple):
+    """Sizes that change the speed of `rank`, but never its results.
+
+    Attributes:
+        tap_bytes: the size of the taps of a region, all of which are in memory at a time.
+        network_taps: the most taps of a window that a network sorts.
+        counted_taps: the least taps of a window that is counted if samples have more than 8 bits.
+        overlap: large windows are counted if a pixel belongs to more of them than this.
+        side: the least side of square regions for which windows are counted, in windows.
+        narrowest: the least width of other regions, in windows.
+    """
+
+    tap_bytes: int = 1 << 21
+    network_taps: int = 64
+    counted_taps: int = 4000
+    overlap: int = 16
+    side: int = 256
+    narrowest: int = 16
+
+    def kernel(
+        self, rows: Axis | Spans, columns: Axis | Spans, itemsize: int, channels: int
+    ) -> tuple[Kernel, int, int]:
+        """Return the kernel for windows, the most windows of a region and its least width.
+
+        Args:
+            rows: the windows along the height.
+            columns: the windows along the width.
+            itemsize: the size of a sample in bytes.
+            channels: the samples of a pixel.
+        """
+        taps = rows.size * columns.size
+        windows = max(1, self.tap_bytes // (taps * itemsize * max(1, channels)))
+        if taps <= self.network_taps:
+            return by_network, windows, self.narrowest
+        shared = taps // (rows.stride * columns.stride)
+        if shared > self.overlap and (itemsize == 1 or taps >= self.counted_taps):
+            side = max(self.side, rows.span // rows.stride, columns.span // columns.stride)
+            return by_counting, side * side, side
+        return by_partition, windows, self.narrowest
+
+
+TUNED: Final = RankTuning()
+
+MOST_PARTITIONS: Final = 4
+"""The most positions for which `np.partition` is faster than sorting."""
+
+
+def rank(
+    array: NDArray[Any],
+    axes: Axes,
+    quantile: Fraction,
+    *,
+    nan: NanPolicy = "omit",
+    where: Mask | None = None,
+    nodata: float | None = None,
+    tuning: RankTuning = TUNED,
+) -> NDArray[Any]:
+    """Pool an array like `median_pool`, over windows that are computed already.
+
+    Args:
+        array: as in `median_pool`, and so are ``nan``, ``where`` and ``nodata``.
+        axes: the windows.
+        quantile: 0 to 1; of n sorted values the one at index max(0, ⌈quantile·n⌉ - 1) is taken.
+        nan: as in `median_pool`.
+        where: as in `median_pool`.
+        nodata: as in `median_pool`, a value of the array's type.
+        tuning: sizes of the working set.
+    """
+    numbers = zeros_and_ones(array) if array.dtype == np.bool_ else array
+    picture = numbers if numbers.ndim == 3 else numbers[..., None]
+    rows, columns = (axis.trimmed() for axis in axes)
+    dtype = picture.dtype.newbyteorder("=")
+    out = np.empty((rows.out, columns.out, picture.shape[2]), dtype)
+    kernel, *sizes = tuning.kernel(rows, columns, dtype.itemsize, picture.shape[2])
+    ranks = Ranks(quantile, nan == "omit", nodata, kernel, Scratch())
+    for region in regions((rows, columns), *sizes) if out.size else ():
+        pixels = picture[region.pixels].astype(dtype, copy=False)
+        marked = None if where is None else where[region.pixels][..., None]
+        out[region.tile] = ranks.pooled(region, pixels, marked)
+    return restored(out, array, array.dtype)
+
+
+class Ranks(NamedTuple):
+    """The computation of one quantile.
+
+    Attributes:
+        quantile: 0 to 1.
+        omits_nan: whether NaN takes no part; otherwise a window with NaN becomes NaN.
+        nodata: the value of samples that take no part, or None.
+        kernel: how sorted values are found.
+        scratch: memory for intermediate results.
+    """
+
+    quantile: Fraction
+    omits_nan: bool
+    nodata: float | None
+    kernel: Kernel
+    scratch: Scratch
+
+    def pooled(self, region: Region, pixels: NDArray[Any], where: Mask | None) -> NDArray[Any]:
+        """Return the result of a region, (rows, columns, C).
+
+        Args:
+            region: the windows.
+            pixels: the pixels of the region, (h, w, C).
+            where: the pixels that take part, (h, w, 1), or None for all.
+        """
+        is_nodata = None if self.nodata is None else pixels == self.nodata
+        absent = np.isnan(pixels) if pixels.dtype.kind == "f" else None
+        if absent is None or not absent.any():
+            return self._among(region, pixels, chosen(where, None, is_nodata))
+        numbers = np.where(absent, np.inf, pixels).astype(pixels.dtype, copy=False)
+        if self.omits_nan:
+            return self._among(region, numbers, chosen(where, ~absent, is_nodata))
+        result = self._among(region, numbers, chosen(where, None, is_nodata))
+        result[region.holds(absent, where, self.scratch)] = np.nan
+        return result
+
+    def _among(
+        self, region: Region, pixels: NDArray[Any], masks: Iterator[Mask | None]
+    ) -> NDArray[Any]:
+        """Pool the samples of the first mask that marks any in a window; else return NaN."""
+        mask = next(masks)
+        counts = region.counts(mask, self.scratch)
+        result = self._select(region, pixels, mask, counts)
+        missing = np.broadcast_to(counts == 0, result.shape)
+        for mask in masks:
+            if not missing.any():
+                break
+            # The kernel may return scratch memory, which the next call overwrites.
+            result = result.copy()
+            counts = region.counts(mask, self.scratch)
+            np.copyto(result, self._select(region, pixels, mask, counts), where=missing)
+            missing = missing & (counts == 0)
+        if missing.any():
+            result[missing] = np.nan
+        return result
+
+    def _select(
+        self, region: Region, pixels: NDArray[Any], mask: Mask | None, counts: NDArray[Any]
+    ) -> NDArray[Any]:
+        """Return the value of the quantile among the pixels of a mask; windows hold ``counts``."""
+        largest = np.inf if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
+        if mask is not None:
+            pixels = np.where(mask, pixels, pixels.dtype.type(largest))
+        found, which = np.unique(counts, return_inverse=True)
+        # Python's integers are exact for any quantile, which may have any number of digits.
+        index = np.array([index_of(self.quantile, count) for count in found.tolist()])
+        indices = index[which].reshape(counts.shape) if len(index) > 1 else index.reshape(1, 1, 1)
+        return self.kernel(region, region.filled(pixels, largest), indices, self.scratch)
+
+
+def index_of(quantile: Fraction, count: int) -> int:
+    """Return the index of a quantile in ``count`` sorted values: max(0, ⌈quantile·count⌉ - 1)."""
+    return max(0, -(-quantile.numerator * count // quantile.denominator) - 1)
+
+
+def by_network(
+    region: Region, pixels: NDArray[Any], index: NDArray[Any], scratch: Scratch
+) -> NDArray[Any]:
+    """Sort the taps of all windows by a network of comparisons.
+
+    Columns of a window are sorted first: whole rows are contiguous, and windows side by side share
+    columns. Then the sorted columns are merged, only as far as the result needs it.
+    """
+    rows, columns = region.rows, region.columns
+    wanted = tuple(np.unique(index).tolist())
+    merging = selection((rows.size,) * columns.size, wanted, overwrite=True)
+    needed = tuple(sorted({number % rows.size for number in merging.inputs}))
+    sorting = selection((1,) * rows.size, needed, overwrite=False)
+    by_row = dict(zip(needed, run(sorting, region.row_taps(pixels), scratch, "row"), strict=True))
+    shape = (rows.out, columns.out, pixels.shape[2])
+    taps = [scratch.take("unused", (0,), pixels.dtype)] * (rows.size * columns.size)
+    for number in merging.inputs:
+        tap, row = divmod(number, rows.size)
+        taps[number] = scratch.take(f"tap {number}", shape, pixels.dtype)
+        region.column_tap(by_row[row], tap, taps[number])
+    first, *others = run(merging, taps, scratch, "merged")
+    for place, result in zip(wanted[1:], others, strict=True):
+        np.copyto(first, result, where=index == place)
+    return first
+
+
+def by_partition(
+    region: Region, pixels: NDArray[Any], index: NDArray[Any], _: Scratch
+) -> NDArray[Any]:
+    """Copy the taps of every window side by side, and partition or sort them."""
+    windows = region.windows(pixels)
+    # NumPy partitions 8-bit integers ten times as slowly as 32-bit ones, for which it uses SIMD.
+    dtype = np.dtype(np.int32) if pixels.itemsize == 1 else pixels.dtype
+    taps = np.array(windows, dtype, order="C").reshape(*windows.shape[:3], -1)
+    places = np.unique(index)
+    if len(places) <= MOST_PARTITIONS:
+        taps.partition(places.tolist(), axis=-1)
+    else:
+        taps.sort(axis=-1)
+    where = np.broadcast_to(index, windows.shape[:3])[..., None]
+    return np.take_along_axis(taps, where, axis=-1)[..., 0]
