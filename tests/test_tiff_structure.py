@@ -114,6 +114,7 @@ def test_a_ring_of_directories_ends_where_it_closes(tail: int, ring: int) -> Non
 def test_directories_without_pictures_take_memory_in_proportion_to_the_file() -> None:
     count = 5_000
     octets = chained(*range(1, count), -1)
+    reader_of(octets)  # imports are made
     tracemalloc.start()
     try:
         assert reader_of(octets).count == count

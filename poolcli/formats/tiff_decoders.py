@@ -136,7 +136,7 @@ def by_pillow(segments: Segments, info: FrameInfo, fill: Any) -> DecodeRows:
 
     def decode_part(first: int, last: int) -> NDArray[Any]:
         rows = min(last * step, height) - first * step
-        octets = [segments.read(row) for row in range(first, last)]
+        octets = [[*segments.read(row)] for row in range(first, last)]
         # The segments of a plane follow each other, from its first row to its last.
         planes = range(0, layout.planes * across, across)
         parts = [part for at in planes for row in octets for part in row[at : at + across]]

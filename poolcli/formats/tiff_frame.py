@@ -77,7 +77,8 @@ DEEP_MODES: Final[dict[tuple[int, tuple[int, ...]], tuple[str, str, str]]] = {
 class SegmentFrame:
     """A page that is decoded as far as its rows are asked for, by whole rows of segments.
 
-    The rows of segments decoded last stay in memory: neighbouring bands of rows share some.
+    The rows of segments decoded last stay in memory: neighbouring bands of rows share some. Of
+    those before them only the few rows are kept that a band has in common with both.
     """
 
     def __init__(
@@ -93,22 +94,41 @@ class SegmentFrame:
         """
         self.info, self.metadata = info, metadata
         self._decode, self._step = decode, step
+        self._above: NDArray[Any] | None = None
         self._held: NDArray[Any] | None = None
-        self._first = self._end = 0
+        self._top = self._first = self._end = 0
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
         """Return the rows from start to stop."""
-        first, last = start // self._step, -(-stop // self._step)
-        held, self._held = self._held, None
-        if held is None or not self._first <= start < self._end:
-            held = self._decode(first, last)
-            self._first = first * self._step
+        if not self._top <= start < self._end:
+            self._above = None
+            self._hold(start // self._step, stop)
+            self._top = self._first
         elif stop > self._end:
-            kept = held[first * self._step - self._first :]
-            held = np.concatenate((kept, self._decode(self._end // self._step, last)))
-            self._first = first * self._step
-        self._held, self._end = held, self._first + len(held)
-        return held[start - self._first : stop - self._first]
+            # A copy, so that the segments can be freed before the next ones are decoded.
+            self._above = self._taken(start, self._end).copy()
+            self._top = start
+            self._hold(self._end // self._step, stop)
+        return self._taken(start, stop)
+
+    def _hold(self, first: int, stop: int) -> None:
+        """Decode from a row of segments up to a row of pixels."""
+        self._held = None
+        held = self._decode(first, -(-stop // self._step))
+        self._held, self._first = held, first * self._step
+        self._end = self._first + len(held)
+
+    def _taken(self, start: int, stop: int) -> NDArray[Any]:
+        """Return rows that are in memory."""
+        held, above = self._held, self._above
+        if held is None:
+            raise RuntimeError("rows were asked for before they were decoded")
+        part = held[max(start - self._first, 0) : stop - self._first]
+        if start >= self._first or above is None:
+            return part
+        if stop <= self._first:
+            return above[start - self._top : stop - self._top]
+        return np.concatenate((above[start - self._top :], part))
 
 
 class LazyFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Final
 
@@ -29,8 +30,8 @@ class Segments:
         """Whether some segments are not stored."""
         return not (self._offsets.all() and self._counts.all())
 
-    def read(self, row: int) -> list[bytes]:
-        """Return the bytes of all segments in a row of the grid, plane after plane.
+    def read(self, row: int) -> Iterator[bytes]:
+        """Yield the bytes of all segments in a row of the grid, plane after plane.
 
         Those that are not stored are empty.
 
@@ -39,7 +40,9 @@ class Segments:
         """
         down, across = self.layout.grid
         starts = range(row * across, len(self._offsets), down * across)
-        return [self._segment(index, row) for one in starts for index in range(one, one + across)]
+        for one in starts:
+            for index in range(one, one + across):
+                yield self._segment(index, row)
 
     def _segment(self, index: int, row: int) -> bytes:
         """Return the bytes of one segment, at most as many as it may need."""
