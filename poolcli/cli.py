@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from poolcli.executors import Executor
     from poolcli.options.requests import Request
     from poolcli.plan import Job
-    from poolcli.report import Outcome
+    from poolcli.report import Outcome, Report
     from poolcli.run import Work
 
 
@@ -72,8 +72,9 @@ def pool(row: Row, **params: Any) -> int:
     from poolcli.executors import choose
     from poolcli.options.requests import request_of
     from poolcli.plan import NothingMatchedError, PlanError, Refusal, kept_inputs, make_plan
+    from poolcli.plan.left_out import LeftOut
     from poolcli.process import set_up
-    from poolcli.report import EXIT_NOTHING, EXIT_USAGE
+    from poolcli.report import EXIT_NOTHING, EXIT_USAGE, Report
     from poolcli.storage import streams
 
     set_up()
@@ -86,8 +87,9 @@ def pool(row: Row, **params: Any) -> int:
         # On a terminal JSON Lines and the progress bar would be mixed.
         progress=display.progress and not (display.as_json and streams.stdout_is_terminal()),
     )
+    left_out = LeftOut.nothing()
     try:
-        plan = make_plan(request.paths, request.policy)
+        plan = make_plan(request.paths, request.policy, left_out)
     except PlanError as fault:
         for refusal in fault.refusals:
             console.refusal(refusal)
@@ -119,7 +121,13 @@ def pool(row: Row, **params: Any) -> int:
         # What was imported stays until the exit: the garbage collector need not look at it.
         gc.freeze()
         gc.enable()
-        return _carry_out(plan, work, executor, request, console, interrupts)
+        console.left_out(left_out)
+        report = Report(
+            left=sum(1 + len(job.levels) for job in plan),
+            left_out=left_out.pictures,
+            left_out_words=left_out.in_words(),
+        )
+        return _carry_out(plan, work, executor, request, console, interrupts, report)
 
 
 group = click.Group(
@@ -137,13 +145,14 @@ def _carry_out(
     request: Request,
     console: Console,
     interrupts: _Interrupts,
+    report: Report,
 ) -> int:
     """Run the jobs of a plan, report each outcome and the totals, and return the exit code."""
-    from poolcli.report import EXIT_INTERRUPTED, Report
+    from poolcli.report import EXIT_INTERRUPTED
     from poolcli.storage import streams
 
     count, as_json = sum(1 + len(job.levels) for job in plan), request.display.as_json
-    report, is_single = Report(left=count), count == 1
+    is_single = count == 1
     progress: AbstractContextManager[Callable[[Outcome], None]] = nullcontext(lambda _: None)
     if not is_single:
         unsettled = [job for job in plan if not job.is_settled]
@@ -170,6 +179,8 @@ def _carry_out(
         plan[0].target.sync()
     if not is_single:
         console.summary(report)
+    else:
+        console.left_out_words(report)
     if as_json:
         streams.write_line(report.as_json())
     return report.exit_code

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Literal
 
 from poolcli.plan import Refusal
+from poolcli.plan.left_out import LeftOut
 from poolcli.report import Failed, Outcome, Report
 
 if TYPE_CHECKING:
@@ -134,9 +135,20 @@ class Console:
         for failed in report.failures:
             self.failure(failed)
 
+    def left_out(self, left_out: LeftOut) -> None:
+        """Print why each file that is no picture was left out, if ``--verbose`` is given."""
+        if self.verbose and not self.quiet:
+            for path, why in left_out.others:
+                print_line(f"poolcli: {path}: left out: {why}")
+
+    def left_out_words(self, report: Report) -> None:
+        """Print what was left out of a folder with only one picture, which has no totals."""
+        for what in () if self.quiet else report.left_out_words:
+            print_line(f"poolcli: left out: {what}")
+
     def failure(self, failed: Failed) -> None:
         """Print why a picture failed, in one line; also the traceback if ``-v -v`` is given."""
-        error(failed.error or "it failed", failed.remedy or "", display_path(failed.input))
+        error(failed.error or "it failed", failed.remedy or "", display_path(failed.name))
         if self.verbose > 1 and failed.traceback:
             print_lines(failed.traceback.rstrip())
 
@@ -293,6 +305,7 @@ def _totals(report: Report) -> list[tuple[str, str]]:
             f"{report.pixels_in / 1e6 / seconds:.1f} MP/s",
         ),
     ]
+    rows += [("left out", what) for what in report.left_out_words]
     return rows + [(f"{count}×", warning) for warning, count in report.warnings.most_common()]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from math import prod
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
@@ -33,13 +33,13 @@ class Failed(NamedTuple):
     """What the summary needs of a picture that failed: a whole outcome takes five times the memory.
 
     Attributes:
-        input: the path of the input.
+        name: the path of what failed.
         error: why it failed.
         remedy: what the user can do about that.
         traceback: the traceback of the exception, if there was one.
     """
 
-    input: str
+    name: str
     error: str | None
     remedy: str | None
     traceback: str | None
@@ -83,6 +83,7 @@ class Outcome:
         notes: harmless remarks, which are printed only with ``--verbose``.
         traceback: the traceback of the exception, if there was one.
         is_fault: whether it failed by a fault of poolcli itself.
+        blamed: the name of what failed, if it was not the input; else empty.
     """
 
     input: str
@@ -115,11 +116,12 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
     traceback: str | None = None
     is_fault: bool = False
+    blamed: str = ""
 
     @property
     def failed(self) -> Failed:
         """Why it failed."""
-        return Failed(self.input, self.error, self.remedy, self.traceback)
+        return Failed(self.blamed or self.input, self.error, self.remedy, self.traceback)
 
     def kinds_of_warning(self) -> Iterator[str]:
         """Yield the warnings that the summary of a batch counts, also those of unread pixels."""
@@ -138,7 +140,16 @@ class Outcome:
 
 
 # The keys of JSON are stable: later ones are added at the end.
-_INTERNAL: Final = {"remedy", "taken", "has_gaps", "warnings", "notes", "traceback", "is_fault"}
+_INTERNAL: Final = {
+    "remedy",
+    "taken",
+    "has_gaps",
+    "warnings",
+    "notes",
+    "traceback",
+    "is_fault",
+    "blamed",
+}
 JSON_KEYS: Final = tuple(one.name for one in fields(Outcome) if one.name not in _INTERNAL)
 SUMMARY_KEYS: Final = (
     "done",
@@ -163,6 +174,8 @@ class Report:
         faults: how many of them failed by a fault of poolcli itself.
         warnings: for each kind of warning the number of pictures that have it.
         interruption: the exit code of an interrupted run, else 0.
+        left_out: how many pictures of formats that are not read were left out, by suffix.
+        left_out_words: the same, and other inputs that were left out, in words.
         started: when the run began, by the monotonic clock.
     """
 
@@ -179,6 +192,8 @@ class Report:
     faults: int = 0
     warnings: Counter[str] = field(default_factory=Counter)
     interruption: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    left_out_words: tuple[str, ...] = ()
     started: float = field(default_factory=time.monotonic)
 
     def add(self, outcome: Outcome) -> None:
@@ -209,6 +224,7 @@ class Report:
         totals: dict[str, Any] = {key: getattr(self, key) for key in SUMMARY_KEYS}
         totals["elapsed_seconds"] = round(self.elapsed, 6)
         totals["exit_code"] = self.exit_code
+        totals["left_out"] = dict(self.left_out)
         return _dumped({"summary": totals})
 
     @property

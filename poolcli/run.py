@@ -23,7 +23,7 @@ from poolcli.colour import (
     widened_info,
 )
 from poolcli.engine.adaptive import OutputSize
-from poolcli.engine.window import Axes, Window
+from poolcli.engine.window import Axes, Axis, Window
 from poolcli.errors import PoolError
 from poolcli.formats import FORMATS, NODATA, Format, by_name, is_one_by_one, may_have_axes
 from poolcli.formats.contract import (
@@ -43,7 +43,7 @@ from poolcli.plan import Job
 from poolcli.process import captured_lines, set_up
 from poolcli.report import Outcome
 from poolcli.sharing import Position, SharedFrames
-from poolcli.storage import ExistsError, Place
+from poolcli.storage import DASH, ExistsError, Place
 
 UNREADABLE = "it can't be read: "
 UNDECODABLE = "it can't be decoded: "
@@ -62,6 +62,8 @@ class Work(NamedTuple):
         saving: how results are encoded.
         limits: how large a picture may be.
         overwrite: whether existing files may be replaced.
+        update: whether outputs that are older than their inputs are replaced.
+        exact: whether a picture fails of which pixels are unread, or whose windows take padding.
         skip_existing: whether a picture is skipped whose output another program has made meanwhile.
         preserve: whether outputs get the times and mode bits of their inputs.
         dry_run: whether only headers are read, and nothing is written.
@@ -77,6 +79,8 @@ class Work(NamedTuple):
     saving: Saving
     limits: Limits
     overwrite: bool = False
+    update: bool = False
+    exact: bool = False
     skip_existing: bool = False
     preserve: bool = False
     dry_run: bool = False
@@ -241,7 +245,10 @@ def _fail(outcome: Outcome, fault: Exception) -> None:
             reason = fault.message, fault.remedy
         case OSError():
             # Errors of reading have become a PoolError by now, so that only writing is left.
-            reason = f"it can't be written: {fault.strerror or fault}", "nothing was changed"
+            outcome.blamed = "stdout" if outcome.output == DASH else outcome.output
+            is_pipe = outcome.input == DASH
+            remedy = "nothing was changed" if is_pipe else f"{outcome.input} is untouched"
+            reason = f"it can't be written: {fault.strerror or fault}", remedy
         case MemoryError():
             reason = "there is not enough memory", "lower --max-pixels to skip such pictures"
         case _:
@@ -326,7 +333,7 @@ def _steps(output: _Output, reader: Reader, frames: Iterable[Frame]) -> Steps:
     """Pool, write and commit one output; yield the position after each band and frame."""
     job, work, outcome, clock = output.job, output.work, output.outcome, output.clock
     with job.target.create(
-        overwrite=work.overwrite,
+        overwrite=work.overwrite or work.update,
         like=job.source if work.preserve else None,
         retry=job.retry,
     ) as file:
@@ -505,6 +512,8 @@ def _check_header(
         raise PoolError(info.unread_colour, "give --strip to take its colours for sRGB")
     rounds = check_depth(info, allow_loss=work.allow_depth_loss)
     pooled = _result(info, target, work)
+    if work.exact:
+        _check_exact(pooled.axes)
     target.check_result(pooled.info.mode, *pooled.info.shape[:2])
     if rounds or pooled.is_rounded:
         _add_new(outcome.warnings, (ROUNDED,))
@@ -538,6 +547,26 @@ def _check_number(reader: Reader, target: Format, work: Work, taken: int) -> Non
     kind = "pages" if source.has_axes and source is not target else source.frames
     is_only = work.frame is not None or (reader.count is None and taken == 1)
     target.check_frames(kind, 1 if is_only else reader.count)
+
+
+def _check_exact(axes: Axes) -> None:
+    """Refuse windows that leave pixels unread, or extend beyond the picture.
+
+    Raises:
+        PoolError: they do.
+    """
+    for axis, name in zip(axes, ("rows", "columns"), strict=True):
+        if not isinstance(axis, Axis):  # the size of the output is given, and no pixel is left out
+            continue
+        overhang = axis.start(axis.out - 1) + axis.span - axis.extent
+        reasons = {
+            f"the last {axis.dropped} {name} are read by no window": axis.dropped,
+            f"some {name} between windows or taps are read by none": axis.has_gaps,
+            f"its windows extend beyond its {axis.extent} {name}": axis.before or overhang > 0,
+        }
+        for reason, applies in reasons.items():
+            if applies:
+                raise PoolError(reason, "leave --exact out, or choose another size")
 
 
 def _describe(outcome: Outcome, info: FrameInfo, pooled: Pooled, target: Format) -> None:

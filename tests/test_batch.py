@@ -296,9 +296,6 @@ def public() -> Iterator[Path]:
         ("in/sub", 0, "in new", "in/sub"),
         ("one", 0, "one in out", "one"),
         ("one two", 0, "one two in new", "one two"),
-        ("out", 0o555, "in/b.jpg in/sub out", "in/b.jpg in/sub/c.tif in/sub/deep/d.webp"),
-        ("out", 0o555, "in/a.png in/b.jpg out", "in/a.png in/b.jpg"),
-        (".", 0o555, "in/a.png in/b.jpg new/deep", "in/a.png in/b.jpg"),
     ],
 )
 def test_what_may_not_be_read_or_written_fails_alone(
@@ -306,7 +303,6 @@ def test_what_may_not_be_read_or_written_fails_alone(
 ) -> None:
     for name in locked.split():
         (public / name).chmod(mode)
-    old = contents(public / "out")
     flags = ("--json", "--overwrite")
     done = run(*HALVE, *flags, *words.split(), cwd=public, first=BECOME_NOBODY)
 
@@ -315,11 +311,42 @@ def test_what_may_not_be_read_or_written_fails_alone(
     assert sorted(line.split(": ")[1] for line in complaints(done)) == failing.split()
     assert all("Permission denied" in line for line in complaints(done))
     assert all((public / one).exists() for one in pooled)
-    if mode:
-        assert (pooled, contents(public / "out")) == ([], old)
-        assert not (public / "new").exists()
-    else:
-        assert pooled
+    assert pooled
+
+
+@root_only
+@pytest.mark.parametrize(
+    ("locked", "words"),
+    [
+        ("out", "in/b.jpg in/sub out"),
+        (".", "in/a.png in/b.jpg new/deep"),
+        ("out", "in/a.png out/new.png"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_to_is_found_before_any_picture_is_opened(
+    run: Run, public: Path, locked: str, words: str
+) -> None:
+    old = contents(public / "out")
+    (public / locked).chmod(0o555)
+    (public / "in/b.jpg").write_bytes(b"no picture")  # nobody looks into it
+    done = run(*HALVE, "--json", "--overwrite", *words.split(), cwd=public, first=BECOME_NOBODY)
+    assert (done.returncode, done.stdout, contents(public / "out")) == (2, b"", old)
+    (line,) = complaints(done)
+    assert "no file can be made in the folder" in line
+    assert not (public / "new").exists()
+
+
+@root_only
+def test_a_failed_write_names_the_output_and_says_that_the_input_is_untouched(
+    run: Run, public: Path
+) -> None:
+    (public / "out/sub").mkdir(exist_ok=True)
+    (public / "out/sub").chmod(0o555)
+    done = run(*HALVE, "--json", "--overwrite", "in", "out", cwd=public, first=BECOME_NOBODY)
+    assert done.returncode == 1
+    assert complaints(done)[0] == (
+        "poolcli: out/sub/c.tif: it can't be written: Permission denied; in/sub/c.tif is untouched"
+    )
 
 
 # A full disk

@@ -49,6 +49,9 @@ def test_width_first_becomes_height_first(width: int, height: int, right: int, b
         ("0,0,0,0", ((0, 0), (0, 0))),
         ("same", "same"),
         ("same-lower", "same_lower"),
+        ("SAME", "same"),
+        ("same_lower", "same_lower"),
+        ("Valid", "valid"),
         ("valid", "valid"),
     ],
 )
@@ -62,7 +65,7 @@ def test_padding_may_be_nothing_or_a_name(text: str, expected: Any) -> None:
         *((kind, text) for kind in (Extent(), Padding()) for text in NOT_NUMBERS),
         *((Extent(), text) for text in ("0", "0x10", "2x0", "000", "1,2,3,4", "same")),
         *((Padding(), text) for text in ("1,2,3", "1,2,3,4,5", "1,2,3,", ",,,", "1,-2,3,4")),
-        *((Padding(), text) for text in ("1x2,3x4", "1, 2, 3, 4", "SAME", "same_lower")),
+        *((Padding(), text) for text in ("1x2,3x4", "1, 2, 3, 4", "SAME_UP", "samelower")),
         *((Padding(), text) for text in ("half", "full", " same")),
     ],
 )

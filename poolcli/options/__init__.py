@@ -13,6 +13,7 @@ from poolcli.methods import Row
 from poolcli.options.types import (
     NAME_KEYS,
     Extent,
+    FormatName,
     Levels,
     NameTemplate,
     NodataText,
@@ -120,6 +121,10 @@ WINDOW: Final = Group(
             shown="N|WxH",
             text="Make the output as large as fits into this box, and never larger than the input.",
         ),
+        _option(
+            "--exact",
+            text="Refuse pictures if pixels would be left out, or windows extend beyond them.",
+        ),
     ),
 )
 
@@ -177,7 +182,7 @@ OUTPUT: Final = Group(
     (
         _option(
             *("--format", "format_name"),
-            type=click.Choice(NAMES, case_sensitive=False),
+            type=FormatName(),
             shown="FMT",
             text=f"Write this format, whatever OUTPUT's suffix is: {', '.join(NAMES)}.",
         ),
@@ -205,6 +210,11 @@ OUTPUT: Final = Group(
 BATCH: Final = Group(
     "Batch",
     (
+        _option(
+            *("-t", "--target-directory"),
+            shown="DIR",
+            text="The output folder; then all paths are INPUTs.",
+        ),
         _option("--no-recursive", text="Don't search the folders inside an INPUT folder."),
         _option(
             "--include",
@@ -232,6 +242,7 @@ BATCH: Final = Group(
         ),
         _option("-f", "--overwrite", text="Replace existing outputs."),
         _option("--skip-existing", text="Skip inputs whose output exists."),
+        _option("--update", text="Replace outputs that are older than their input; skip others."),
         _option(
             *("-j", "--jobs"),
             type=click.IntRange(min=1),

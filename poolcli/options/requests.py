@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 LEVEL_NAME: Final = "{stem}_{level}"
 """The names of outputs with ``--levels``, unless a template is given."""
+
+EXISTING: Final = ("overwrite", "skip_existing", "update")
+"""The options that say what becomes of existing outputs."""
 
 Record = TypeVar("Record", bound="tuple[Any, ...]")
 
@@ -108,8 +112,9 @@ def request_of(row: Row, params: dict[str, Any]) -> Request:
     Raises:
         PoolError: an option is refused.
     """
-    if params["overwrite"] and params["skip_existing"]:
-        raise PoolError("--overwrite and --skip-existing exclude each other", "choose one")
+    chosen = [f"--{name.replace('_', '-')}" for name in EXISTING if params[name]]
+    if len(chosen) > 1:
+        raise PoolError(f"{' and '.join(chosen)} exclude each other", "choose one")
     if (axes := params["axes"]) is not None:
         Layout.of(axes, (1,) * len(axes))
     levels = tuple(Window.of(level) for level in params["levels"] or ())
@@ -127,7 +132,7 @@ def request_of(row: Row, params: dict[str, Any]) -> Request:
     )
     source = click.get_current_context().get_parameter_source("timeout")
     return Request(
-        paths=params["paths"],
+        paths=_paths(params["paths"], params["target_directory"], params["files_from"]),
         display=_record(Display, params),
         execution=_record(Execution, params, is_env_timeout=source is ParameterSource.ENVIRONMENT),
         policy=_record(
@@ -160,8 +165,9 @@ def _window(row: Row, params: dict[str, Any]) -> Window | OutputSize:
         return Window.of(**{name: params[name] for name in Window._fields})
     levels = params["levels"]
     of_method = (option.key for option in row.options if option.needs_window and not levels)
+    exact = () if levels else ("exact",)
     source = click.get_current_context().get_parameter_source
-    for name in ("stride", "padding", "dilation", "ceil_mode", *of_method):
+    for name in ("stride", "padding", "dilation", "ceil_mode", *exact, *of_method):
         if source(name) not in (None, ParameterSource.DEFAULT):
             option = f"--{name.replace('_', '-')}"
             raise PoolError(f"{option} has no effect with {flags[0]}", "leave it out")
@@ -171,6 +177,21 @@ def _window(row: Row, params: dict[str, Any]) -> Window | OutputSize:
         raise PoolError(f"{{stride}} has no value with {flags[0]}", "choose another --name")
     height, width = params[kinds[0]]
     return OutputSize(height, width, fits=kinds == ["fit"])
+
+
+def _paths(
+    paths: tuple[str, ...], target_directory: str | None, files_from: str | None
+) -> tuple[str, ...]:
+    """Return the inputs and last the output, which may be given by ``--target-directory``.
+
+    Raises:
+        PoolError: there is an output folder, but no input.
+    """
+    if target_directory is None:
+        return paths
+    if not paths and files_from is None:
+        raise PoolError("no picture is named", "name the INPUTs too, or a list with --files-from")
+    return (*paths, os.path.join(target_directory, ""))
 
 
 def _work(row: Row, params: dict[str, Any], window: Window | OutputSize, saving: Saving) -> Work:

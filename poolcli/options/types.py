@@ -16,7 +16,7 @@ import click
 
 from poolcli.engine.window import Window
 from poolcli.errors import PoolError
-from poolcli.formats import FORMATS
+from poolcli.formats import FORMATS, NAMES, by_suffix
 
 NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 NAME_KEYS: Final = ("stem", "ext", "parent", "method", "size", "stride", "level")
@@ -81,6 +81,20 @@ class Levels(click.ParamType[tuple[int, ...]]):
         return tuple(numbers)
 
 
+class FormatName(click.Choice[str]):
+    """Parse the name of a format that can be written, or one of its suffixes without the dot."""
+
+    def __init__(self) -> None:
+        """Offer the names."""
+        super().__init__(NAMES, case_sensitive=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name."""
+        row = by_suffix(f".{value}")
+        is_suffix = row is not None and bool(row.modes) and value.lower() not in NAMES
+        return super().convert(row.name if is_suffix and row else value, param, ctx)
+
+
 class Padding(click.ParamType[Any]):
     """Parse ``N``, ``WxH``, ``LEFT,TOP,RIGHT,BOTTOM`` or a name into what `Window.of` takes."""
 
@@ -90,8 +104,9 @@ class Padding(click.ParamType[Any]):
         """Parse the text."""
         if not isinstance(value, str):
             return value
-        if value in ("same", "same-lower", "valid"):
-            return value.replace("-", "_")
+        name = value.lower().replace("_", "-")  # other programs write SAME, same_lower
+        if name in ("same", "same-lower", "valid"):
+            return name.replace("-", "_")
         sides = whole_numbers(value, ",")
         if sides is not None and len(sides) == 4:
             left, top, right, bottom = sides

@@ -15,7 +15,8 @@ from poolcli.engine.window import Window
 from poolcli.errors import PoolError
 from poolcli.formats import Format, all_suffixes, by_name, by_suffix, may_have_axes
 from poolcli.formats.saving import Saving
-from poolcli.storage import DASH, Place, place_at, place_of
+from poolcli.plan.left_out import LeftOut
+from poolcli.storage import DASH, Place, Status, place_at, place_of
 
 
 class Job(NamedTuple):
@@ -95,6 +96,7 @@ class Policy(NamedTuple):
         format: the name of the format to write, or None to choose it by the suffix.
         overwrite: whether existing files may be replaced.
         skip_existing: whether inputs whose output exists are skipped.
+        update: whether outputs that are older than their input are replaced, and others skipped.
         recursive: whether folders inside a folder are searched too.
         include: if not empty, a file found in a folder must match one of these globs.
         exclude: a file found in a folder must match none of these globs.
@@ -112,6 +114,7 @@ class Policy(NamedTuple):
     format: str | None = None
     overwrite: bool = False
     skip_existing: bool = False
+    update: bool = False
     recursive: bool = True
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -123,19 +126,26 @@ class Policy(NamedTuple):
     saving: Saving = Saving()
     axes: str | None = None
 
+    @property
+    def replaces(self) -> bool:
+        """Whether existing outputs may be replaced."""
+        return self.overwrite or self.update
 
-def make_plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
+
+def make_plan(paths: tuple[str, ...], policy: Policy, left_out: LeftOut | None = None) -> list[Job]:
     """Return the jobs of a command line, those of a folder sorted by name.
 
     Args:
         paths: the inputs, and last the output.
         policy: which inputs are taken, and how outputs are named and checked.
+        left_out: gets what is left out of folders and lists.
 
     Raises:
         PoolError: the command line as a whole is refused.
         PlanError: inputs or outputs are refused.
         NothingMatchedError: no picture was found in the folders or the list.
     """
+    left_out = left_out or LeftOut.nothing()
     # Without paths, "- -" is meant if standard input is a pipe or a file, but not a terminal.
     if not paths and policy.files_from is None and place_of(DASH).status().kind == "stream":
         paths = (DASH, DASH)
@@ -151,7 +161,7 @@ def make_plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
     else:
         from poolcli.plan.batch import Batch  # here, since it imports this module
 
-        jobs, refusals = Batch(output, policy).jobs(inputs)
+        jobs, refusals = Batch(output, policy, left_out).jobs(inputs)
     if policy.saving != Saving():
         refusals += _saving_refusals(jobs, policy.saving)
     if jobs and policy.axes and not any(may_have_axes(job.source.path) for job in jobs):
@@ -159,9 +169,13 @@ def make_plan(paths: tuple[str, ...], policy: Policy) -> list[Job]:
     if refusals:
         raise PlanError(refusals)
     if not jobs:
+        where = f" in {', '.join(inputs)}" if inputs else ""
+        found = f": {what}" if (what := left_out.whole()) else ""
         raise NothingMatchedError(
-            "no picture was found", "check the names, --include and --exclude"
+            f"no picture was found{where}{found}", "check the names, --include and --exclude"
         )
+    if not all(job.is_settled for job in jobs):
+        target.check_folder()
     return jobs
 
 
@@ -199,7 +213,10 @@ def _is_folder(inputs: list[str], target: Place, policy: Policy) -> bool:
         PoolError: a folder is needed, but OUTPUT is a file or looks like the name of one.
     """
     output = target.path
-    if output.endswith(os.sep) or target.status().kind == "folder":
+    kind, is_named = target.status().kind, output.endswith(os.sep)
+    if is_named and place_of(output.rstrip(os.sep) or os.sep).status().kind == "file":
+        raise PoolError(f"{output} is a file", "name a folder")
+    if is_named or kind == "folder":
         return True
     is_single = len(inputs) < 2 and policy.files_from is None and not policy.levels
     if is_single and not any(place_of(path).status().kind == "folder" for path in inputs):
@@ -230,11 +247,20 @@ def _single(inputs: list[str], target: Place, policy: Policy) -> tuple[list[Job]
     fmt = _format_of(target, policy)
     target.check_writable()
     exists = existing.kind != "missing" and not target.is_stream
-    job = Job(source, target, fmt, status.size or 0, skip=exists and policy.skip_existing)
-    if not exists or policy.overwrite or policy.skip_existing:
+    skip = exists and policy.skip_existing
+    skip |= exists and policy.update and is_up_to_date(status, existing)
+    job = Job(source, target, fmt, status.size or 0, skip=skip)
+    if not exists or policy.replaces or skip:
         return [job], []
-    remedy = "use --overwrite or --skip-existing"
+    remedy = "use --overwrite, --skip-existing or --update"
     return [job], [Refusal(f"{target.path} exists already", remedy, [])]
+
+
+def is_up_to_date(source: Status, existing: Status) -> bool:
+    """Return whether an output is not older than its input, by their modification times."""
+    if source.attributes is None or existing.attributes is None:
+        return False
+    return existing.attributes.st_mtime_ns >= source.attributes.st_mtime_ns
 
 
 def _format_of(target: Place, policy: Policy) -> Format | None:

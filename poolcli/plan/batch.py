@@ -12,9 +12,11 @@ from typing import Final, NamedTuple
 from poolcli.engine.window import Window
 from poolcli.errors import PoolError
 from poolcli.formats import by_name, by_suffix
-from poolcli.plan import Job, Policy, Refusal
+from poolcli.plan import Job, Policy, Refusal, is_up_to_date
+from poolcli.plan.left_out import NO_PICTURE, LeftOut, cure_of
 from poolcli.storage import DASH, Place, Status, place_at, place_of
 
+OUTPUT_FOLDER: Final = "in the output folder"
 NAME_BYTES: Final = 255
 """The longest file name that common file systems allow."""
 
@@ -44,7 +46,7 @@ class Batch:
         folds: whether names that differ only in case are one file there.
     """
 
-    def __init__(self, output: str, policy: Policy) -> None:
+    def __init__(self, output: str, policy: Policy, left_out: LeftOut) -> None:
         """Read the status of the output folder, and begin a refusal for each reason."""
         self.output = place_of(output)
         self.policy = policy
@@ -55,7 +57,9 @@ class Batch:
         self.nameless = Refusal("can't name an output", "choose another --name", [])
         self.inputs = Refusal("would overwrite an input", "choose another output folder", [])
         self.clashes = Refusal("inputs with one output", "tell them apart with --name", [])
-        self.exists = Refusal("exists already", "use --overwrite or --skip-existing", [])
+        self.exists = Refusal("exists already", "use --overwrite, --skip-existing or --update", [])
+        self.left_out = left_out
+        self.tells_apart = policy.format is not None or policy.output_stem is not None
 
     def jobs(self, inputs: list[str]) -> tuple[list[Job], list[Refusal]]:
         """Find all inputs and name their outputs; return the jobs and the reasons to refuse them.
@@ -70,15 +74,18 @@ class Batch:
         by_output: dict[str, Job] = {}
         identities = set()
         levels: tuple[Window | None, ...] = self.policy.levels or (None,)
-        for found, window in ((one, level) for one in sources for level in levels):
-            jobs.append(job := self._job(found, window))
+        pairs = ((one, level) for one in sources for level in levels)
+        made = ((found, self._job(found, window)) for found, window in pairs)
+        is_same = any(map(self._is_output, inputs)) if self.tells_apart else False
+        for found, job in self._without_outputs([*made]) if is_same else made:
+            jobs.append(job)
             if job.refusal:
                 continue
             identity = found.status.identity
-            other = by_output.setdefault(self._key(job), job)
+            other = by_output.setdefault(self._key(job.target.path), job)
             if other is not job:
-                is_same = identity and identity == other.source.status().identity
-                if is_same and job.window == other.window:
+                is_twice = identity and identity == other.source.status().identity
+                if is_twice and job.window == other.window:
                     jobs.pop()  # the same file is named twice, which does no harm
                 else:
                     self.clashes.names.append(f"{other.source.path} and {job.source.path}")
@@ -89,6 +96,24 @@ class Batch:
         if self.policy.levels:
             jobs = [_together([*group]) for _, group in groupby(jobs, lambda job: job.source)]
         return jobs, [refusal for refusal in refusals if refusal.names]
+
+    def _is_output(self, path: str) -> bool:
+        """Return whether an INPUT is the output folder."""
+        return self.output_id is not None and place_of(path).status().identity == self.output_id
+
+    def _without_outputs(self, made: list[tuple[Found, Job]]) -> list[tuple[Found, Job]]:
+        """Leave out files that are the output of another one: those of an earlier run."""
+        sources: dict[str, set[str]] = {}
+        for _, job in made:
+            sources.setdefault(self._key(job.target.path), set()).add(job.source.path)
+        kept = []
+        for found, job in made:
+            own = self._key(os.path.join(self.output.path, found.below))
+            if sources.get(own, set()) - {job.source.path}:
+                self.left_out.outputs.append(job.source.path)
+            else:
+                kept.append((found, job))
+        return kept
 
     def _job(self, found: Found, window: Window | None) -> Job:
         """Return the job of one input and one level, not yet compared with existing files."""
@@ -119,13 +144,13 @@ class Batch:
         size = status.size or 0
         return Job(source, target, fmt, size, refusal=refusal, remedy=remedy, window=window)
 
-    def _key(self, job: Job) -> str:
+    def _key(self, path: str) -> str:
         """Return a key that is equal for two outputs if the storage takes them for one file."""
         if not self.folds:
-            return job.target.path
+            return path
         from unicodedata import normalize  # few runs need it, and each import delays the start
 
-        return normalize("NFC", normalize("NFC", job.target.path).casefold())
+        return normalize("NFC", normalize("NFC", path).casefold())
 
     def _against_existing(self, job: Job, inputs: set[Hashable]) -> Job:
         """Skip or refuse a job whose output exists.
@@ -141,9 +166,11 @@ class Batch:
             return job
         if existing.identity and existing.identity in inputs:
             self.inputs.names.append(job.target.path)
-        if self.policy.skip_existing:
+        if self.policy.skip_existing or (
+            self.policy.update and is_up_to_date(job.source.status(), existing)
+        ):
             return job._replace(skip=True)
-        if not self.policy.overwrite:
+        if not self.policy.replaces:
             self.exists.names.append(job.target.path)
         return job
 
@@ -155,8 +182,11 @@ class Batch:
         status = source.status()
         if status.kind != "folder":
             yield Found(source, os.path.basename(path.rstrip(os.sep)), status)
-        elif status.identity == self.output_id:
-            raise PoolError(f"{path} is both input and output", "choose another output folder")
+        elif status.identity == self.output_id and not self.tells_apart:
+            raise PoolError(
+                f"{path} is both input and output",
+                "choose another output folder, or tell the outputs apart with --name or --format",
+            )
         else:
             yield from self._walk(Found(source, "", status))
 
@@ -179,30 +209,46 @@ class Batch:
             for name, listed in folder.source.walk():
                 below = os.path.join(folder.below, name)
                 is_folder = listed is not None and listed.kind == "folder"
-                wanted = self.policy.recursive if is_folder else self._is_wanted(below)
-                if name.startswith(".") or not wanted:
-                    continue
                 source = folder.source._replace(path=os.path.join(folder.source.path, name))
+                if why := self._unwanted(below, is_folder=is_folder):
+                    self.left_out.add(source.path, why)
+                    continue
                 status = listed or source.status()
+                # The outputs of an earlier run are no inputs.
+                if is_folder and status.identity == self.output_id:
+                    self.left_out.add(source.path, OUTPUT_FOLDER)
                 # Links to folders are not followed: they could lead in a circle. A broken link is
                 # yielded, so that it fails by name instead of being left out silently.
-                is_tried = status.kind in ("file", "missing")
-                # The outputs of an earlier run are no inputs.
-                if status.identity != self.output_id if is_folder else is_tried:
+                elif not is_folder and status.kind not in ("file", "missing"):
+                    self.left_out.add(source.path, f"a {status.kind}")
+                else:
                     yield Found(source, below, status)
         except PoolError as fault:
             status = Status("missing", problem=fault.message)
             yield folder._replace(below=folder.below or os.curdir, status=status)
 
-    def _is_wanted(self, below: str) -> bool:
-        """Return whether a file has the suffix of a format and passes the globs."""
+    def _unwanted(self, below: str, *, is_folder: bool) -> str:
+        """Return why a file or folder is left out because of its name; empty if it isn't.
+
+        Case is ignored in globs, as it is in suffixes: cameras write IMG_0001.JPG.
+        """
+        path, name = below.lower(), os.path.basename(below).lower()
 
         def matches(glob: str) -> bool:
-            return fnmatchcase(below if "/" in glob else os.path.basename(below), glob)
+            return fnmatchcase(path if "/" in glob else name, glob.lower())
 
-        if by_suffix(os.path.splitext(below)[1]) is None or any(map(matches, self.policy.exclude)):
-            return False
-        return not self.policy.include or any(map(matches, self.policy.include))
+        if name.startswith("."):
+            return "a hidden name"
+        if is_folder:
+            return "" if self.policy.recursive else "a folder in a folder"
+        row = by_suffix(os.path.splitext(name)[1])
+        # Without another format to write, a format that can only be read has no outputs.
+        if row is None or (not row.modes and (self.format is None or cure_of(row.name, True))):
+            return NO_PICTURE
+        if any(map(matches, self.policy.exclude)):
+            return "excluded"
+        is_included = not self.policy.include or any(map(matches, self.policy.include))
+        return "" if is_included else "not included"
 
     def _listed(self, files_from: str) -> Iterator[Found]:
         """Yield the files in a list, each with its path relative to ``--relative-to``."""
@@ -215,6 +261,7 @@ class Batch:
             source = place_of(os.path.join(os.curdir, path) if path == DASH else path)
             full = source.absolute()
             if prunes and full.startswith(output):
+                self.left_out.add(path, OUTPUT_FOLDER)
                 continue
             if full.startswith(base):
                 yield Found(source, full.removeprefix(base), source.status())

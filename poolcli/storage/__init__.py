@@ -172,6 +172,13 @@ class Place(_Fields, ABC):
         """
         return None
 
+    def check_folder(self) -> None:
+        """Refuse an output folder, or the folder of an output, in which no file may be made.
+
+        Raises:
+            PoolError: the folder that exists can't be written to, as far as that is known.
+        """
+
     def sync(self) -> None:
         """Write all outputs of the batch to the disk, so that they survive a power loss."""
 

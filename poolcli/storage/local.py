@@ -105,6 +105,18 @@ class LocalFile(Place):
                 f"make it: mkdir -p {shlex.quote(folder)}",
             )
 
+    def check_folder(self) -> None:
+        """Refuse a folder that can't be written to; one that is missing is made in its parent."""
+        folder = self.absolute()
+        while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
+            folder = os.path.dirname(folder)
+        by_owner = os.access in os.supports_effective_ids
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=by_owner):
+            raise PoolError(
+                f"{self.path}: no file can be made in the folder {folder}",
+                "choose another output folder, or change its permissions",
+            )
+
     def create(
         self, *, overwrite: bool = False, like: Place | None = None, retry: bool = False
     ) -> Output:
