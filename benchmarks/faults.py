@@ -180,7 +180,7 @@ def kills(rounds: int, folder: Path) -> str:
     return ", ".join(f"{count} × {who}" for who, count in sorted(ends.items()))
 
 
-def crowds(rounds: int, folder: Path) -> str:
+def simultaneous(rounds: int, folder: Path) -> str:
     """Run all policies at once into one folder; return the exit codes."""
     inputs, codes = contents(folder), Counter[int]()
     expected = timed(("in", "out"), folder)[1]
@@ -205,7 +205,7 @@ def rows(scale: float, folder: Path) -> Iterator[tuple[str, int, str]]:
     rounds = max(4, round(200 * scale))
     yield "kills", rounds, kills(rounds, folder)
     rounds = max(2, round(20 * scale))
-    yield "five runs at once", rounds, crowds(rounds, folder)
+    yield "five runs at once", rounds, simultaneous(rounds, folder)
 
 
 def main() -> None:

@@ -154,7 +154,7 @@ def serve(number: int) -> NoReturn:
     gc.freeze()
     control = socket.socket(fileno=number)
     # Only the server has the other end of this pipe, so that it ends with the server.
-    lifeline, ours = os.pipe()
+    server_end, held = os.pipe()
     workers: dict[int, int] = {}
     while True:
         message, descriptors = socket.recv_fds(control, REQUEST.size, 1)[:2]
@@ -167,8 +167,8 @@ def serve(number: int) -> NoReturn:
                 for descriptor in descriptors:
                     if not (pid := os.fork()):
                         control.close()
-                        os.close(ours)
-                        _run_worker(Channel(socket.socket(fileno=descriptor)), lifeline)
+                        os.close(held)
+                        _run_worker(Channel(socket.socket(fileno=descriptor)), server_end)
                     workers[worker] = pid
             for descriptor in descriptors:
                 os.close(descriptor)
@@ -187,13 +187,13 @@ def _end(pid: int | None) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
-def _run_worker(channel: Channel, lifeline: int) -> NoReturn:
+def _run_worker(channel: Channel, server_end: int) -> NoReturn:
     """Run one job after the other in a worker process, until its channel is closed."""
     from poolcli import run
 
     code: Literal[0, 1] = 1
     try:
-        _exit_with(channel.fileno(), lifeline)
+        _exit_with(channel.fileno(), server_end)
         run.set_up_process()
         work = channel.receive()
         channel.send(READY)
