@@ -24,7 +24,7 @@ ROOT: Final = Path(__file__).parent.parent
 PROGRAM: Final = """
 import re, sys
 from tests.jobs import run, work
-outcome = run(*sys.argv[1:3], "npy", work("max", 8, max_pixels=10**9))
+outcome = run(*sys.argv[1:4], work("max", 8, max_pixels=10**9))
 assert outcome.status == "done", outcome.error
 status = open("/proc/self/status").read()
 print(1024 * int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]))
@@ -77,12 +77,34 @@ CASES: Final[dict[str, tuple[Callable[[int], bytes], int]]] = {
 """How files are made, and how many bytes a pixel their decoding may take, as the README says."""
 
 
+def peak(octets: bytes, folder: Path, target: str) -> int:
+    """The peak memory in bytes of a process that pools a file by 8."""
+    (folder / "in").write_bytes(octets)
+    (folder / "out").unlink(missing_ok=True)
+    words = [sys.executable, "-c", PROGRAM, str(folder / "in"), str(folder / "out"), target]
+    return int(subprocess.run(words, capture_output=True, check=True, cwd=ROOT).stdout)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_decoding_takes_no_more_bytes_a_pixel_than_stated(name: str, tmp_path: Path) -> None:
     make, most = CASES[name]
-    peaks = []
-    for side in SIDES:
-        (tmp_path / "in").write_bytes(make(side))
-        words = [sys.executable, "-c", PROGRAM, str(tmp_path / "in"), str(tmp_path / f"{side}.npy")]
-        peaks.append(int(subprocess.run(words, capture_output=True, check=True, cwd=ROOT).stdout))
+    peaks = [peak(make(side), tmp_path, "npy") for side in SIDES]
     assert (peaks[1] - peaks[0]) / (SIDES[1] ** 2 - SIDES[0] ** 2) < most
+
+
+def animation(name: str, frames: int, side: int) -> bytes:
+    images = [
+        Image.new("RGB", (side, side), (number % 256, number // 256, 9)) for number in range(frames)
+    ]
+    more: dict[str, Any] = {"method": 0} if name == "WEBP" else {"speed": 10}
+    return saved(images[0], name, save_all=True, append_images=images[1:], duration=40, **more)
+
+
+@pytest.mark.parametrize(("name", "most"), [("WEBP", 14), ("AVIF", 24)])
+def test_an_animation_takes_the_memory_of_a_few_frames_however_many_it_has(
+    name: str, most: int, tmp_path: Path
+) -> None:
+    peaks = [peak(animation(name, 3, side), tmp_path, "png") for side in SIDES]
+    assert (peaks[1] - peaks[0]) / (SIDES[1] ** 2 - SIDES[0] ** 2) < most
+    peaks = [peak(animation(name, frames, 16), tmp_path, "png") for frames in (300, 3000)]
+    assert peaks[1] - peaks[0] < 2700 * 2000
