@@ -152,9 +152,10 @@ def _cells(codes: NDArray[np.uint32], bits: int) -> NDArray[Any]:
 
 def _counted(array: NDArray[Any], has_alpha: bool, bits: int) -> NDArray[np.int64]:
     """Return the number of pixels in each cell, at last that of transparent pixels."""
+    # `np.bincount` would allocate another large array for each band, which is slow.
     counts = np.zeros((1 << 3 * bits) + 1, np.int64)
     for _, codes in _bands(array, has_alpha):
-        counts += np.bincount(_cells(codes, bits), minlength=len(counts))
+        np.add.at(counts, _cells(codes, bits), 1)
     return counts
 
 
