@@ -104,7 +104,9 @@ def nodata_of(info: FrameInfo, pixels: Pixels) -> Nodata:
     return Nodata(value, text)
 
 
-def pooled_info(info: FrameInfo, axes: Axes, method: Method, pixels: Pixels) -> FrameInfo:
+def pooled_info(
+    info: FrameInfo, axes: Axes, method: Method, pixels: Pixels, *, keeps_palette: bool = False
+) -> FrameInfo:
     """Return what is known of the pooled frame, from the header of the frame.
 
     Args:
@@ -112,6 +114,7 @@ def pooled_info(info: FrameInfo, axes: Axes, method: Method, pixels: Pixels) -> 
         axes: the windows of both axes.
         method: what is computed of every window.
         pixels: how alpha and NaN are treated.
+        keeps_palette: whether the result has indices of the frame's palette.
 
     Raises:
         PoolError: the method can't pool pictures of this mode.
@@ -121,6 +124,7 @@ def pooled_info(info: FrameInfo, axes: Axes, method: Method, pixels: Pixels) -> 
         is_grey = len(set(pixels.background)) == 1
         mode = without if is_grey else COLOURED.get(mode, without)
     rows, columns = axes
+    palette = info.palette if keeps_palette else None
     # The mode "array" (0) says nothing about channels: the shape keeps them. Pictures of one
     # channel have no third axis.
     channels = {0: info.shape[2:], 1: ()}.get(MODES[mode].channels, (MODES[mode].channels,))
@@ -129,7 +133,7 @@ def pooled_info(info: FrameInfo, axes: Axes, method: Method, pixels: Pixels) -> 
         dtype=dtype,
         mode=mode,
         maxval=info.maxval if dtype == info.dtype else full_scale(dtype),
-        palette=None,
+        palette=None if palette is None else palette[: info.entries],
         nodata=nodata_of(info, pixels).text,
     )
 
@@ -157,6 +161,7 @@ def pooled_bands(
     band_bytes: int = BAND_BYTES,
     band_spans: int = BAND_SPANS,
     notes: list[str] | None = None,
+    keeps_palette: bool = False,
 ) -> Iterator[NDArray[Any]]:
     """Pool a frame and yield the result band by band, from top to bottom.
 
@@ -169,9 +174,11 @@ def pooled_bands(
         band_bytes: the number of bytes to read at a time, roughly.
         band_spans: the least height of a band, in spans of a window.
         notes: receives what happened to the samples, in words; None to tell nothing.
+        keeps_palette: whether to yield indices of the frame's palette.
     """
     rows, columns = axes
     nodata = nodata_of(info, pixels).value
+    by_index = method.takes_indices and info.palette is not None
     alpha = pixels.alpha if MODES[info.mode].without_alpha else None
     row_bytes = math.prod(info.shape[1:]) * info.dtype.itemsize
     height = max(band_bytes // row_bytes, band_spans * rows.span)
@@ -180,10 +187,15 @@ def pooled_bands(
     for first in range(0, rows.out, step):
         seen, part = rows.part(first, min(first + step, rows.out))
         band = read(seen.start, seen.stop)
-        if info.palette is not None:
-            band = np.take(info.palette, band, axis=0)
         windows = part, columns
-        pooled = method.pool(band, windows, alpha=alpha, nan=pixels.nan, nodata=nodata)
+        if by_index:
+            pooled = method.pool(band, windows)
+            if not keeps_palette and info.palette is not None:
+                pooled = np.take(info.palette, pooled, axis=0)
+        else:
+            if info.palette is not None:
+                band = np.take(info.palette, band, axis=0)
+            pooled = method.pool(band, windows, alpha=alpha, nan=pixels.nan, nodata=nodata)
         if nodata is not None and notes is not None and method.blends:
             colour = (pooled, band) if alpha is None else (pooled[..., :-1], band[..., :-1])
             where = band[..., -1] > 0 if alpha == "weighted" else None

@@ -124,6 +124,7 @@ class FrameInfo(NamedTuple):
         stored: the samples as the file's header states them.
         orientation: EXIF's orientation, 1 (upright) to 8, which is not applied yet.
         palette: (N,) or (N, C): the pixel of each index; None if rows hold pixels.
+        entries: the number of entries of the palette in the file; others are black.
         duration: how long the frame of an animation is shown, in milliseconds.
         encoding: how the source file is encoded.
         notes: how the decoder has changed the samples, in words.
@@ -141,6 +142,7 @@ class FrameInfo(NamedTuple):
     stored: Stored
     orientation: int = 1
     palette: NDArray[Any] | None = None
+    entries: int = 0
     duration: Fraction | int = 0
     encoding: Encoding = Encoding()
     notes: tuple[str, ...] = ()

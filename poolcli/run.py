@@ -49,6 +49,8 @@ UNREADABLE = "it can't be read: "
 UNDECODABLE = "it can't be decoded: "
 Steps: TypeAlias = "Generator[Position, None, None]"
 
+PALETTE = "P"
+"""What the summary calls the mode of pictures that keep their palette."""
 ROUNDED = "its samples are rounded to 8 bits"
 
 
@@ -430,7 +432,16 @@ def _bands(
             raise RuntimeError(f"decoded {rows.dtype} {rows.shape}, the header states {info.dtype}")
         return rows
 
-    bands = pooled_bands(info, read, pooled.axes, work.method, work.pixels, notes=notes)
+    keeps_palette = pooled.info.palette is not None
+    bands = pooled_bands(
+        info,
+        read,
+        pooled.axes,
+        work.method,
+        work.pixels,
+        notes=notes,
+        keeps_palette=keeps_palette,
+    )
     while True:
         with clock("pool"):
             band = next(bands, None)
@@ -522,6 +533,7 @@ def _check_header(
         _add_new(outcome.notes, (f"its {bits}-bit samples were widened to {wider} bits",))
     if work.method.assumes_srgb:
         _add_new(outcome.warnings, _srgb_warnings(frame))
+    _check_labels(info, pooled.info, target, work, outcome)
     if isinstance(frame, Opaque):
         _add_new(outcome.warnings, (f"its mask was left out: {target.title} has no alpha",))
     nodata = nodata_of(info, work.pixels)
@@ -531,6 +543,17 @@ def _check_header(
         if isinstance(work.window, OutputSize):
             outcome.output_size = pooled.info.shape[0], pooled.info.shape[1]
         _describe(outcome, info, pooled, target)
+
+
+def _check_labels(
+    info: FrameInfo, pooled: FrameInfo, target: Format, work: Work, outcome: Outcome
+) -> None:
+    """Tell if a palette is applied, or if labels are written to a lossy file."""
+    if info.palette is not None and pooled.palette is None:
+        _add_new(outcome.notes, ("its palette was applied",))
+    if work.method.takes_indices and not work.saving.is_lossless(target, info.encoding):
+        lossy = f"{target.title} is written with loss, which changes labels"
+        _add_new(outcome.warnings, (lossy,))
 
 
 def _check_number(reader: Reader, target: Format, work: Work, taken: int) -> None:
@@ -581,6 +604,8 @@ def _describe(outcome: Outcome, info: FrameInfo, pooled: Pooled, target: Format)
     outcome.has_gaps = rows.has_gaps or columns.has_gaps
     outcome.mode = target.modes.get(pooled.info.mode, pooled.info.mode)
     outcome.dtype = MODES[outcome.mode].dtype or str(pooled.info.dtype.newbyteorder("="))
+    if pooled.info.palette is not None:
+        outcome.mode, outcome.output_shape = PALETTE, pooled.info.shape[:2]
 
 
 def _result(info: FrameInfo, target: Format, work: Work) -> Pooled:
@@ -591,7 +616,9 @@ def _result(info: FrameInfo, target: Format, work: Work) -> Pooled:
     """
     height, width = info.shape[:2]
     axes = work.window.axes((height, width))
-    pooled = pooled_info(info, axes, work.method, work.pixels)
+    keeps = work.method.takes_indices and work.pixels.background is None
+    keeps = keeps and target.holds_palette(info)
+    pooled = pooled_info(info, axes, work.method, work.pixels, keeps_palette=keeps)
     if target.holds(pooled.mode, pooled.maxval):
         return Pooled(pooled, axes)
     wide = widened_info(pooled)

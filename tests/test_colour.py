@@ -37,6 +37,7 @@ from tests.pictures import picture as made
 
 MODERATE = settings(deadline=None, max_examples=50)
 ANY_METHOD = pytest.mark.parametrize("method", METHODS)
+BY_CHANNEL = [name for name in METHODS if name != "mode"]
 NOT_AVERAGES = [name for name in METHODS if name != "avg"]
 ANY_ALPHA = pytest.mark.parametrize("alpha", ALPHAS)
 
@@ -243,7 +244,7 @@ def test_size_1_is_the_identity_and_leaves_its_picture_alone(
 
 
 @ANY_ALPHA
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "mode"])
+@pytest.mark.parametrize("method", BY_CHANNEL)
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "RGBA;16"])
 def test_colour_channels_may_change_places(mode: str, method: str, alpha: Alpha) -> None:
     picture, how = picture_of(mode), work(method, 3, stride=2, padding=1, alpha=alpha)
@@ -398,7 +399,7 @@ def test_a_picture_pooled_band_by_band_is_the_same(
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "RGB;16"])
-@ANY_METHOD
+@pytest.mark.parametrize("method", BY_CHANNEL)
 def test_a_palette_is_applied_before_its_colours_are_pooled(mode: str, method: str) -> None:
     palette, indices = noise(mode, (1, 256), seed=2)[0], noise("L", (20, 13), seed=3)
     picture = made(palette[indices], mode)

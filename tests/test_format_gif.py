@@ -93,12 +93,6 @@ def test_a_palette_is_applied_to_indices(octets: bytes, mode: str, pixels: Any) 
     assert np.asarray(seen.convert(mode)).tolist() == [pixels]
 
 
-def test_what_is_done_to_the_pixels_is_noted() -> None:
-    notes = ("its palette was applied", "its transparent key became alpha")
-    assert decoded(gif(key=0)).info.notes == notes
-    assert decoded(gif(RAMP)).info.notes == ()
-
-
 def test_rows_come_in_order_however_they_are_stored() -> None:
     image = Image.fromarray(noise("L", (37, 41)))
     for interlace in (0, 1):

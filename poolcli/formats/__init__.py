@@ -15,7 +15,7 @@ from os.path import splitext
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from poolcli.errors import PoolError
-from poolcli.picture import ARRAY, MODES
+from poolcli.picture import ARRAY, MODES, FrameInfo
 
 OptionKind: TypeAlias = range | tuple[str, ...] | type[bool]
 """The values that a save option accepts: a range of whole numbers, some words, or yes and no."""
@@ -27,6 +27,10 @@ NODATA: Final = "nodata"
 
 START_BYTES: Final = 64
 """The number of bytes at the start of a file that are matched with the signatures."""
+
+
+MOST_ENTRIES: Final = 256
+"""The most entries of a palette whose indices have 8 bits."""
 
 
 class Extra(NamedTuple):
@@ -65,6 +69,11 @@ class Format(NamedTuple):
             format has no such files.
         metadata: the fields of `poolcli.picture.Metadata` that it can store; "nodata" if it can
             store that field of `poolcli.picture.FrameInfo`.
+        palettes: which transparency a palette may have that it can store: none in "opaque", one
+            transparent entry in "key", and any in "alpha"; empty if it stores no palettes.
+        deep_palettes: whether palettes may have 16 bits and more than 256 entries.
+        compression: whether files are lossless, lossy, or what the source or the user's options
+            say.
         whole_bits: whether it also stores samples of any number b of bits, as they are: those of
             the modes ";M" whose full scale is 2^b - 1.
         largest_side: the largest height and width in pixels; None if there is no limit.
@@ -85,6 +94,9 @@ class Format(NamedTuple):
     frames: FrameKind = "one"
     one_by_one: bytes = b""
     metadata: tuple[str, ...] = ()
+    palettes: Literal["", "opaque", "key", "alpha"] = ""
+    deep_palettes: bool = False
+    compression: Literal["lossless", "lossy", "either"] = "lossless"
     whole_bits: bool = False
     largest_side: int | None = None
     quality: str = ""
@@ -100,6 +112,18 @@ class Format(NamedTuple):
         """Return whether the format can store a mode whose samples have this full scale."""
         is_whole = mode.endswith(";M") and not maxval & (maxval + 1)
         return mode in self.modes or (self.whole_bits and is_whole)
+
+    def holds_palette(self, info: FrameInfo) -> bool:
+        """Return whether the format can store the palette of a frame, entry for entry."""
+        palette = info.palette
+        if palette is None or not self.palettes:
+            return False
+        if not self.deep_palettes and (palette.itemsize > 1 or info.entries > MOST_ENTRIES):
+            return False
+        if not MODES[info.mode].without_alpha or self.palettes == "alpha":
+            return True
+        alphas = palette[: info.entries, -1].tolist()
+        return self.palettes == "key" and set(alphas) <= {0, 255} and alphas.count(0) <= 1
 
     def check_rounding(self, mode: str, *, allowed: bool) -> None:
         """Refuse a mode that the format can't store, unless it may be rounded to 8 bits.
@@ -196,6 +220,7 @@ FORMATS: Final = (
         modes={**_ALPHA, **_DEEP},
         options={"compress_level": range(10), "optimize": _YES_NO},
         frames="animation",
+        palettes="alpha",
         metadata=("icc_profile", "exif", "resolution", "xmp", "texts", "comment", "colour"),
     ),
     Format(
@@ -209,6 +234,7 @@ FORMATS: Final = (
         options={"progressive": _YES_NO, "optimize": _YES_NO, "subsampling": _SUBSAMPLING},
         metadata=("icc_profile", "exif", "resolution", "xmp", "comment"),
         largest_side=65500,
+        compression="lossy",
         quality="as it was in a JPEG, else 90",
     ),
     Format(
@@ -222,6 +248,7 @@ FORMATS: Final = (
         frames="animation",
         metadata=("icc_profile", "exif", "xmp"),
         largest_side=16383,
+        compression="either",
         quality="without loss from a lossless picture, else 80",
     ),
     Format(
@@ -238,6 +265,8 @@ FORMATS: Final = (
         },
         options={"compression": ("none", "lzw", "deflate", "packbits", "zstd")},
         frames="pages",
+        palettes="opaque",
+        deep_palettes=True,
         metadata=("icc_profile", "exif", "resolution", "xmp", "comment", "place", "nodata"),
         whole_bits=True,
         extra=Extra("deep", ("imagecodecs", "tifffile")),
@@ -250,6 +279,7 @@ FORMATS: Final = (
         signature=rb"GIF8[79]a",
         modes=_ALPHA,
         frames="animation",
+        palettes="key",
         metadata=("comment",),
         largest_side=65535,
     ),
@@ -260,6 +290,7 @@ FORMATS: Final = (
         suffixes=(".bmp", ".dib"),
         signature=rb"BM",
         modes={**_COLOUR, "LA": "RGBA", "RGBA": "RGBA"},
+        palettes="opaque",
         metadata=("icc_profile", "resolution"),
     ),
     _netpbm("pnm", {**_COLOUR, **_NETPBM}, rb"P[1-6][\s#]"),
@@ -289,6 +320,7 @@ FORMATS: Final = (
         frames="animation",
         metadata=("icc_profile", "exif", "xmp"),
         largest_side=32768,
+        compression="lossy",
         quality="80",
         extra=Extra("deep", ("imagecodecs",)),
     ),
@@ -301,6 +333,7 @@ FORMATS: Final = (
         modes=_FOR_JXL,
         options={"lossless": _YES_NO, "effort": range(1, 10)},
         metadata=("exif", "xmp"),
+        compression="either",
         quality="without loss from a lossless picture, else 90",
         extra=Extra("deep", ("imagecodecs",), frozenset(_FOR_JXL)),
     ),

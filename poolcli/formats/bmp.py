@@ -19,7 +19,12 @@ from poolcli.formats.bmp_rle import unpacked
 from poolcli.formats.carried import no_place
 from poolcli.formats.contract import FrameWriter, Limits
 from poolcli.formats.exif import checked_resolution
-from poolcli.formats.pillow import conversions, palette_mode, palette_pixels
+from poolcli.formats.pillow import (
+    colours_and_alphas,
+    packed_indices,
+    palette_mode,
+    palette_pixels,
+)
 from poolcli.formats.saving import Saving
 from poolcli.picture import Encoding, FrameInfo, Metadata, Pair, Resolution, Stored, info_in_mode
 
@@ -132,10 +137,15 @@ class BmpWriter(FrameWriter):
         held = self.held(info, metadata)
         self._mode = self.row.modes[info.mode]
         height, width = info.shape[:2]
-        self._stride = row_bytes(width, BITS[self._mode])
+        bits, entries = BITS[self._mode], [(grey,) * 3 for grey in GREYS.get(self._mode, ())]
+        self._bits = 0
+        if info.palette is not None:
+            colours, _ = colours_and_alphas(info.palette)
+            entries = [(red, green, blue) for red, green, blue in colours.tolist()]
+            bits = self._bits = next(bits for bits in (1, 4, 8) if len(entries) <= 1 << bits)
+        self._stride = row_bytes(width, bits)
         profile, density = held.get("icc_profile"), self._density(held.get("resolution"))
-        greys = GREYS.get(self._mode, ())
-        self.file.write(written_header((height, width), BITS[self._mode], greys, density, profile))
+        self.file.write(written_header((height, width), bits, entries, density, profile))
         # The rows are stored from bottom to top: the first band is the end of the pixels.
         self._end = self.file.tell() + height * self._stride
         if profile:
@@ -157,6 +167,8 @@ class BmpWriter(FrameWriter):
 
     def _packed(self, band: NDArray[Any]) -> NDArray[np.uint8]:
         """Return the bytes of some rows, without their fillers."""
+        if self._bits:
+            return packed_indices(band, self._bits)
         if self._mode == "1":
             return np.packbits(band, axis=1)
         if band.ndim == 2:
@@ -191,8 +203,8 @@ def _palette_info(header: Header) -> FrameInfo:
         mode,
         Stored("unsigned", 8, 255, 1),
         palette=None if is_plain else palette,
+        entries=0 if is_plain else len(colours) // 3,
         encoding=Encoding("bmp"),
-        notes=() if is_plain else conversions(True, False),
     )
 
 

@@ -129,7 +129,7 @@ def read_header(stream: BinaryIO) -> Header:
 def written_header(
     size: Pair,
     bits: int,
-    palette: Sequence[int],
+    palette: Sequence[tuple[int, int, int]],
     density: Pair,
     profile: bytes | None,
 ) -> bytes:
@@ -137,8 +137,8 @@ def written_header(
 
     Args:
         size: (H, W).
-        bits: the bits of a pixel: 1 or 8 with a palette of greys, 24, or 32 with alpha.
-        palette: the grey of each entry.
+        bits: the bits of a pixel: 1, 4 or 8 with a palette, 24, or 32 with alpha.
+        palette: red, green and blue of each entry.
         density: pixels per metre: (across, down).
         profile: the colour profile, which follows the pixels; or None.
 
@@ -148,7 +148,7 @@ def written_header(
     height, width = size
     has_alpha = bits == 32
     length = V5_HEAD if profile else V4_HEAD if has_alpha else INFO_HEAD
-    entries = b"".join(bytes((grey, grey, grey, 0)) for grey in palette)
+    entries = b"".join(bytes((*reversed(colour), 0)) for colour in palette)
     offset, pixels = FILE_HEAD + length + len(entries), height * row_bytes(width, bits)
     total = offset + pixels + len(profile or b"")
     if total > LARGEST_FILE:

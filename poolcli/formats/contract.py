@@ -248,7 +248,8 @@ class WholeFrameWriter(FrameWriter):
         import numpy as np
 
         self._flush()
-        self._frame = Picture(np.empty(info.shape, info.dtype), info, metadata)
+        shape = info.shape if info.palette is None else info.shape[:2]  # of indices
+        self._frame = Picture(np.empty(shape, info.dtype), info, metadata)
         self._filled = 0
 
     def rows(self, band: NDArray[Any]) -> None:

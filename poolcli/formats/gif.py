@@ -92,7 +92,9 @@ class GifReader:
             first = self._images[0]
             mode = pillow.palette_mode(first.colours, has_alpha=first.alphas is not None)
             palette = pillow.palette_pixels(first.colours, first.alphas or b"", mode)
-            self._info = self._info_of(size, mode)._replace(palette=palette)
+            self._info = self._info_of(size, mode)._replace(
+                palette=palette, entries=len(first.palette) // 3, notes=()
+            )
         elif not shows_canvas and self._images[0].alphas is None:
             # The first image covers all with opaque pixels, and nothing is cleared.
             self._info = self._info_of(size, "RGB")
@@ -198,8 +200,11 @@ class GifWriter(AnimationWriter):
 
     def shown(self, picture: Picture) -> Shown:
         """Return a frame with a palette; the first one begins the file."""
-        has_alpha = bool(MODES[picture.info.mode].without_alpha)
-        indexed = self._palettes.indexed(picture.array, has_alpha=has_alpha)
+        if picture.info.palette is not None:
+            indexed = Indexed(picture.array, _codes(picture.info.palette), is_exact=True)
+        else:
+            has_alpha = bool(MODES[picture.info.mode].without_alpha)
+            indexed = self._palettes.indexed(picture.array, has_alpha=has_alpha)
         if not indexed.is_exact:
             self.note(APPROXIMATED)
         if not self._global_palette:
@@ -217,7 +222,7 @@ class GifWriter(AnimationWriter):
         clears = following is not None and _uncovers(shown, following)
         rows, columns = shown.whole() if clears else part
         indexed: Indexed = shown.image
-        hidden = np.flatnonzero(indexed.codes == HIDDEN)
+        hidden = np.flatnonzero(indexed.codes >= HIDDEN)
         if len(hidden) or not self._is_still:
             flags = (CLEAR if clears else KEEP) << DISPOSAL_SHIFT | bool(len(hidden))
             key = int(hidden[0]) if len(hidden) else 0
@@ -296,6 +301,15 @@ def _uncovers(before: Shown, after: Shown) -> bool:
     return any(
         ((before.rows(*band) != HIDDEN) & (after.rows(*band) == HIDDEN)).any() for band in bands
     )
+
+
+def _codes(palette: NDArray[Any]) -> NDArray[np.uint32]:
+    """Return the code of each entry of a palette; a transparent one keeps its colour in it."""
+    colours, alphas = pillow.colours_and_alphas(palette)
+    codes = colours.astype(np.uint32) @ np.array([1, 1 << 8, 1 << 16], np.uint32)
+    if alphas is not None:
+        codes[alphas == 0] |= HIDDEN
+    return codes
 
 
 def _palette_bytes(codes: NDArray[np.uint32]) -> bytes:

@@ -280,7 +280,7 @@ class JxlWriter(WholeFrameWriter):
     def _encoded(self, array: NDArray[Any], info: FrameInfo) -> bytes:
         """Encode the picture with imagecodecs."""
         chosen = self.saving.for_format(self.row)
-        lossless = chosen.get("lossless", "quality" not in chosen and not info.encoding.lossy)
+        lossless = self.saving.is_lossless(self.row, info.encoding)
         if info.dtype.kind == "f" and not lossless:
             self.note("floating-point samples were written without loss")
             lossless = True

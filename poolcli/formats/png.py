@@ -94,7 +94,7 @@ class PngReader:
     def _info_of(self, *, on_canvas: bool) -> FrameInfo:
         """Return the `FrameInfo` of the still picture, or of the canvas of an animation."""
         header, key, palette = self._header, self._transparency, None
-        kind, bits = header.colour_type, header.depth
+        kind, bits, entries = header.colour_type, header.depth, b""
         if kind == png_chunks.PALETTE:
             entries, bits = self._chunks.bodies[b"PLTE"], PALETTE_BITS
             mode = pillow.palette_mode(entries, has_alpha=key is not None)
@@ -111,9 +111,12 @@ class PngReader:
             Stored("unsigned", bits, (1 << bits) - 1, png_chunks.CHANNELS[kind]),
             orientation=self._orientation,
             palette=palette,
+            entries=len(entries) // 3,
             encoding=Encoding(self.format),
             notes=pillow.conversions(
-                kind == png_chunks.PALETTE, key is not None, self._orientation
+                on_canvas and kind == png_chunks.PALETTE,
+                key is not None and palette is None,
+                self._orientation,
             ),
         )
 
@@ -187,19 +190,24 @@ class PngParts(FrameWriter):
 
     def write_start(self, info: FrameInfo, metadata: Metadata, more: bytes = b"") -> None:
         """Write the signature, IHDR, more chunks, and the metadata; note what PNG can't store."""
-        depth, kind = STORED_AS[info.mode]
+        depth, kind = _stored_as(info)
         header = png_chunks.Header(info.shape[1], info.shape[0], depth, kind, 0, 0, 0)
         body = png_chunks.HEADER.pack(*header)
         self.file.write(png_chunks.SIGNATURE + chunk(b"IHDR", body) + more)
-        held = self.held(info, metadata, grey_excludes_colour=True)
+        held = self.held(info, metadata, grey_excludes_colour=info.palette is None)
         if "resolution" in held and density(held["resolution"]) is None:
             self.note(no_place(self.row, WORDS["resolution"]))
         if held:
             self.file.write(ancillary_chunks(held))
+        if info.palette is not None:
+            colours, alphas = pillow.colours_and_alphas(info.palette)
+            self.file.write(chunk(b"PLTE", colours.tobytes()))
+            if alphas is not None:
+                self.file.write(chunk(b"tRNS", alphas.tobytes()))
 
     def encoder(self, info: FrameInfo, write: Callable[[bytes], object]) -> RowEncoder:
         """Return an encoder of rows of some shape and mode, packed by `packed_rows`."""
-        depth, kind = STORED_AS[info.mode]
+        depth, kind = _stored_as(info)
         bits = depth * png_chunks.CHANNELS[kind]
         size = info.shape[0], (info.shape[1] * bits + 7) // 8
         chosen = self.saving.for_format(self.row)
@@ -215,11 +223,13 @@ class PngWriter(PngParts):
     def begin(self, info: FrameInfo, metadata: Metadata) -> None:
         """Write what precedes the pixels."""
         self.write_start(info, metadata)
+        self._bits = _stored_as(info)[0] if info.palette is not None else 0
         self._encoder = self.encoder(info, lambda body: self.file.write(chunk(b"IDAT", body)))
 
     def rows(self, band: NDArray[Any]) -> None:
         """Compress the next rows."""
-        self._encoder.rows(packed_rows(band))
+        octets = pillow.packed_indices(band, self._bits) if self._bits else packed_rows(band)
+        self._encoder.rows(octets)
 
     def finish(self) -> list[str]:
         """Write the rest of the pixels and the end of the file; return the notes."""
@@ -286,6 +296,14 @@ read = PngReader
 def write(file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> PngParts:
     """Return the writer of a PNG, animated unless there is one frame."""
     return (PngWriter if frames == 1 else PngAnimationWriter)(file, row, saving)
+
+
+def _stored_as(info: FrameInfo) -> tuple[int, int]:
+    """Return the bits of a sample, or of a palette index, and the colour type."""
+    if info.palette is None:
+        return STORED_AS[info.mode]
+    bits = next(bits for bits in (1, 2, 4, 8) if len(info.palette) <= 1 << bits)
+    return bits, png_chunks.PALETTE
 
 
 def packed_rows(rows: NDArray[Any]) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format, OptionKind
+from poolcli.picture import Encoding
 
 OptionValue: TypeAlias = int | bool | str
 
@@ -59,6 +60,18 @@ class Saving(NamedTuple):
             if key in target.options:
                 chosen[key] = parse_option(key, text, target.options[key])
         return chosen
+
+    def is_lossless(self, target: Format, encoding: Encoding) -> bool:
+        """Return whether a picture is written without loss.
+
+        Args:
+            target: the format of the output.
+            encoding: how the source file is encoded.
+        """
+        if target.compression != "either":
+            return target.compression == "lossless"
+        chosen = self.for_format(target)
+        return bool(chosen.get("lossless", "quality" not in chosen and not encoding.lossy))
 
 
 def describe(kind: OptionKind) -> str:

@@ -165,7 +165,8 @@ def frame_of(layout: Layout, orientation: int, metadata: Callable[[], Metadata])
     """
     pillow_mode = _mode_of_pillow(layout)
     info = _palette_info(layout) if _is_palette(layout) else _info(layout, pillow_mode)
-    notes = conversions(layout.photometric == tags.PALETTE, False, orientation)
+    is_applied = layout.photometric == tags.PALETTE and info.palette is None
+    notes = conversions(is_applied, False, orientation)
     info = info._replace(orientation=orientation, notes=notes, nodata=tags.nodata_of(layout))
     decode = _decoder(layout, info, by_pillow=bool(pillow_mode))
     return SegmentFrame(info, decode, layout.segment[0], metadata)
@@ -211,7 +212,8 @@ def _palette_info(layout: Layout) -> FrameInfo:
         mode = {"L": "I;16", "RGB": "RGB;16"}[mode]
     bits = 8 * palette.itemsize
     stored = Stored("unsigned", bits, (1 << bits) - 1, 1)
-    return info_in_mode(layout.size, mode, stored, palette=palette, encoding=Encoding("tiff"))
+    more = {"palette": palette, "entries": len(palette), "encoding": Encoding("tiff")}
+    return info_in_mode(layout.size, mode, stored, **more)
 
 
 def _info(layout: Layout, pillow_mode: str) -> FrameInfo:

@@ -144,7 +144,7 @@ class WebPWriter(PulledWriter):
     def arguments(self, info: FrameInfo, metadata: Metadata) -> dict[str, Any]:
         """Return the arguments of Pillow's `save`; the colours of transparent pixels are kept."""
         held = self.held(info, metadata)
-        lossless = not info.encoding.lossy and self.saving.quality is None
+        lossless = self.saving.is_lossless(self.row, info.encoding)
         plays = 0 if self.frames == 1 else self.timeline.plays(metadata.plays)
         ours = {"exact": True, "lossless": lossless, "loop": plays}
         return ours | held | self.saving.for_format(self.row)

@@ -42,6 +42,10 @@ class Method(Protocol):
         """The quantile that it takes, for reports; None if it takes none."""
 
     @property
+    def takes_indices(self) -> bool:
+        """Whether pictures with a palette are pooled by their indices, which are labels."""
+
+    @property
     def blends(self) -> bool:
         """Whether a result may be a value that no sample of its window has."""
 

@@ -17,6 +17,7 @@ class ByChannel(ABC):
     """A method that computes every channel without the others."""
 
     blends: ClassVar[bool] = False
+    takes_indices: ClassVar[bool] = False
 
     @property
     def assumes_srgb(self) -> bool:

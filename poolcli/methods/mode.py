@@ -24,6 +24,7 @@ class Vote:
     name: ClassVar[str] = "mode"
     assumes_srgb: ClassVar[bool] = False
     blends: ClassVar[bool] = False
+    takes_indices: ClassVar[bool] = True
     reported_quantile: ClassVar[float | None] = None
 
     def result(self, mode: str, dtype: np.dtype[Any]) -> tuple[str, np.dtype[Any]]:
