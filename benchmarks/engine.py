@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from poolcli import Window, avg_pool, max_pool
+from poolcli import avg_pool, max_pool
 from poolcli.colour import Pixels, pooled_bands
+from poolcli.engine.window import Window
 from poolcli.methods import make
 from poolcli.picture import FrameInfo, Stored
 

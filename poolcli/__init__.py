@@ -1,4 +1,25 @@
-"""poolcli: exact max, min, average, median and mode pooling of pictures and arrays."""
+"""Pool pictures and arrays exactly, as in convolutional networks.
+
+A window slides over the rows and columns, and of every window one value is kept: the maximum, the
+minimum, the average, the median or another quantile, or the most frequent value.
+
+>>> import numpy as np
+>>> import poolcli
+>>> poolcli.max_pool(np.array([[1, 5, 2, 0], [3, 4, 9, 7]]), size=2)
+array([[5, 9]])
+
+Arrays are (height, width) or (height, width, channels), or as ``axes="NCHW"`` says:
+
+    max_pool, min_pool, avg_pool, median_pool, mode_pool   pool an array
+    output_shape                                           the shape of the result
+
+Files of all formats are pooled as by the command `poolcli`:
+
+    pool_file("in.jpg", "small.png", "avg", size=2, overwrite=True)
+
+It returns an `Outcome`. Everything raises `PoolError`, a ValueError whose message says what is
+wrong and what to do about it.
+"""
 
 # Nothing is imported here, not even `typing`: see `poolcli/__main__.py`.
 TYPE_CHECKING = False  # type checkers take it for true
@@ -6,30 +27,33 @@ TYPE_CHECKING = False  # type checkers take it for true
 if TYPE_CHECKING:
     from poolcli.engine.adaptive import output_shape
     from poolcli.engine.pooling import avg_pool, max_pool, median_pool, min_pool, mode_pool
-    from poolcli.engine.window import Window
-    from poolcli.errors import PoolError
+    from poolcli.errors import PoolError as PoolError
+    from poolcli.files import pool_file
+    from poolcli.report import Outcome as Outcome
 
+# The two classes are public too. They are not listed here because `help(poolcli)` would show
+# everything that they inherit before it came to the first function.
 __all__ = [
-    "PoolError",
-    "Window",
     "avg_pool",
     "max_pool",
     "median_pool",
     "min_pool",
     "mode_pool",
     "output_shape",
+    "pool_file",
 ]
 __version__ = "0.1.0"
 
 _MODULES = {
+    "Outcome": "report",
     "PoolError": "errors",
-    "Window": "engine.window",
-    "output_shape": "engine.adaptive",
     "avg_pool": "engine.pooling",
     "max_pool": "engine.pooling",
     "median_pool": "engine.pooling",
     "min_pool": "engine.pooling",
     "mode_pool": "engine.pooling",
+    "output_shape": "engine.adaptive",
+    "pool_file": "files",
 }
 
 
@@ -45,4 +69,4 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     """Return the public names, imported or not."""
-    return sorted(set(globals()) | set(__all__))
+    return sorted(_MODULES)

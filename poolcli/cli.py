@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from poolcli import __version__
 from poolcli.methods import METHODS, Row
@@ -78,7 +79,14 @@ def pool(row: Row, **params: Any) -> int:
     from poolcli.storage import streams
 
     set_up()
-    request = request_of(row, params)
+    context = click.get_current_context()
+    sources = {name: context.get_parameter_source(name) for name in params}
+    request = request_of(
+        row,
+        params,
+        frozenset(name for name, one in sources.items() if one is not ParameterSource.DEFAULT),
+        is_env_timeout=sources["timeout"] is ParameterSource.ENVIRONMENT,
+    )
     display = request.display
     console = Console(
         quiet=display.quiet,

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from poolcli import Window, avg_pool, max_pool, median_pool, min_pool, mode_pool
+from poolcli import avg_pool, max_pool, median_pool, min_pool, mode_pool
 from poolcli.engine.extremes import extreme
 from poolcli.engine.means import average
 from poolcli.engine.quantile import exact_quantile
 from poolcli.engine.ranks import RankTuning, rank
 from poolcli.engine.tiles import Tuning
 from poolcli.engine.votes import VoteTuning, vote
+from poolcli.engine.window import Window
 from tests import oracle
 
 Array = NDArray[Any]

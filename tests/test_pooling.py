@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 
 from poolcli import (
     PoolError,
-    Window,
     avg_pool,
     max_pool,
     median_pool,
@@ -28,6 +27,7 @@ from poolcli import (
     output_shape,
 )
 from poolcli.engine.means import average
+from poolcli.engine.window import Window
 from tests import oracle
 from tests.engine_calls import (
     BY_CHANNEL,

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poolcli import Window, avg_pool, max_pool
+from poolcli import avg_pool, max_pool
 from poolcli.engine.kernels import Reduction
 from poolcli.engine.tiles import TUNED, Grid, Tile, Tuning
+from poolcli.engine.window import Window
 from tests.engine_calls import SEPARABLE, Array, Call, functions_of
 
 MEGABYTE = 1 << 20

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from poolcli import PoolError, Window, output_shape
-from poolcli.engine.window import Axis
+from poolcli import PoolError, output_shape
+from poolcli.engine.window import Axis, Window
 from tests import oracle
 
 Laid = tuple[Axis, oracle.Line]

@@ -222,20 +222,20 @@ def output_shape(
 
     Args:
         shape: (H, W), (H, W, C), or as ``axes`` says.
-        size: as in `Window.of`, and so are the other arguments.
-        stride: as in `Window.of`.
-        padding: as in `Window.of`.
-        dilation: as in `Window.of`.
-        ceil_mode: as in `Window.of`.
-        output_size: as in `poolcli.max_pool`.
-        axes: as in `poolcli.max_pool`.
-        planes: as in `poolcli.max_pool`.
+        size: as in `max_pool`, and so are the other arguments.
+        stride: as in `max_pool`.
+        padding: as in `max_pool`.
+        dilation: as in `max_pool`.
+        ceil_mode: as in `max_pool`.
+        output_size: as in `max_pool`.
+        axes: as in `max_pool`.
+        planes: as in `max_pool`.
 
     Returns:
         The shape with another height and width: (H', W') or (H', W', C), for example.
 
     Raises:
-        PoolError: as `poolcli.max_pool` would with these arguments.
+        PoolError: as `max_pool` would with these arguments.
 
     >>> output_shape((7, 9, 3), 2)
     (3, 4, 3)

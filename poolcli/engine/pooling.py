@@ -7,15 +7,15 @@ rows, and `gather` copies the taps of windows for operations that need all of th
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from poolcli.engine.adaptive import OutputSize, plane_count, window_of
 from poolcli.engine.extremes import extreme
+from poolcli.engine.foreign import array_of
 from poolcli.engine.kernels import NanPolicy
 from poolcli.engine.means import average
 from poolcli.engine.nodata import nodata_value
@@ -107,7 +107,7 @@ def _of_picture(
 
 
 def max_pool(
-    array: NDArray[Any],
+    array: ArrayLike,
     size: SizeLike | None = None,
     stride: SizeLike | None = None,
     padding: PaddingLike = 0,
@@ -125,16 +125,19 @@ def max_pool(
 
     Args:
         array: (H, W), (H, W, C) or as ``axes`` says, of bool, integers or floats of up to 64
-            bits, in any memory layout and byte order.
+            bits, in any memory layout and byte order. An object that offers ``__array__`` or
+            DLPack is taken too: a tensor of PyTorch, an array of xarray or Dask.
         size: taps of the window, one number or (height, width); either this or ``output_size``.
         stride: pixels between windows, likewise; ``size`` if None.
-        padding: pixels around the picture that are never read: one number, (height, width),
-            ((top, bottom), (left, right)), "valid", "same" or "same_lower"; see `Window.of`.
+        padding: pixels around the picture, which take no part: one number, (height, width),
+            ((top, bottom), (left, right)), at most dilation · (size - 1); or a name: "valid" is
+            0; "same" and "same_lower" give ⌈extent / stride⌉ windows, an odd pixel of padding
+            after or before the picture.
         dilation: pixels between taps, one number or (height, width).
         ceil_mode: whether a last window may hang over the end.
         nan: "omit" leaves NaN pixels out; "propagate" makes a window with NaN NaN.
-        where: bool, true where a pixel takes part; a window in which none does is pooled as if
-            all did. It is (H, W), or has the shape of the array without its channels.
+        where: an array of bool, true where a pixel takes part; a window in which none does is
+            pooled as if all did. It is (H, W), or has the shape of the array without its channels.
         output_size: rows and columns of the result, one number or (height, width), in place of
             a window. Of o windows over n pixels, window i reads from ⌊i·n/o⌋ to ⌈(i+1)·n/o⌉, as
             in PyTorch's ``AdaptiveMaxPool2d``: where o does not divide n, neighbours share pixels.
@@ -169,7 +172,7 @@ def max_pool(
 
 
 def min_pool(
-    array: NDArray[Any],
+    array: ArrayLike,
     size: SizeLike | None = None,
     stride: SizeLike | None = None,
     padding: PaddingLike = 0,
@@ -202,7 +205,7 @@ def min_pool(
 
 
 def avg_pool(
-    array: NDArray[Any],
+    array: ArrayLike,
     size: SizeLike | None = None,
     stride: SizeLike | None = None,
     padding: PaddingLike = 0,
@@ -293,7 +296,7 @@ def avg_pool(
 
 
 def median_pool(
-    array: NDArray[Any],
+    array: ArrayLike,
     size: SizeLike | None = None,
     stride: SizeLike | None = None,
     padding: PaddingLike = 0,
@@ -352,7 +355,7 @@ def median_pool(
 
 
 def mode_pool(
-    array: NDArray[Any],
+    array: ArrayLike,
     size: SizeLike | None = None,
     stride: SizeLike | None = None,
     padding: PaddingLike = 0,
@@ -421,14 +424,7 @@ def _checked(
     """
     if not isinstance(nan, str) or nan not in get_args(NanPolicy):
         raise PoolError(f"nan is {nan!r}", 'give "omit" or "propagate"')
-    # numpy.ma is slow to import, and it has been imported already if the array is a masked one.
-    masked = sys.modules.get("numpy.ma")
-    if masked is not None and isinstance(array, masked.MaskedArray):
-        raise PoolError("a masked array's mask would be lost", "pass array.data, where=~array.mask")
-    try:
-        values = np.asarray(array)
-    except ValueError as fault:  # rows of different lengths
-        raise PoolError(f"it is not an array: {fault}", "give (H, W) or (H, W, C)") from None
+    values = array_of(array)
     if values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:
         raise PoolError(f"the array's dtype is {values.dtype}", f"give {DTYPES}")
     layout = layout_of(axes, values.shape)
@@ -451,9 +447,11 @@ def _mask(values: NDArray[Any], layout: Layout, name: str, given: Any) -> Mask:
     if given is None:
         return None
     kind, wanted = PER_PIXEL[name]
-    if not isinstance(given, np.ndarray) or given.dtype.kind != kind:
-        found = f"an array of {given.dtype}" if isinstance(given, np.ndarray) else repr(given)
-        raise PoolError(f"{name} is {found}", f"give {wanted} (H, W)")
+    if not (hasattr(given, "__array__") or hasattr(given, "__dlpack__")):
+        raise PoolError(f"{name} is {given!r}", f"give {wanted} (H, W)")
+    given = array_of(given)
+    if given.dtype.kind != kind:
+        raise PoolError(f"{name} is an array of {given.dtype}", f"give {wanted} (H, W)")
     mask = zeros_and_ones(given).view(np.bool_) if kind == "b" else given
     axes = [number for number in range(values.ndim) if number != layout.channels]
     if given.shape == tuple(values.shape[number] for number in axes):

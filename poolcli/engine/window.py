@@ -184,7 +184,7 @@ class Window(NamedTuple):
         Args:
             size: taps, one number for both axes or (height, width).
             stride: pixels between windows, likewise; ``size`` if None.
-            padding: pixels that are added around the picture and never read: one number,
+            padding: pixels around the picture, which take no part: one number,
                 (height, width), ((top, bottom), (left, right)), or a name: "valid" is 0; "same"
                 and "same_lower" give ⌈extent / stride⌉ windows, an odd pixel of padding after
                 or before the picture (TensorFlow's SAME, ONNX's SAME_UPPER and SAME_LOWER).

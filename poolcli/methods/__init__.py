@@ -215,9 +215,18 @@ def make(name: str, **options: Any) -> Method:
     Raises:
         PoolError: there is no such method.
     """
+    return row_of(name).make(**options)
+
+
+def row_of(name: str) -> Row:
+    """Return the row of a method.
+
+    Raises:
+        PoolError: there is no such method.
+    """
     for row in METHODS:
         if row.name == name:
-            return row.make(**options)
+            return row
     raise PoolError(
         f"there is no method {name!r}", f"give {', '.join(row.name for row in METHODS)}"
     )

@@ -63,7 +63,7 @@ def _option(
     if choice:
         more |= {"type": click.Choice(choice), "default": choice[0], "show_default": True}
     elif shown:
-        more |= {"metavar": shown}
+        more = {"default": None, "metavar": shown} | more
     else:
         more |= {"is_flag": True}
     return click.Option(names, help=text, **more)

@@ -7,9 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
 
-import click
-from click.core import ParameterSource
-
 from poolcli.engine.adaptive import OutputSize
 from poolcli.engine.window import Window
 from poolcli.errors import PoolError
@@ -63,7 +60,7 @@ class Execution(NamedTuple):
     jobs: int | None
     timeout: float | None
     fail_fast: bool
-    is_env_timeout: bool
+    is_env_timeout: bool = False
 
     def timeout_for(self, plan: list[Job]) -> float | None:
         """Return the seconds that a picture of this plan may take, or None.
@@ -102,12 +99,16 @@ class Request(NamedTuple):
     work: Callable[[], Work]
 
 
-def request_of(row: Row, params: dict[str, Any]) -> Request:
+def request_of(
+    row: Row, params: dict[str, Any], given: frozenset[str], *, is_env_timeout: bool = False
+) -> Request:
     """Build the records from the parameters of a verb.
 
     Args:
         row: the row of the method.
         params: the parameters of the command line, by name.
+        given: the names of those that were given, also if they have the default value.
+        is_env_timeout: whether the timeout comes from the environment.
 
     Raises:
         PoolError: an option is refused.
@@ -118,7 +119,7 @@ def request_of(row: Row, params: dict[str, Any]) -> Request:
     if (axes := params["axes"]) is not None:
         Layout.of(axes, (1,) * len(axes))
     levels = tuple(Window.of(level) for level in params["levels"] or ())
-    window = _window(row, params)
+    window = _window(row, params, given)
     template = LEVEL_NAME if levels and params["template"] is None else params["template"]
     if not levels and template is not None and "{level}" in template:
         raise PoolError("{level} in --name needs --levels", "use {size}, or give levels")
@@ -130,11 +131,10 @@ def request_of(row: Row, params: dict[str, Any]) -> Request:
         size=params["size"] or params["output_size"] or params["fit"] or (None, None),
         stride=window.stride,
     )
-    source = click.get_current_context().get_parameter_source("timeout")
     return Request(
         paths=_paths(params["paths"], params["target_directory"], params["files_from"]),
         display=_record(Display, params),
-        execution=_record(Execution, params, is_env_timeout=source is ParameterSource.ENVIRONMENT),
+        execution=_record(Execution, params, is_env_timeout=is_env_timeout),
         policy=_record(
             Policy,
             params,
@@ -148,8 +148,13 @@ def request_of(row: Row, params: dict[str, Any]) -> Request:
     )
 
 
-def _window(row: Row, params: dict[str, Any]) -> Window | OutputSize:
+def _window(row: Row, params: dict[str, Any], given: frozenset[str]) -> Window | OutputSize:
     """Return the window of ``--size`` or the first level, or the size of the output.
+
+    Args:
+        row: the row of the method.
+        params: the parameters of the command line, by name.
+        given: the names of those that were given.
 
     Raises:
         PoolError: not one of them is given, or an option that has no effect on the output's size.
@@ -166,9 +171,8 @@ def _window(row: Row, params: dict[str, Any]) -> Window | OutputSize:
     levels = params["levels"]
     of_method = (option.key for option in row.options if option.needs_window and not levels)
     exact = () if levels else ("exact",)
-    source = click.get_current_context().get_parameter_source
     for name in ("stride", "padding", "dilation", "ceil_mode", *exact, *of_method):
-        if source(name) not in (None, ParameterSource.DEFAULT):
+        if name in given:
             option = f"--{name.replace('_', '-')}"
             raise PoolError(f"{option} has no effect with {flags[0]}", "leave it out")
     if levels:
