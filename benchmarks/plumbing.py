@@ -32,6 +32,7 @@ from poolcli.formats.contract import Limits
 from poolcli.formats.saving import Saving
 from poolcli.methods import make
 from poolcli.plan import Job
+from poolcli.run.work import Work
 from poolcli.storage import place_of
 from poolcli.storage.local import LocalFile
 
@@ -64,7 +65,7 @@ def between(path: Path, method: str) -> float:
     target = LocalFile(str(path.with_name(f"out{path.suffix}")), in_folder=True)
     job = Job(place_of(str(path)), target, by_name(name))
     parts = make(method), Window.of(2), Pixels(), Saving(), Limits(10**9)
-    work = run.Work(*parts, overwrite=True)
+    work = Work(*parts, overwrite=True)
     with (
         mock.patch.object(ImageFile.ImageFile, "load", loading),
         mock.patch.object(Image.Image, "save", saving),

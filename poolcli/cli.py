@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from poolcli.options.requests import Request
     from poolcli.plan import Job
     from poolcli.report import Outcome, Report
-    from poolcli.run import Work
+    from poolcli.run.work import Work
 
 
 class Terminated(BaseException):

@@ -17,7 +17,7 @@ from poolcli.engine.window import Window
 from poolcli.methods import Alpha
 from poolcli.methods.avg import Average
 from poolcli.picture import Picture
-from poolcli.run import Work
+from poolcli.run.work import Work
 from tests.jobs import pool
 from tests.pictures import noisy
 from tests.pictures import picture as made

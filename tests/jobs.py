@@ -18,7 +18,8 @@ from poolcli.methods import Method
 from poolcli.picture import Picture
 from poolcli.plan import Job
 from poolcli.report import Outcome
-from poolcli.run import Work, run_job
+from poolcli.run import run_job
+from poolcli.run.work import Work
 from poolcli.storage import place_of
 from tests.pictures import LIMIT
 

@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 
 from poolcli.formats import FORMATS, by_suffix
 from poolcli.report import Outcome
-from poolcli.run import Work
+from poolcli.run.work import Work
 from tests import oracle as independent
 from tests.colour_oracle import FULL, LINEAR, METHODS, SHALLOW, oracle
 from tests.contract_support import assert_refused

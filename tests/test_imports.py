@@ -27,7 +27,6 @@ ROWS = {
     "console": 2,
     "executors": 3,
     "run": 4,
-    "sharing": 5,
     "plan": 5,
     "report": 5,
     "colour": 6,
@@ -44,8 +43,7 @@ THIRD_PARTY = {
     "cli": {"click"},
     "options": {"click"},
     "console": {"rich"},
-    "sharing": {"numpy"},
-    "run": {"numpy"},  # for the types of arrays
+    "run": {"numpy"},
     "colour": {"numpy"},
     "methods": {"numpy"},
     "formats": {"PIL", "numpy", "imagecodecs", "tifffile"},

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from poolcli.picture import Frame, Picture
-from poolcli.sharing import SharedFrame, SharedFrames
+from poolcli.run.sharing import SharedFrame, SharedFrames
 from tests.animations import Region, gif_of
 from tests.pictures import encoded, noise, opened, picture, ramp, written
 from tests.support.processes import Done, Run

@@ -74,7 +74,7 @@ def test_an_output_that_is_called_like_it_is_refused_before_anything_is_opened()
 def test_a_stream_that_would_have_to_be_written_like_it_is_refused(
     dry_run: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("poolcli.run.by_name", lambda _name: SEEN)
+    monkeypatch.setattr("poolcli.run.output.by_name", lambda _name: SEEN)
     (job,) = make_plan(("in/b.seen", "-"), Policy())
     assert job.format is None
     outcome = run_job(job, work(dry_run=dry_run))

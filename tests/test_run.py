@@ -25,7 +25,8 @@ from poolcli.methods.max import Max
 from poolcli.picture import Metadata, Resolution
 from poolcli.plan import Job
 from poolcli.report import Outcome
-from poolcli.run import Work
+from poolcli.run import headers, output
+from poolcli.run.work import Work
 from poolcli.storage import place_of
 from poolcli.storage.local import LocalFile
 from tests import jobs
@@ -156,10 +157,10 @@ def test_an_input_that_cannot_be_read_on_is_not_said_to_be_an_output(
     ("module", "step"),
     [
         (runner, "open_reader"),
-        (runner, "check_depth"),
-        (runner, "pooled_info"),
-        (runner, "pooled_bands"),
-        (runner, "open_writer"),
+        (headers, "check_depth"),
+        (headers, "pooled_info"),
+        (output, "pooled_bands"),
+        (output, "open_writer"),
     ],
 )
 def test_whatever_goes_wrong_costs_one_picture_only(
@@ -183,7 +184,7 @@ def test_whatever_goes_wrong_costs_one_picture_only(
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt(), BrokenPipeError(), SystemExit()], ids=repr)
 def test_what_ends_the_run_passes(folder: Path, monkeypatch: Patch, raised: BaseException) -> None:
-    monkeypatch.setattr(runner, "pooled_bands", raising(raised))
+    monkeypatch.setattr(output, "pooled_bands", raising(raised))
     with pytest.raises(type(raised)):
         run(folder, work())
 
@@ -223,7 +224,7 @@ def test_the_decoded_picture_is_gone_while_the_result_is_encoded(
             for one in gc.get_objects()
         )
 
-    monkeypatch.setattr(runner, "open_writer", watched)
+    monkeypatch.setattr(output, "open_writer", watched)
     before = count()
     outcome = run(tmp_path, work(), f"in.{name}", name)
 

@@ -132,11 +132,11 @@ def test_a_failure_prints_one_line_only(run: Run, tmp_path: Path, packed: str | 
 
 BEFORE_POOLING: Final = """
 import os
-import poolcli.run
-def changed(*words, real=poolcli.run.pooled_bands, **more):
+import poolcli.run.output as making
+def changed(*words, real=making.pooled_bands, **more):
     {}
     return real(*words, **more)
-poolcli.run.pooled_bands = changed
+making.pooled_bands = changed
 """
 
 

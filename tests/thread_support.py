@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from poolcli.formats import Format
-from poolcli.run import Work
+from poolcli.run.work import Work
 from tests.contract_support import modes_of, noisy_in, sequence
 from tests.jobs import run, work
 from tests.pictures import written

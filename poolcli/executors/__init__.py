@@ -16,7 +16,7 @@ from poolcli.errors import PoolError
 if TYPE_CHECKING:
     from poolcli.plan import Job
     from poolcli.report import Outcome
-    from poolcli.run import Work
+    from poolcli.run.work import Work
 
 WORTHWHILE_BYTES: Final = 8_000_000
 """The total size of inputs from which worker processes save more time than their start takes; the

@@ -21,7 +21,7 @@ from poolcli.report import Outcome
 
 if TYPE_CHECKING:
     from poolcli.plan import Job
-    from poolcli.run import Work
+    from poolcli.run.work import Work
 
 LONGEST_WAIT: Final = 3600.0
 """The longest wait, in seconds. A timeout may be longer than the system's calls allow."""

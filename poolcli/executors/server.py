@@ -22,7 +22,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 if TYPE_CHECKING:
-    from poolcli.run import Work
+    from poolcli.run.work import Work
 
 READY: Final = "ready"
 """What a worker sends when it can take its first job."""

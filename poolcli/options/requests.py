@@ -18,7 +18,7 @@ from poolcli.plan import Job, Policy
 from poolcli.storage import DASH
 
 if TYPE_CHECKING:
-    from poolcli.run import Work
+    from poolcli.run.work import Work
 
 LEVEL_NAME: Final = "{stem}_{level}"
 """The names of outputs with ``--levels``, unless a template is given."""
@@ -207,7 +207,7 @@ def _work(row: Row, params: dict[str, Any], window: Window | OutputSize, saving:
     from poolcli.colour import Pixels
     from poolcli.formats.contract import Limits
     from poolcli.formats.pillow import parse_color
-    from poolcli.run import Work
+    from poolcli.run.work import Work
 
     background = None if params["background"] is None else parse_color(params["background"])
     return _record(

@@ -1,0 +1,111 @@
+"""Run one job: open the source, and make each of its outputs."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from poolcli.formats import is_one_by_one
+from poolcli.formats.contract import open_reader
+from poolcli.plan import Job
+from poolcli.process import captured_lines, set_up
+from poolcli.report import Outcome
+from poolcli.run.headers import selected_frames
+from poolcli.run.output import Output, Steps
+from poolcli.run.sharing import SharedFrames
+from poolcli.run.work import Work
+from poolcli.storage import Place
+
+
+def set_up_process() -> None:
+    """Set up the process of the command or of a worker, before its first job.
+
+    Other programs that call `run_job` do not call this: it changes global state.
+    """
+    from poolcli.formats import pillow
+
+    set_up()
+    pillow.lift_limits()
+
+
+def run_job(job: Job, work: Work) -> Outcome:
+    """Pool one picture into one output, and return the outcome; see `run_levels`."""
+    return run_levels(job, work)[0]
+
+
+def run_levels(job: Job, work: Work) -> list[Outcome]:
+    """Pool one picture, once for each level, and return the outcomes; it is decoded once.
+
+    Exceptions become a failed outcome, except those that end the whole run: KeyboardInterrupt and
+    the like, and BrokenPipeError, which means that the reader of the output stream has closed it.
+    """
+    outputs = [Output.of(one._replace(retry=job.retry), work) for one in job.all_levels()]
+    active = [one for one in outputs if not one.is_settled()]
+    if active:
+        try:
+            _run(job.source, active, work)
+        except BrokenPipeError:
+            raise
+        except Exception as fault:  # noqa: BLE001  # the other pictures are still pooled
+            for one in active:
+                if one.outcome.status == "failed" and one.outcome.error is None:
+                    one.fail(fault)
+    return [one.outcome for one in outputs]
+
+
+def failed_outcome(job: Job, work: Work, message: str, remedy: str) -> Outcome:
+    """Return the outcome of a job that an executor gave up: its worker died or took too long."""
+    outcome = Output.of(job, work).outcome
+    outcome.error, outcome.remedy = message, remedy
+    outcome.input_bytes = job.bytes or None
+    return outcome
+
+
+def _run(source: Place, outputs: list[Output], work: Work) -> None:
+    """Read a picture, pool, write and commit each of its outputs, and fill in their outcomes."""
+    clock = outputs[0].clock
+    size = source.status().size
+    captured_lines()  # discards what was printed for earlier pictures
+    with clock("read"):
+        stream = source.open(is_one_by_one)
+    with stream:
+        with clock("read"):
+            reader = open_reader(stream, work.limits, work.axes)
+        outputs = [one for one in outputs if one.is_possible(stream, reader)]
+        if size is None and stream.seekable():
+            size = stream.seek(0, 2)
+        for one in outputs:
+            one.outcome.input_bytes = size
+            one.outcome.status = "planned" if work.dry_run else "failed"
+        if work.dry_run or not outputs:
+            return
+        frames = selected_frames(reader, outputs[0].target, outputs[0].work)
+        shared = SharedFrames(frames) if len(outputs) > 1 else None
+        _make_together([(one, one.steps(reader, shared or frames)) for one in outputs], shared)
+        for one in outputs:
+            if size is None:
+                one.outcome.input_bytes = stream.tell()
+
+
+def _make_together(running: list[tuple[Output, Steps]], shared: SharedFrames | None) -> None:
+    """Make several outputs of one picture; always go on with the one that is furthest behind.
+
+    Args:
+        running: each output, and the steps by which it is made.
+        shared: the frames that they share; None if there is one output.
+    """
+    with ExitStack() as unfinished:
+        for _, steps in running:
+            unfinished.callback(steps.close)
+        while running:
+            output, steps = nearest = min(running, key=lambda one: one[0].position)
+            try:
+                output.position = next(steps)
+            except StopIteration:
+                running.remove(nearest)
+            except BrokenPipeError:
+                raise
+            except Exception as fault:  # noqa: BLE001  # the other outputs are still made
+                output.fail(fault)
+                running.remove(nearest)
+            if shared is not None and running:
+                shared.forget(min(one.position for one, _ in running))

@@ -1,0 +1,255 @@
+"""Make one output of a picture: pool its frames, write and commit them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Literal, TypeAlias
+
+from numpy.typing import NDArray
+
+from poolcli.colour import placement, pooled_bands, rescaled
+from poolcli.errors import PoolError
+from poolcli.formats import FORMATS, Format, by_name
+from poolcli.formats.contract import Reader, Writer, open_writer
+from poolcli.formats.refusals import refusing, refusing_to_write
+from poolcli.picture import Frame
+from poolcli.plan import Job
+from poolcli.process import captured_lines
+from poolcli.report import Outcome
+from poolcli.run.headers import (
+    UNDECODABLE,
+    Pooled,
+    add_new,
+    check_end,
+    check_header,
+    check_headers,
+    result,
+    with_frame,
+)
+from poolcli.run.sharing import Position
+from poolcli.run.work import Work
+from poolcli.storage import DASH, ExistsError
+
+Steps: TypeAlias = "Generator[Position, None, None]"
+
+
+class Clock:
+    """Measure the seconds that each step takes.
+
+    Steps may be nested: rows are read while they are pooled. The time of an inner step is counted
+    for that step only.
+    """
+
+    def __init__(self) -> None:
+        """Set all times to 0."""
+        self.seconds = {"read": 0.0, "pool": 0.0, "write": 0.0}
+        self._inner = 0.0
+
+    @contextmanager
+    def __call__(self, step: Literal["read", "pool", "write"]) -> Iterator[None]:
+        """Add the time of the block to a step, without the time of steps inside the block."""
+        began, outer, self._inner = time.perf_counter(), self._inner, 0.0
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - began
+            self.seconds[step] += elapsed - self._inner
+            self._inner = outer + elapsed
+
+
+@dataclass(eq=False, slots=True)
+class Output:
+    """One output of a picture, while it is made.
+
+    Attributes:
+        job: its job.
+        work: the settings of the run, with the window of the job.
+        outcome: its outcome.
+        clock: measures the seconds of each step.
+        target: the format that is written; known when the picture has been opened.
+        position: how far it has come.
+    """
+
+    job: Job
+    work: Work
+    outcome: Outcome
+    clock: Clock = field(default_factory=Clock)
+    target: Format = FORMATS[0]
+    position: Position = (0, 0)
+
+    @classmethod
+    def of(cls, job: Job, work: Work) -> Output:
+        """Return the output of a job, with an outcome that has no results yet."""
+        work = work if job.window is None else work._replace(window=job.window)
+        return cls(job, work, _new_outcome(job, work))
+
+    def is_settled(self) -> bool:
+        """Return whether there is nothing to do, and fill in the outcome then."""
+        job, outcome = self.job, self.outcome
+        if job.refusal:
+            outcome.error, outcome.remedy = job.refusal, job.remedy
+        elif job.skip:
+            # The killed run that this one resumes may have left hidden files in the folder.
+            if not self.work.dry_run:
+                job.target.remove_stale(once=True)
+            outcome.status = "skipped"
+        return job.skip or bool(job.refusal)
+
+    def fail(self, fault: Exception) -> None:
+        """Fill in why this output could not be made."""
+        if self.work.skip_existing and isinstance(fault, ExistsError):
+            self.outcome = _new_outcome(self.job, self.work)
+            self.outcome.status = "skipped"
+        else:
+            _fail(self.outcome, fault)
+
+    def is_possible(self, stream: BinaryIO, reader: Reader) -> bool:
+        """Return whether the headers allow this output; otherwise fill in why it fails."""
+        job, outcome = self.job, self.outcome
+        try:
+            with self.clock("read"):
+                self.target = target = job.format or by_name(reader.format)
+                if not target.modes:
+                    raise target.refusal()
+                if job.format is None:
+                    self.work.saving.check(target)
+                self.work = with_frame(reader, self.work, outcome)
+                check_end(stream, reader, job, outcome)
+                check_headers(reader, target, self.work, outcome)
+        except Exception as fault:  # noqa: BLE001  # the other outputs are still made
+            self.fail(fault)
+            return False
+        return True
+
+    def steps(self, reader: Reader, frames: Iterable[Frame]) -> Steps:
+        """Pool, write and commit it; yield the position after each band and frame."""
+        job, work, outcome, clock = self.job, self.work, self.outcome, self.clock
+        with job.target.create(
+            overwrite=work.overwrite or work.update,
+            like=job.source if work.preserve else None,
+            retry=job.retry,
+        ) as file:
+            writer = open_writer(file, self.target, work.saving, outcome.taken or None)
+            try:
+                for position in self._pooled_frames(reader, writer, frames):
+                    if self.target.one_by_one and not position[1]:
+                        with clock("write"):
+                            file.pass_on()
+                    yield position
+            except BaseException:
+                writer.discard()
+                raise
+            with clock("write"):
+                outcome.output_bytes = file.commit()
+        outcome.read_seconds, outcome.pool_seconds, outcome.write_seconds = clock.seconds.values()
+        outcome.status = "done"
+
+    def _pooled_frames(
+        self, reader: Reader, writer: Writer, frames: Iterable[Frame]
+    ) -> Iterator[Position]:
+        """Pool the frames one after the other and pass them to a writer; yield each position."""
+        target, work, outcome, clock = self.target, self.work, self.outcome, self.clock
+        for number, frame in enumerate(frames):
+            if reader.count is None:
+                check_header(frame, reader, target, work, outcome)
+            with clock("read"), refusing(UNDECODABLE):
+                metadata = frame.metadata()
+            pooled = result(frame.info, target, work)
+            with clock("write"), refusing_to_write(target):
+                writer.begin(pooled.info, metadata.pooled(placement(pooled.axes)))
+            for band, rows_read in _bands(frame, pooled, work, clock, outcome.notes):
+                with clock("write"), refusing_to_write(target):
+                    writer.rows(band)
+                yield number, rows_read
+            add_new(outcome.warnings, metadata.warnings)
+            yield number + 1, 0
+        add_new(outcome.warnings, metadata.warnings)
+        if lines := captured_lines():
+            add_new(outcome.warnings, ("its decoder printed a complaint: it may be damaged",))
+            outcome.notes.append(f"its decoder printed: {lines[0]}")
+        # Writers encode in `finish`. The decoded input is freed before, so that it isn't held in
+        # memory together with the encoder's buffers.
+        del frame, band
+        with clock("write"), refusing_to_write(target):
+            outcome.notes += writer.finish()
+        add_new(outcome.warnings, writer.warnings)
+
+
+def _new_outcome(job: Job, work: Work) -> Outcome:
+    """Return an outcome with the paths and the window of a job, and without results."""
+    return Outcome(
+        input=job.source.path,
+        output=job.target.path,
+        method=work.method.name,
+        size=work.window.size,
+        stride=work.window.stride,
+        dilation=work.window.dilation,
+        quantile=work.method.reported_quantile,
+    )
+
+
+def _fail(outcome: Outcome, fault: Exception) -> None:
+    """Set why a picture failed, with the traceback of the exception."""
+    import traceback
+
+    match fault:
+        case PoolError():
+            reason = fault.message, fault.remedy
+        case OSError():
+            # Errors of reading have become a PoolError by now, so that only writing is left.
+            outcome.blamed = "stdout" if outcome.output == DASH else outcome.output
+            is_pipe = outcome.input == DASH
+            remedy = "nothing was changed" if is_pipe else f"{outcome.input} is untouched"
+            reason = f"it can't be written: {fault.strerror or fault}", remedy
+        case MemoryError():
+            reason = "there is not enough memory", "lower --max-pixels to skip such pictures"
+        case _:
+            outcome.is_fault = True
+            reason = f"poolcli failed: {type(fault).__name__}: {fault}", "please report it"
+    outcome.status = "failed"
+    outcome.error, outcome.remedy = reason
+    outcome.traceback = "".join(traceback.format_exception(fault))
+
+
+def _bands(
+    frame: Frame, pooled: Pooled, work: Work, clock: Clock, notes: list[str]
+) -> Iterator[tuple[NDArray[Any], int]]:
+    """Yield the pooled bands of a frame, and how many of its rows were read up to each.
+
+    They are scaled if the target can't hold their depth.
+    """
+    info, rows_read = frame.info, 0
+
+    def read(start: int, stop: int) -> NDArray[Any]:
+        nonlocal rows_read
+        rows_read = stop
+        with clock("read"), refusing(UNDECODABLE):
+            rows = frame.rows(start, stop)
+        if info.palette is None and (rows.dtype, rows.shape[1:]) != (info.dtype, info.shape[1:]):
+            raise RuntimeError(f"decoded {rows.dtype} {rows.shape}, the header states {info.dtype}")
+        return rows
+
+    keeps_palette = pooled.info.palette is not None
+    bands = pooled_bands(
+        info,
+        read,
+        pooled.axes,
+        work.method,
+        work.pixels,
+        notes=notes,
+        keeps_palette=keeps_palette,
+    )
+    while True:
+        with clock("pool"):
+            band = next(bands, None)
+            if band is not None and pooled.scaled_from:
+                band = rescaled(band, pooled.scaled_from, pooled.info)
+        if band is None:
+            break
+        yield band, rows_read
+    if rows_read < info.shape[0]:
+        # No window needs the last row, but a checksum behind it covers the other rows too.
+        read(info.shape[0] - 1, info.shape[0])
