@@ -575,6 +575,83 @@ def palette() -> Image.Image:
     return image
 
 
+# pixelart.png
+
+ENLARGED = 4
+SKYLINE = 24
+SPRITES = (
+    # sprite, top, left
+    (SHIP, 21, 24),
+    (HOUSE, 20, 3),
+    (HOUSE, 21, 11),
+    (TREE, 22, 8),
+    (TREE, 23, 17),
+    (TREE, 21, 0),
+)
+
+
+def pixelart() -> Image.Image:
+    """Draw a harbour at night in 36 by 36 pixels, each enlarged to 4 by 4."""
+    rng = np.random.default_rng(2)
+    side = 36
+    board = np.full((side, side), KEYS.index("d"), np.uint8)
+    for top, left in rng.integers(0, (SKYLINE - 8, side), (26, 2)):
+        board[top, left] = KEYS.index("S")
+    y, x = pixel_grid(board.shape)
+    board[np.hypot(y - 8, x - 26) < 5] = KEYS.index("p")
+    board[np.hypot(y - 6.5, x - 28) < 4] = KEYS.index("d")
+    board[SKYLINE:] = KEYS.index("w")
+    for top, left in rng.integers((SKYLINE + 1, 0), (side, side - 3), (30, 2)):
+        board[top, left : left + 3] = KEYS.index("s")
+    shore = SKYLINE + 7 - (x / 4.5) ** 1.35
+    board[(y > SKYLINE) & (y < shore)] = KEYS.index("g")
+    board[(y >= shore) & (y < shore + 1.5) & (x < 20)] = KEYS.index("y")
+    for sprite, top, left in SPRITES:
+        stamp(board, sprite, top, left)
+    image = Image.fromarray(np.kron(board, np.ones((ENLARGED, ENLARGED), np.uint8)))
+    image.putpalette(list(itertools.chain(*PALETTE.values())))
+    return image
+
+
+# labels.png
+
+CLASSES: dict[str, Colour] = {
+    "field": (232, 206, 122),
+    "meadow": (170, 214, 120),
+    "forest": (38, 112, 58),
+    "wetland": (122, 196, 170),
+    "lake": (44, 104, 190),
+    "rock": (150, 142, 140),
+    "town": (210, 74, 84),
+    "river": (90, 160, 240),
+    "road": (60, 60, 66),
+    "railway": (150, 60, 170),
+}
+
+
+def labels() -> Image.Image:
+    """Draw a map of land cover: indices are classes, some of them only one or two pixels wide."""
+    rng = np.random.default_rng(21)
+    shape = (192, 256)
+    height, wet, built = (noise(shape, (4, 5), octaves, rng) for octaves in (5, 4, 4))
+    number = {name: index for index, name in enumerate(CLASSES)}
+    board = np.where(wet > 0.2, number["meadow"], number["field"]).astype(np.uint8)
+    board[height > 0.35] = number["forest"]
+    board[height > 1.5] = number["rock"]
+    board[(built > 1.1) & (height < 0.8)] = number["town"]
+    board[(height < -1.0) & (wet > -0.4)] = number["wetland"]
+    board[height < -1.45] = number["lake"]
+    y, x = pixel_grid(shape)
+    bends = 26 * np.sin(x / 37) + 9 * np.sin(x / 13)
+    board[np.abs(y - 96 - bends) < 1.5] = number["river"]
+    board[np.abs(y - 40 - 0.35 * x) < 1] = number["road"]
+    board[np.abs(x - 60 - 0.2 * y) < 1] = number["road"]
+    board[np.abs(y - 160 + 0.5 * x) < 0.6] = number["railway"]
+    image = Image.fromarray(board)
+    image.putpalette(list(itertools.chain(*CLASSES.values())))
+    return image
+
+
 # scan.png
 
 SCANNED = (
@@ -645,20 +722,22 @@ PICTURES: dict[str, Callable[[], Image.Image]] = {
     "depth.png": depth,
     "logo.png": logo,
     "palette.png": palette,
+    "pixelart.png": pixelart,
+    "labels.png": labels,
     "scan.png": scan,
 }
 
 
 def main() -> None:
-    """Write every picture and the film beside this script, and print their names and bytes."""
+    """Write every picture and the animation beside this script, and print their names and bytes."""
     for name, draw in PICTURES.items():
         path = Path(__file__).with_name(name)
         draw().save(path, optimize=True, quality=88)
-        print(f"{name:12} {path.stat().st_size:8,} bytes")
+        print(f"{name:13} {path.stat().st_size:8,} bytes")
     path = Path(__file__).with_name("bounce.gif")
     first, *others = bounce()
     first.save(path, save_all=True, append_images=others, duration=50, loop=0, disposal=2)
-    print(f"{path.name:12} {path.stat().st_size:8,} bytes")
+    print(f"{path.name:13} {path.stat().st_size:8,} bytes")
 
 
 if __name__ == "__main__":
