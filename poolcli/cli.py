@@ -16,7 +16,7 @@ from click.core import ParameterSource
 
 from poolcli import __version__
 from poolcli.methods import METHODS, Row
-from poolcli.options import verb
+from poolcli.options.commands import PoolGroup, verb, version_option
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -138,12 +138,12 @@ def pool(row: Row, **params: Any) -> int:
         return _carry_out(plan, work, executor, request, console, interrupts, report)
 
 
-group = click.Group(
-    commands=[verb(row, partial(pool, row)) for row in METHODS],
+group = PoolGroup(
+    [verb(row, partial(pool, row)) for row in METHODS],
     help=HELP,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")(group)
+group.params.append(version_option(__version__))
 
 
 def _carry_out(
@@ -287,13 +287,8 @@ def _end(fault: BaseException) -> int:
     from poolcli.storage import streams
 
     match fault:
-        case click.exceptions.NoArgsIsHelpError():
+        case click.UsageError():  # the help, or examples; others have become a PoolError
             console.print_lines(fault.format_message())
-            return report.EXIT_USAGE
-        case click.UsageError():
-            verb = fault.ctx.command_path if fault.ctx else "poolcli"
-            message = fault.format_message().rstrip(".").replace("\n", " ")
-            console.error(message, f"see {verb} --help")
             return report.EXIT_USAGE
         case PoolError():
             console.error(fault.message, fault.remedy)

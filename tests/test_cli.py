@@ -8,15 +8,18 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
 from poolcli import __version__
+from poolcli.methods import METHODS, Row
 from poolcli.report import JSON_KEYS
 from tests.support.output import (
     ODD_NAMES,
@@ -449,21 +452,45 @@ def test_a_traceback_is_shown_only_on_demand(run: Run, tmp_path: Path, paths: Wo
         assert (b"Traceback" in done.stderr) is traced
 
 
-@pytest.mark.parametrize("verb", [(), ("max",), ("min",), ("avg",)])
+@pytest.mark.parametrize("verb", [(), *((row.name,) for row in METHODS)])
 def test_help_is_printed_on_stdout(run: Run, verb: tuple[str, ...]) -> None:
-    done, short = run(*verb, "--help"), run(*verb, "-h")
+    done, by_verb = run(*verb, "--help"), run("help", *verb)
 
-    assert (done.returncode, done.stderr, done.stdout) == (0, b"", short.stdout)
+    assert (done.returncode, done.stderr, done.stdout) == (0, b"", by_verb.stdout)
     assert done.stdout.startswith(b"Usage: poolcli")
-    assert b"poolcli max --size 2 --stride 2" in done.stdout or verb in {("min",), ("avg",)}
-    assert done.stdout.index(b"--size") < done.stdout.index(b"-h, --help")
+    assert b"poolcli max --size 2 --stride 2" in done.stdout or verb not in {(), ("max",)}
 
 
-def test_the_version_is_printed_on_stdout_and_help_on_stderr_without_arguments(run: Run) -> None:
+@pytest.mark.parametrize("verb", METHODS, ids=lambda row: str(row.name))
+def test_the_short_help_shows_what_most_runs_need_in_thirty_lines(run: Run, verb: Row) -> None:
+    done = run(verb.name, "-h", environment={"COLUMNS": "80"})
+    text = done.stdout.decode()
+    common = "-k -s -p --output-size --fit --levels --format --quality --background --name -f"
+    own = [option.flag for option in verb.options]
+    shown = [line.split()[0].rstrip(",") for line in text.splitlines() if line[2:3] == "-"]
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(text.splitlines()) <= 30
+    assert text.count(f"poolcli {verb.name} ") == 5  # usage, three examples, the way to all options
+    assert {*shown} == {*common.split(), "--skip-existing", "-j", "-n", "-q", *own}
+    assert f"poolcli {verb.name} --help" in text.splitlines()[-1]
+
+
+def test_a_verb_alone_shows_two_examples(run: Run) -> None:
+    done = run("avg")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.decode().count("\n  poolcli avg --") == 2
+
+
+def test_versions_are_printed_on_stdout_and_help_on_stderr_without_arguments(run: Run) -> None:
     for flag in ("--version", "-V"):
         version = run(flag)
+        lines = version.stdout.decode().splitlines()
         assert (version.returncode, version.stderr) == (0, b"")
-        assert version.stdout.decode() == f"poolcli {__version__}\n"
+        assert lines[:2] == [f"poolcli {__version__}", f"Python {sys.version.split()[0]}"]
+        assert lines[2:4] == [f"NumPy {np.__version__}", f"Pillow {PIL.__version__}"]
+        optional = [line.split()[0] for line in lines[4:]]
+        assert optional == ["imagecodecs", "tifffile", "pillow_heif"]
     nothing = run()
     assert (nothing.returncode, nothing.stdout) == (2, b"")
     assert nothing.stderr.startswith(b"Usage: poolcli")
@@ -569,7 +596,7 @@ def test_options_without_effect_on_a_stream_are_refused_once_its_format_is_known
         ("max -k 2 --background nonsense in.png out.png", "'nonsense'"),
         ("max -k 2 --background #ff000080 in.png out.png", "opaque"),
         ("max -k 2 -f --skip-existing in.png out.png", "exclude each other"),
-        ("max -k 2 -j 0 folder out", "--jobs"),
+        ("max -k 2 -j 0 folder out", "-j is"),
         ("max -k 2 --timeout 0 folder out", "--timeout"),
         ("max -k 2 --timeout inf folder out", "--timeout"),
         ("max -k 2 --name= in.png folder/", "--name"),

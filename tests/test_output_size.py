@@ -201,17 +201,17 @@ def test_the_command_line_takes_output_size_and_fit(run: Run, tmp_path: Path) ->
     ("words", "message"),
     [
         ((), "no size is given"),
-        (("-k", 2, "--fit", 9), "--size and --fit exclude each other"),
+        (("-k", 2, "--fit", 9), "-k and --fit exclude each other"),
         (("--fit", 9, "--output-size", 9), "--output-size and --fit exclude each other"),
-        (("--fit", 9, "-s", 2), "--stride has no effect with --fit"),
-        (("--output-size", 9, "-p", 0), "--padding has no effect with --output-size"),
-        (("--output-size", 9, "-d", 1), "--dilation has no effect with --output-size"),
+        (("--fit", 9, "-s", 2), "-s has no effect with --fit"),
+        (("--output-size", 9, "-p", 0), "-p has no effect with --output-size"),
+        (("--output-size", 9, "-d", 1), "-d has no effect with --output-size"),
         (("--output-size", 9, "--ceil-mode"), "--ceil-mode has no effect with --output-size"),
         (("--output-size", 9, "--divisor-override", 2), "--divisor-override has no effect"),
         (("--output-size", 9, "--count-include-pad"), "--count-include-pad has no effect"),
         (("--output-size", 9, "--name", "{stride}"), "{stride} has no value with --output-size"),
         *(
-            (("--output-size", text), "is not N, WxH, Wx or xH")
+            (("--output-size", text), "; give N, WxH, Wx or xH")
             for text in ("x", "0", "0x", "1x2x3", "", "2X3", "-1")
         ),
     ],

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from poolcli import plan as jobs
 from poolcli.errors import PoolError
 from poolcli.formats.saving import Saving
-from poolcli.options.types import output_stem
+from poolcli.options.names import output_stem
 from poolcli.plan import Job, NothingMatchedError, PlanError, Policy, Refusal
 from poolcli.storage import DASH
 from poolcli.storage.local import LocalFile

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
 from poolcli.errors import PoolError
-from poolcli.formats import Extra
+from poolcli.formats import FORMATS, Extra
 
 
 def library(name: str, extra: str) -> Any:
@@ -46,3 +47,16 @@ def is_installed(extra: Extra) -> bool:
     except PoolError:
         return False
     return True
+
+
+def versions() -> Iterator[tuple[str, str]]:
+    """Yield NumPy, Pillow and the optional packages, with versions, without importing them."""
+    from importlib import metadata  # only `--version` needs it, and each import delays the start
+
+    extras = [row.extra for row in FORMATS if row.extra is not None]
+    names = dict.fromkeys(name for extra in extras for name in extra.packages)
+    for name in ("NumPy", "Pillow", *names):
+        try:
+            yield name, metadata.version(name)
+        except metadata.PackageNotFoundError:
+            yield name, "not installed"

@@ -81,6 +81,13 @@ def describe(kind: OptionKind) -> str:
     return "|".join(kind) if isinstance(kind, tuple) else "yes|no"
 
 
+def values_of(kind: OptionKind | None) -> tuple[str, ...]:
+    """Return the values that a save option accepts, one by one; none without an option."""
+    if isinstance(kind, range):
+        return tuple(map(str, kind))
+    return kind if isinstance(kind, tuple) else ("yes", "no") if kind else ()
+
+
 def parse_option(key: str, text: str, kind: OptionKind) -> OptionValue:
     """Parse the text of a save option.
 

@@ -1,27 +1,29 @@
-"""Declare every shared argument and option once, and make the verbs from them."""
+"""Declare every shared argument and option once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import click
 
 from poolcli.formats import FORMATS, NAMES
 from poolcli.formats.saving import describe
-from poolcli.methods import Row
+from poolcli.options.names import NAME_KEYS
 from poolcli.options.types import (
-    NAME_KEYS,
+    AxesLetters,
     Extent,
     FormatName,
     Levels,
     NameTemplate,
     NodataText,
+    OneOf,
     OutputExtent,
     Padding,
-    Parsed,
+    PathText,
     SaveOption,
     Seconds,
+    Whole,
+    YesNo,
 )
 
 MAX_PIXELS: Final = 1_000_000_000
@@ -48,7 +50,7 @@ _SAVE_OPTIONS: Final = "; ".join(
 )
 
 
-def _option(
+def declared(
     *names: str, text: str, shown: str = "", choice: tuple[str, ...] = (), **more: Any
 ) -> click.Option:
     """Declare an option: one of a choice, an option with a value, or a flag.
@@ -61,7 +63,8 @@ def _option(
         more: other arguments of `click.Option`.
     """
     if choice:
-        more |= {"type": click.Choice(choice), "default": choice[0], "show_default": True}
+        more |= {"type": OneOf(*choice), "default": choice[0], "show_default": True}
+        more["metavar"] = f"[{'|'.join(choice)}]"
     elif shown:
         more = {"default": None, "metavar": shown} | more
     else:
@@ -72,20 +75,20 @@ def _option(
 WINDOW: Final = Group(
     "Window",
     (
-        _option(
+        declared(
             *("-k", "--size"),
             type=Extent(),
             shown="N|WxH",
             text="Pixels that a window reads, width by height; this, --output-size, --fit or "
             "--levels is required.",
         ),
-        _option(
+        declared(
             *("-s", "--stride"),
             type=Extent(),
             shown="N|WxH",
             text="Step from one window to the next (default: the size).",
         ),
-        _option(
+        declared(
             *("-p", "--padding"),
             type=Padding(),
             shown="N|WxH|L,T,R,B|same|same-lower|valid",
@@ -93,7 +96,7 @@ WINDOW: Final = Group(
             show_default=True,
             text="Pixels around the picture, without a value; at most dilation x (size - 1).",
         ),
-        _option(
+        declared(
             *("-d", "--dilation"),
             type=Extent(),
             shown="N|WxH",
@@ -101,27 +104,27 @@ WINDOW: Final = Group(
             show_default=True,
             text="Step from one pixel of a window to the next.",
         ),
-        _option(
+        declared(
             "--levels",
             type=Levels(),
             shown="L,L,...",
             text="Pool by each of these sizes, in place of a window, into a folder.",
         ),
-        _option("--ceil-mode", text="Let the last windows extend beyond the right and bottom."),
-        _option(
+        declared("--ceil-mode", text="Let the last windows extend beyond the right and bottom."),
+        declared(
             "--output-size",
             type=OutputExtent(),
             shown="N|WxH|Wx|xH",
             text="Pixels of the output, in place of a window; a side that is left out keeps the "
             "aspect ratio.",
         ),
-        _option(
+        declared(
             "--fit",
             type=Extent(),
             shown="N|WxH",
             text="Make the output as large as fits into this box, and never larger than the input.",
         ),
-        _option(
+        declared(
             "--exact",
             text="Refuse pictures if pixels would be left out, or windows extend beyond them.",
         ),
@@ -131,21 +134,21 @@ WINDOW: Final = Group(
 PIXELS: Final = Group(
     "Pixels",
     (
-        _option(
+        declared(
             "--allow-depth-loss", text="Round to 8 bits if the output can't hold the input's depth."
         ),
-        _option(
+        declared(
             "--frame",
-            type=click.IntRange(0),
+            type=Whole(0),
             shown="N",
             text="Pool only this frame or page, counted from 0.",
         ),
-        _option(
+        declared(
             "--alpha",
             choice=("weighted", "straight"),
             text="Weight colours by alpha, or pool alpha as one more channel.",
         ),
-        _option(
+        declared(
             "--background",
             shown="COLOR",
             text="Flatten pictures with alpha onto this colour; alpha is removed.",
@@ -156,20 +159,21 @@ PIXELS: Final = Group(
 ARRAYS: Final = Group(
     "Arrays and stacks",
     (
-        _option(
+        declared(
             "--axes",
+            type=AxesLetters(),
             shown="LETTERS",
             text="Axes of an array, such as CHW or NHWC: H or Y, W or X, C or S for channels, "
             "others for a batch (default: HW or HWC).",
         ),
-        _option(
+        declared(
             "--nodata",
             type=NodataText(),
             shown="V|none",
             text="The value of samples without data, which take no part (default: as the file "
             "states).",
         ),
-        _option(
+        declared(
             "--nan",
             choice=("omit", "propagate"),
             text="Leave NaN out of its windows, or make them NaN.",
@@ -180,28 +184,28 @@ ARRAYS: Final = Group(
 OUTPUT: Final = Group(
     "Output",
     (
-        _option(
+        declared(
             *("--format", "format_name"),
             type=FormatName(),
             shown="FMT",
             text=f"Write this format, whatever OUTPUT's suffix is: {', '.join(NAMES)}.",
         ),
-        _option("--quality", type=click.IntRange(0, 100), shown="N", text=_QUALITY),
-        _option(
+        declared("--quality", type=Whole(0, 100), shown="N", text=_QUALITY),
+        declared(
             "--compress-level",
-            type=click.IntRange(0, 9),
+            type=Whole(0, 9),
             shown="0-9",
             text=f"Effort of compression in {_COMPRESSED} (default: what suits the picture).",
         ),
-        _option(
+        declared(
             *("--save-option", "save_options"),
             type=SaveOption(),
             shown="KEY=VALUE",
             multiple=True,
             text=f"Other settings of a format: {_SAVE_OPTIONS}.",
         ),
-        _option("--strip", text="Leave out all metadata but the colour profile."),
-        _option("--preserve", text="Give the output the input's times and mode bits."),
+        declared("--strip", text="Leave out all metadata but the colour profile."),
+        declared("--preserve", text="Give the output the input's times and mode bits."),
     ),
 )
 
@@ -210,29 +214,36 @@ OUTPUT: Final = Group(
 BATCH: Final = Group(
     "Batch",
     (
-        _option(
+        declared(
             *("-t", "--target-directory"),
+            type=PathText("dir"),
             shown="DIR",
             text="The output folder; then all paths are INPUTs.",
         ),
-        _option("--no-recursive", text="Don't search the folders inside an INPUT folder."),
-        _option(
+        declared("--no-recursive", text="Don't search the folders inside an INPUT folder."),
+        declared(
             "--include",
             shown="GLOB",
             multiple=True,
             text="Pool only matching files in folders; a glob with a / is matched to the path.",
         ),
-        _option(
+        declared(
             "--exclude", shown="GLOB", multiple=True, text="Leave these out, even if included."
         ),
-        _option("--files-from", shown="FILE|-", text="Read the inputs from a list, one per line."),
-        _option("-0", "--null", text="The paths in the list are separated by NUL."),
-        _option(
+        declared(
+            "--files-from",
+            type=PathText(),
+            shown="FILE|-",
+            text="Read the inputs from a list, one per line.",
+        ),
+        declared("-0", "--null", text="The paths in the list are separated by NUL."),
+        declared(
             "--relative-to",
+            type=PathText("dir"),
             shown="DIR",
             text="The folder that listed files are relative to (default: the working folder).",
         ),
-        _option(
+        declared(
             *("--name", "template"),
             type=NameTemplate(),
             shown="TEMPLATE",
@@ -240,27 +251,27 @@ BATCH: Final = Group(
             + " ".join(f"{{{key}}}" for key in NAME_KEYS)
             + ".",
         ),
-        _option("-f", "--overwrite", text="Replace existing outputs."),
-        _option("--skip-existing", text="Skip inputs whose output exists."),
-        _option("--update", text="Replace outputs that are older than their input; skip others."),
-        _option(
+        declared("-f", "--overwrite", text="Replace existing outputs."),
+        declared("--skip-existing", text="Skip inputs whose output exists."),
+        declared("--update", text="Replace outputs that are older than their input; skip others."),
+        declared(
             *("-j", "--jobs"),
-            type=click.IntRange(min=1),
+            type=Whole(1),
             shown="N",
             envvar="POOLCLI_JOBS",
             text="Pictures to pool at the same time (default: one per usable CPU).",
         ),
-        _option("--fail-fast", text="Stop after the first failure."),
-        _option(
+        declared("--fail-fast", text="Stop after the first failure."),
+        declared(
             "--timeout",
-            type=Seconds(min=0, min_open=True),
+            type=Seconds(),
             shown="SECONDS",
             envvar="POOLCLI_TIMEOUT",
             text="Give up a picture that takes longer.",
         ),
-        _option(
+        declared(
             "--max-pixels",
-            type=click.IntRange(min=1),
+            type=Whole(1),
             shown="N",
             default=MAX_PIXELS,
             envvar="POOLCLI_MAX_PIXELS",
@@ -272,19 +283,20 @@ BATCH: Final = Group(
 REPORT: Final = Group(
     "Report",
     (
-        _option("-q", "--quiet", text="Print errors only."),
+        declared("-q", "--quiet", text="Print errors only."),
         click.Option(
             ["-v", "--verbose"], count=True, help="Print more; twice: also tracebacks of errors."
         ),
-        _option("--json", "as_json", text="Print JSON Lines on standard output."),
-        _option("-n", "--dry-run", text="Read only headers, and print what would be done."),
+        declared("--json", "as_json", text="Print JSON Lines on standard output."),
+        declared("-n", "--dry-run", text="Read only headers, and print what would be done."),
         click.Option(
             ["--progress/--no-progress"],
+            type=YesNo(),
             default=True,
             envvar="POOLCLI_PROGRESS",
             help="Show progress on a terminal.",
         ),
-        _option(
+        declared(
             "--color",
             choice=("auto", "always", "never"),
             text="Print in colour; auto: only on a terminal.",
@@ -295,42 +307,3 @@ REPORT: Final = Group(
 
 SHARED: Final = (WINDOW, PIXELS, ARRAYS, OUTPUT, BATCH, REPORT)
 """The groups of every verb; the help shows a method's own options after the first group."""
-
-
-class PoolCommand(click.Command):
-    """A verb whose help shows its options in groups."""
-
-    def __init__(self, groups: tuple[Group, ...], **settings: Any) -> None:
-        """Declare the paths and the options of all groups."""
-        paths = click.Argument(["paths"], nargs=-1, metavar="INPUT... OUTPUT")
-        options = [option for group in groups for option in group.options]
-        super().__init__(params=[paths, *options], **settings)
-        self.groups = groups
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write one section for each group, in their order."""
-        for group in self.groups:
-            records = (option.get_help_record(ctx) for option in group.options)
-            with formatter.section(group.title):
-                formatter.write_dl([record for record in records if record])
-        with formatter.section("Help"):
-            formatter.write_dl([("-h, --help", "Show this and exit.")])
-
-
-def verb(row: Row, callback: Callable[..., int]) -> click.Command:
-    """Return the verb of a method, with the shared options and the method's own."""
-    window, *others = SHARED
-    options = []
-    for option in row.options:
-        more: dict[str, Any] = {}
-        if option.shown:
-            more = {"shown": option.shown, "type": Parsed(option.read), "default": option.default}
-            more["show_default"] = option.default is not None
-        options.append(_option(option.flag, text=option.help, **more))
-    own = [Group(row.title, tuple(options))] if options else []
-    return PoolCommand(
-        (window, *own, *others),
-        name=row.name,
-        callback=callback,
-        help=f"{row.summary}\n\n\b\n{row.examples}",
-    )

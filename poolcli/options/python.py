@@ -10,7 +10,7 @@ import click
 from poolcli.engine.window import per_axis
 from poolcli.errors import PoolError
 from poolcli.methods import Row
-from poolcli.options import verb
+from poolcli.options.commands import verb
 from poolcli.options.types import Extent, OutputExtent, Padding, SaveOption
 
 OF_MANY: Final = (
@@ -33,18 +33,17 @@ def params_of(row: Row, values: Mapping[str, Any]) -> tuple[dict[str, Any], froz
     Raises:
         PoolError: there is no such option, or a value is refused.
     """
-    options = [one for one in verb(row, int).params if isinstance(one, click.Option)]
+    params = (one for one in verb(row, int).params if one.expose_value)  # not --help
+    options = [one for one in params if isinstance(one, click.Option)]
     context = click.Context(click.Command(row.name))
-    params = {
-        str(one.name): one.process_value(context, one.get_default(context)) for one in options
-    }
+    read = {str(one.name): one.process_value(context, one.get_default(context)) for one in options}
     own = {python_name(one): one for one in options if _flag(one) not in OF_MANY}
     given = {name: value for name, value in values.items() if value is not None}
     for name, value in given.items():
         if name not in own:
             raise PoolError(f"{row.name} has no option {name}", f"there are {', '.join(own)}")
-        params[str(own[name].name)] = _read(name, own[name], value)
-    return params, frozenset(str(own[name].name) for name in given)
+        read[str(own[name].name)] = _read(name, own[name], value)
+    return read, frozenset(str(own[name].name) for name in given)
 
 
 def python_name(option: click.Option) -> str:
@@ -63,24 +62,25 @@ def _read(name: str, option: click.Option, value: Any) -> Any:
     Raises:
         PoolError: it is refused.
     """
+    match option.type:
+        case _ if option.is_flag:
+            if not isinstance(value, bool):
+                raise PoolError(f"{name} is {value!r}", "give True or False")
+            return value
+        case OutputExtent() if isinstance(value, tuple) and None in value != (None, None):
+            return tuple(None if one is None else per_axis(name, one)[0] for one in value)
+        case Extent() | OutputExtent():
+            return per_axis(name, value)
+        case Padding() if not isinstance(value, str):
+            return value  # `Window.of` checks it
+        case SaveOption():
+            texts = (f"{key}={_word(one)}" for key, one in dict(value).items())
+            return tuple(option.type.convert(text, option, None) for text in texts)
+    text = str(value)
     try:
-        match option.type:
-            case _ if option.is_flag:
-                if not isinstance(value, bool):
-                    raise PoolError(f"{name} is {value!r}", "give True or False")
-                return value
-            case OutputExtent() if isinstance(value, tuple) and None in value != (None, None):
-                return tuple(None if one is None else per_axis(name, one)[0] for one in value)
-            case Extent() | OutputExtent():
-                return per_axis(name, value)
-            case Padding() if not isinstance(value, str):
-                return value  # `Window.of` checks it
-            case SaveOption():
-                texts = (f"{key}={_word(one)}" for key, one in dict(value).items())
-                return tuple(option.type.convert(text, option, None) for text in texts)
-        return option.type.convert(str(value), option, None)
-    except click.BadParameter as fault:
-        raise PoolError(f"{name} is {value!r}: {fault.message.rstrip('.')}") from None
+        return option.type.convert(text, option, None)
+    except PoolError as fault:
+        raise PoolError(fault.message.replace(repr(text), repr(value)), fault.remedy) from None
 
 
 def _word(value: Any) -> str:

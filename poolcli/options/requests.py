@@ -11,9 +11,9 @@ from poolcli.engine.adaptive import OutputSize
 from poolcli.engine.window import Window
 from poolcli.errors import PoolError
 from poolcli.formats.saving import Saving
-from poolcli.layout import Layout
 from poolcli.methods import Row
-from poolcli.options.types import output_stem
+from poolcli.options.names import output_stem
+from poolcli.options.types import given_as
 from poolcli.plan import Job, Policy
 from poolcli.storage import DASH
 
@@ -113,11 +113,9 @@ def request_of(
     Raises:
         PoolError: an option is refused.
     """
-    chosen = [f"--{name.replace('_', '-')}" for name in EXISTING if params[name]]
+    chosen = [given_as(name) for name in EXISTING if params[name]]
     if len(chosen) > 1:
         raise PoolError(f"{' and '.join(chosen)} exclude each other", "choose one")
-    if (axes := params["axes"]) is not None:
-        Layout.of(axes, (1,) * len(axes))
     levels = tuple(Window.of(level) for level in params["levels"] or ())
     window = _window(row, params, given)
     template = LEVEL_NAME if levels and params["template"] is None else params["template"]
@@ -161,7 +159,7 @@ def _window(row: Row, params: dict[str, Any], given: frozenset[str]) -> Window |
     """
     names = ("size", "output_size", "fit", "levels")
     kinds = [name for name in names if params[name] is not None]
-    flags = [f"--{name.replace('_', '-')}" for name in kinds]
+    flags = [given_as(name) for name in kinds]
     if not kinds:
         raise PoolError("no size is given", "give --size, --output-size, --fit or --levels")
     if len(kinds) > 1:
@@ -173,8 +171,7 @@ def _window(row: Row, params: dict[str, Any], given: frozenset[str]) -> Window |
     exact = () if levels else ("exact",)
     for name in ("stride", "padding", "dilation", "ceil_mode", *exact, *of_method):
         if name in given:
-            option = f"--{name.replace('_', '-')}"
-            raise PoolError(f"{option} has no effect with {flags[0]}", "leave it out")
+            raise PoolError(f"{given_as(name)} has no effect with {flags[0]}", "leave it out")
     if levels:
         return Window.of(levels[0])
     if "{stride}" in (params["template"] or ""):
