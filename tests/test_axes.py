@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from poolcli import PoolError, avg_pool, max_pool, min_pool, output_shape
+from poolcli import PoolError, avg_pool, max_pool, min_pool, mode_pool, output_shape
 from tests.engine_calls import POOLS, same
 
 GEOMETRY: dict[str, Any] = {"size": (2, 3), "stride": 2, "padding": ((1, 0), (1, 1))}
@@ -23,7 +23,12 @@ def array_of(axes: str, dtype: str = "i2") -> NDArray[Any]:
 
 
 def one_by_one(method: str, array: NDArray[Any], axes: str, **choices: Any) -> NDArray[Any]:
-    """Pool every plane (H, W) on its own; ``where`` and ``weights`` have the axes but C."""
+    """Pool every plane (H, W) on its own; ``where`` and ``weights`` have the axes but C.
+
+    Under "mode" the channels of a pixel vote together.
+    """
+    if method == "mode" and "C" in axes:
+        return _pictures_one_by_one(array, axes, **choices)
     last = [axes.index(letter) for letter in "HW"]
     outer = [number for number in range(array.ndim) if number not in last]
     planes = array.transpose(*outer, *last)
@@ -38,6 +43,23 @@ def one_by_one(method: str, array: NDArray[Any], axes: str, **choices: Any) -> N
         for at in np.ndindex(planes.shape[:-2])
     ]
     stacked = np.array(pooled).reshape(*planes.shape[:-2], *pooled[0].shape)
+    return stacked.transpose(np.argsort([*outer, *last]))
+
+
+def _pictures_one_by_one(
+    array: NDArray[Any], axes: str, where: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    last = [axes.index(letter) for letter in "HWC"]
+    outer = [number for number in range(array.ndim) if number not in last]
+    pictures = array.transpose(*outer, *last)
+    if where is not None:
+        where = np.expand_dims(where, axes.index("C")) if where.ndim < array.ndim else where
+        where = np.broadcast_to(where, array.shape).transpose(*outer, *last)[..., 0]
+    pooled = [
+        mode_pool(pictures[at], **GEOMETRY, axes="HWC", where=None if where is None else where[at])
+        for at in np.ndindex(pictures.shape[:-3])
+    ]
+    stacked = np.array(pooled).reshape(*pictures.shape[:-3], *pooled[0].shape)
     return stacked.transpose(np.argsort([*outer, *last]))
 
 

@@ -10,6 +10,7 @@ import pytest
 from poolcli import formats
 from poolcli.errors import PoolError
 from poolcli.plan import Policy, make_plan
+from poolcli.plan.left_out import LeftOut
 from poolcli.run import run_job
 from tests import toys
 from tests.jobs import run, work
@@ -49,9 +50,13 @@ def test_it_is_named_by_nothing_that_says_what_can_be_written() -> None:
     assert ".seen" not in refusal.value.remedy
 
 
-def test_in_a_folder_it_alone_is_refused_unless_a_format_is_given(tmp_path: Path) -> None:
-    assert refusals() == {"in/a.png": "", "in/b.seen": "SEEN can only be read"}
-    (_, job) = make_plan(("in", "out/"), Policy())
+def test_in_a_folder_it_is_left_out_and_told_unless_a_format_is_given(tmp_path: Path) -> None:
+    left_out = LeftOut.nothing()
+    assert [job.source.path for job in make_plan(("in", "out/"), Policy(), left_out)] == [
+        "in/a.png"
+    ]
+    assert left_out.in_words() == ("1 .seen (not read; SEEN with --format)",)
+    (job,) = make_plan(("in/b.seen", "out/"), Policy())
     assert job.remedy.startswith("give --format png, jpeg")
     outcome = run_job(job, work())
     assert (outcome.status, outcome.error) == ("failed", "SEEN can only be read")

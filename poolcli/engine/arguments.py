@@ -47,14 +47,17 @@ class Arguments(NamedTuple):
     where: Mask = None
     weights: Mask = None
 
-    def pooled(self, pool: PoolPicture, dtype: np.dtype[Any]) -> NDArray[Any]:
+    def pooled(
+        self, pool: PoolPicture, dtype: np.dtype[Any], *, whole_pixels: bool = False
+    ) -> NDArray[Any]:
         """Pool each picture of the array, and return the results in the order of its axes.
 
         Args:
             pool: pools one picture.
             dtype: the type of the result.
+            whole_pixels: whether the channels of a pixel can't be pooled apart.
         """
-        outer, inner = self.layout.order()
+        outer, inner = self.layout.order(whole_pixels=whole_pixels)
         if (*outer, *inner) == tuple(range(self.array.ndim)) and not outer:
             return pool(self.array, self.axes, self.where, self.weights)
         rows, columns = self.axes

@@ -323,4 +323,4 @@ def mode_pool(
     def pool(picture: NDArray[Any], axes: Axes, mask: Mask, _: Mask) -> NDArray[Any]:
         return vote(picture, axes, nan=nan, where=mask, nodata=call.nodata)
 
-    return call.pooled(pool, call.array.dtype)
+    return call.pooled(pool, call.array.dtype, whole_pixels=True)
