@@ -11,6 +11,8 @@ array([[5, 9]])
 Arrays are (height, width) or (height, width, channels), or as ``axes="NCHW"`` says:
 
     max_pool, min_pool, avg_pool, median_pool, mode_pool   pool an array
+    max_pool_with_indices, min_pool_with_indices           also tell which pixels were taken
+    unpool                                                 put them back to their places
     output_shape                                           the shape of the result
 
 Files of all formats are pooled as by the command `poolcli`:
@@ -26,6 +28,7 @@ TYPE_CHECKING = False  # type checkers take it for true
 
 if TYPE_CHECKING:
     from poolcli.engine.adaptive import output_shape
+    from poolcli.engine.indices import max_pool_with_indices, min_pool_with_indices, unpool
     from poolcli.engine.pooling import avg_pool, max_pool, median_pool, min_pool, mode_pool
     from poolcli.errors import PoolError as PoolError
     from poolcli.files import pool_file
@@ -36,11 +39,14 @@ if TYPE_CHECKING:
 __all__ = [
     "avg_pool",
     "max_pool",
+    "max_pool_with_indices",
     "median_pool",
     "min_pool",
+    "min_pool_with_indices",
     "mode_pool",
     "output_shape",
     "pool_file",
+    "unpool",
 ]
 __version__ = "0.1.0"
 
@@ -49,11 +55,14 @@ _MODULES = {
     "PoolError": "errors",
     "avg_pool": "engine.pooling",
     "max_pool": "engine.pooling",
+    "max_pool_with_indices": "engine.indices",
     "median_pool": "engine.pooling",
     "min_pool": "engine.pooling",
+    "min_pool_with_indices": "engine.indices",
     "mode_pool": "engine.pooling",
     "output_shape": "engine.adaptive",
     "pool_file": "files",
+    "unpool": "engine.indices",
 }
 
 

@@ -57,24 +57,41 @@ class Arguments(NamedTuple):
             dtype: the type of the result.
             whole_pixels: whether the channels of a pixel can't be pooled apart.
         """
+        return self.pooled_together(
+            lambda *picture: (pool(*picture),), dtype, whole_pixels=whole_pixels
+        )[0]
+
+    def pooled_together(
+        self,
+        pool: Callable[[NDArray[Any], Axes, Mask, Mask], tuple[NDArray[Any], ...]],
+        *dtypes: np.dtype[Any],
+        whole_pixels: bool = False,
+    ) -> tuple[NDArray[Any], ...]:
+        """Pool each picture like `pooled`, into several results.
+
+        Args:
+            pool: pools one picture, and returns all results.
+            dtypes: the type of each result.
+            whole_pixels: as in `pooled`.
+        """
         outer, inner = self.layout.order(whole_pixels=whole_pixels)
         if (*outer, *inner) == tuple(range(self.array.ndim)) and not outer:
             return pool(self.array, self.axes, self.where, self.weights)
         rows, columns = self.axes
         depth, stack = self.planes, self.layout.planes
         shape = self.layout.result_shape(self.array.shape, rows.out, columns.out, depth)
-        result = np.empty(shape, dtype)
+        results = tuple(np.empty(shape, dtype) for dtype in dtypes)
         deep = None if depth == 1 or stack is None else Deep.of(self.axes, depth)
         if deep is not None and stack is not None:
             outer = (*(axis for axis in outer if axis != stack), stack)
         axes = self.axes if deep is None else deep.axes
-        pictures = self.array.transpose(*outer, *inner)
-        results = result.transpose(*outer, *inner)
-        for place in np.ndindex(results.shape[: len(outer)]):
+        pictures, *targets = (one.transpose(*outer, *inner) for one in (self.array, *results))
+        for place in np.ndindex(targets[0].shape[: len(outer)]):
             masks = (_of_picture(mask, place, deep) for mask in (self.where, self.weights))
             picture = _of_picture(pictures, place, deep, len(inner))
-            results[place] = pool(picture, axes, *masks)
-        return result
+            for target, pooled in zip(targets, pool(picture, axes, *masks), strict=True):
+                target[place] = pooled
+        return results
 
 
 def _of_picture(
