@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
-from measure import POOLCLI, ROOT, Cost, cost, machine, photograph
+from measure import POOLCLI, ROOT, Cost, cost, least, machine, photograph
 from PIL import Image
 
 MEGAPIXELS: Final = (1, 2, 5, 12, 25, 50, 100, 200)
@@ -59,11 +59,13 @@ class Point(NamedTuple):
     Attributes:
         amount: the value of the quantity that grows.
         seconds: the least time of several runs.
+        cpu: the least CPU seconds.
         peak: the resident memory in bytes.
     """
 
     amount: float
     seconds: float
+    cpu: float
     peak: int
 
 
@@ -82,9 +84,8 @@ class Series(NamedTuple):
 
 
 def best(command: str, folder: Path) -> Cost:
-    """Return the least seconds and the least memory of a few runs."""
-    found = [cost(command, folder) for _ in range(ROUNDS)]
-    return Cost(min(one.seconds for one in found), min(one.peak for one in found))
+    """Return the least costs of a few runs."""
+    return least({"": command}, ROUNDS, folder)[""]
 
 
 def of_pictures(folder: Path, quick: bool) -> Series:
@@ -157,7 +158,7 @@ def of_plans(folder: Path, quick: bool) -> tuple[Series, list[str]]:
         walked, planned, held, planned_files = json.loads(done.stdout)
         if planned_files != count:
             raise SystemExit(f"the plan has {planned_files} files of {count}")
-        points.append(Point(count, planned - walked, held))
+        points.append(Point(count, planned - walked, planned - walked, held))
         exceeded += ["plan: seconds"] * (planned - walked > PLAN_SECONDS)
         exceeded += ["plan: bytes a file"] * (held > FILE_BYTES * count)
     return Series("plan, beyond a walk of the tree; bytes that it holds", "files", points), exceeded

@@ -36,10 +36,12 @@ class Cost(NamedTuple):
 
     Attributes:
         seconds: the time from its start to its end.
+        cpu: the seconds that CPUs worked for it and for the processes that it waited for.
         peak: the largest resident memory in bytes, of it or of a process that it waited for.
     """
 
     seconds: float
+    cpu: float
     peak: int
 
 
@@ -50,7 +52,7 @@ if sys.argv[2:]:
 began = time.perf_counter()
 process = os.posix_spawn("/bin/sh", ["/bin/sh", "-c", sys.argv[1]], os.environ)
 _, status, usage = os.wait4(process, 0)
-print(time.perf_counter() - began, usage.ru_maxrss * 1024)
+print(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 sys.exit(os.waitstatus_to_exitcode(status) != 0)
 """
 """Start a command and print its cost. A small Python process runs this: on Linux the peak memory
@@ -80,22 +82,19 @@ def cost(command: str, folder: Path | None = None, *, one_cpu: bool = False) -> 
     )
     if done.returncode:
         raise RuntimeError(f"{command}: {done.stderr.decode()}")
-    seconds, peak = done.stdout.split()[-2:]
-    return Cost(float(seconds), int(peak))
+    seconds, cpu, peak = done.stdout.split()[-3:]
+    return Cost(float(seconds), float(cpu), int(peak))
 
 
 def least(
     commands: Mapping[str, str], rounds: int, folder: Path | None = None, *, one_cpu: bool = False
 ) -> dict[str, Cost]:
-    """Return the least seconds and the least memory of each command; they are run in turn."""
+    """Return the least of each cost of each command; they are run in turn."""
     found: dict[str, list[Cost]] = {title: [] for title in commands}
     for _ in range(rounds):
         for title, command in commands.items():
             found[title].append(cost(command, folder, one_cpu=one_cpu))
-    return {
-        title: Cost(min(one.seconds for one in costs), min(one.peak for one in costs))
-        for title, costs in found.items()
-    }
+    return {title: Cost(*map(min, zip(*costs, strict=True))) for title, costs in found.items()}
 
 
 def version(tool: str) -> str:

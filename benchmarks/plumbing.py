@@ -24,7 +24,7 @@ import numpy as np
 from measure import MIB, POOLCLI, cost, machine, photograph
 from PIL import Image, ImageFile
 
-from poolcli import avg_pool, max_pool, run
+from poolcli import avg_pool, max_pool, process, run
 from poolcli.colour import Pixels
 from poolcli.engine.window import Window
 from poolcli.formats import by_name
@@ -149,7 +149,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.one:
         side, path, method = args.one
-        run.set_up_process()
+        process.set_up()
         print(SIDES[side](Path(path), method))
         return
     print(f"{machine()}, one thread\n")

@@ -161,7 +161,7 @@ def _row(
 ) -> list[str]:
     """Print one row; return the bounds that it exceeds."""
     title = peer.title if peer else "poolcli"
-    seconds, peak = costs[title]
+    seconds, _, peak = costs[title]
     ratios = costs["poolcli"].seconds / seconds, sizes["poolcli"] / sizes[title]
     bounds = (peer.time, peer.bytes) if peer else (None, None)
     exceeded = [

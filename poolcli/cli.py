@@ -120,12 +120,9 @@ def pool(row: Row, **params: Any) -> int:
     )
     with kept_inputs(plan), _interrupts(is_batch=len(plan) > 1) as interrupts:
         # The fork server imports NumPy and Pillow while this process imports them too, by the
-        # import of `run`.
+        # import of `run` in `request.work`.
         executor.prepare()
-        from poolcli.run import set_up_process
-
         work = request.work()
-        set_up_process()
         # What was imported stays until the exit: the garbage collector need not look at it.
         gc.freeze()
         gc.enable()

@@ -16,7 +16,6 @@ from poolcli.report import Failed, Outcome, Report
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
-    from rich.table import Table as RichTable
 
 ColorChoice = Literal["auto", "always", "never"]
 UNSAFE_CATEGORIES: Final = ("C", "Zl", "Zp")
@@ -114,7 +113,7 @@ class Console:
         if outcome.status == "skipped":
             print_line(_skipped(outcome))
         elif outcome.status != "failed" and not to_stream:
-            self._print_table(_table(_rows(outcome)))
+            self._print_table(_rows(outcome))
         elif outcome.status != "failed" and (self.is_terminal or self.verbose):
             print_line(f"poolcli: {_sentence(outcome)}")
 
@@ -131,7 +130,7 @@ class Console:
     def summary(self, report: Report) -> None:
         """Print the totals of a batch, and each failure with its reason."""
         if not self.quiet:
-            self._print_table(_table(_totals(report)))
+            self._print_table(_totals(report))
         for failed in report.failures:
             self.failure(failed)
 
@@ -224,10 +223,24 @@ class Console:
             for note in outcome.notes:
                 self._show_line(f"poolcli: {display_path(outcome.input)}: {note}")
 
-    def _print_table(self, table: RichTable) -> None:
-        """Print a table, or do nothing if standard error is closed or full."""
+    def _print_table(self, rows: list[tuple[str, str]]) -> None:
+        """Print titles and values side by side, unless standard error is closed or full.
+
+        Rich's own tables would take 6 ms more, a tenth of the time of a small picture.
+        """
+        from rich.text import Text
+
+        console = self._rich()
+        indent = max(len(title) for title, _ in rows) + 3
         with suppress(OSError, ValueError):
-            self._rich().print(table)
+            console.print()
+            for title, value in rows:
+                label = Text(f" {title}".ljust(indent), "bold")
+                text = Text(display_name(value), overflow="fold")
+                for line in text.wrap(console, console.width - indent):
+                    console.print(label + line)
+                    label = Text(" " * indent)
+            console.print()
 
     def _rich(self) -> RichConsole:
         """Return a console of Rich that parses no markup and respects NO_COLOR and TERM=dumb."""
@@ -248,20 +261,6 @@ class Console:
         if console.width < FEWEST_COLUMNS:
             console.width = USUAL_COLUMNS
         return console
-
-
-def _table(rows: list[tuple[str, str]]) -> RichTable:
-    """Return a table with a column of titles and a column of values."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for title, value in rows:
-        table.add_row(title, Text(display_name(value)))
-    return table
 
 
 def display_path(path: str) -> str:

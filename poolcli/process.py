@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import errno
 import faulthandler
-import logging
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from io import FileIO, TextIOWrapper
 from typing import Final
@@ -28,6 +28,7 @@ KEPT_MEMORY: Final = 32 << 20
 _stderr = STDERR_FD
 _captures = False
 _is_set_up = False
+_waiting: list[Callable[[], object]] = []
 
 
 def set_up() -> None:
@@ -44,8 +45,17 @@ def set_up() -> None:
     _occupy_descriptors()
     _take_descriptor()
     warnings.simplefilter("ignore")
-    logging.getLogger().addHandler(logging.NullHandler())
     _keep_memory()
+    while _waiting:
+        _waiting.pop()()
+
+
+def when_set_up(action: Callable[[], object]) -> None:
+    """Call a function as soon as this process is set up: now, or never if it is not ours."""
+    if _is_set_up:
+        action()
+    else:
+        _waiting.append(action)
 
 
 def stderr_descriptor() -> int:

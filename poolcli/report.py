@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
 from math import prod
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 OutcomeStatus: TypeAlias = Literal["done", "skipped", "failed", "planned"]
@@ -45,12 +45,12 @@ class Failed(NamedTuple):
     traceback: str | None
 
 
-@dataclass(slots=True)
 class Outcome:
     """The result of one picture.
 
     It holds plain strings and numbers only, since workers send it through a pipe; None means
-    unknown. The order of the fields is the order of the keys in JSON.
+    unknown. The order of the attributes is the order of the keys in JSON. A dataclass of so many
+    fields would delay the start of every run by a millisecond.
 
     Attributes:
         input: the path of the input as it was given.
@@ -88,7 +88,7 @@ class Outcome:
 
     input: str
     output: str
-    status: OutcomeStatus = "failed"
+    status: OutcomeStatus
     method: str | None = None
     size: Pair | None = None
     stride: Pair | None = None
@@ -112,11 +112,28 @@ class Outcome:
     nodata: float | None = None
     taken: int = 1
     has_gaps: bool = False
-    warnings: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    warnings: list[str]
+    notes: list[str]
     traceback: str | None = None
     is_fault: bool = False
     blamed: str = ""
+
+    def __init__(
+        self,
+        input: str,  # noqa: A002  # the key in JSON
+        output: str,
+        status: OutcomeStatus = "failed",
+        **known: Any,
+    ) -> None:
+        """Set the paths, and the attributes that are known."""
+        self.input, self.output, self.status = input, output, status
+        self.warnings, self.notes = [], []
+        for name, value in known.items():
+            setattr(self, name, value)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether another outcome has the same attributes."""
+        return isinstance(other, Outcome) and vars(self) == vars(other)
 
     @property
     def failed(self) -> Failed:
@@ -150,7 +167,7 @@ _INTERNAL: Final = {
     "is_fault",
     "blamed",
 }
-JSON_KEYS: Final = tuple(one.name for one in fields(Outcome) if one.name not in _INTERNAL)
+JSON_KEYS: Final = tuple(name for name in Outcome.__annotations__ if name not in _INTERNAL)
 SUMMARY_KEYS: Final = (
     "done",
     "skipped",
@@ -164,7 +181,6 @@ SUMMARY_KEYS: Final = (
 )
 
 
-@dataclass(slots=True)
 class Report:
     """The running totals of a run, and its exit code.
 
@@ -179,7 +195,6 @@ class Report:
         started: when the run began, by the monotonic clock.
     """
 
-    left: int = 0
     done: int = 0
     skipped: int = 0
     failed: int = 0
@@ -188,13 +203,20 @@ class Report:
     pixels_out: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
-    failures: list[Failed] = field(default_factory=list)
     faults: int = 0
-    warnings: Counter[str] = field(default_factory=Counter)
     interruption: int = 0
-    left_out: Mapping[str, int] = field(default_factory=dict)
-    left_out_words: tuple[str, ...] = ()
-    started: float = field(default_factory=time.monotonic)
+
+    def __init__(
+        self,
+        left: int = 0,
+        left_out: Mapping[str, int] = MappingProxyType({}),
+        left_out_words: tuple[str, ...] = (),
+    ) -> None:
+        """Start the clock."""
+        self.left, self.left_out, self.left_out_words = left, left_out, left_out_words
+        self.failures: list[Failed] = []
+        self.warnings: Counter[str] = Counter()
+        self.started = time.monotonic()
 
     def add(self, outcome: Outcome) -> None:
         """Add one picture to the totals."""

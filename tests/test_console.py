@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
+from copy import copy
 from typing import Any
 
 import pytest
@@ -120,7 +120,9 @@ def test_nothing_is_printed_where_nothing_can(monkeypatch: Patch, stream: Any, s
 def test_a_summary_shows_names_and_numbers(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    tell(replace(DONE, input="[bold]:smile:[/foo]\x1b[31m.png"))
+    outcome = copy(DONE)
+    outcome.input = "[bold]:smile:[/foo]\x1b[31m.png"
+    tell(outcome)
     out, text = capsys.readouterr()
 
     assert out == ""
@@ -145,7 +147,7 @@ def test_warnings_are_printed_unless_quiet_notes_on_demand_and_failures_always(
 ) -> None:
     failure = {"error": "it is broken", "remedy": "mend it"} if status == "failed" else {}
     tell(
-        Outcome("-", "-", status, warnings=["warned"], notes=["noted"], **failure),  # type: ignore[arg-type]
+        Outcome("-", "-", status, warnings=["warned"], notes=["noted"], **failure),
         stream=True,
         **flags,
     )

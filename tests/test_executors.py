@@ -8,7 +8,6 @@ import pickle
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,7 +51,7 @@ def facts(outcomes: dict[str, Outcome]) -> dict[str, dict[str, Any]]:
     """Return what outcomes say apart from times."""
     times = ("read_seconds", "pool_seconds", "write_seconds")
     return {
-        name: {key: value for key, value in asdict(one).items() if key not in times}
+        name: {key: value for key, value in vars(one).items() if key not in times}
         for name, one in outcomes.items()
     }
 

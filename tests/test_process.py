@@ -113,6 +113,7 @@ os.write(process.stderr_descriptor(), b"told")
     "warnings and records of libraries are silenced, but for handlers that are there": (
         """
 process.set_up()
+import poolcli.formats.pillow
 logging.getLogger("handled").addHandler(logging.StreamHandler(sys.stderr))
 warnings.warn("a warning")
 logging.getLogger("library").error("a record")
@@ -199,7 +200,7 @@ os.kill(os.getpid(), signal.SIGSEGV)
 JOBS = """
 import poolcli.formats
 from pathlib import Path
-from poolcli import run as runner
+
 from tests import toys
 vars(poolcli.formats).update(toys.registered())
 from tests.jobs import run, work
@@ -214,7 +215,7 @@ def printing(self, start, stop):
         raise ValueError("it fails")
     return rows(self, start, stop)
 toy_format.ToyFrame.rows = printing
-runner.set_up_process()
+process.set_up()
 for path in sys.argv[1:]:
     outcome = run(path, path + ".out", "toy", work())
     remarks = [*outcome.warnings, *outcome.notes]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +26,8 @@ def nodata_value(value: Any, dtype: np.dtype[Any]) -> Any:
     >>> nodata_value("255.0", np.dtype("u1")), nodata_value("1e39", np.dtype("f8"))
     (255, 1e+39)
     """
+    from decimal import Decimal  # few pictures have such a value
+
     name = dtype.name
     text = str(value.item() if isinstance(value, np.generic | np.ndarray) else value).strip()
     if isinstance(value, bool | np.bool_):

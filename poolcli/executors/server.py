@@ -149,7 +149,9 @@ def serve(number: int) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import gc
 
-    from poolcli import run  # noqa: F401  # all workers share this import
+    # All workers share these imports.
+    from poolcli import run  # noqa: F401
+    from poolcli.formats import pillow  # noqa: F401
 
     gc.freeze()
     control = socket.socket(fileno=number)
@@ -189,12 +191,12 @@ def _end(pid: int | None) -> int:
 
 def _run_worker(channel: Channel, server_end: int) -> NoReturn:
     """Run one job after the other in a worker process, until its channel is closed."""
-    from poolcli import run
+    from poolcli import process, run
 
     code: Literal[0, 1] = 1
     try:
         _exit_with(channel.fileno(), server_end)
-        run.set_up_process()
+        process.set_up()
         work = channel.receive()
         channel.send(READY)
         while True:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
-from typing import Any, BinaryIO, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,9 @@ from poolcli.formats.contract import WholeFrameWriter
 from poolcli.formats.saving import Saving
 from poolcli.formats.timing import Timeline, Timing
 from poolcli.picture import MODES, FrameInfo, Metadata, Picture
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 Dispose = Literal["keep", "clear", "restore"]
 ReadRows: TypeAlias = "Callable[[int, int], NDArray[Any]]"

@@ -19,7 +19,7 @@ from poolcli.formats.bmp_rle import unpacked
 from poolcli.formats.carried import no_place
 from poolcli.formats.contract import FrameWriter, Limits
 from poolcli.formats.exif import checked_resolution
-from poolcli.formats.pillow import (
+from poolcli.formats.indexed import (
     colours_and_alphas,
     packed_indices,
     palette_mode,

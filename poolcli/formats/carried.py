@@ -7,9 +7,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from poolcli.formats import Format
-from poolcli.formats.exif import PAGE_TAGS, packed_exif
 from poolcli.picture import MODES, Chunks, Metadata
 
+EXIF_PREFIX: Final = b"Exif\0\0"
+XMP_PREFIX: Final = b"http://ns.adobe.com/xap/1.0/\0"
+MOST_XMP_BYTES: Final = 1 << 24
 WORDS: Final = {
     "icc_profile": "colour profile",
     "colour": "colour chunks",
@@ -65,6 +67,8 @@ def carried(
         "resolution" in given and "exif" in row.metadata and "resolution" not in row.metadata
     )
     if "exif" in given or is_needed:
+        from poolcli.formats.exif import PAGE_TAGS, packed_exif  # few pictures need it
+
         without = () if row.frames == "pages" else PAGE_TAGS
         given["exif"] = packed_exif(metadata.exif or b"", resolution, without, metadata.placement)
     if "texts" in given and "comment" in row.metadata and "texts" not in row.metadata:

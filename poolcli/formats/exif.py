@@ -7,27 +7,28 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from fractions import Fraction
 from io import BytesIO
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from PIL import ExifTags, Image
-
+from poolcli.formats.carried import EXIF_PREFIX, MOST_XMP_BYTES
 from poolcli.formats.tiff_tags import Directory, TagFile
 from poolcli.picture import Metadata, Placement, Resolution, ResolutionUnit
 
-Tag = ExifTags.Base
-DETAILS, PLACE = ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo
-SIZES: Final = (Tag.Orientation, Tag.ImageWidth, Tag.ImageLength)
-SIZES_IN_DETAILS: Final = (Tag.ExifImageWidth, Tag.ExifImageHeight)
-FOCAL_PLANE: Final = (Tag.FocalPlaneXResolution, Tag.FocalPlaneYResolution)
-"""Pixels per unit of length on the camera's sensor."""
+if TYPE_CHECKING:
+    from PIL import Image
 
-SUBJECT_AREA: Final = 37396
-SUBJECT: Final = (Tag.SubjectLocation, SUBJECT_AREA)
+WIDTH, LENGTH, ORIENTATION = 256, 257, 274
+X_RESOLUTION, Y_RESOLUTION, UNIT = RESOLUTION = 282, 283, 296
+DETAILS, PLACE = 34665, 34853
+SIZES: Final = (ORIENTATION, WIDTH, LENGTH)
+SIZES_IN_DETAILS: Final = (40962, 40963)
+FOCAL_PLANE: Final = (41486, 41487)
+"""Pixels per unit of length on the camera's sensor, across and down."""
+
+SUBJECT: Final = (41492, 37396)
 """The pixel of the subject, or of its centre and then a diameter or a width and a height."""
 
 UNMOVED: Final = Placement((1, 1), (0, 0))
 MOST_SHORT: Final = (1 << 16) - 1
-RESOLUTION: Final = (Tag.XResolution, Tag.YResolution, Tag.ResolutionUnit)
 UNITS: Final[Mapping[int, ResolutionUnit]] = {1: "", 2: "inch", 3: "cm"}
 """The unit of the resolution by its number in EXIF and TIFF."""
 
@@ -46,11 +47,12 @@ TIFF_TAGS: Final = frozenset(
 )
 """The tags of a page with text and photographic data, which stay true after pooling."""
 
-EXIF_PREFIX: Final = b"Exif\0\0"
 MOST_NUMBER: Final = (1 << 32) - 1
-MOST_XMP_BYTES: Final = 1 << 24
-XMP_KEYWORD: Final = b"XML:com.adobe.xmp"
-XMP_PREFIX: Final = b"http://ns.adobe.com/xap/1.0/\0"
+XMP_NAMES: Final = {
+    b"XResolution": X_RESOLUTION,
+    b"YResolution": Y_RESOLUTION,
+    b"ResolutionUnit": UNIT,
+}
 XMP_RESOLUTION: Final = re.compile(
     rb"""tiff:([XY]Resolution|ResolutionUnit)(?:\s*=\s*["']|\s*>)\s*(\d{1,10}(?:/\d{1,10})?)\s*["'<]"""
 )
@@ -86,20 +88,20 @@ def describe(
 
 def orientation_of(exif: Mapping[int, Any], xmp: bytes | None) -> int:
     """Return the orientation from EXIF or else XMP: 1 is upright, 2 to 8 turned or mirrored."""
-    value = exif.get(Tag.Orientation)
+    value = exif.get(ORIENTATION)
     if value is None and xmp is not None:
-        from poolcli.formats.xmp import ORIENTATION
+        from poolcli.formats.xmp import ORIENTATION as STATED
 
-        value = int(stated[1]) if (stated := ORIENTATION.search(xmp)) else None
+        value = int(stated[1]) if (stated := STATED.search(xmp)) else None
     return value if isinstance(value, int) and value in range(1, 9) else 1
 
 
 def resolution_of(tags: Mapping[int, Any]) -> Resolution | None:
     """Return the resolution that tags of EXIF or TIFF state, or None."""
-    unit = tags.get(Tag.ResolutionUnit, UNIT_NUMBERS["inch"])
+    unit = tags.get(UNIT, UNIT_NUMBERS["inch"])
     if not isinstance(unit, int) or unit not in UNITS:
         return None
-    across, down = tags.get(Tag.XResolution), tags.get(Tag.YResolution)
+    across, down = tags.get(X_RESOLUTION), tags.get(Y_RESOLUTION)
     return checked_resolution(across, down, UNITS[unit])
 
 
@@ -108,9 +110,9 @@ def _xmp_numbers(xmp: bytes) -> dict[int, Any]:
     numbers: dict[int, Any] = {}
     for name, number in XMP_RESOLUTION.findall(xmp):
         with suppress(ZeroDivisionError):
-            numbers[Tag.__members__[name.decode()]] = Fraction(number.decode())
-    if Tag.ResolutionUnit in numbers:
-        numbers[Tag.ResolutionUnit] = int(numbers[Tag.ResolutionUnit])
+            numbers[XMP_NAMES[name]] = Fraction(number.decode())
+    if UNIT in numbers:
+        numbers[UNIT] = int(numbers[UNIT])
     return numbers
 
 
@@ -151,7 +153,7 @@ def packed_exif(
         without: tags to leave out.
         placement: where the pooled pixels lie.
     """
-    exif = Image.Exif()
+    exif = _no_tags()
     if block:
         exif.load(EXIF_PREFIX + block)
     for tag in without:
@@ -159,9 +161,9 @@ def packed_exif(
     if DETAILS in exif and placement != UNMOVED:
         _place(exif.get_ifd(DETAILS), placement)
     if resolution is not None:
-        exif[Tag.XResolution] = rational(resolution.across)
-        exif[Tag.YResolution] = rational(resolution.down)
-        exif[Tag.ResolutionUnit] = UNIT_NUMBERS[resolution.unit]
+        exif[X_RESOLUTION] = rational(resolution.across)
+        exif[Y_RESOLUTION] = rational(resolution.down)
+        exif[UNIT] = UNIT_NUMBERS[resolution.unit]
     return EXIF_PREFIX + _packed(exif) if len(exif) else None
 
 
@@ -194,9 +196,16 @@ def _place(details: dict[int, Any], placement: Placement) -> None:
             details[name] = tuple(min(max(round(one), 0), MOST_SHORT) for one in (*first, *sizes))
 
 
+def _no_tags() -> Image.Exif:
+    """Return EXIF without tags."""
+    from PIL import Image  # most PNGs have no EXIF, and need nothing else of Pillow's
+
+    return Image.Exif()
+
+
 def _parsed(block: bytes) -> tuple[Image.Exif, tuple[str, ...]]:
     """Parse a block of EXIF; return it with warnings. From a damaged one keep the orientation."""
-    exif = Image.Exif()
+    exif = _no_tags()
     if not block:
         return exif, ()
     block, reason = block.removeprefix(EXIF_PREFIX), ""
@@ -211,10 +220,10 @@ def _parsed(block: bytes) -> tuple[Image.Exif, tuple[str, ...]]:
         reason = reason or "it has an odd structure"
     if not reason:
         return exif, ()
-    kept = Image.Exif()
+    kept = _no_tags()
     with suppress(Exception):
-        if isinstance(value := exif.get(Tag.Orientation), int):
-            kept[Tag.Orientation] = value
+        if isinstance(value := exif.get(ORIENTATION), int):
+            kept[ORIENTATION] = value
     return kept, (f"its EXIF is damaged ({reason})",)
 
 

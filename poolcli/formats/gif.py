@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from poolcli.errors import PoolError
-from poolcli.formats import Format, animation, gif_blocks, pillow
+from poolcli.formats import Format, animation, gif_blocks, indexed, pillow
 from poolcli.formats.animation import AnimationWriter, Part, Shown
 from poolcli.formats.contract import Limits
 from poolcli.formats.gif_blocks import (
@@ -90,8 +90,8 @@ class GifReader:
         self._info = self._canvas_info
         if self._is_still:
             first = self._images[0]
-            mode = pillow.palette_mode(first.colours, has_alpha=first.alphas is not None)
-            palette = pillow.palette_pixels(first.colours, first.alphas or b"", mode)
+            mode = indexed.palette_mode(first.colours, has_alpha=first.alphas is not None)
+            palette = indexed.palette_pixels(first.colours, first.alphas or b"", mode)
             self._info = self._info_of(size, mode)._replace(
                 palette=palette, entries=len(first.palette) // 3, notes=()
             )
@@ -127,7 +127,7 @@ class GifReader:
             mode,
             Stored("unsigned", 8, 255, 1),
             encoding=Encoding(self.format),
-            notes=pillow.conversions(
+            notes=indexed.conversions(
                 first.colours != gif_blocks.GREY_RAMP, first.alphas is not None
             ),
         )
@@ -152,7 +152,7 @@ class GifReader:
         width, height = image.place[2:]
         if not width or not height:
             return lambda start, stop: np.empty((stop - start, width, 4), np.uint8)
-        palette = pillow.palette_pixels(image.colours, image.alphas or b"", "RGBA")
+        palette = indexed.palette_pixels(image.colours, image.alphas or b"", "RGBA")
         info = self._canvas_info._replace(palette=palette)
         decoded = self._decoded(image)
         still = pillow.PillowFrame(info, lambda: decoded, self.metadata)
@@ -305,7 +305,7 @@ def _uncovers(before: Shown, after: Shown) -> bool:
 
 def _codes(palette: NDArray[Any]) -> NDArray[np.uint32]:
     """Return the code of each entry of a palette; a transparent one keeps its colour in it."""
-    colours, alphas = pillow.colours_and_alphas(palette)
+    colours, alphas = indexed.colours_and_alphas(palette)
     codes = colours.astype(np.uint32) @ np.array([1, 1 << 8, 1 << 16], np.uint32)
     if alphas is not None:
         codes[alphas == 0] |= HIDDEN

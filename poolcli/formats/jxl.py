@@ -17,8 +17,9 @@ from poolcli.errors import PoolError
 from poolcli.formats import Format
 from poolcli.formats.boxes import end as end
 from poolcli.formats.boxes import find_boxes, read_boxes
+from poolcli.formats.carried import EXIF_PREFIX, MOST_XMP_BYTES
 from poolcli.formats.contract import DecodedReader, Limits, WholeFrameWriter
-from poolcli.formats.exif import EXIF_PREFIX, MOST_XMP_BYTES, describe
+from poolcli.formats.exif import describe
 from poolcli.formats.extras import library
 from poolcli.formats.saving import Saving
 from poolcli.picture import ARRAY, MODES, Encoding, FrameInfo, Metadata, Pair, Picture, Stored

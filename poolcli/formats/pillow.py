@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -14,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageMode
 
+from poolcli import process
 from poolcli.errors import PoolError
+from poolcli.formats.indexed import conversions, palette_mode, palette_pixels
 from poolcli.picture import MODES, Encoding, FrameInfo, Metadata, Picture, Stored, info_in_mode
 
 Plugin = TypeVar("Plugin", bound=ImageFile.ImageFile)
@@ -25,11 +28,6 @@ PILLOW_MODES: Final = ("1", "L", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "I
 NATIVE_16: Final = {"I;16B": "I;16", "I;16L": "I;16", "I;16N": "I;16"}
 """Pillow's names for 16-bit grey in a certain byte order; frames are in the machine's order."""
 
-ENTRIES: Final = 256
-OPAQUE_BLACK: Final = (0, 0, 0, 255)
-CHANNELS: Final[dict[str, Any]] = {"L": 0, "LA": [0, 3], "RGB": [0, 1, 2], "RGBA": [0, 1, 2, 3]}
-"""The channels of RGBA that make a pixel of each mode; grey is taken from red."""
-
 LAB_SIGNS: Final = np.array([0, 128, 128], np.uint8)
 """The bits to flip in L*, a* and b*: files store a* and b* in two's complement.
 
@@ -37,15 +35,19 @@ With the top bit flipped, unsigned comparison orders them correctly. The same fl
 """
 
 
-def lift_limits() -> None:
-    """Switch off Pillow's own pixel limit, and let it keep one block of freed memory.
+def set_up() -> None:
+    """Switch off Pillow's pixel limit and log, and let it keep one block of freed memory.
 
-    Call it only in a process that poolcli has started: both settings are global. `--max-pixels`
-    takes the place of the limit.
+    All of this is global, so that it is done only in a process that poolcli has started.
+    `--max-pixels` takes the place of the limit.
     """
     Image.MAX_IMAGE_PIXELS = None
     # A freed block of 16 MB is reused: otherwise the kernel takes it back and zeroes a new one.
     Image.core.set_blocks_max(1)  # type: ignore[attr-defined]  # the stub hides it
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
+process.when_set_up(set_up)
 
 
 def parse_color(text: str) -> tuple[int, int, int]:
@@ -96,79 +98,6 @@ def info_of(
         encoding=encoding,
         notes=conversions(has_palette, False, orientation),
     )
-
-
-def conversions(has_palette: bool, has_key: bool, orientation: int = 1) -> tuple[str, ...]:
-    """Return notes on the conversions that are applied to a picture while it is read.
-
-    Args:
-        has_palette: whether a palette is applied by the reader.
-        has_key: whether one colour is marked as transparent.
-        orientation: EXIF's orientation; 1 is upright.
-    """
-    notes = {
-        "its palette was applied": has_palette,
-        "its transparent key became alpha": has_key,
-        "it was turned upright": orientation != 1,
-    }
-    return tuple(note for note, applies in notes.items() if applies)
-
-
-def palette_mode(entries: bytes, *, has_alpha: bool) -> str:
-    """Return the mode of a picture once its palette is applied.
-
-    Args:
-        entries: red, green and blue of each entry.
-        has_alpha: whether entries may be transparent.
-    """
-    is_grey = entries[::3] == entries[1::3] == entries[2::3]
-    return ("L" if is_grey else "RGB") + ("A" if has_alpha else "")
-
-
-def colours_and_alphas(
-    palette: NDArray[Any],
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """Return red, green and blue of each entry, (N, 3), and the alphas, (N,), if there are any.
-
-    Args:
-        palette: 8-bit pixels: (N,) or (N, C).
-    """
-    pixels = palette.reshape(len(palette), -1)
-    alphas = np.ascontiguousarray(pixels[:, -1]) if pixels.shape[1] in (2, 4) else None
-    colours = pixels[:, :3] if pixels.shape[1] > 2 else pixels[:, [0, 0, 0]]
-    return np.ascontiguousarray(colours), alphas
-
-
-def packed_indices(indices: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """Return rows of palette indices, as many as fit in each byte, the first one highest.
-
-    Args:
-        indices: (rows, width).
-        bits: 1, 2, 4 or 8 bits for each.
-    """
-    if bits == 8:
-        return np.ascontiguousarray(indices)
-    count = 8 // bits
-    padded = np.pad(indices, ((0, 0), (0, -indices.shape[1] % count)))
-    shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
-    shared = padded.reshape(len(indices), -1, count) << shifts
-    packed: NDArray[np.uint8] = np.bitwise_or.reduce(shared, axis=2)
-    return packed
-
-
-def palette_pixels(entries: bytes, alphas: bytes, mode: str) -> NDArray[np.uint8]:
-    """Return the pixel of each of the 256 palette indices, as an array (256,) or (256, C).
-
-    Args:
-        entries: red, green and blue of each entry; missing entries are black.
-        alphas: the alpha of the first entries; the others are opaque.
-        mode: the mode of the pixels: L, LA, RGB or RGBA.
-    """
-    pixels = np.full((ENTRIES, 4), OPAQUE_BLACK, np.uint8)
-    count = min(len(entries) // 3, ENTRIES)
-    pixels[:count, :3] = np.frombuffer(entries, np.uint8, 3 * count).reshape(count, 3)
-    pixels[: len(alphas), 3] = np.frombuffer(alphas[:ENTRIES], np.uint8)
-    return np.ascontiguousarray(pixels[:, CHANNELS[mode]])
 
 
 class PillowFrame:

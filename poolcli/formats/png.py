@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from functools import partial
 from typing import Any, BinaryIO, Final
 
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
-from poolcli.formats import Format, animation, pillow, png_chunks
+from poolcli.formats import Format, animation, indexed, png_chunks
 from poolcli.formats.animation import AnimationWriter, Part, Region, Shown
 from poolcli.formats.carried import WORDS, no_place
 from poolcli.formats.contract import FrameWriter, Limits
@@ -97,8 +96,8 @@ class PngReader:
         kind, bits, entries = header.colour_type, header.depth, b""
         if kind == png_chunks.PALETTE:
             entries, bits = self._chunks.bodies[b"PLTE"], PALETTE_BITS
-            mode = pillow.palette_mode(entries, has_alpha=key is not None)
-            palette = None if on_canvas else pillow.palette_pixels(entries, key or b"", mode)
+            mode = indexed.palette_mode(entries, has_alpha=key is not None)
+            palette = None if on_canvas else indexed.palette_pixels(entries, key or b"", mode)
         else:
             mode = "1" if bits == 1 else png_chunks.SAMPLE_MODES[kind][bits == 16]
             mode = mode if key is None else WITH_ALPHA[mode]
@@ -113,7 +112,7 @@ class PngReader:
             palette=palette,
             entries=len(entries) // 3,
             encoding=Encoding(self.format),
-            notes=pillow.conversions(
+            notes=indexed.conversions(
                 on_canvas and kind == png_chunks.PALETTE,
                 key is not None and palette is None,
                 self._orientation,
@@ -144,6 +143,8 @@ class PngReader:
 
     def _region(self, control: bytes, data: Data) -> Region:
         """Return the region of a frame; fcTL states the delay as a fraction of a second."""
+        from fractions import Fraction  # only animations need it
+
         _, *place, delay, unit, dispose, blend = png_chunks.CONTROL.unpack(control)
         width, height, left, top = place
         if not width * height:
@@ -200,7 +201,7 @@ class PngParts(FrameWriter):
         if held:
             self.file.write(ancillary_chunks(held))
         if info.palette is not None:
-            colours, alphas = pillow.colours_and_alphas(info.palette)
+            colours, alphas = indexed.colours_and_alphas(info.palette)
             self.file.write(chunk(b"PLTE", colours.tobytes()))
             if alphas is not None:
                 self.file.write(chunk(b"tRNS", alphas.tobytes()))
@@ -228,7 +229,7 @@ class PngWriter(PngParts):
 
     def rows(self, band: NDArray[Any]) -> None:
         """Compress the next rows."""
-        octets = pillow.packed_indices(band, self._bits) if self._bits else packed_rows(band)
+        octets = indexed.packed_indices(band, self._bits) if self._bits else packed_rows(band)
         self._encoder.rows(octets)
 
     def finish(self) -> list[str]:
@@ -241,7 +242,7 @@ class PngWriter(PngParts):
 class PngAnimationWriter(AnimationWriter, PngParts):
     """The writer of an animated PNG."""
 
-    timing = Timing(Fraction(1), longest=0xFFFF, most_plays=(1 << 31) - 1, coarse=1000)
+    timing = Timing(1, longest=0xFFFF, most_plays=(1 << 31) - 1, coarse=1000)
 
     def __init__(self, file: BinaryIO, row: Format, saving: Saving) -> None:
         """Begin with no frame written."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import BinaryIO, Final, NamedTuple, TypeAlias
 
 from poolcli.errors import PoolError
@@ -128,7 +127,6 @@ class Header(NamedTuple):
                 yield place, self._replace(height=height, width=width, interlace=0)
 
 
-@dataclass(slots=True)
 class Chunks:
     """The chunks of a file.
 
@@ -144,18 +142,18 @@ class Chunks:
         warnings: what is damaged or left out, in words.
     """
 
-    stream: BinaryIO
-    header: Header
-    bodies: dict[bytes, bytes] = field(default_factory=dict)
-    texts: list[tuple[bytes, bytes]] = field(default_factory=list)
-    frames: list[tuple[bytes, Data]] = field(default_factory=list)
-    data: Data = field(default_factory=list)
-    has_pixels: bool = False
-    is_complete: bool = False
-    warnings: dict[str, None] = field(default_factory=dict)
-    _chunks_left: int = MOST_CHUNKS
-    _metadata_left: int = MOST_METADATA
-    _pixel_chunks_left: int = MOST_CHUNKS
+    has_pixels = is_complete = False
+    _chunks_left = _pixel_chunks_left = MOST_CHUNKS
+    _metadata_left = MOST_METADATA
+
+    def __init__(self, stream: BinaryIO, header: Header) -> None:
+        """Keep the arguments; no chunk is read yet."""
+        self.stream, self.header = stream, header
+        self.bodies: dict[bytes, bytes] = {}
+        self.texts: list[tuple[bytes, bytes]] = []
+        self.frames: list[tuple[bytes, Data]] = []
+        self.data: Data = []
+        self.warnings: dict[str, None] = {}
 
     def expect(self, header: Header) -> None:
         """Allow the chunks of pixels that a picture or frame of some size may need."""

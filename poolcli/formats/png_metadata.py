@@ -8,18 +8,18 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
-from poolcli.formats import exif
+from poolcli.formats.carried import EXIF_PREFIX, MOST_XMP_BYTES, XMP_PREFIX
 from poolcli.formats.png_chunks import COLOUR, Chunks, chunk
 from poolcli.picture import Metadata, Resolution
 
-MOST_BYTES: Final = exif.MOST_XMP_BYTES
+XMP_KEYWORD: Final = b"XML:com.adobe.xmp"
+MOST_BYTES: Final = MOST_XMP_BYTES
 """The most bytes of an unpacked profile or text: profiles of printers have several megabytes."""
 
 METRES_IN_AN_INCH: Final = 0.0254
 PER_METRE: Final = 1
 """The only unit of pHYs: pixels per metre."""
 
-NO_DENSITY: Final = bytes(9)
 DENSITIES: Final = range(1, 1 << 31)
 """The numbers of pixels that pHYs can store."""
 
@@ -41,7 +41,11 @@ def metadata_of(chunks: Chunks) -> tuple[Metadata, int]:
     warnings: list[str] = []
     block = _read_or_warn(_exif_block, chunks, "EXIF", warnings)
     xmp = _read_or_warn(_xmp_packet, chunks, "XMP", warnings)
-    described, orientation = exif.describe(block, xmp, warnings)
+    described, orientation = Metadata(warnings=tuple(warnings)), 1
+    if block or xmp:
+        from poolcli.formats import exif  # few PNGs need it, and its import is slow
+
+        described, orientation = exif.describe(block, xmp, warnings)
     warnings = [*described.warnings]
     icc_profile = _read_or_warn(_profile, chunks, "colour profile", warnings)
     warnings += chunks.warnings
@@ -68,19 +72,21 @@ def ancillary_chunks(held: Mapping[str, Any]) -> bytes:
     parts += [one for one in held.get("colour", ()) if not (profile and one[0] == b"sRGB")]
     parts += held.get("texts", ())
     if xmp := held.get("xmp"):
-        parts.append((b"iTXt", exif.XMP_KEYWORD + bytes(5) + xmp))
+        parts.append((b"iTXt", XMP_KEYWORD + bytes(5) + xmp))
     if comment := held.get("comment"):
         parts.append(_comment(comment))
     if (resolution := held.get("resolution")) and (numbers := density(resolution)):
         parts.append((b"pHYs", struct.pack(">IIB", *numbers)))
     if block := held.get("exif"):
-        parts.append((b"eXIf", block.removeprefix(exif.EXIF_PREFIX)))
+        parts.append((b"eXIf", block.removeprefix(EXIF_PREFIX)))
     return b"".join(chunk(*one) for one in parts)
 
 
 def density(resolution: Resolution) -> tuple[int, int, int] | None:
     """Return across, down and the unit for pHYs; None if it can't store the resolution."""
     if not resolution.unit:
+        from poolcli.formats import exif
+
         return *exif.whole_ratio(resolution, DENSITIES[-1]), 0
     inch = resolution.per_inch()
     across, down = (int(one / METRES_IN_AN_INCH + 0.5) for one in (inch.across, inch.down))
@@ -114,20 +120,20 @@ def _exif_block(chunks: Chunks) -> bytes | None:
     if b"eXIf" in chunks.bodies:
         return chunks.bodies[b"eXIf"]
     profiles = _raw_profiles(chunks, b"exif", b"APP1")
-    return next((one for one in profiles if not one.startswith(exif.XMP_PREFIX)), None)
+    return next((one for one in profiles if not one.startswith(XMP_PREFIX)), None)
 
 
 def _xmp_packet(chunks: Chunks) -> bytes | None:
     """Return XMP from its own text chunk, or else from ImageMagick's raw profile."""
     for name, body in chunks.texts:
-        if name == b"iTXt" and body.startswith(exif.XMP_KEYWORD + b"\0"):
-            rest = body[len(exif.XMP_KEYWORD) + 1 :]
+        if name == b"iTXt" and body.startswith(XMP_KEYWORD + b"\0"):
+            rest = body[len(XMP_KEYWORD) + 1 :]
             is_packed, method = rest[:1] == b"\1", rest[1:2]
             _, _, text = rest[2:].split(b"\0", 2)  # a language and a translated keyword
             return _unpacked(method + text) if is_packed else text
     profiles = _raw_profiles(chunks, b"xmp", b"APP1")
-    xmp = next((one for one in profiles if not one.startswith(exif.EXIF_PREFIX)), None)
-    return None if xmp is None else xmp.removeprefix(exif.XMP_PREFIX)
+    xmp = next((one for one in profiles if not one.startswith(EXIF_PREFIX)), None)
+    return None if xmp is None else xmp.removeprefix(XMP_PREFIX)
 
 
 def _raw_profiles(chunks: Chunks, *kinds: bytes) -> Iterator[bytes]:
@@ -168,7 +174,11 @@ def _unpacked(packed: bytes) -> bytes:
 
 def _resolution(chunks: Chunks, other: Resolution | None) -> Resolution | None:
     """Return the resolution that pHYs states, or else ``other``, that of EXIF."""
-    across, down, unit = struct.unpack(">IIB", chunks.bodies.get(b"pHYs", NO_DENSITY))
+    if b"pHYs" not in chunks.bodies:
+        return other
+    from poolcli.formats import exif
+
+    across, down, unit = struct.unpack(">IIB", chunks.bodies[b"pHYs"])
     if unit == PER_METRE:
         own = exif.checked_resolution(across * METRES_IN_AN_INCH, down * METRES_IN_AN_INCH)
     else:
@@ -179,7 +189,7 @@ def _resolution(chunks: Chunks, other: Resolution | None) -> Resolution | None:
 def _is_redundant(body: bytes) -> bool:
     """Return whether a text is read as XMP or EXIF already, or would be false after pooling."""
     raw = tuple(RAW_PROFILE + kind for kind in (b"exif", b"xmp", b"APP1"))
-    return body.startswith((exif.XMP_KEYWORD, *raw)) or FALSE_TEXT.match(body) is not None
+    return body.startswith((XMP_KEYWORD, *raw)) or FALSE_TEXT.match(body) is not None
 
 
 def _comment(comment: bytes) -> tuple[bytes, bytes]:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import _imaging
 
 from poolcli.errors import PoolError
 from poolcli.formats.png_chunks import (
@@ -240,8 +240,8 @@ def _unfiltered(filtered: bytes, count: int, row_bytes: int, pixel_bytes: int) -
     """Undo the filters of rows whose pixels have 1 to 4 bytes, by Pillow's decoder for deflate."""
     mode = BYTE_MODES[pixel_bytes]
     area = (0, 0, row_bytes // pixel_bytes, count)
-    image = Image.core.new(mode, area[2:])  # type: ignore[attr-defined]  # the stub hides it
-    decoder = Image._getdecoder(mode, "zip", (mode, 0))
+    image = _imaging.new(mode, area[2:])
+    decoder = _imaging.zip_decoder(mode, mode, 0)
     decoder.setimage(image, area)
     view = memoryview(filtered)
     parts: list[Any] = [STORED_HEAD]
@@ -251,7 +251,7 @@ def _unfiltered(filtered: bytes, count: int, row_bytes: int, pixel_bytes: int) -
     _, fault = decoder.decode(b"".join(parts))
     if fault:
         raise PoolError("one of its rows has an unknown filter", DAMAGED)
-    encoder = Image._getencoder(mode, "raw", (mode, 0, 1))
+    encoder = _imaging.raw_encoder(mode, mode, 0, 1)
     encoder.setimage(image, area)
     _, _, octets = encoder.encode(count * row_bytes)
     return np.frombuffer(octets, np.uint8).reshape(count, row_bytes)

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from poolcli.errors import PoolError
 from poolcli.formats import tiff_decoders
 from poolcli.formats import tiff_layout as tags
-from poolcli.formats.pillow import NATIVE_16, PILLOW_MODES, conversions
+from poolcli.formats.indexed import conversions
+from poolcli.formats.pillow import NATIVE_16, PILLOW_MODES
 from poolcli.formats.tiff_decoders import DecodeRows
 from poolcli.formats.tiff_layout import Layout
 from poolcli.formats.tiff_segments import Segments

@@ -20,6 +20,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from poolcli.formats import Format, exif
+from poolcli.formats.carried import EXIF_PREFIX
 from poolcli.formats.contract import FrameWriter
 from poolcli.formats.pillow import LAB_SIGNS
 from poolcli.formats.saving import Saving
@@ -271,7 +272,7 @@ def metadata_tags(held: Mapping[str, Any]) -> Tags:
     """
     tags: Tags = {}
     if "exif" in held:
-        block = TagFile(BytesIO(held["exif"].removeprefix(exif.EXIF_PREFIX)))
+        block = TagFile(BytesIO(held["exif"].removeprefix(EXIF_PREFIX)))
         tags = Directory(block, block.page_offsets()[0]).tags("<", exif.TIFF_TAGS)
     if "resolution" in held:
         tags |= _resolution_tags(held["resolution"])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from fractions import Fraction
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 MILLISECONDS_A_DAY: Final = 86_400_000
 
@@ -20,7 +22,7 @@ class Timing(NamedTuple):
         longest_sum: the longest duration of all frames, in ticks; None if there is no limit.
     """
 
-    tick: Fraction
+    tick: Fraction | int
     longest: int
     most_plays: int
     coarse: int = 1
@@ -54,11 +56,14 @@ class Timeline:
             warn: takes a warning for what can't be stated.
         """
         self.timing, self._title, self._warn = timing, title, warn
-        self._rounding_error, self._sum = Fraction(0), 0
+        self._rounding_error: Fraction | int = 0
+        self._sum = 0
 
     def ticks(self, duration: Fraction | int) -> int:
         """Return the duration of the next frame in ticks."""
-        self._rounding_error += duration / self.timing.tick
+        from fractions import Fraction  # only animations need it
+
+        self._rounding_error += Fraction(duration) / self.timing.tick
         ticks = round(self._rounding_error)
         self._rounding_error -= ticks
         return ticks

@@ -21,7 +21,8 @@ from poolcli.formats import Format
 from poolcli.formats.animation import CanvasFrame, DecodedCanvases
 from poolcli.formats.contract import Limits
 from poolcli.formats.exif import describe
-from poolcli.formats.pillow import conversions, open_image, require_support
+from poolcli.formats.indexed import conversions
+from poolcli.formats.pillow import open_image, require_support
 from poolcli.formats.pillow_animation import PulledWriter
 from poolcli.formats.saving import Saving
 from poolcli.formats.timing import Timing

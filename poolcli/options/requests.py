@@ -203,10 +203,12 @@ def _work(row: Row, params: dict[str, Any], window: Window | OutputSize, saving:
     """
     from poolcli.colour import Pixels
     from poolcli.formats.contract import Limits
-    from poolcli.formats.pillow import parse_color
     from poolcli.run.work import Work
 
-    background = None if params["background"] is None else parse_color(params["background"])
+    if (background := params["background"]) is not None:
+        from poolcli.formats.pillow import parse_color
+
+        background = parse_color(background)
     return _record(
         Work,
         params,

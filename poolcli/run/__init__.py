@@ -7,24 +7,13 @@ from contextlib import ExitStack
 from poolcli.formats import is_one_by_one
 from poolcli.formats.contract import open_reader
 from poolcli.plan import Job
-from poolcli.process import captured_lines, set_up
+from poolcli.process import captured_lines
 from poolcli.report import Outcome
 from poolcli.run.headers import selected_frames
 from poolcli.run.output import Output, Steps
 from poolcli.run.sharing import SharedFrames
 from poolcli.run.work import Work
 from poolcli.storage import Place
-
-
-def set_up_process() -> None:
-    """Set up the process of the command or of a worker, before its first job.
-
-    Other programs that call `run_job` do not call this: it changes global state.
-    """
-    from poolcli.formats import pillow
-
-    set_up()
-    pillow.lift_limits()
 
 
 def run_job(job: Job, work: Work) -> Outcome:
