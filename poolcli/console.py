@@ -231,7 +231,7 @@ class Console:
         from rich.text import Text
 
         console = self._rich()
-        indent = max(len(title) for title, _ in rows) + 3
+        indent = max(len(title) for title, _ in rows) + 4
         with suppress(OSError, ValueError):
             console.print()
             for title, value in rows:
