@@ -27,7 +27,7 @@ def run_levels(job: Job, work: Work) -> list[Outcome]:
     Exceptions become a failed outcome, except those that end the whole run: KeyboardInterrupt and
     the like, and BrokenPipeError, which means that the reader of the output stream has closed it.
     """
-    outputs = [Output.of(one._replace(retry=job.retry), work) for one in job.all_levels()]
+    outputs = [Output(one._replace(retry=job.retry), work) for one in job.all_levels()]
     active = [one for one in outputs if not one.is_settled()]
     if active:
         try:
@@ -43,7 +43,7 @@ def run_levels(job: Job, work: Work) -> list[Outcome]:
 
 def failed_outcome(job: Job, work: Work, message: str, remedy: str) -> Outcome:
     """Return the outcome of a job that an executor gave up: its worker died or took too long."""
-    outcome = Output.of(job, work).outcome
+    outcome = Output(job, work).outcome
     outcome.error, outcome.remedy = message, remedy
     outcome.input_bytes = job.bytes or None
     return outcome

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Literal, TypeAlias
 
 from numpy.typing import NDArray
@@ -60,7 +59,6 @@ class Clock:
             self._inner = outer + elapsed
 
 
-@dataclass(eq=False, slots=True)
 class Output:
     """One output of a picture, while it is made.
 
@@ -73,18 +71,14 @@ class Output:
         position: how far it has come.
     """
 
-    job: Job
-    work: Work
-    outcome: Outcome
-    clock: Clock = field(default_factory=Clock)
-    target: Format = FORMATS[0]
-    position: Position = (0, 0)
-
-    @classmethod
-    def of(cls, job: Job, work: Work) -> Output:
-        """Return the output of a job, with an outcome that has no results yet."""
-        work = work if job.window is None else work._replace(window=job.window)
-        return cls(job, work, _new_outcome(job, work))
+    def __init__(self, job: Job, work: Work) -> None:
+        """Begin with an outcome that has no results yet."""
+        self.job = job
+        self.work = work if job.window is None else work._replace(window=job.window)
+        self.outcome = _new_outcome(job, self.work)
+        self.clock = Clock()
+        self.target: Format = FORMATS[0]
+        self.position: Position = (0, 0)
 
     def is_settled(self) -> bool:
         """Return whether there is nothing to do, and fill in the outcome then."""
