@@ -4,35 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import POOLCLI, Done, Run, environment
+from tests.support.processes import Run
 from tests.support.trees import paint, paint_all
 
 HALVE = ("avg", "-k", 2)
-PARALLEL = shutil.which("parallel") or ""
-MAKE = shutil.which("make") or ""
 
 
 def names_in(folder: Path) -> list[str]:
     return sorted(str(one.relative_to(folder)) for one in folder.rglob("*") if one.is_file())
-
-
-def shell(line: str, cwd: Path) -> Done:
-    """Run a line of the shell in which poolcli is the program under test."""
-    program = cwd / "bin/poolcli"
-    program.parent.mkdir(exist_ok=True)
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} {" ".join(POOLCLI[1:])} "$@"\n')
-    program.chmod(0o755)
-    variables = environment({"PATH": f"{program.parent}:{os.environ['PATH']}"})
-    return subprocess.run(
-        ["/bin/sh", "-c", line], cwd=cwd, env=variables, capture_output=True, check=False
-    )
 
 
 # The output folder
@@ -159,31 +142,3 @@ def test_exact_refuses_windows_that_do_not_fit(
     assert done.returncode == bool(said)
     assert said.encode() in done.stderr
     assert (tmp_path / "b.png").exists() == (not said)
-
-
-# The lines of the README
-
-
-LINES = {
-    "xargs": "printf '%s\\n' a.png b.png | xargs poolcli avg --size 2 --target-directory small",
-    "find": "find . -name '*.png' -print0 | poolcli avg --size 2 --files-from - -0 small/",
-    "cron": "poolcli avg --size 2 --update -q . small",
-    "parallel": "ls *.png | parallel poolcli avg --size 2 {} small/{}",
-    "make": "make -j 2 small/a.png small/b.png",
-}
-RULE = "small/%.png: %.png\n\tpoolcli avg --size 2 --overwrite --quiet $< $@\n"
-
-
-@pytest.mark.parametrize("name", LINES)
-def test_a_line_of_the_readme_works(name: str, tmp_path: Path) -> None:
-    if (name == "parallel" and not PARALLEL) or (name == "make" and not MAKE):
-        pytest.skip(f"{name} is not installed")
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
-    assert (RULE if name == "make" else LINES[name]) in readme
-    paint_all(tmp_path, "a.png", "b.png")
-    (tmp_path / "Makefile").write_text(RULE)
-    if name in ("parallel", "make"):
-        (tmp_path / "small").mkdir()
-    done = shell(LINES[name], tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert names_in(tmp_path / "small") == ["a.png", "b.png"]
