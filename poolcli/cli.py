@@ -92,6 +92,7 @@ def pool(row: Row, **params: Any) -> int:
         quiet=display.quiet,
         verbose=display.verbose,
         color=display.color,
+        dry_run=display.dry_run,
         # On a terminal JSON Lines and the progress bar would be mixed.
         progress=display.progress and not (display.as_json and streams.stdout_is_terminal()),
     )
@@ -131,6 +132,9 @@ def pool(row: Row, **params: Any) -> int:
             left=sum(1 + len(job.levels) for job in plan),
             left_out=left_out.pictures,
             left_out_words=left_out.in_words(),
+            dry_run=display.dry_run,
+            output=request.paths[-1] if request.paths else "-",
+            way_on=request.way_on,
         )
         return _carry_out(plan, work, executor, request, console, interrupts, report)
 
@@ -156,7 +160,7 @@ def _carry_out(
     from poolcli.report import EXIT_INTERRUPTED
     from poolcli.storage import streams
 
-    count, as_json = sum(1 + len(job.levels) for job in plan), request.display.as_json
+    count, as_json = report.left, request.display.as_json
     is_single = count == 1
     progress: AbstractContextManager[Callable[[Outcome], None]] = nullcontext(lambda _: None)
     if not is_single:
@@ -164,31 +168,50 @@ def _carry_out(
         total_bytes = sum(job.bytes * len(job.all_levels()) for job in unsettled)
         progress = console.progress(count, total_bytes)
     outcomes = executor.run_all(plan, work, stopping=lambda: interrupts.stop)
-    # Closing the generator ends the workers, also when an exception leaves the block.
-    with progress as advance, closing(outcomes):
-        for outcome in outcomes:
-            if _ending:
-                raise _ending[-1]
-            report.add(outcome)
-            if as_json:
-                streams.write_line(outcome.as_json())
-            if is_single:
-                console.single_outcome(outcome, to_stream=plan[0].target.is_stream)
-            else:
-                console.batch_outcome(outcome)
-                advance(outcome)
-            interrupts.stop |= request.execution.fail_fast and outcome.status == "failed"
+    try:
+        # Closing the generator ends the workers, also when an exception leaves the block.
+        with progress as advance, closing(outcomes):
+            for outcome in outcomes:
+                if _ending:
+                    raise _ending[-1]
+                report.add(outcome)
+                if as_json:
+                    streams.write_line(outcome.as_json())
+                if is_single:
+                    console.single_outcome(outcome, to_stream=plan[0].target.is_stream)
+                else:
+                    console.batch_outcome(outcome)
+                    advance(outcome)
+                interrupts.stop |= request.execution.fail_fast and outcome.status == "failed"
+    except BaseException:
+        if _ending and not is_single:
+            report.interruption = _exit_code(_ending[-1])
+            _tell_totals(report, console, is_single=False, as_json=as_json)
+        raise
     if interrupts.interrupted:
         report.interruption = EXIT_INTERRUPTED
     if report.done and plan[0].target.in_folder:
         plan[0].target.sync()
-    if not is_single:
-        console.summary(report)
-    else:
+    _tell_totals(report, console, is_single=is_single, as_json=as_json)
+    return report.exit_code
+
+
+def _tell_totals(report: Report, console: Console, *, is_single: bool, as_json: bool) -> None:
+    """Tell what became of all pictures."""
+    from poolcli.storage import streams
+
+    report.end()
+    if is_single:
         console.left_out_words(report)
+    else:
+        console.summary(report)
     if as_json:
         streams.write_line(report.as_json())
-    return report.exit_code
+
+
+def _exit_code(fault: BaseException) -> int:
+    """Return the exit code of an exception that the handler of a signal has raised."""
+    return 128 + int(getattr(fault, "number", signal.SIGINT))
 
 
 class _Interrupts:
@@ -292,7 +315,7 @@ def _end(fault: BaseException) -> int:
             is_late = isinstance(fault, NoWorkersError)
             return report.EXIT_FAILED if is_late else report.EXIT_USAGE
         case KeyboardInterrupt() | click.Abort() | Terminated():
-            code = 128 + int(getattr(fault, "number", signal.SIGINT))
+            code = _exit_code(fault)
             console.error(report.SIGNALS[code], "no incomplete file was left")
             return code
         case BrokenPipeError():

@@ -76,7 +76,9 @@ class Outcome:
         remedy: what the user can do about that.
         output_size: (height, width) of the result where it was given in place of a window.
         quantile: the quantile of a method that takes one.
+        planes: how many planes of a stack are pooled together, where several are.
         nodata: the value of samples without data; None also if it is infinite, which JSON has not.
+        indices: the path of the file of indices.
         taken: the number of frames that are pooled.
         has_gaps: whether windows or their taps leave pixels between them unread.
         warnings: what the user should know, a sentence each.
@@ -109,7 +111,9 @@ class Outcome:
     remedy: str | None = None
     output_size: Pair | None = None
     quantile: float | None = None
+    planes: int | None = None
     nodata: float | None = None
+    indices: str | None = None
     taken: int = 1
     has_gaps: bool = False
     warnings: list[str]
@@ -161,8 +165,6 @@ _INTERNAL: Final = {
     "remedy",
     "taken",
     "has_gaps",
-    "warnings",
-    "notes",
     "traceback",
     "is_fault",
     "blamed",
@@ -189,10 +191,14 @@ class Report:
         failures: the pictures that failed, in the order in which they did.
         faults: how many of them failed by a fault of poolcli itself.
         warnings: for each kind of warning the number of pictures that have it.
-        interruption: the exit code of an interrupted run, else 0.
+        interruption: the exit code of a run that a signal ended, else 0.
         left_out: how many pictures of formats that are not read were left out, by suffix.
         left_out_words: the same, and other inputs that were left out, in words.
+        dry_run: whether nothing is written.
+        output: the output folder as it was given.
+        way_on: how to go on with pictures that are left.
         started: when the run began, by the monotonic clock.
+        ended: when it ended; None until then.
     """
 
     done: int = 0
@@ -205,15 +211,21 @@ class Report:
     bytes_out: int = 0
     faults: int = 0
     interruption: int = 0
+    ended: float | None = None
 
     def __init__(
         self,
         left: int = 0,
         left_out: Mapping[str, int] = MappingProxyType({}),
         left_out_words: tuple[str, ...] = (),
+        *,
+        dry_run: bool = False,
+        output: str = "",
+        way_on: str = "",
     ) -> None:
         """Start the clock."""
         self.left, self.left_out, self.left_out_words = left, left_out, left_out_words
+        self.dry_run, self.output, self.way_on = dry_run, output, way_on
         self.failures: list[Failed] = []
         self.warnings: Counter[str] = Counter()
         self.started = time.monotonic()
@@ -244,15 +256,21 @@ class Report:
     def as_json(self) -> str:
         """Return the totals as one line of JSON, the last line of a run."""
         totals: dict[str, Any] = {key: getattr(self, key) for key in SUMMARY_KEYS}
+        if self.dry_run:
+            totals["bytes_out"] = None
         totals["elapsed_seconds"] = round(self.elapsed, 6)
         totals["exit_code"] = self.exit_code
         totals["left_out"] = dict(self.left_out)
         return _dumped({"summary": totals})
 
+    def end(self) -> None:
+        """Stop the clock: the summary for people and that in JSON tell the same time."""
+        self.ended = time.monotonic()
+
     @property
     def elapsed(self) -> float:
-        """The seconds since the run began."""
-        return time.monotonic() - self.started
+        """The seconds from the beginning of the run to its end, or until now."""
+        return (time.monotonic() if self.ended is None else self.ended) - self.started
 
 
 def _dumped(content: dict[str, Any]) -> str:

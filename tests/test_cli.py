@@ -511,7 +511,7 @@ def test_json_tells_all_of_a_file_and_the_totals(run: Run, source: Path, tmp_pat
     assert all(0 <= outcome.pop(key) < 600 for key in SECONDS)
     assert list(outcome.values()) == [
         *("in.png", "out.png", "done", "avg", [2, 3], [3, 2], [2, 1], [[0, 1], [1, 2]], 1),
-        *([6, 8, 3], [2, 5, 3], [0, 0], "uint8", "RGB", *octets, *(None,) * 4),
+        *([6, 8, 3], [2, 5, 3], [0, 0], "uint8", "RGB", *octets, *(None,) * 6, [], []),
     ]
     assert list(last) == ["summary"]
     assert [totals[key] for key in ("done", "skipped", "failed", "planned")] == [1, 0, 0, 0]

@@ -1,17 +1,24 @@
 from __future__ import annotations
 
 import io
+import re
 from copy import copy
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from PIL import Image
 
 from poolcli import console
 from poolcli.console import display_name
 from poolcli.report import Outcome
-from tests.support.output import has_only_printable_lines
+from tests.support.output import has_only_printable_lines, outcomes, summary
+from tests.support.processes import Run
+from tests.support.terminal import CONTROLS, SHOW_CURSOR, Terminal
+from tests.support.trees import paint
 
 Patch = pytest.MonkeyPatch
 
@@ -158,3 +165,129 @@ def test_warnings_are_printed_unless_quiet_notes_on_demand_and_failures_always(
     assert [one for one in parts if one in text] == printed
     assert text.startswith(f"poolcli: stdin: {printed[0]}\n" if printed else "")
     assert bool(text) is bool(printed)
+
+
+# The summary as it looks
+
+LONG: Final = "/".join(("far", "away" * 30, "with spaces in it", "cat.png"))
+
+
+def printed(run: Run, terminal: Terminal, *words: object, **variables: str) -> str:
+    """What a run prints on a terminal, without what moves the cursor."""
+    run(*words, stderr=terminal.theirs, environment=variables)
+    return terminal.all().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("columns", ["20", "80", "200"])
+def test_off_a_terminal_no_line_is_broken_filled_or_empty(
+    run: Run, tmp_path: Path, columns: str
+) -> None:
+    paint(tmp_path / LONG)
+    paint(tmp_path / "in/a.png")
+    out = f"{LONG.removesuffix('cat.png')}small.png"
+    one = run("max", "-k", 2, LONG, out, environment={"COLUMNS": columns}).stderr.decode()
+    many = run("max", "-k", 2, LONG, "in", "o", environment={"COLUMNS": columns}).stderr.decode()
+
+    assert one.splitlines()[:2] == [f" input     {LONG}", f" output    {out}"]
+    for line in (one + many).splitlines():
+        assert line
+        assert line == line.rstrip()
+
+
+@pytest.mark.parametrize("columns", [30, 80])
+def test_on_a_terminal_long_paths_lose_their_middle(
+    run: Run, tmp_path: Path, terminal: Terminal, columns: int
+) -> None:
+    paint(tmp_path / LONG)
+    text = printed(run, terminal, "max", "-k", 2, LONG, "o.png", COLUMNS=str(columns))
+    lines = CONTROLS.sub("", text).splitlines()
+
+    assert all(len(line) <= columns and line == line.rstrip() for line in lines)
+    assert re.fullmatch(r" input     far/.*….*/cat\.png", lines[0])
+    assert len(lines[0]) == columns
+
+
+@pytest.mark.parametrize(
+    ("variables", "flags", "is_coloured"),
+    [
+        ({}, (), True),
+        ({"NO_COLOR": "1"}, (), False),
+        ({}, ("--color", "never"), False),
+        ({"NO_COLOR": "1"}, ("--color", "always"), True),
+    ],
+)
+def test_failures_are_red_on_a_terminal(
+    run: Run,
+    tmp_path: Path,
+    terminal: Terminal,
+    variables: dict[str, str],
+    flags: tuple[str, ...],
+    is_coloured: bool,
+) -> None:
+    paint(tmp_path / "in/a.png")
+    (tmp_path / "in/b.png").write_text("text")
+    text = printed(run, terminal, "max", "-k", 2, *flags, "in", "out", **variables)
+
+    assert ("\x1b[31m1 failed\x1b[0m" in text) is is_coloured
+    assert ("\x1b[31mpoolcli: in/b.png: it is text" in text) is is_coloured
+    assert "poolcli: in/b.png: it is text" in text
+
+
+@pytest.mark.parametrize("name", ["FORCE_COLOR", "CLICOLOR_FORCE"])
+def test_colour_may_be_forced_off_a_terminal(run: Run, tmp_path: Path, name: str) -> None:
+    paint(tmp_path / "a.png")
+    words = ("max", "-k", 2, "-f", "a.png", "b.png")
+
+    assert b"\x1b[1m input" in run(*words, environment={name: "1"}).stderr
+    assert b"\x1b" not in run(*words, environment={name: "0"}).stderr
+    assert b"\x1b" not in run(*words, environment={name: "1", "NO_COLOR": "1"}).stderr
+
+
+@pytest.mark.parametrize(("columns", "cells"), [("80", range(10, 30)), ("200", range(60, 90))])
+def test_the_progress_bar_follows_the_width(
+    run: Run, tmp_path: Path, terminal: Terminal, columns: str, cells: range
+) -> None:
+    for name in "abc":
+        paint(tmp_path / f"in/{name}.png")
+    text = printed(run, terminal, "max", "-k", 2, "in", "out", COLUMNS=columns)
+    last = CONTROLS.sub("", text.rpartition(SHOW_CURSOR)[0].rpartition("\x1b[2K")[2])
+
+    assert last.count("━") in cells
+
+
+def test_a_dry_run_says_what_would_be_done_and_no_bytes_or_times(run: Run, tmp_path: Path) -> None:
+    for name in ("a.png", "sub/b.png", "old.png"):
+        paint(tmp_path / "in" / name, 9)
+    (tmp_path / "in/text.png").write_text("text")
+    paint(tmp_path / "out/old.png")
+    words = ("max", "-k", 2, "-n", "--skip-existing")
+    plain, verbose = (run(*words, *flags, "in", "out").stderr.decode() for flags in ((), ("-v",)))
+    single = run(*words, "in/a.png", "b.png").stderr.decode()
+    totals = summary(run(*words, "--json", "in", "out"))
+
+    counts = "2 would be written, 1 would be skipped, 1 would fail"
+    assert plain.startswith(f" pictures   {counts}\n output     out\n")
+    assert "in/sub/b.png → out/sub/b.png would be written, 9×9×3 → 4×4×3" in verbose
+    assert "in/old.png: would be skipped, out/old.png exists already" in verbose
+    assert " would write   b.png\n shape         9×9×3 → 4×4×3 (uint8, RGB)\n" in single
+    assert (totals["planned"], totals["bytes_out"]) == (2, None)
+    for text in (plain, verbose, single):
+        assert not re.search(r"bytes|time|MP/s|images/s|\d s\b", text)
+
+
+def test_json_tells_of_warnings_and_notes_also_if_quiet(run: Run, tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 4), 999, np.uint16)).save(tmp_path / "in.png")
+    words = ("max", "-k", 2, "--json", "--allow-depth-loss", "-q", "in.png", "out.jpg")
+    (outcome,) = outcomes(run(*words))
+
+    assert outcome["warnings"] == ["its samples are rounded to 8 bits"]
+    assert isinstance(outcome["notes"], list)
+    assert list(outcome)[-2:] == ["warnings", "notes"]
+
+
+def test_the_summary_and_json_tell_the_same_time(run: Run, tmp_path: Path) -> None:
+    for name in "ab":
+        paint(tmp_path / f"in/{name}.png")
+    done = run("max", "-k", 2, "--json", "in", "out")
+
+    assert f"time       {summary(done)['elapsed_seconds']:.3f} s" in done.stderr.decode()

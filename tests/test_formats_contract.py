@@ -320,7 +320,7 @@ def test_every_frame_is_held_to_the_limit_before_decoding(row: Format, tmp_path:
         how = work(size=1, max_pixels=limit, dry_run=True)
         outcome = run(tmp_path / "in", tmp_path / "out", row.name, how)
         assert outcome.status == status, outcome.error
-    assert outcome.remedy == "raise --max-pixels"
+    assert str(outcome.remedy).endswith(" are allowed: raise --max-pixels")
 
 
 @MOVING
@@ -362,8 +362,8 @@ def test_one_frame_can_be_taken_if_it_is_there(row: Format, tmp_path: Path) -> N
         if count > 1:
             assert_shows(found, wanted[number])
     outcome = run(source, target, row.name, work(frame=count, overwrite=True))
-    assert_refused(outcome, f"{count} frame")
-    assert outcome.remedy == "--frame counts from 0"
+    numbers = f"{count}, numbered 0 to {count - 1}" if count > 1 else "one, with number 0"
+    assert_refused(outcome, f"there is no frame {count}: it has {numbers}")
 
 
 @MANY

@@ -28,7 +28,7 @@ FAULT = Outcome("in.png", "out.png", error="poolcli failed", is_fault=True)
 DOCUMENTED = (
     "input output status method size stride dilation padding frames input_shape output_shape "
     "dropped dtype mode read_seconds pool_seconds write_seconds input_bytes output_bytes error "
-    "output_size quantile nodata"
+    "output_size quantile planes nodata indices warnings notes"
 )
 
 
@@ -70,6 +70,7 @@ def test_an_outcome_in_json_has_the_documented_keys_in_order_and_null_for_what_i
         assert list(line) == DOCUMENTED.split()
         error = {"message": outcome.error, "remedy": None} if outcome.error else None
         expected: dict[str, Any] = {"status": outcome.status, "error": error}
+        expected |= {"warnings": [], "notes": []}
         for key in ("input", "output", "input_bytes", "output_bytes"):
             expected[key] = getattr(outcome, key)
         for key in ("input_shape", "output_shape"):

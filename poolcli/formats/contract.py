@@ -97,10 +97,9 @@ class Limits(NamedTuple):
         layers = -(-max(channels, 1) // CHANNELS_COUNTED_ONCE)
         if height * width * layers > self.pixels:
             raise PoolError(
-                f"it has {width * height / 1e6:.1f} million pixels"
-                + (f" of {channels} channels" if layers > 1 else "")
-                + f", more than the {self.pixels / 1e6:g} million allowed",
-                "raise --max-pixels",
+                f"it has {height * width:,} pixels"
+                + (f" of {channels} channels" if layers > 1 else ""),
+                self._remedy(self.pixels),
             )
 
     def check_tile(self, height: object, width: object, channels: int) -> None:
@@ -112,12 +111,13 @@ class Limits(NamedTuple):
         if not isinstance(height, int) or not isinstance(width, int):
             raise PoolError(f"the size of its tiles is {height}×{width}", "is the file damaged?")
         layers = -(-max(channels, 1) // CHANNELS_COUNTED_ONCE)
-        if height * width * layers > max(self.pixels, USUAL_TILE):
-            raise PoolError(
-                f"it has tiles of {height * width / 1e6:.1f} million pixels, "
-                f"more than the {self.pixels / 1e6:g} million allowed",
-                "raise --max-pixels",
-            )
+        if height * width * layers > (limit := max(self.pixels, USUAL_TILE)):
+            raise PoolError(f"it has tiles of {height * width:,} pixels", self._remedy(limit))
+
+    @staticmethod
+    def _remedy(limit: int) -> str:
+        """Return how many pixels are allowed, and the option that says so."""
+        return f"{limit:,} are allowed: raise --max-pixels"
 
 
 class DecodedFrame:

@@ -26,6 +26,14 @@ LEVEL_NAME: Final = "{stem}_{level}"
 EXISTING: Final = ("overwrite", "skip_existing", "update")
 """The options that say what becomes of existing outputs."""
 
+WAYS_ON: Final = {
+    "overwrite": "the same command replaces all outputs again",
+    "skip_existing": "the same command goes on where this run stopped",
+    "update": "the same command goes on where this run stopped",
+    "": "the same command with --skip-existing goes on where this run stopped",
+}
+"""How to go on after an interruption, by the option that says what becomes of existing outputs."""
+
 Record = TypeVar("Record", bound="tuple[Any, ...]")
 
 
@@ -38,6 +46,7 @@ class Display(NamedTuple):
         color: whether messages are coloured.
         progress: whether a progress bar may be shown.
         as_json: whether outcomes are printed as JSON Lines on standard output.
+        dry_run: whether it tells what would be done.
     """
 
     quiet: bool
@@ -45,6 +54,7 @@ class Display(NamedTuple):
     color: Literal["auto", "always", "never"]
     progress: bool
     as_json: bool
+    dry_run: bool
 
 
 class Execution(NamedTuple):
@@ -85,6 +95,7 @@ class Request(NamedTuple):
 
     Attributes:
         paths: the inputs and the output as they were given.
+        way_on: how to go on after an interruption.
         display: what the run prints.
         execution: how the jobs are executed.
         policy: how the plan is made.
@@ -93,6 +104,7 @@ class Request(NamedTuple):
     """
 
     paths: tuple[str, ...]
+    way_on: str
     display: Display
     execution: Execution
     policy: Policy
@@ -113,9 +125,9 @@ def request_of(
     Raises:
         PoolError: an option is refused.
     """
-    chosen = [given_as(name) for name in EXISTING if params[name]]
+    chosen = [name for name in EXISTING if params[name]]
     if len(chosen) > 1:
-        raise PoolError(f"{' and '.join(chosen)} exclude each other", "choose one")
+        raise PoolError(f"{' and '.join(map(given_as, chosen))} exclude each other", "choose one")
     levels = tuple(Window.of(level) for level in params["levels"] or ())
     window = _window(row, params, given)
     template = LEVEL_NAME if levels and params["template"] is None else params["template"]
@@ -131,6 +143,7 @@ def request_of(
     )
     return Request(
         paths=_paths(params["paths"], params["target_directory"], params["files_from"]),
+        way_on=WAYS_ON["".join(chosen)],
         display=_record(Display, params),
         execution=_record(Execution, params, is_env_timeout=is_env_timeout),
         policy=_record(

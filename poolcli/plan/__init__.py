@@ -274,9 +274,10 @@ def _format_of(target: Place, policy: Policy) -> Format | None:
         return by_name(policy.format) if policy.format else None
     fmt = by_suffix(suffix)
     if fmt is None:
+        folder = os.path.join(target.path, "")
         raise PoolError(
             f"{target.path}: {f'the suffix {suffix} names no format' if suffix else 'no suffix'}",
-            f"end it in one of {all_suffixes()}, or give --format",
+            f"end it in one of {all_suffixes()}, give --format, or write {folder} for a folder",
         )
     if not fmt.modes:
         message = f"{target.path}: {fmt.refusal().message}"

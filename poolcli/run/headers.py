@@ -92,8 +92,8 @@ def selected_frames(reader: Reader, target: Format, work: Work) -> Iterator[Fram
             yield frame if _holds_mask(target, frame.info, work) else Opaque(frame)
         found += 1
     if number is not None and found <= number:
-        frames_text = "1 frame" if found == 1 else f"{found} frames"
-        raise PoolError(f"it has {frames_text}, none with number {number}", "--frame counts from 0")
+        numbers = "one, with number 0" if found == 1 else f"{found}, numbered 0 to {found - 1}"
+        raise PoolError(f"there is no frame {number}: it has {numbers}", "choose another --frame")
 
 
 def _holds_mask(target: Format, info: FrameInfo, work: Work) -> bool:
