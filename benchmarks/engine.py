@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from poolcli import avg_pool, max_pool
+from poolcli import avg_pool, max_pool, median_pool, mode_pool
 from poolcli.colour import Pixels, pooled_bands
 from poolcli.engine.window import Window
 from poolcli.methods import make
@@ -42,7 +42,8 @@ class Work(NamedTuple):
     """What a row computes.
 
     Attributes:
-        method: "max", "avg" or "alpha avg", which weights RGB by alpha.
+        method: "max", "avg", "median", "mode", or "alpha avg", which weights RGB by alpha.
+        labels: the number of different values; 0 for a scene.
         size: the size of the square window.
         stride: the stride of both axes.
         channels: the number of channels.
@@ -54,11 +55,13 @@ class Work(NamedTuple):
     stride: int
     channels: int = 3
     dtype: str = "uint8"
+    labels: int = 0
 
     @property
     def title(self) -> str:
         """The title of the row, such as "max 2/2 RGB"."""
         depth = "" if self.dtype == "uint8" else f" {self.dtype}"
+        depth += f" of {self.labels} labels" if self.labels else ""
         return f"{self.method} {self.size}/{self.stride} {CHANNELS[self.channels]}{depth}"
 
 
@@ -102,6 +105,11 @@ PROMISES: Final = [
     Row(Work("avg", 2, 2, 3, "uint16"), "OpenCV INTER_AREA", 4),
     Row(Work("avg", 2, 2, 3, "float32"), "OpenCV INTER_AREA", 2),
     Row(Work("alpha avg", 2, 2, 4), "ours plain", 6),
+    *(Row(Work("median", size, size), "TensorStore", 0.25) for size in (2, 3, 4, 5, 8)),
+    *(Row(Work("mode", size, size, 1), "TensorStore", 1.0) for size in (2, 4, 8, 16)),
+    *(Row(Work("mode", size, size, 1, "uint8", 21), "TensorStore", 1.0) for size in (4, 16)),
+    *(Row(Work("mode", size, size, 1, "uint32", 21), "TensorStore", 2.0) for size in (2, 8, 16)),
+    *(Row(Work("median", size, 1, 1), "ours 9/1", None) for size in (31, 101)),
 ]
 
 
@@ -117,17 +125,25 @@ def table() -> list[Row]:
 
 
 @cache
-def picture(megapixels: float, channels: int, dtype: str) -> Array:
-    """Return a smooth scene with noise, (H, W, C), in the ratio 4:3; floats are in 0…1."""
+def picture(megapixels: float, channels: int, dtype: str, labels: int = 0) -> Array:
+    """Return a smooth scene with noise, (H, W, C), in the ratio 4:3; floats are in 0…1.
+
+    With labels it is a map of areas of about 20 pixels a side, one pixel in 20 of any label.
+    """
     height = round((megapixels * 1e6 * 3 / 4) ** 0.5)
     width = round(height * 4 / 3)
     generator = np.random.default_rng(1)
+    if labels:
+        areas = generator.integers(0, labels, (height // 20 + 1, width // 20 + 1, channels))
+        plain = areas.repeat(20, axis=0).repeat(20, axis=1)[:height, :width]
+        mixed = generator.integers(0, labels, plain.shape)
+        return np.where(generator.random(plain.shape) < 0.05, mixed, plain).astype(dtype)
     ramp = np.linspace(0, 200, width)[None, :, None] * np.linspace(0.3, 1, height)[:, None, None]
     noise = generator.integers(0, 56, (height, width, channels))
     scene = ramp + noise
     if dtype == "float32":
         return (scene / 255).astype(dtype)
-    levels = {"uint8": (1, 0), "uint16": (257, 0), "int16": (257, -32768)}
+    levels = {"uint8": (1, 0), "uint32": (1, 0), "uint16": (257, 0), "int16": (257, -32768)}
     step, least = levels[dtype]
     return (scene * step + least).astype(dtype)
 
@@ -139,7 +155,7 @@ def ours(work: Work, array: Array) -> Call:
         axes = Window.of(work.size, work.stride).axes(array.shape[:2])
         args = info, lambda start, stop: array[start:stop], axes, make("avg"), Pixels()
         return lambda: np.concatenate([*pooled_bands(*args)])
-    pool = {"max": max_pool, "avg": avg_pool}[work.method]
+    pool = {"max": max_pool, "avg": avg_pool, "median": median_pool, "mode": mode_pool}[work.method]
     return partial(pool, array, work.size, work.stride)
 
 
@@ -160,6 +176,21 @@ def copyto(_: Work, array: Array) -> Call:
 def ours_small(work: Work, array: Array) -> Call:
     """Prepare the same work by poolcli with a window of 5."""
     return ours(work._replace(size=5), array)
+
+
+def ours_nine(work: Work, array: Array) -> Call:
+    """Prepare the same work by poolcli with a window of 9."""
+    return ours(work._replace(size=9), array)
+
+
+def tensorstore(work: Work, array: Array) -> Call:
+    """Prepare TensorStore's downsampling, on one thread."""
+    ts = _peer("tensorstore")
+    limits = ts.Context({"data_copy_concurrency": {"limit": 1}})
+    store = ts.downsample(
+        ts.array(array, context=limits), [work.size, work.size, 1], method=work.method
+    )
+    return lambda: store.read().result()
 
 
 def ours_plain(work: Work, array: Array) -> Call:
@@ -252,6 +283,8 @@ def _planes(array: Array) -> Array:
 PEERS: Final[dict[str, tuple[Callable[[Work, Array], Call | None], str]]] = {
     "copyto": (copyto, "numpy"),
     "ours 5/1": (ours_small, "poolcli"),
+    "ours 9/1": (ours_nine, "poolcli"),
+    "TensorStore": (tensorstore, "tensorstore"),
     "ours plain": (ours_plain, "poolcli"),
     "Pillow reduce": (pillow_reduce, "PIL"),
     "OpenCV dilate": (opencv_dilate, "cv2"),
@@ -263,7 +296,7 @@ PEERS: Final[dict[str, tuple[Callable[[Work, Array], Call | None], str]]] = {
 }
 """For each peer the function that prepares its call, and the module that it needs."""
 
-OTHER_RESULTS: Final = ("copyto", "ours 5/1", "ours plain")
+OTHER_RESULTS: Final = ("copyto", "ours 5/1", "ours 9/1", "ours plain")
 """Peers that compute something else, to compare the time with: their results are not compared."""
 
 
@@ -309,7 +342,7 @@ def measured(rows: Iterable[Row], megapixels: float) -> Iterator[tuple[Row, floa
     """Compare and time rows; yield (row, poolcli's seconds, the peer's seconds)."""
     for row in rows:
         work = row.work
-        array = picture(megapixels, work.channels, work.dtype)
+        array = picture(megapixels, work.channels, work.dtype, work.labels)
         if work.size == work.stride:  # a whole number of windows: peers differ at the edges
             height, width = (extent // work.size * work.size for extent in array.shape[:2])
             array = np.ascontiguousarray(array[:height, :width])

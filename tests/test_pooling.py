@@ -46,6 +46,7 @@ from tests.engine_calls import (
 from tests.engine_strategies import calls, exact, fitting, generators
 
 GOLDEN = json.loads((Path(__file__).parent / "golden.json").read_text("utf-8"))["cases"]
+MODES = json.loads((Path(__file__).parent / "golden-modes.json").read_text("utf-8"))["cases"]
 NUMBERS = [*INTEGERS, *FLOATS]
 ANY_METHOD = pytest.mark.parametrize("method", METHODS)
 
@@ -222,6 +223,12 @@ def test_what_is_no_quantile_is_refused(quantile: Any) -> None:
     error = refusal(median_pool, PICTURE, 2, quantile=quantile)
     assert error.message == f"quantile is {quantile!r}"
     assert "from 0 to 1" in error.remedy
+
+
+@pytest.mark.parametrize("case", MODES, ids=lambda case: f"{case['dtype']} {case['size']}")
+def test_modes_are_those_of_scipy(case: dict[str, Any]) -> None:
+    array, wanted = (np.array(case[name], case["dtype"]) for name in ("input", "output"))
+    assert same(mode_pool(array, case["size"]), wanted)
 
 
 def test_a_vote_is_of_whole_pixels_and_invents_no_colour() -> None:

@@ -36,6 +36,7 @@ class RankTuning(NamedTuple):
     Attributes:
         tap_bytes: the size of the taps of a region, all of which are in memory at a time.
         network_taps: the most taps of a window that a network sorts.
+        byte_taps: the same for windows of 8-bit samples that would else be counted.
         counted_taps: the least taps of a window that is counted if samples have more than 8 bits.
         overlap: large windows are counted if a pixel belongs to more of them than this.
         side: the least side of square regions for which windows are counted, in windows.
@@ -44,6 +45,7 @@ class RankTuning(NamedTuple):
 
     tap_bytes: int = 1 << 21
     network_taps: int = 64
+    byte_taps: int = 144
     counted_taps: int = 4000
     overlap: int = 16
     side: int = 256
@@ -66,6 +68,8 @@ class RankTuning(NamedTuple):
             return by_network, windows, self.narrowest
         shared = taps // (rows.stride * columns.stride)
         if shared > self.overlap and (itemsize == 1 or taps >= self.counted_taps):
+            if itemsize == 1 and taps <= self.byte_taps:
+                return by_network, windows, self.narrowest
             side = max(self.side, rows.span // rows.stride, columns.span // columns.stride)
             return by_counting, side * side, side
         return by_partition, windows, self.narrowest

@@ -31,13 +31,13 @@ class VoteTuning(NamedTuple):
         tap_bytes: the size of the taps of a region, all of which are in memory at a time.
         network_taps: the most taps of a window that a network sorts.
         labels: in larger windows, the pixels of each label are counted if there are at most so
-            many labels for each 256 taps; otherwise the taps are sorted.
+            many labels for each window that a pixel belongs to; otherwise the taps are sorted.
         narrowest: the least width of a region, in windows.
     """
 
     tap_bytes: int = 1 << 21
     network_taps: int = 36
-    labels: int = 24
+    labels: int = 32
     narrowest: int = 16
 
 
@@ -188,7 +188,8 @@ class Votes(NamedTuple):
         taps = region.taps
         if taps > self.tuning.network_taps:
             labels = np.unique(keys if mask is None else keys[mask])
-            if len(labels) * 256 <= self.tuning.labels * taps:
+            steps = region.rows.stride * region.columns.stride
+            if len(labels) * steps <= self.tuning.labels * max(taps, steps):
                 return by_label(region, keys, mask, labels)
         largest = np.iinfo(keys.dtype).max
         marked = None if mask is None else mask[..., None]
