@@ -110,7 +110,10 @@ def test_a_constant_stays_that_constant_at_edges_and_in_overhang_too(call: Call,
 def test_size_1_is_the_identity(call: Call) -> None:
     call = usual_divisor(call.but(geometry={"size": 1, "stride": 1}))
     grey = call.method == "avg" and call.array.dtype.kind == "b"
-    assert same(call.run(), call.array * np.uint8(255) if grey else call.array)
+    wanted = call.array * np.uint8(255) if grey else call.array.copy()
+    if call.method == "mode" and wanted.ndim == 3:  # a pixel with NaN in any channel is NaN
+        wanted[np.isnan(wanted).any(axis=2)] = np.nan if wanted.dtype.kind == "f" else 0
+    assert same(call.run(), wanted)
 
 
 @law
