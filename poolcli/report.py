@@ -45,12 +45,13 @@ class Failed(NamedTuple):
     traceback: str | None
 
 
+# It holds plain strings and numbers only, since workers send it through a pipe. The order of the
+# attributes is the order of the keys in JSON. A dataclass of so many fields would delay the start
+# of every run by a millisecond.
 class Outcome:
-    """The result of one picture.
+    """What became of one picture: what `poolcli.pool_file` returns and ``--json`` prints.
 
-    It holds plain strings and numbers only, since workers send it through a pipe; None means
-    unknown. The order of the attributes is the order of the keys in JSON. A dataclass of so many
-    fields would delay the start of every run by a millisecond.
+    None means unknown.
 
     Attributes:
         input: the path of the input as it was given.
@@ -66,7 +67,7 @@ class Outcome:
         output_shape: likewise of the result.
         dropped: the rows and columns at the end that no window reads.
         dtype: the type of the samples that are written.
-        mode: the mode that is written, a key of `poolcli.picture.MODES`.
+        mode: the mode that is written, such as "L", "RGB" or "RGBA".
         read_seconds: the time to read and decode.
         pool_seconds: the time to pool.
         write_seconds: the time to encode and write.
@@ -134,6 +135,11 @@ class Outcome:
         self.warnings, self.notes = [], []
         for name, value in known.items():
             setattr(self, name, value)
+
+    def __repr__(self) -> str:
+        """Return the attributes that are known."""
+        known = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return f"Outcome({known})"
 
     def __eq__(self, other: object) -> bool:
         """Return whether another outcome has the same attributes."""

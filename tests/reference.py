@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -120,6 +121,8 @@ def _json() -> Iterator[str]:
         '`{"summary": …}`. Unknown values are null. Pairs are [height, width]. In Python the '
         "same are the attributes of an `Outcome`.\n"
     )
-    attributes = inspect.getdoc(report.Outcome) or ""
+    attributes = (inspect.getdoc(report.Outcome) or "").replace("None", "null").replace("``", "`")
     told = dict(re.findall(r"^ {4}(\w+): (.+(?:\n {8}.+)*)", attributes, re.MULTILINE))
     yield "".join(f"- `{key}`: {' '.join(told[key].split())}\n" for key in report.JSON_KEYS)
+    totals = json.loads(report.Report().as_json())["summary"]
+    yield f"The totals are {', '.join(f'`{key}`' for key in totals)}.\n"

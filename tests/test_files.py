@@ -130,6 +130,9 @@ def test_the_outcome_tells_what_was_skipped_or_would_be_done(tmp_path: Path) -> 
     done = pool_file(str(source), str(target), "max", 2)
     assert isinstance(done, Outcome)
     assert (done.status, done.output_shape, done.dropped) == ("done", (4, 4, 3), (1, 1))
+    assert repr(done).startswith(
+        f"Outcome(input={str(source)!r}, output={str(target)!r}, status='d"
+    )
     assert pool_file(source, target, "max", 2, skip_existing=True).status == "skipped"
     assert pool_file(source, target, "max", 2, update=True).status == "skipped"
     folder = pool_file(source, f"{tmp_path}/new/", "max", 2)
