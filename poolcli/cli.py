@@ -46,7 +46,9 @@ _ending: list[BaseException] = []
 """The exceptions that handlers of signals have raised. A library, such as an import that fails, may
 turn them into others, or drop them."""
 
-HELP: Final = """Pool pictures: slide a window over them and keep its maximum, minimum or average.
+HELP: Final = """Pool pictures: slide a window over them and keep one value of it.
+
+It is the maximum, the minimum, the average, the median or another quantile, or the mode.
 
 \b
 poolcli max --size 2 --stride 2 in.png out.png
@@ -215,7 +217,7 @@ def _exit_code(fault: BaseException) -> int:
 
 
 class _Interrupts:
-    """What ends a run before its plan is done.
+    """The end of a run before its plan is done.
 
     Attributes:
         stop: whether no more pictures are started, because of Ctrl-C or of ``--fail-fast``.

@@ -19,7 +19,8 @@ from typing import Final
 STDERR_FD: Final = 2
 CLOSED: Final = -1
 CAPTURED_BYTES: Final = 1 << 12
-"""How much is read of what C libraries printed; a damaged file may make them print endlessly."""
+"""The most bytes that are read of what C libraries printed: a damaged file may make them print
+endlessly."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # the numbers in <malloc.h>
 KEPT_MEMORY: Final = 32 << 20

@@ -26,7 +26,7 @@ SIGNALS: Final = {
     EXIT_INTERRUPTED: "interrupted",
     EXIT_TERMINATED: "terminated",
 }
-"""How a run is said to end by a signal: its exit code is 128 and the signal's number."""
+"""The words for the end of a run by a signal: its exit code is 128 and the signal's number."""
 
 
 class Failed(NamedTuple):

@@ -27,7 +27,7 @@ RED: Final = "31"
 """The code of the colour of failures on a terminal."""
 
 SHOWN_NAMES: Final = 5
-"""How many names a refusal lists without ``--verbose``."""
+"""The number of names that a refusal lists without ``--verbose``."""
 
 
 def display_name(text: str) -> str:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from poolcli.plan import Job
 
 MOST_FAILED_STARTS: Final = 3
-"""How many workers in a row may die before they are ready. Then the run ends, since workers seem
-unable to start at all, and would be started for ever."""
+"""The number of workers in a row that may die before they are ready. Then the run ends, since
+workers seem unable to start at all, and would be started for ever."""
 
 
 class Failure(NamedTuple):

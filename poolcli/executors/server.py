@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from poolcli.run.work import Work
 
 READY: Final = "ready"
-"""What a worker sends when it can take its first job."""
+"""The message of a worker when it can take its first job."""
 
 PROGRAM: Final = """
 import sys

@@ -28,7 +28,6 @@ NODATA: Final = "nodata"
 START_BYTES: Final = 64
 """The number of bytes at the start of a file that are matched with the signatures."""
 
-
 MOST_ENTRIES: Final = 256
 """The most entries of a palette whose indices have 8 bits."""
 
@@ -347,20 +346,6 @@ FORMATS: Final = (
         has_axes=True,
     ),
 )
-
-_RAW = (
-    *("3fr", "arw", "cr2", "cr3", "crw", "dcr", "dng", "erf", "iiq", "kdc", "mef", "mos", "mrw"),
-    *("nef", "nrw", "orf", "pef", "raf", "raw", "rw2", "sr2", "srf", "x3f"),
-)
-_OTHERS = (
-    *("ai", "bpg", "cur", "dcm", "dds", "djvu", "dpx", "emf", "eps", "exr", "fit", "fits", "flif"),
-    *("hdr", "icns", "ico", "j2c", "j2k", "jp2", "jpc", "jpf", "jpm", "jpx", "jxr", "kra", "mng"),
-    *("pcx", "psb", "psd", "qoi", "ras", "sgi", "svg", "svgz", "tga", "wbmp", "wdp", "wmf"),
-    *("xbm", "xcf", "xpm"),
-)
-UNREAD: Final = frozenset(f".{name}" for name in (*_RAW, *_OTHERS))
-"""The suffixes of pictures that are not read, of cameras' raw files and others: they are counted
-where a folder is searched."""
 
 NAMES: Final = tuple(one.name for one in FORMATS if one.modes)
 """The names of the formats that can be written."""

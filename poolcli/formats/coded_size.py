@@ -20,7 +20,7 @@ SEQUENCE_HEADER, PARAMETERS = 1, 33
 
 MOST_UNITS: Final = 1 << 17
 MOST_TIMES, ALWAYS_ALLOWED = 4, 1 << 20
-"""How many times the stated pixels may be coded, and pixels that may always be: tiles overhang."""
+"""The factor by which more pixels may be coded than stated, and the pixels that may always be."""
 
 DAMAGED: Final = "its coded data are damaged"
 

@@ -63,7 +63,7 @@ class Writer(Protocol):
 
     @property
     def warnings(self) -> Iterable[str]:
-        """What the user should know of the file; complete after `finish`."""
+        """Sentences that the user should know of the file; complete after `finish`."""
 
     def begin(self, info: FrameInfo, metadata: Metadata) -> None:
         """Begin a frame of ``info.shape``; the format must be able to store its mode."""

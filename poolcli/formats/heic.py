@@ -28,7 +28,7 @@ SRGB_CURVES: Final = (1, 2, 6, 13, 14, 15)
 
 
 def read(stream: BinaryIO, limits: Limits) -> FurtherReader:
-    """Open a HEIC; its primary picture comes first, whatever its place in the file."""
+    """Open a HEIC; its primary picture comes first, at any place in the file."""
     primary, items = read_items(stream)
     file = _file(stream)
     sides = [max(one.size[side] for one in file) for side in (1, 0)]

@@ -75,7 +75,7 @@ PASSES: Final = (
 """The passes of an interlaced picture: first row, first column, step of rows, step of columns."""
 
 DAMAGED, CUT_OFF = "is the file damaged?", "is the file complete?"
-"""What the user should find out if a file is refused."""
+"""The question to the user if a file is refused."""
 
 MOST_METADATA: Final = 1 << 26
 """The most bytes of all metadata chunks together; further ones are left out."""

@@ -59,13 +59,13 @@ UNIFORM: Final = 0.01
 """The part of their size to which rows are compressed below which no trial is worth its time."""
 
 RUNS_SLACK: Final = 1.03
-"""How large the result of Z_RLE, which is fast, may be, compared with that of `USUAL`."""
+"""The largest result of Z_RLE, which is fast, that is taken, compared with that of `USUAL`."""
 
 PAETH_GAIN: Final = 0.97
-"""How small the result with Paeth must be, compared with that of the other filters."""
+"""The largest result with Paeth that is taken, compared with that of the other filters."""
 
 THOROUGH_GAIN: Final = 0.85
-"""How small the result of `THOROUGH` must be, compared with that of `USUAL`."""
+"""The largest result of `THOROUGH` that is taken, compared with that of `USUAL`."""
 
 QUICK, USUAL, THOROUGH = 1, 5, 6
 """Levels of zlib. The file "benchmarks/levels.py" compares them."""
@@ -75,7 +75,7 @@ HEAD: Final = b"\x78\x5e"
 
 
 class Choice(NamedTuple):
-    """How a piece is compressed.
+    """The compression of a piece.
 
     Attributes:
         filters: the filters among which the one of each row is chosen.

@@ -17,7 +17,7 @@ from poolcli.errors import PoolError
 from poolcli.picture import FrameInfo
 
 PART_BYTES: Final = 1 << 20
-"""How many bytes of text are parsed at a time."""
+"""The number of bytes of text that are parsed at a time."""
 
 LEFT_OUT: Final = "bytes that follow the last picture were left out"
 COMMENT: Final = re.compile(rb"#[^\r\n]*")

@@ -46,7 +46,7 @@ OTHERS: Final = {
     rb"....ftyp": "a video",
     rb"\s*<(?:\?xml|svg|html|!DOCTYPE)": "XML or SVG",
 }
-"""What else a file may be, by a regular expression that matches its start."""
+"""Other kinds of files, by a regular expression that matches its start."""
 
 
 def unknown_content(start: bytes, titles: str) -> PoolError:

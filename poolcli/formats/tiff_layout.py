@@ -74,7 +74,7 @@ SPLIT_BYTES: Final = 1 << 18
 
 
 class Layout(NamedTuple):
-    """How the pixels of a page are stored.
+    """The layout of the pixels of a page.
 
     Attributes:
         directory: the directory of the page.
@@ -106,7 +106,7 @@ class Layout(NamedTuple):
 
     @property
     def segments(self) -> str:
-        """What its segments are called in messages."""
+        """The word for its segments in messages."""
         return "tiles" if self.is_tiled else "strips"
 
     @property

@@ -49,7 +49,7 @@ NUMBERS_OF: Final = {
     TIE_POINTS: range(6, 1 << 20, 6),
     POLYNOMIALS: (92,),
 }
-"""How many numbers a tag may have."""
+"""The most numbers of a tag."""
 
 RASTER_TYPE, IS_POINT = 1025, 2
 """The key that tells whether coordinates are those of a pixel's corner or of its centre."""

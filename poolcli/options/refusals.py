@@ -19,7 +19,7 @@ from poolcli.options.words import VERBS, WORDS
 
 NAMES: Final = tuple(row.name for row in METHODS)
 CLOSE: Final = 0.75
-"""How alike two names must be, of at most 1, so that one is offered in place of the other."""
+"""The least likeness of two names, of at most 1, so that one is offered in place of the other."""
 
 
 class ExamplesError(click.UsageError):

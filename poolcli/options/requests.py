@@ -32,13 +32,13 @@ WAYS_ON: Final = {
     "update": "the same command goes on where this run stopped",
     "": "the same command with --skip-existing goes on where this run stopped",
 }
-"""How to go on after an interruption, by the option that says what becomes of existing outputs."""
+"""The ways to go on after an interruption, by the option about existing outputs."""
 
 Record = TypeVar("Record", bound="tuple[Any, ...]")
 
 
 class Display(NamedTuple):
-    """What a run prints.
+    """The things that a run prints.
 
     Attributes:
         quiet: whether only errors are printed.
@@ -58,7 +58,7 @@ class Display(NamedTuple):
 
 
 class Execution(NamedTuple):
-    """How the jobs of a run are executed.
+    """The execution of the jobs of a run.
 
     Attributes:
         jobs: how many pictures are pooled at the same time, at most; None for the usable CPUs.

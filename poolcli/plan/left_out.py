@@ -7,8 +7,9 @@ from collections import Counter
 from functools import cache
 from typing import NamedTuple
 
-from poolcli.formats import UNREAD, by_name, by_suffix
+from poolcli.formats import by_name, by_suffix
 from poolcli.formats.extras import is_installed
+from poolcli.formats.unread import UNREAD
 
 NO_PICTURE = "no picture"
 NOT_READ = "pictures of this format are not read"

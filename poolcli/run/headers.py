@@ -22,7 +22,7 @@ from poolcli.run.work import Work
 UNREADABLE = "it can't be read: "
 UNDECODABLE = "it can't be decoded: "
 PALETTE = "P"
-"""What the summary calls the mode of pictures that keep their palette."""
+"""The summary's name for the mode of pictures that keep their palette."""
 ROUNDED = "its samples are rounded to 8 bits"
 
 

@@ -24,8 +24,8 @@ except ImportError:  # Windows has no such locks, so stale hidden files are not 
 CHECK_NAME: Final = "check the name and its permissions"
 TEMPORARY: Final = re.compile(r"\.poolcli-[0-9a-f]{8}\.tmp")
 TRIES: Final = 5
-"""How often `commit` tries to write a file. Another process may remove its new folder or its hidden
-file meanwhile."""
+"""The number of times that `commit` tries to write a file. Another process may remove its new
+folder or its hidden file meanwhile."""
 
 PERMISSIONS: Final = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 """The mode bits that are copied: without setuid and setgid, which would let an output run with the

@@ -22,7 +22,7 @@ STREAM_NAME: Final = re.compile(r"/dev/fd/(\d+)|/proc/self/fd/(\d+)")
 STREAM_NAMES: Final = {DASH: 1, "/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 READ_BYTES: Final = 1 << 20
 START_BYTES: Final = 16
-"""How many bytes must be there before a stream is refused that begins no picture."""
+"""The number of bytes that must be there before a stream is refused that begins no picture."""
 
 
 class Stream(Place):
