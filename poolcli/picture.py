@@ -133,6 +133,9 @@ class FrameInfo(NamedTuple):
         nodata: the value of samples without data, in decimal digits as the file states it (GDAL's
             tag 42113), or as ``--nodata`` does for a writer; empty if there is none.
         has_mask: whether alpha is a mask, which may be left out where alpha can't be stored.
+        planes: the number of planes of a stack that are pooled together. A frame of several has
+            the shape of one plane, and its rows are those of all planes: row y of plane z is its
+            row y·planes + z.
     """
 
     shape: tuple[int, ...]
@@ -149,6 +152,7 @@ class FrameInfo(NamedTuple):
     unread_colour: str = ""
     nodata: str = ""
     has_mask: bool = False
+    planes: int = 1
 
 
 def info_in_mode(size: Pair, mode: str, stored: Stored, **more: Any) -> FrameInfo:

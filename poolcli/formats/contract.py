@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol, runtime_checkable
 
 from poolcli.errors import PoolError
 from poolcli.formats import FORMATS, START_BYTES, Format, by_content
@@ -56,6 +56,34 @@ class Reader(Protocol):
 
         A frame is valid until the next one is taken. Another call starts again at the first frame.
         """
+
+
+@runtime_checkable
+class StackReader(Reader, Protocol):
+    """The reader of a format with `Format.has_planes`.
+
+    Its frames stay valid while others are taken, so that several planes can be read side by side.
+    """
+
+    def stack(self) -> Stack:
+        """Return how the frames form stacks.
+
+        Raises:
+            PoolError: no axis of the file has planes, or its description doesn't fit the frames.
+        """
+
+
+class Stack(NamedTuple):
+    """How the frames of a file form stacks, one after the other.
+
+    Attributes:
+        depth: the number of planes of a stack.
+        step: the number of frames from a plane to the next one of the same stack; so many stacks
+            alternate with each other.
+    """
+
+    depth: int
+    step: int = 1
 
 
 class Writer(Protocol):

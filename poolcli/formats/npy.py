@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
-from poolcli.formats.contract import FrameWriter, Limits
+from poolcli.formats.contract import FrameWriter, Limits, Stack
 from poolcli.formats.saving import Saving
 from poolcli.layout import FEW, Layout, Pictures, unlike_hwc
 from poolcli.picture import ARRAY, MODES, Encoding, FrameInfo, Metadata, Stored, full_scale
@@ -68,6 +68,17 @@ class NpyReader:
         """Yield the pictures."""
         for number in range(self.count):
             yield NpyFrame(self, number)
+
+    def stack(self) -> Stack:
+        """Return the number of planes; the last axis over which pictures are counted has them.
+
+        Raises:
+            PoolError: no axis has planes.
+        """
+        planes = self.pictures.layout.planes
+        if planes is None:
+            raise PoolError("no axis of the array has planes", "name it Z or D in --axes")
+        return Stack(self.pictures.shape[planes])
 
     def rows(self, number: int, start: int, stop: int) -> NDArray[Any]:
         """Read the rows from start to stop of a picture.
@@ -183,11 +194,13 @@ def _resulting(info: FrameInfo, frames: int) -> Pictures:
     if info.encoding.format != NpyReader.format or source is None:
         return Pictures(Layout.of("HWC"[: len(info.shape)], info.shape), info.shape)
     layout = source.layout
-    shape = list(layout.result_shape(source.shape, *info.shape[:2]))
-    if frames != source.number:  # of --frame
-        for number in layout.order(whole_pixels=True)[0]:
-            shape[number] = 1
-    return Pictures(layout, tuple(shape))
+    height, width = info.shape[:2]
+    shape = layout.result_shape(source.shape, height, width, info.planes)
+    result = Pictures(layout, shape)
+    if frames == result.number:
+        return result
+    outer = layout.order(whole_pixels=True)[0]  # of one picture, which --frame has chosen
+    return Pictures(layout, tuple(1 if at in outer else side for at, side in enumerate(shape)))
 
 
 def _checked(shape: Any, dtype: np.dtype[Any], found: int, axes: str | None) -> Layout:

@@ -42,14 +42,20 @@ class Element(NamedTuple):
     name: str
     attributes: Mapping[str, str]
 
-    def number(self, name: str) -> int:
-        """Return a count among its attributes.
+    def number(self, name: str, default: int | None = None) -> int:
+        """Return a whole number among its attributes.
+
+        Args:
+            name: the name of the attribute.
+            default: the number if it is missing, and the least that is allowed; None if it must
+                be there and be at least 1.
 
         Raises:
-            ValueError: it is missing or no number.
+            ValueError: it is missing or no such number.
         """
-        text = self.attributes.get(name, "")
-        if not text.isascii() or not text.isdigit() or len(text) > MOST_DIGITS or not int(text):
+        text = self.attributes.get(name, "" if default is None else str(default))
+        is_number = text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
+        if not is_number or (default is None and not int(text)):
             raise ValueError(f"{name} of its pixels is no number")
         return int(text)
 
@@ -68,8 +74,8 @@ def rewritten(
     Raises:
         ValueError: it can't be rewritten; the reason is in words for the user.
     """
-    elements = sorted(_elements(xml))
-    _check_files(xml, elements)
+    elements = sorted(elements_of(xml))
+    check_files(xml, elements)
     pictures = [one for one in elements if one.name == "Pixels"]
     counts = [_planes(one, elements) for one in pictures]
     changes: list[tuple[int, int, bytes]] = []
@@ -89,7 +95,7 @@ def rewritten(
     return b"".join(_changed(xml, sorted(changes)))
 
 
-def _elements(xml: bytes) -> list[Element]:
+def elements_of(xml: bytes) -> list[Element]:
     """Return the elements whose names are in `WANTED`.
 
     A parser finds them: regular expressions would take quadratic time on hostile comments.
@@ -130,7 +136,7 @@ def _elements(xml: bytes) -> list[Element]:
     return found
 
 
-def _check_files(xml: bytes, elements: Sequence[Element]) -> None:
+def check_files(xml: bytes, elements: Sequence[Element]) -> None:
     """Refuse XML that describes other files too.
 
     Raises:
@@ -143,7 +149,7 @@ def _check_files(xml: bytes, elements: Sequence[Element]) -> None:
         raise ValueError("it describes several files")
 
 
-def _samples(picture: Element, elements: Sequence[Element]) -> int:
+def samples_of(picture: Element, elements: Sequence[Element]) -> int:
     """Return the number of channels that share a page of a picture."""
     channels = (one for one in elements if one.name == "Channel" and one.begin > picture.begin)
     first = next(channels, None)
@@ -152,7 +158,7 @@ def _samples(picture: Element, elements: Sequence[Element]) -> int:
 
 def _planes(picture: Element, elements: Sequence[Element]) -> int:
     """Return the number of pages of a picture."""
-    channels = max(picture.number("SizeC") // _samples(picture, elements), 1)
+    channels = max(picture.number("SizeC") // samples_of(picture, elements), 1)
     return picture.number("SizeZ") * picture.number("SizeT") * channels
 
 
@@ -168,7 +174,7 @@ def _other_sizes(
         raise ValueError("it describes several pictures, of which some were not taken")
     (picture,) = pictures
     if count == 1:
-        return {"SizeZ": 1, "SizeT": 1, "SizeC": _samples(picture, elements)}
+        return {"SizeZ": 1, "SizeT": 1, "SizeC": samples_of(picture, elements)}
     slices = picture.number("SizeZ")
     if _planes(picture, elements) // slices * (slices // planes) != count:
         raise ValueError(f"it counts other pages than the {count} that were written")

@@ -76,11 +76,8 @@ def place_of(page: Directory, warn: Say) -> dict[str, Any]:
             GDAL: STATISTICS.sub(b"", page.octets(GDAL_METADATA)),
             OVERLAYS: bool(page.entries.keys() & {*OVERLAY_TAGS}),
         }
-        description = page.octets(DESCRIPTION)
-        if description.startswith(IMAGEJ_START):
-            found[IMAGEJ] = description
-        elif OME_START.match(description):
-            found[OME] = description
+        name, description = description_in(page)
+        found[name] = description
     except ValueError:
         warn("its tags of place are damaged, and were dropped")
     if not GDAL_ITEM.search(found.get(GDAL, b"")):
@@ -89,6 +86,18 @@ def place_of(page: Directory, warn: Say) -> dict[str, Any]:
         found.pop(GEO)
         warn("its geo tags are damaged, and were dropped")
     return {name: value for name, value in found.items() if value}
+
+
+def description_in(page: Directory) -> tuple[str, bytes]:
+    """Return which of `DESCRIPTIONS` a page has, and its text; both are empty if it has none.
+
+    Raises:
+        ValueError: the description is damaged.
+    """
+    description = page.octets(DESCRIPTION)
+    if description.startswith(IMAGEJ_START):
+        return IMAGEJ, description
+    return (OME, description) if OME_START.match(description) else ("", b"")
 
 
 def geo_tags(place: Mapping[str, Any], placement: Placement) -> Tags:
@@ -153,13 +162,14 @@ def description_of(
 
 def _imagej(description: bytes, placement: Placement, count: int, warn: Say) -> bytes:
     """Return the description of ImageJ with the counts and the spacing of the pooled file."""
-    lines = [line.partition(b"=") for line in description.rstrip(b"\0").splitlines()]
-    values = {key.decode("latin-1"): value for key, _, value in lines}
-    images = _whole(values.get("images", b"1"))
-    if images > count * placement.planes:
+    values = imagej_values(description)
+    counts = imagej_counts(values)
+    images, channels, frames = (counts.get(key, 1) for key in ("images", "channels", "frames"))
+    # `run` tells which planes are left over at the end of a stack.
+    expected = images // (channels * frames) // placement.planes * channels * frames
+    if images > count != expected:
         warn(f"its {IMAGEJ} counts {images} images, of which {count} were written")
     if images != count:
-        channels, frames = (_whole(values.get(key, b"1")) for key in ("channels", "frames"))
         slices, rest = divmod(count, channels * frames)
         if rest or not slices:
             values = {key: one for key, one in values.items() if key not in COUNTS}
@@ -171,6 +181,17 @@ def _imagej(description: bytes, placement: Placement, count: int, warn: Say) -> 
     _scale(values, "xorigin", lambda value: (value - left) / across)
     rows = (key.encode("latin-1") + b"=" + value + b"\n" for key, value in values.items())
     return b"".join(rows) + b"\0"
+
+
+def imagej_values(description: bytes) -> dict[str, bytes]:
+    """Return the lines of ImageJ's description, by their keys."""
+    lines = (line.partition(b"=") for line in description.rstrip(b"\0").splitlines())
+    return {key.decode("latin-1"): value for key, _, value in lines}
+
+
+def imagej_counts(values: Mapping[str, bytes]) -> dict[str, int]:
+    """Return the counts among the lines of ImageJ's description; what is no number counts as 1."""
+    return {key: _whole(values[key]) for key in COUNTS if key in values}
 
 
 def _scale(values: dict[str, bytes], key: str, change: Callable[[float], float]) -> None:

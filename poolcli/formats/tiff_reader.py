@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
-from poolcli.formats.contract import Limits
+from poolcli.formats.contract import Limits, Stack
 from poolcli.formats.tiff_frame import LazyFrame, SegmentFrame, frame_of
 from poolcli.formats.tiff_layout import layout_of, pictures_of
+from poolcli.formats.tiff_stacks import stack_of
 from poolcli.formats.tiff_tags import Directory, TagFile
 from poolcli.picture import MODES, Frame, Metadata
 
@@ -48,6 +49,7 @@ class TiffReader:
         self._file, self._limits = TagFile(stream), limits
         self._orientation, self._metadata = orientation, metadata
         self._pictures = pictures_of(self._file)
+        self._stack: Stack | None = None
         self.count = len(self._pictures) // 2
         if not self.count:
             raise PoolError("it has no pages", "is the file complete?")
@@ -56,6 +58,12 @@ class TiffReader:
         """Yield the pictures in order; the tags of each are read when it is looked at."""
         for at in range(0, len(self._pictures), 2):
             yield LazyFrame(partial(self._picture, *self._pictures[at : at + 2]))
+
+    def stack(self) -> Stack:
+        """Return how the pages form stacks."""
+        if self._stack is None:
+            self._stack = stack_of(Directory(self._file, self._pictures[0]), self.count)
+        return self._stack
 
     def _picture(self, offset: int, mask: int) -> Frame:
         """Open a page, with its mask as alpha if it has one that fits."""
