@@ -138,18 +138,22 @@ def pooled_info(
     )
 
 
-def placement(axes: Axes) -> Placement:
+def placement(axes: Axes, planes: int = 1) -> Placement:
     """Return where the pooled pixels lie.
 
     The origin is (span - stride)/2 - padding before. Windows that are given by the size of the
     output cover the picture from its first to its last pixel, so that their origin is 0.
+
+    Args:
+        axes: the windows of both axes.
+        planes: the number of planes that are pooled together.
     """
     rows, columns = axes
     down, across = (
         0 if isinstance(axis, Spans) else (axis.span - axis.stride) / 2 - axis.before
         for axis in axes
     )
-    return Placement((rows.pitch, columns.pitch), (down, across))
+    return Placement((rows.pitch, columns.pitch), (down, across), planes)
 
 
 def pooled_bands(

@@ -77,10 +77,11 @@ class Outcome:
         remedy: what the user can do about that.
         output_size: (height, width) of the result where it was given in place of a window.
         quantile: the quantile of a method that takes one.
-        planes: how many planes of a stack are pooled together, where several are.
+        planes: how many planes of a stack are pooled together; None without ``--planes``.
         nodata: the value of samples without data; None also if it is infinite, which JSON has not.
         indices: the path of the file of indices.
         taken: the number of frames that are pooled.
+        dropped_planes: the planes at the end of a stack that no window reads.
         has_gaps: whether windows or their taps leave pixels between them unread.
         warnings: what the user should know, a sentence each.
         notes: harmless remarks, which are printed only with ``--verbose``.
@@ -116,6 +117,7 @@ class Outcome:
     nodata: float | None = None
     indices: str | None = None
     taken: int = 1
+    dropped_planes: int = 0
     has_gaps: bool = False
     warnings: list[str]
     notes: list[str]
@@ -154,6 +156,8 @@ class Outcome:
         """Yield the warnings that the summary of a batch counts, also those of unread pixels."""
         if self.dropped is not None and any(self.dropped):
             yield "dropped pixels at an edge"
+        if self.dropped_planes:
+            yield "dropped planes at the end of a stack"
         if self.has_gaps:
             yield "left pixels between windows or taps unread"
         yield from self.warnings
@@ -170,6 +174,7 @@ class Outcome:
 _INTERNAL: Final = {
     "remedy",
     "taken",
+    "dropped_planes",
     "has_gaps",
     "traceback",
     "is_fault",

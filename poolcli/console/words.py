@@ -105,6 +105,8 @@ def _frames(outcome: Outcome) -> str:
     """Return how many of several frames were pooled; an empty text for a file of one frame."""
     if outcome.frames is None:
         return str(outcome.taken) if outcome.taken > 1 else ""
+    if outcome.planes is not None:
+        return f"{outcome.frames} → {outcome.taken}"
     return f"{outcome.taken} of {outcome.frames}" if outcome.frames > 1 else ""
 
 
@@ -118,9 +120,11 @@ def _shapes(outcome: Outcome) -> str:
 
 def _window(outcome: Outcome) -> str:
     """Return the method and the window, width before height as on the command line."""
+    planes = "" if outcome.planes is None else f" of {outcome.planes} planes"
     if outcome.output_size is not None:
-        return f"{outcome.method} to {_extent(outcome.output_size)}"
-    parts = [f"{outcome.method} {_extent(outcome.size)}", f"stride {_extent(outcome.stride)}"]
+        return f"{outcome.method} to {_extent(outcome.output_size)}{planes}"
+    method = f"{outcome.method} {_extent(outcome.size)}{planes}"
+    parts = [method, f"stride {_extent(outcome.stride)}"]
     if outcome.quantile is not None:
         parts.insert(1, f"quantile {outcome.quantile:g}")
     if outcome.dilation != (1, 1):
@@ -144,6 +148,8 @@ def _dropped(outcome: Outcome) -> str:
         parts.append(f"{rows} row{'s' * (rows > 1)} at the bottom")
     if columns:
         parts.append(f"{columns} column{'s' * (columns > 1)} at the right")
+    if planes := outcome.dropped_planes:
+        parts.append(f"{planes} plane{'s' * (planes > 1)} at the end")
     if outcome.has_gaps:
         parts.append("pixels between windows or taps")
     return ", ".join(parts)

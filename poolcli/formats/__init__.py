@@ -81,6 +81,7 @@ class Format(NamedTuple):
         read_suffixes: further suffixes under which such files are found, but not written.
         has_axes: whether the axes of its arrays may be named (`--axes`): its ``read`` takes their
             letters as a third argument.
+        has_planes: whether its files may be stacks (`--planes`): its reader is a `StackReader`.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Format(NamedTuple):
     extra: Extra | None = None
     read_suffixes: tuple[str, ...] = ()
     has_axes: bool = False
+    has_planes: bool = False
 
     def refusal(self) -> PoolError:
         """Return the error for a format that can only be read."""
@@ -164,12 +166,20 @@ class Format(NamedTuple):
 
             require_all(self.extra)
 
-    def check_frames(self, kind: FrameKind, count: int | None) -> None:
+    def check_frames(
+        self,
+        kind: FrameKind,
+        count: int | None,
+        found: str = "the input has",
+        remedy: str = "give --frame N for one of them",
+    ) -> None:
         """Refuse several frames of a kind that the format can't store.
 
         Args:
             kind: how the input holds its frames.
             count: the number of frames to write; None if there are several.
+            found: what has the frames, for the message.
+            remedy: how one of them is chosen.
 
         Raises:
             PoolError: there are several, and the format does not hold that kind.
@@ -180,10 +190,9 @@ class Format(NamedTuple):
             one.suffixes[0] for one in FORMATS if one.modes and one.frames == kind and one.signature
         ]
         titles = {"animation": "an animation", "pages": "pages", "one": "several pictures"}
-        found = f"the input has {count or 'several'} frames"
         raise PoolError(
-            f"{self.title} can't hold {titles[kind]}, and {found}",
-            f"give --frame N for one of them, or write {' or '.join(holders)}",
+            f"{self.title} can't hold {titles[kind]}, and {found} {count or 'several'} frames",
+            f"{remedy}, or write {' or '.join(holders)}",
         )
 
 
@@ -268,6 +277,7 @@ FORMATS: Final = (
         deep_palettes=True,
         metadata=("icc_profile", "exif", "resolution", "xmp", "comment", "place", "nodata"),
         whole_bits=True,
+        has_planes=True,
         extra=Extra("deep", ("imagecodecs", "tifffile")),
     ),
     Format(
@@ -344,6 +354,7 @@ FORMATS: Final = (
         signature=rb"\x93NUMPY",
         modes={mode: mode for mode in MODES},
         has_axes=True,
+        has_planes=True,
     ),
 )
 
@@ -366,6 +377,12 @@ def may_have_axes(path: str) -> bool:
     """Return whether the axes of a file may be named, as far as its suffix tells."""
     row = by_suffix(splitext(path)[1])
     return row is None or row.has_axes
+
+
+def may_have_planes(path: str) -> bool:
+    """Return whether a file may be a stack, as far as its suffix tells."""
+    row = by_suffix(splitext(path)[1])
+    return row is None or row.has_planes
 
 
 def known(start: bytes) -> Format | None:

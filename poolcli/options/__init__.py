@@ -20,6 +20,7 @@ from poolcli.options.types import (
     OutputExtent,
     Padding,
     PathText,
+    PlaneCount,
     SaveOption,
     Seconds,
     Whole,
@@ -164,7 +165,14 @@ ARRAYS: Final = Group(
             type=AxesLetters(),
             shown="LETTERS",
             text="Axes of an array, such as CHW or NHWC: H or Y, W or X, C or S for channels, "
-            "others for a batch (default: HW or HWC).",
+            "Z or D for planes, others for a batch (default: HW or HWC).",
+        ),
+        declared(
+            "--planes",
+            type=PlaneCount(),
+            shown="K|all",
+            text="Make windows so many planes of a stack deep: of an array with Z in --axes, or "
+            "of the pages of a file.",
         ),
         declared(
             "--nodata",

@@ -128,6 +128,9 @@ def request_of(
     chosen = [name for name in EXISTING if params[name]]
     if len(chosen) > 1:
         raise PoolError(f"{' and '.join(map(given_as, chosen))} exclude each other", "choose one")
+    if params["planes"] is not None and params["frame"] is not None:
+        both = " and ".join(map(given_as, ("frame", "planes")))
+        raise PoolError(f"{both} exclude each other", "give one of them")
     levels = tuple(Window.of(level) for level in params["levels"] or ())
     window = _window(row, params, given)
     template = LEVEL_NAME if levels and params["template"] is None else params["template"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -129,6 +129,17 @@ class Whole(Value[int]):
         if number < self.least or (self.most is not None and number > self.most):
             raise ValueError
         return number
+
+
+class PlaneCount(Value[int | Literal["all"]]):
+    """Parse a number of planes or ``all``."""
+
+    expected = "a whole number of at least 1, or all"
+    choices = ("all",)
+
+    def parse(self, text: str) -> int | Literal["all"]:
+        """Parse the digits."""
+        return "all" if text.lower() == "all" else Whole(1).parse(text)
 
 
 class OneOf(Value[str]):

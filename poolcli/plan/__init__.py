@@ -9,11 +9,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from poolcli.engine.window import Window
 from poolcli.errors import PoolError
-from poolcli.formats import Format, all_suffixes, by_name, by_suffix, may_have_axes
+from poolcli.formats import (
+    FORMATS,
+    Format,
+    all_suffixes,
+    by_name,
+    by_suffix,
+    may_have_axes,
+    may_have_planes,
+)
 from poolcli.formats.saving import Saving
 from poolcli.plan.left_out import LeftOut
 from poolcli.storage import DASH, Place, Status, place_at, place_of
@@ -109,6 +117,7 @@ class Policy(NamedTuple):
         levels: the windows of ``--levels``; empty for the one window of the run.
         saving: the options of encoding, to be checked against the formats.
         axes: the letters of the axes of arrays; refused if no input can be an array.
+        planes: how many planes are pooled together; refused if no input can be a stack.
     """
 
     format: str | None = None
@@ -125,6 +134,7 @@ class Policy(NamedTuple):
     levels: tuple[Window, ...] = ()
     saving: Saving = Saving()
     axes: str | None = None
+    planes: int | Literal["all"] | None = None
 
     @property
     def replaces(self) -> bool:
@@ -162,10 +172,7 @@ def make_plan(paths: tuple[str, ...], policy: Policy, left_out: LeftOut | None =
         from poolcli.plan.batch import Batch  # here, since it imports this module
 
         jobs, refusals = Batch(output, policy, left_out).jobs(inputs)
-    if policy.saving != Saving():
-        refusals += _saving_refusals(jobs, policy.saving)
-    if jobs and policy.axes and not any(may_have_axes(job.source.path) for job in jobs):
-        refusals.append(Refusal("--axes has an effect on arrays only", "leave it out", []))
+    refusals += _idle_options(jobs, policy)
     if refusals:
         raise PlanError(refusals)
     if not jobs:
@@ -283,6 +290,18 @@ def _format_of(target: Place, policy: Policy) -> Format | None:
         message = f"{target.path}: {fmt.refusal().message}"
         raise PoolError(message, f"end it in one of {all_suffixes()}")
     return fmt
+
+
+def _idle_options(jobs: list[Job], policy: Policy) -> Iterator[Refusal]:
+    """Yield refusals of options that have no effect on any of the pictures."""
+    if policy.saving != Saving():
+        yield from _saving_refusals(jobs, policy.saving)
+    sources = [job.source.path for job in jobs]
+    if sources and policy.axes and not any(map(may_have_axes, sources)):
+        yield Refusal("--axes has an effect on arrays only", "leave it out", [])
+    if sources and policy.planes and not any(map(may_have_planes, sources)):
+        titles = " and ".join(row.title for row in FORMATS if row.has_planes)
+        yield Refusal(f"--planes has an effect on {titles} only", "leave it out", [])
 
 
 def _saving_refusals(jobs: list[Job], saving: Saving) -> list[Refusal]:

@@ -11,18 +11,20 @@ from poolcli.engine.adaptive import OutputSize
 from poolcli.engine.window import Axes, Axis
 from poolcli.errors import PoolError
 from poolcli.formats import FORMATS, NODATA, Format, by_name, may_have_axes
-from poolcli.formats.contract import Reader, check_depth
+from poolcli.formats.contract import Reader, StackReader, check_depth
 from poolcli.formats.following import picture_behind
 from poolcli.formats.refusals import refusing
 from poolcli.picture import MODES, Frame, FrameInfo, Opaque, Upright
 from poolcli.plan import Job
 from poolcli.report import Outcome
+from poolcli.run.stacks import Planes, count_of, joined
 from poolcli.run.work import Work
 
 UNREADABLE = "it can't be read: "
 UNDECODABLE = "it can't be decoded: "
 PALETTE = "P"
 """The summary's name for the mode of pictures that keep their palette."""
+INEXACT = "leave --exact out, or choose another size"
 ROUNDED = "its samples are rounded to 8 bits"
 
 
@@ -74,7 +76,23 @@ def check_end(stream: BinaryIO, reader: Reader, job: Job, outcome: Outcome) -> N
 
 
 def selected_frames(reader: Reader, target: Format, work: Work) -> Iterator[Frame]:
-    """Yield all frames, or only the one of ``--frame``, upright and without unstorable masks.
+    """Yield the frames to pool, upright and without unstorable masks.
+
+    With ``--planes`` the frames of several planes are joined to one.
+
+    Raises:
+        PoolError: there is no frame of that number, or one can't be read.
+    """
+    frames = _upright_frames(reader, work)
+    if work.planes is not None and isinstance(reader, StackReader):
+        stack = reader.stack()
+        frames = joined(frames, stack, count_of(work.planes, stack))
+    for frame in frames:
+        yield frame if _holds_mask(target, frame.info, work) else Opaque(frame)
+
+
+def _upright_frames(reader: Reader, work: Work) -> Iterator[Frame]:
+    """Yield all frames, or only the one of ``--frame``, upright.
 
     Raises:
         PoolError: there is no frame of that number, or one can't be read.
@@ -89,7 +107,7 @@ def selected_frames(reader: Reader, target: Format, work: Work) -> Iterator[Fram
         if frame is None:
             break
         if number in (None, found):
-            yield frame if _holds_mask(target, frame.info, work) else Opaque(frame)
+            yield frame
         found += 1
     if number is not None and found <= number:
         numbers = "one, with number 0" if found == 1 else f"{found}, numbered 0 to {found - 1}"
@@ -117,12 +135,32 @@ def check_headers(reader: Reader, target: Format, work: Work, outcome: Outcome) 
     source = by_name(reader.format)
     if work.axes is not None and not source.has_axes and may_have_axes(outcome.input):
         raise PoolError(f"it is {source.title}, whose axes have no letters", "leave --axes out")
+    if work.planes is not None:
+        _check_planes(reader, work.planes, work, outcome)
     if reader.count is None and not work.dry_run:
         return
     for frame in selected_frames(reader, target, work):
         check_header(frame, reader, target, work, outcome)
         if reader.count is None:
             return
+
+
+def _check_planes(reader: Reader, planes: Planes, work: Work, outcome: Outcome) -> None:
+    """Fill in how many planes are pooled together.
+
+    Raises:
+        PoolError: the file is no stack, has fewer planes, or some are left over.
+    """
+    if not isinstance(reader, StackReader):
+        title = by_name(reader.format).title
+        raise PoolError(f"it is {title}, which holds no planes", "leave --planes out")
+    stack = reader.stack()
+    outcome.planes = count_of(planes, stack)
+    outcome.dropped_planes = rest = stack.depth % outcome.planes
+    if rest and work.exact:
+        raise PoolError(f"planes at the end that no window reads: {rest} of {stack.depth}", INEXACT)
+    if rest:
+        outcome.notes.append(f"planes left out at the end: {rest} of {stack.depth}")
 
 
 def check_header(
@@ -187,7 +225,12 @@ def _check_number(reader: Reader, target: Format, work: Work, taken: int) -> Non
     # The pictures of one array are pages where another format is written.
     kind = "pages" if source.has_axes and source is not target else source.frames
     is_only = work.frame is not None or (reader.count is None and taken == 1)
-    target.check_frames(kind, 1 if is_only else reader.count)
+    if work.planes is None or not isinstance(reader, StackReader):
+        target.check_frames(kind, 1 if is_only else reader.count)
+        return
+    stack, count = reader.stack(), reader.count or 1
+    pooled = count // stack.depth * (stack.depth // count_of(work.planes, stack))
+    target.check_frames(kind, pooled, "the result has", "give --planes all")
 
 
 def _check_exact(axes: Axes) -> None:
@@ -207,7 +250,7 @@ def _check_exact(axes: Axes) -> None:
         }
         for reason, applies in reasons.items():
             if applies:
-                raise PoolError(reason, "leave --exact out, or choose another size")
+                raise PoolError(reason, INEXACT)
 
 
 def _describe(outcome: Outcome, info: FrameInfo, pooled: Pooled, target: Format) -> None:

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO, Literal, TypeAlias
 from numpy.typing import NDArray
 
 from poolcli.colour import placement, pooled_bands, rescaled
+from poolcli.engine.planes import Deep
 from poolcli.errors import PoolError
 from poolcli.formats import FORMATS, Format, by_name
 from poolcli.formats.contract import Reader, Writer, open_writer
@@ -153,7 +154,8 @@ class Output:
                 metadata = frame.metadata()
             pooled = result(frame.info, target, work)
             with clock("write"), refusing_to_write(target):
-                writer.begin(pooled.info, metadata.pooled(placement(pooled.axes)))
+                place = placement(pooled.axes, frame.info.planes)
+                writer.begin(pooled.info, metadata.pooled(place))
             for band, rows_read in _bands(frame, pooled, work, clock, outcome.notes):
                 with clock("write"), refusing_to_write(target):
                     writer.rows(band)
@@ -216,6 +218,8 @@ def _bands(
     They are scaled if the target can't hold their depth.
     """
     info, rows_read = frame.info, 0
+    deep = Deep.of(pooled.axes, info.planes)
+    height = info.shape[0] * info.planes
 
     def read(start: int, stop: int) -> NDArray[Any]:
         nonlocal rows_read
@@ -229,8 +233,8 @@ def _bands(
     keeps_palette = pooled.info.palette is not None
     bands = pooled_bands(
         info,
-        read,
-        pooled.axes,
+        deep.ordered(read),
+        deep.axes,
         work.method,
         work.pixels,
         notes=notes,
@@ -244,6 +248,6 @@ def _bands(
         if band is None:
             break
         yield band, rows_read
-    if rows_read < info.shape[0]:
+    if rows_read < height:
         # No window needs the last row, but a checksum behind it covers the other rows too.
-        read(info.shape[0] - 1, info.shape[0])
+        read(height - info.planes, height)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from poolcli.colour import Pixels
 from poolcli.engine.adaptive import OutputSize
@@ -31,6 +31,8 @@ class Work(NamedTuple):
             can't hold them.
         frame: the number of the only frame to pool, from 0; None for all frames.
         axes: the letters of the axes of arrays, as in `poolcli.layout`; None for (H, W[, C]).
+        planes: how many planes of a stack are pooled together, or all of them; None if the input
+            need not be a stack.
     """
 
     method: Method
@@ -47,3 +49,4 @@ class Work(NamedTuple):
     allow_depth_loss: bool = False
     frame: int | None = None
     axes: str | None = None
+    planes: int | Literal["all"] | None = None
