@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from fractions import Fraction
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,16 @@ import pytest
 from numpy.typing import NDArray
 
 from poolcli import PoolError, avg_pool, max_pool, min_pool, output_shape
-from tests import oracle
+from poolcli.engine.extremes import extreme
+from poolcli.engine.planes import Deep
+from poolcli.engine.window import Window
+from poolcli.picture import Metadata
+from poolcli.run.stacks import DeepFrame
 from tests.engine_calls import METHODS, POOLS, same
+from tests.pictures import info_of
+from tests.support.stacks import by_taps
 
+GOLDEN = json.loads((Path(__file__).parent / "golden-planes.json").read_text("utf-8"))["cases"]
 GEOMETRIES: list[dict[str, Any]] = [
     {"size": 2},
     {"size": (3, 2), "stride": (2, 1), "padding": ((1, 0), (1, 1)), "ceil_mode": True},
@@ -22,34 +28,6 @@ GEOMETRIES: list[dict[str, Any]] = [
     {"size": (2, 3), "stride": 2, "dilation": (3, 2), "padding": (2, 1)},
     {"size": 5, "stride": 1, "padding": 2},
 ]
-
-
-def by_taps(
-    method: str, stack: NDArray[Any], planes: int, where: Any = None, **geometry: Any
-) -> NDArray[Any]:
-    """Pool (Z, H, W) by the list of taps of each window, in exact numbers."""
-    rows, columns = oracle.lines(stack.shape[1:], **geometry)
-    depth = stack.shape[0] // planes
-    result = np.empty((depth, len(rows.windows), len(columns.windows)), stack.dtype)
-    for z, y, x in np.ndindex(result.shape):
-        down, across = rows.inside(rows.windows[y]), columns.inside(columns.windows[x])
-        taps = np.ix_(range(z * planes, (z + 1) * planes), down, across)
-        chosen = np.broadcast_to(True if where is None else where, stack.shape)[taps].ravel()
-        pairs = zip(stack[taps].ravel().tolist(), chosen, strict=True)
-        held = [(one, takes_part) for one, takes_part in pairs if not math.isnan(one)]
-        numbers = [one for one, takes_part in held if takes_part] or [one for one, _ in held]
-        if not numbers:
-            result[z, y, x] = np.nan
-        elif method == "avg":
-            mean = sum(map(Fraction, numbers)) / len(numbers)
-            result[z, y, x] = float(mean) if stack.dtype.kind == "f" else round(mean)
-        elif method == "mode":
-            counts = Counter(numbers)
-            result[z, y, x] = min(one for one in counts if counts[one] == max(counts.values()))
-        else:
-            places = {"min": 0, "median": (len(numbers) - 1) // 2, "max": len(numbers) - 1}
-            result[z, y, x] = sorted(numbers)[places[method]]
-    return result
 
 
 @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
@@ -68,6 +46,47 @@ def test_a_window_is_several_planes_deep(
         wanted = by_taps(method, stack, planes, where, **geometry)
         assert pooled.dtype == wanted.dtype
         np.testing.assert_allclose(pooled, wanted, rtol=1e-15 if dtype == "f8" else 0)
+
+
+@pytest.mark.parametrize("case", GOLDEN, ids=lambda case: f"{case['by']} {case['method']}")
+def test_frameworks_pool_stacks_alike(case: dict[str, Any]) -> None:
+    window = {name: tuple(case[name]) for name in ("size", "stride", "padding", "dilation")}
+    more: dict[str, Any] = {"ceil_mode": case["ceil_mode"]}
+    if case["method"] == "avg":
+        more["count_include_pad"] = case["count_include_pad"]
+    stack = np.array(case["input"], np.float64)
+    pooled = POOLS[case["method"]](stack, **window, **more, axes="CZHW", planes=case["planes"])
+    wanted = np.array(case["output"])
+    assert pooled.shape == wanted.shape
+    # ONNX Runtime averages in float32.
+    np.testing.assert_allclose(pooled, wanted, rtol=1e-6, atol=1e-5)
+
+
+class Plane:
+    """A frame of one plane, whose rows are read in any order."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.array, self.info, self.metadata = array, info_of(array, "I"), Metadata
+
+    def rows(self, start: int, stop: int) -> NDArray[Any]:
+        return self.array[start:stop]
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+@pytest.mark.parametrize("lines", [1, 4, 5, 9, 1000])
+def test_rows_of_all_planes_are_read_in_any_parts(geometry: dict[str, Any], lines: int) -> None:
+    stack = np.random.default_rng(lines).integers(0, 99, (3, 11, 9))
+    deep = Deep.of(Window.of(**geometry).axes((11, 9)), 3)
+    wanted = max_pool(stack, **geometry, axes="ZYX", planes=3)[0]
+    read = deep.ordered(DeepFrame([Plane(plane) for plane in stack.astype(np.int32)]).rows)
+    rows, columns = deep.axes
+    for first in range(0, rows.out, lines):
+        stop = min(first + lines, rows.out)
+        seen, part = rows.part(first, stop)
+        laid = read(seen.start, seen.stop)
+        assert np.array_equal(laid, deep.laid(stack)[seen])
+        pooled = extreme("max", laid, (part, columns), nan="omit")
+        assert np.array_equal(pooled, wanted[first:stop])
 
 
 def test_a_projection_is_a_window_of_size_1_and_all_planes() -> None:
