@@ -122,11 +122,11 @@ def test_damaged_pixels_fail_every_level_and_leave_nothing(run: Run, tmp_path: P
 REFUSED = {
     "a size": (
         ("--levels", "2,4", "-k", "2", "a.png", "out"),
-        "--size and --levels exclude",
+        "-k and --levels exclude",
     ),
     "padding": (
         ("--levels", "2,4", "-p", "same", "a.png", "out"),
-        "--padding has no effect",
+        "-p has no effect",
     ),
     "ceil mode": (
         ("--levels", "2", "--ceil-mode", "a.png", "out"),
