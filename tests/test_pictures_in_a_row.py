@@ -6,14 +6,18 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 from numpy.typing import NDArray
+from PIL import Image
 
 from poolcli.formats import by_name
 from poolcli.plan import Job
@@ -21,7 +25,7 @@ from poolcli.run import run_job
 from poolcli.storage import place_at
 from tests.contract_support import peak_growth
 from tests.jobs import work
-from tests.pictures import MAXVAL, encoded, noise, noisy, opened, pam, pnm
+from tests.pictures import MAXVAL, encoded, noise, noisy, opened, pam, pnm, saved
 from tests.support.processes import POOLCLI, Run, environment, finish, held, started
 
 PNMFILE = shutil.which("pnmfile") or ""
@@ -172,7 +176,7 @@ def test_a_format_of_one_picture_needs_frame(through: str, run: Run, tmp_path: P
     np.testing.assert_array_equal(opened((tmp_path / "out.png").read_bytes()), COLOUR)
     done = run(*TAKE, "--frame", 4, given[0], "none.png", **given[1])
     assert done.returncode == 1
-    assert b"4 frames" in done.stderr
+    assert b"it has 4, numbered 0 to 3" in done.stderr
     assert run(*TAKE, given[0], "all.tif", **given[1]).returncode == 1  # TIFF has no such depth
 
 
@@ -232,6 +236,54 @@ def test_a_dry_run_does_not_wait_for_more_than_a_header(tmp_path: Path) -> None:
         process.stdin.flush()
         assert process.wait() == 0
         assert b"400\xc3\x97600" in finish(process).stderr
+
+
+def tiff(kind: str) -> Callable[[int], bytes]:
+    def make(seed: int) -> bytes:
+        buffer = BytesIO()
+        pixels, big = noise("RGB", (41, 37), seed), kind.startswith("big")
+        if kind == "Pillow":
+            return encoded(noisy("RGB", (41, 37), seed), "tiff")
+        more: Any = {"compression": "zlib", "tile": (16, 16)} if kind == "big tiles" else {}
+        tifffile.imwrite(buffer, pixels, photometric="rgb", bigtiff=big, **more)
+        return buffer.getvalue()
+
+    return make
+
+
+def jxl(seed: int) -> bytes:
+    return bytes(imagecodecs.jpegxl_encode(noise("RGB", (9, 8), seed), lossless=True, level=None))
+
+
+def jpeg(progressive: bool) -> Callable[[int], bytes]:
+    return lambda seed: saved(
+        Image.fromarray(noise("RGB", (40, 8), seed)), "JPEG", progressive=progressive
+    )
+
+
+ONE_AND_ONE: dict[str, tuple[Callable[[int], bytes], Callable[[int], bytes]]] = {
+    **{f"TIFF by {kind}": (tiff(kind),) * 2 for kind in ("Pillow", "tifffile", "big tiles")},
+    "JPEG XL": (jxl, jxl),
+    "JPEG and PNG": (jpeg(False), lambda seed: encoded(noisy("L", (8, 8), seed), "png")),
+    "progressive JPEG and GIF": (jpeg(True), lambda seed: encoded(noisy("L", (8, 8), seed), "gif")),
+    "AVIF and JPEG": (lambda seed: encoded(noisy("RGB", (8, 8), seed), "avif"), jpeg(False)),
+    "TIFF and JPEG XL": (tiff("Pillow"), jxl),
+}
+
+
+@pytest.mark.parametrize("names", ONE_AND_ONE)
+def test_every_format_notices_a_picture_of_any_other_that_follows(
+    names: str, run: Run, tmp_path: Path
+) -> None:
+    first, second = (make(seed) for seed, make in enumerate(ONE_AND_ONE[names]))
+    done = run(*TAKE, "-", "-", input=first + second)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"follows in the stream; send one picture, or several in PNM" in done.stderr
+    (tmp_path / "two").write_bytes(first + second)
+    assert b"follows it and was left out" in run(*TAKE, "two", "two.npy").stderr
+    done = run(*TAKE, "-", "one.npy", input=first)
+    assert (done.returncode, b"follows" in done.stderr) == (0, False), done.stderr
+    assert (tmp_path / "one.npy").read_bytes() == (tmp_path / "two.npy").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["png", "jpeg", "gif", "webp", "avif"])

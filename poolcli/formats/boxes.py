@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from itertools import islice
 from typing import BinaryIO, Final, NamedTuple, TypeAlias
 
 from poolcli.errors import PoolError
+from poolcli.formats import START_BYTES, known
 
 Span: TypeAlias = tuple[int, int]
 """The positions at which the content of a box begins and ends."""
@@ -167,10 +167,15 @@ def _children(stream: BinaryIO, parent: Span) -> Iterator[tuple[bytes, Span]]:
 
 
 def end(stream: BinaryIO) -> int | None:
-    """Return the position after the first of several files in a row, or None if there is one.
+    """Return the position at which another picture begins in place of a box, or None.
 
-    The first box of a file states its kind, and no other box of the file has this name.
+    No box after the first one begins like a picture.
     """
-    stream.seek(4)
-    first = stream.read(4)
-    return next((begin - 8 for begin, _ in islice(find_boxes(stream, first), 1, None)), None)
+    boxes = _children(stream, (0, stream.seek(0, 2)))
+    at = next((stop for _, (_, stop) in boxes), None)
+    while at is not None:
+        stream.seek(at)
+        if known(stream.read(START_BYTES)):
+            return at
+        at = next((stop for _, (_, stop) in _children(stream, (at, stream.seek(0, 2)))), None)
+    return None

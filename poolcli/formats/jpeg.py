@@ -23,8 +23,8 @@ from poolcli.formats.jpeg_markers import (
     END,
     LOSSLESS,
     SCAN,
-    START,
     Header,
+    end_of,
     further_pictures,
     has_end,
     is_whole,
@@ -82,13 +82,11 @@ def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> J
 
 
 def end(stream: BinaryIO) -> int | None:
-    """Return the position of another JPEG that follows; None if there is none, or an index."""
+    """Return the position after the picture; None if it has no end, or an index of pictures."""
     scan = next((begin for marker, begin, _ in segments(stream) if marker == SCAN), 0)
     stream.seek(0)
-    if INDEX in stream.read(scan):
-        return None
-    found = stream.read().find(END + START)
-    return None if found < 0 else scan + found + len(END)
+    octets = stream.read()
+    return None if INDEX in octets[:scan] else end_of(octets, scan)
 
 
 class _Jpeg(JpegImageFile):

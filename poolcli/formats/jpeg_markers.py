@@ -156,6 +156,20 @@ def has_end(stream: BinaryIO, scan: int) -> bool:
     return END in stream.read()
 
 
+def end_of(octets: bytes, scan: int) -> int | None:
+    """Return the position after the marker that ends the picture; None if it is missing.
+
+    Args:
+        octets: the file.
+        scan: the position of the first scan.
+    """
+    while found := NEXT_MARKER.search(octets, scan):
+        if found[0] == END:
+            return found.end()
+        scan = found.end() + int.from_bytes(octets[found.end() : found.end() + 2], "big")
+    return None
+
+
 def is_whole(octets: bytes, header: Header, checksum: Callable[[BinaryIO], int]) -> bool:
     """Return whether a JPEG without its end has all of its samples.
 

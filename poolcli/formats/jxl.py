@@ -5,9 +5,12 @@ Depth, channels and colour encoding are parsed from the header here: imagecodecs
 
 from __future__ import annotations
 
+import re
 import struct
+from contextlib import suppress
 from functools import partial
 from io import BytesIO
+from itertools import islice
 from typing import Any, BinaryIO, Final, TypeAlias
 
 import numpy as np
@@ -15,7 +18,7 @@ from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
-from poolcli.formats.boxes import end as end
+from poolcli.formats.boxes import end as end_of_boxes
 from poolcli.formats.boxes import find_boxes, read_boxes
 from poolcli.formats.carried import EXIF_PREFIX, MOST_XMP_BYTES
 from poolcli.formats.contract import DecodedReader, Limits, WholeFrameWriter
@@ -28,6 +31,9 @@ CODESTREAM: Final = b"\xff\x0a"
 CONTAINER: Final = b"\0\0\0\x0cJXL \r\n\x87\n\0\0\0\x14ftypjxl \0\0\0\0jxl "
 HEADER_BYTES: Final = 1 << 12
 """More bytes than the header takes; the name of its alpha channel may have up to 1071."""
+
+MOST_TRIED: Final = 8
+"""How many places with the bytes of the header are tried as the begin of another picture."""
 
 QUALITY: Final = 90
 EFFORT: Final = 5
@@ -246,6 +252,25 @@ def read(stream: BinaryIO, limits: Limits) -> DecodedReader:
     limits.check(*info.shape)
     parts = stream, codec, info
     return DecodedReader(info, partial(_decode, *parts), partial(_metadata, *parts))
+
+
+def end(stream: BinaryIO) -> int | None:
+    """Return the position of another picture that follows; None if none is found.
+
+    A codestream without a container states its length nowhere, so only another one with the same
+    header is found. As such bytes may also be compressed data, the part before it must be whole.
+    """
+    octets = stream.read()
+    if not octets.startswith(CODESTREAM):
+        return end_of_boxes(stream)
+    codec = library("imagecodecs", "deep")
+    head = octets[: _Header(octets[:HEADER_BYTES]).at // 8]
+    for again in islice(re.finditer(re.escape(head), octets), 1, MOST_TRIED):
+        at = again.start()
+        with suppress(Exception):  # imagecodecs, an optional package, has its own type
+            codec.jpegxl_decode(octets[:at], numthreads=1)
+            return at
+    return None
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> JxlWriter:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, BinaryIO, Final
 
-from poolcli.formats import Format, exif, tiff_place, tiff_tags
+from poolcli.formats import START_BYTES, Format, exif, known, tiff_place, tiff_tags
 from poolcli.formats.contract import Limits
 from poolcli.formats.saving import Saving
+from poolcli.formats.tiff_layout import end_of
 from poolcli.formats.tiff_reader import TiffReader
-from poolcli.formats.tiff_tags import (
-    BYTE,
-    UNDEFINED,
-    Directory,
-)
+from poolcli.formats.tiff_tags import BYTE, UNDEFINED, Directory, TagFile
 from poolcli.formats.tiff_writer import TiffWriter
 from poolcli.picture import Metadata
 
 DESCRIPTION, ORIENTATION, XMP, IPTC, ICC_PROFILE = 270, 274, 700, 33723, 34675
+PADDING: Final = 8
+"""How many bytes programs may add at the end: Pillow adds 4."""
+
 OCTETS: Final = (BYTE, UNDEFINED)
 """The types of values that are stored as plain bytes."""
 
@@ -33,6 +33,16 @@ def read(stream: BinaryIO, limits: Limits) -> TiffReader:
 def write(file: BinaryIO, row: Format, saving: Saving, _frames: int | None) -> TiffWriter:
     """Return the writer of a TIFF."""
     return TiffWriter(file, row, saving)
+
+
+def end(stream: BinaryIO) -> int | None:
+    """Return the position of another picture directly behind all pages, or None."""
+    first = end_of(TagFile(stream))
+    for at in range(first, first + PADDING + 1):
+        stream.seek(at)
+        if known(stream.read(START_BYTES)):
+            return at
+    return None
 
 
 def _metadata(page: Directory) -> Metadata:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from array import array
 from collections.abc import Iterable
 from contextlib import suppress
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
+from poolcli.formats import tiff_tags as tags
 from poolcli.formats.contract import Limits
 from poolcli.formats.tiff_tags import CODES, VALUE_BYTES, Directory, TagFile
 from poolcli.picture import Pair
@@ -28,8 +30,11 @@ WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, CHANNELS = (
 )
 ROWS_PER_STRIP, PLANAR, COLOR_MAP, EXTRA_SAMPLES, SAMPLE_FORMAT = 278, 284, 320, 338, 339
 TILE_WIDTH, TILE_HEIGHT, DEPTHS = 322, 323, (32997, 32998)
-STRIP_TABLES, TILE_TABLES = (273, 279), (324, 325)
-"""The tags of the offsets and of the lengths of strips and tiles."""
+STRIP_TABLES, TILE_TABLES, THUMBNAIL = (273, 279), (324, 325), (513, 514)
+"""The tags of the offsets and of the lengths of strips, of tiles, and of an embedded JPEG."""
+
+POINTERS: Final = (SUBDIRECTORIES, tags.EXIF, tags.GPS, tags.INTEROPERABILITY)
+"""The tags that refer to other directories."""
 
 DECODING: Final = {292, 293, 317, 347, 529, 530, 531, 532, 50674}
 """The tags that only decoders need: options of fax, the predictor, the tables of JPEG, the
@@ -150,6 +155,32 @@ def pictures_of(file: TagFile) -> array[int]:
         # A hostile file could list the same subdirectories again and again.
         found = _paired(file, islice(below, file.size // file.entry_bytes))
     return found or array("Q", (each for at in chain for each in (at, 0)))
+
+
+def end_of(file: TagFile) -> int:
+    """Return the end of what the directories refer to: other bytes belong to no picture.
+
+    Raises:
+        PoolError: the directories are damaged.
+    """
+    last, room, offsets = 0, file.size, [*file.page_offsets()]
+    for offset in offsets:
+        directory = Directory(file, offset)
+        below = (number for tag in POINTERS for number in directory.numbers(tag))
+        # A hostile file could list the same subdirectories or segments again and again.
+        offsets += islice(below, max(0, file.size // file.entry_bytes - len(offsets)))
+        values = [
+            (place, count * VALUE_BYTES[kind]) for kind, count, place in directory.entries.values()
+        ]
+        if (room := room - sum(length for _, length in values)) < 0:
+            raise PoolError("its tags overlap", tags.DAMAGED)
+        next_pointer = file.end_of_entries(offset), struct.calcsize(file.pointer)
+        last = max(last, *map(sum, (next_pointer, *values)))
+        for pair in (STRIP_TABLES, TILE_TABLES, THUMBNAIL):
+            begins, lengths = (table(directory, tag).astype(np.uint64) for tag in pair)
+            count = min(len(begins), len(lengths))
+            last = max(last, int((begins[:count] + lengths[:count]).max(initial=0)))
+    return last
 
 
 def _paired(file: TagFile, offsets: Iterable[int]) -> array[int]:
