@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from poolcli.console import Console
     from poolcli.executors import Executor
     from poolcli.options.requests import Request
-    from poolcli.plan import Job
+    from poolcli.plan import Job, Policy
     from poolcli.report import Outcome, Report
     from poolcli.run.work import Work
 
@@ -100,7 +100,8 @@ def pool(row: Row, **params: Any) -> int:
     )
     left_out = LeftOut.nothing()
     try:
-        plan = make_plan(request.paths, request.policy, left_out)
+        with console.listing() as progress:
+            plan = make_plan(request.paths, request.policy, left_out, progress)
     except PlanError as fault:
         for refusal in fault.refusals:
             console.refusal(refusal)
@@ -166,9 +167,7 @@ def _carry_out(
     is_single = count == 1
     progress: AbstractContextManager[Callable[[Outcome], None]] = nullcontext(lambda _: None)
     if not is_single:
-        unsettled = [job for job in plan if not job.is_settled]
-        total_bytes = sum(job.bytes * len(job.all_levels()) for job in unsettled)
-        progress = console.progress(count, total_bytes)
+        progress = console.progress(count, _total_bytes(plan))
     outcomes = executor.run_all(plan, work, stopping=lambda: interrupts.stop)
     try:
         # Closing the generator ends the workers, also when an exception leaves the block.
@@ -177,6 +176,7 @@ def _carry_out(
                 if _ending:
                     raise _ending[-1]
                 report.add(outcome)
+                _check_protection(outcome, report, request.policy, console)
                 if as_json:
                     streams.write_line(outcome.as_json())
                 if is_single:
@@ -214,6 +214,23 @@ def _tell_totals(report: Report, console: Console, *, is_single: bool, as_json: 
 def _exit_code(fault: BaseException) -> int:
     """Return the exit code of an exception that the handler of a signal has raised."""
     return 128 + int(getattr(fault, "number", signal.SIGINT))
+
+
+def _total_bytes(plan: list[Job]) -> int:
+    """Return the size of all inputs that will be opened, each as often as it has outputs."""
+    return sum(job.bytes * len(job.all_levels()) for job in plan if not job.is_settled)
+
+
+def _check_protection(outcome: Outcome, report: Report, policy: Policy, console: Console) -> None:
+    """Warn once, after the first output, if its storage would replace files unasked."""
+    from poolcli.storage import place_of
+
+    is_first = outcome.status == "done" and report.done == 1
+    if is_first and not policy.replaces and place_of(outcome.output).is_unprotected():
+        console.warning(
+            "this storage ignores the condition that an object must not exist: outputs that "
+            "another program writes during this run may be replaced"
+        )
 
 
 class _Interrupts:

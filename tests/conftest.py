@@ -13,6 +13,8 @@ import pytest
 
 from poolcli import formats
 from tests import toys
+from tests.support import object_store
+from tests.support.object_store import Bucket, Proxy
 from tests.support.processes import Done, Run, environment
 from tests.support.terminal import Terminal
 from tests.support.trees import PLACES, SAMPLES, paint, paint_all
@@ -53,6 +55,22 @@ def run(tmp_path: Path, fork_server: ForkServer) -> Run:
         return fork_server.run(*words, variables=variables, **{"cwd": tmp_path, **options})
 
     return run
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[Proxy]:
+    """A server of S3 on the loopback, behind a proxy that counts and changes requests."""
+    with object_store.served() as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def s3(s3_server: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """An empty bucket, to whose server this process and those of `run` are directed."""
+    with object_store.bucket_on(s3_server) as bucket:
+        for name, value in bucket.environment.items():
+            monkeypatch.setenv(name, value)
+        yield bucket
 
 
 @pytest.fixture

@@ -13,7 +13,20 @@ from typing import BinaryIO, ClassVar, NamedTuple
 import pytest
 
 from poolcli.errors import PoolError
-from poolcli.storage import SCHEMES, CheckStart, ExistsError, Output, Place, Status, place_of
+from poolcli.storage import (
+    SCHEMES,
+    CheckStart,
+    ExistsError,
+    Output,
+    Place,
+    Progress,
+    Status,
+    ignore,
+    objects,
+    place_of,
+    remote,
+)
+from tests.support.object_store import Bucket
 
 
 class Memory(Place):
@@ -39,7 +52,12 @@ class Memory(Place):
     def existing(self) -> Status:
         return self.status()
 
-    def walk(self) -> Iterator[tuple[str, Status | None]]:
+    def walk(
+        self,
+        *,
+        deep: bool = False,  # noqa: ARG002
+        progress: Progress = ignore,  # noqa: ARG002
+    ) -> Iterator[tuple[str, Status | None]]:
         prefix = f"{self.path.rstrip('/')}/"
         inside = (one.removeprefix(prefix) for one in self.files if one.startswith(prefix))
         for name in sorted({one.partition("/")[0] for one in inside}):
@@ -106,6 +124,28 @@ def place_in_memory(files: dict[str, bytes]) -> PlaceUnderTest:
     return PlaceUnderTest(
         place, place, partial(files.__setitem__, place.path), lambda: b"".join(files.values())
     )
+
+
+def object_in_memory(patch: pytest.MonkeyPatch) -> PlaceUnderTest:
+    """An object in obstore's own storage in memory, and obstore itself to reach its bytes."""
+    obstore = pytest.importorskip("obstore", reason="the extra remote is missing")
+    pytest.importorskip("obstore.store")
+    patch.setitem(SCHEMES, "memory", remote.remote_place)
+    store = obstore.store.MemoryStore()
+    patch.setattr(objects, "store_of", lambda _scheme, _bucket: store)
+
+    def stored() -> bytes:
+        keys = [one["path"] for page in obstore.list(store) for one in page]
+        return b"".join(bytes(obstore.get(store, key).bytes()) for key in keys)
+
+    place = place_of("memory://bucket/folder/out.png")
+    return PlaceUnderTest(place, place, partial(obstore.put, store, "folder/out.png"), stored)
+
+
+def object_in_bucket(bucket: Bucket) -> PlaceUnderTest:
+    place = place_of(f"{bucket.url}/folder/out.png")
+    put = partial(bucket.put, "folder/out.png")
+    return PlaceUnderTest(place, place, put, lambda: b"".join(bucket.objects().values()))
 
 
 @contextmanager

@@ -48,6 +48,7 @@ THIRD_PARTY = {
     "methods": {"numpy"},
     "formats": {"PIL", "numpy", "imagecodecs", "tifffile"},
     "engine": {"numpy"},
+    "storage": {"obstore"},
     "picture": {"numpy"},
 }
 STREAMS = {

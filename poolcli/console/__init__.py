@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Literal
 
 from poolcli.console.words import Row, display_path, rows_of, sentence, skipped, totals
@@ -190,6 +190,22 @@ class Console:
         shown = names if self.verbose else names[:SHOWN_NAMES]
         dots = ", …" if len(shown) < len(names) else ""
         error(f"{refusal.reason} ({len(names)}): {', '.join(shown)}{dots}", refusal.remedy)
+
+    @contextmanager
+    def listing(self) -> Iterator[Callable[[int], None]]:
+        """Show on a terminal how many files a slow listing has found; yield what is called."""
+        with ExitStack() as shown:
+            update: Callable[[str], None] | None = None
+
+            def count(files: int) -> None:
+                nonlocal update
+                if not self.shows_progress:
+                    return
+                if update is None:
+                    update = shown.enter_context(self._rich().status("")).update
+                update(f"listing: {files:,} files")
+
+            yield count
 
     @contextmanager
     def progress(self, pictures: int, total_bytes: int) -> Iterator[Callable[[Outcome], None]]:

@@ -24,7 +24,7 @@ from poolcli.formats import (
 )
 from poolcli.formats.saving import Saving
 from poolcli.plan.left_out import LeftOut
-from poolcli.storage import DASH, Place, Status, place_at, place_of
+from poolcli.storage import DASH, Place, Progress, Status, ignore, place_at, place_of
 
 
 class Job(NamedTuple):
@@ -115,6 +115,7 @@ class Policy(NamedTuple):
         output_stem: returns the name of an output, without suffix, from the path of the input
             and the window of its level; None keeps the name of the input.
         levels: the windows of ``--levels``; empty for the one window of the run.
+        preserve: whether outputs get the times and mode bits of their inputs.
         saving: the options of encoding, to be checked against the formats.
         axes: the letters of the axes of arrays; refused if no input can be an array.
         planes: how many planes are pooled together; refused if no input can be a stack.
@@ -132,6 +133,7 @@ class Policy(NamedTuple):
     relative_to: str | None = None
     output_stem: Callable[[str, Window | None], str] | None = None
     levels: tuple[Window, ...] = ()
+    preserve: bool = False
     saving: Saving = Saving()
     axes: str | None = None
     planes: int | Literal["all"] | None = None
@@ -142,13 +144,19 @@ class Policy(NamedTuple):
         return self.overwrite or self.update
 
 
-def make_plan(paths: tuple[str, ...], policy: Policy, left_out: LeftOut | None = None) -> list[Job]:
+def make_plan(
+    paths: tuple[str, ...],
+    policy: Policy,
+    left_out: LeftOut | None = None,
+    progress: Progress = ignore,
+) -> list[Job]:
     """Return the jobs of a command line, those of a folder sorted by name.
 
     Args:
         paths: the inputs, and last the output.
         policy: which inputs are taken, and how outputs are named and checked.
         left_out: gets what is left out of folders and lists.
+        progress: called if the listing of folders takes long.
 
     Raises:
         PoolError: the command line as a whole is refused.
@@ -171,7 +179,7 @@ def make_plan(paths: tuple[str, ...], policy: Policy, left_out: LeftOut | None =
     else:
         from poolcli.plan.batch import Batch  # here, since it imports this module
 
-        jobs, refusals = Batch(output, policy, left_out).jobs(inputs)
+        jobs, refusals = Batch(output, policy, left_out, progress).jobs(inputs)
     refusals += _idle_options(jobs, policy)
     if refusals:
         raise PlanError(refusals)
@@ -221,7 +229,9 @@ def _is_folder(inputs: list[str], target: Place, policy: Policy) -> bool:
     """
     output = target.path
     kind, is_named = target.status().kind, output.endswith(os.sep)
-    if is_named and place_of(output.rstrip(os.sep) or os.sep).status().kind == "file":
+    # A slash after the name of a local file makes it missing.
+    unslashed = output.rstrip(os.sep) if is_named and kind == "missing" else ""
+    if unslashed and place_of(unslashed).status().kind == "file":
         raise PoolError(f"{output} is a file", "name a folder")
     if is_named or kind == "folder":
         return True
@@ -255,7 +265,7 @@ def _single(inputs: list[str], target: Place, policy: Policy) -> tuple[list[Job]
     target.check_writable()
     exists = existing.kind != "missing" and not target.is_stream
     skip = exists and policy.skip_existing
-    skip |= exists and policy.update and is_up_to_date(status, existing)
+    skip |= exists and policy.update and is_up_to_date(status.modified, existing)
     job = Job(source, target, fmt, status.size or 0, skip=skip)
     if not exists or policy.replaces or skip:
         return [job], []
@@ -263,11 +273,11 @@ def _single(inputs: list[str], target: Place, policy: Policy) -> tuple[list[Job]
     return [job], [Refusal(f"{target.path} exists already", remedy, [])]
 
 
-def is_up_to_date(source: Status, existing: Status) -> bool:
-    """Return whether an output is not older than its input, by their modification times."""
-    if source.attributes is None or existing.attributes is None:
+def is_up_to_date(source: int | None, existing: Status) -> bool:
+    """Return whether an output is not older than its input, which was modified at a time."""
+    if source is None or existing.modified is None:
         return False
-    return existing.attributes.st_mtime_ns >= source.attributes.st_mtime_ns
+    return existing.modified >= source
 
 
 def _format_of(target: Place, policy: Policy) -> Format | None:
@@ -293,7 +303,12 @@ def _format_of(target: Place, policy: Policy) -> Format | None:
 
 
 def _idle_options(jobs: list[Job], policy: Policy) -> Iterator[Refusal]:
-    """Yield refusals of options that have no effect on any of the pictures."""
+    """Yield refusals of options that have no effect on the pictures, or can't be obeyed."""
+    if policy.preserve:
+        places = (place for job in jobs for place in (job.source, job.target))
+        if names := [*dict.fromkeys(one.path for one in places if one.is_remote)]:
+            reason = "--preserve copies times and mode bits, which objects don't have"
+            yield Refusal(reason, "leave it out", names)
     if policy.saving != Saving():
         yield from _saving_refusals(jobs, policy.saving)
     sources = [job.source.path for job in jobs]

@@ -14,7 +14,7 @@ from poolcli.errors import PoolError
 from poolcli.formats import by_name, by_suffix
 from poolcli.plan import Job, Policy, Refusal, is_up_to_date
 from poolcli.plan.left_out import NO_PICTURE, LeftOut, cure_of
-from poolcli.storage import DASH, Place, Status, place_at, place_of
+from poolcli.storage import DASH, Place, Progress, Status, ignore, place_at, place_of
 
 OUTPUT_FOLDER: Final = "in the output folder"
 NAME_BYTES: Final = 255
@@ -44,9 +44,13 @@ class Batch:
         format: the format of ``--format``, or None.
         output_id: the identity of the output folder; None if it doesn't exist yet.
         folds: whether names that differ only in case are one file there.
+        progress: called if the listing of a folder takes long.
+        modified: when each input was last changed, by its path; only for ``--update``.
     """
 
-    def __init__(self, output: str, policy: Policy, left_out: LeftOut) -> None:
+    def __init__(
+        self, output: str, policy: Policy, left_out: LeftOut, progress: Progress = ignore
+    ) -> None:
         """Read the status of the output folder, and begin a refusal for each reason."""
         self.output = place_of(output)
         self.policy = policy
@@ -59,6 +63,8 @@ class Batch:
         self.clashes = Refusal("inputs with one output", "tell them apart with --name", [])
         self.exists = Refusal("exists already", "use --overwrite, --skip-existing or --update", [])
         self.left_out = left_out
+        self.progress = progress
+        self.modified: dict[str, int | None] = {}
         self.tells_apart = policy.format is not None or policy.output_stem is not None
 
     def jobs(self, inputs: list[str]) -> tuple[list[Job], list[Refusal]]:
@@ -81,6 +87,8 @@ class Batch:
             jobs.append(job)
             if job.refusal:
                 continue
+            if self.policy.update:
+                self.modified[job.source.path] = found.status.modified
             identity = found.status.identity
             other = by_output.setdefault(self._key(job.target.path), job)
             if other is not job:
@@ -91,7 +99,8 @@ class Batch:
                     self.clashes.names.append(f"{other.source.path} and {job.source.path}")
             identities.add(identity)
         if self.output_id is not None:
-            jobs = [self._against_existing(job, identities) for job in jobs]
+            existing = self.output.lookup(self.progress)
+            jobs = [self._against(existing(job.target), job, identities) for job in jobs]
         refusals = (self.outside, self.nameless, self.inputs, self.clashes, self.exists)
         if self.policy.levels:
             jobs = [_together([*group]) for _, group in groupby(jobs, lambda job: job.source)]
@@ -152,22 +161,23 @@ class Batch:
 
         return normalize("NFC", normalize("NFC", path).casefold())
 
-    def _against_existing(self, job: Job, inputs: set[Hashable]) -> Job:
+    def _against(self, existing: Status, job: Job, inputs: set[Hashable]) -> Job:
         """Skip or refuse a job whose output exists.
 
         An output that is an input of this run, perhaps under another name, is always refused. All
         inputs must be known for that, so this is the last check.
 
         Args:
+            existing: what the output would replace.
             job: the job.
             inputs: the identities of all inputs.
         """
-        if job.refusal or (existing := job.target.existing()).kind == "missing":
+        if job.refusal or existing.kind == "missing":
             return job
         if existing.identity and existing.identity in inputs:
             self.inputs.names.append(job.target.path)
         if self.policy.skip_existing or (
-            self.policy.update and is_up_to_date(job.source.status(), existing)
+            self.policy.update and is_up_to_date(self.modified[job.source.path], existing)
         ):
             return job._replace(skip=True)
         if not self.policy.replaces:
@@ -181,7 +191,7 @@ class Batch:
         source = place_of(path)
         status = source.status()
         if status.kind != "folder":
-            yield Found(source, os.path.basename(path.rstrip(os.sep)), status)
+            yield Found(source, source.name, status)
         elif status.identity == self.output_id and not self.tells_apart:
             raise PoolError(
                 f"{path} is both input and output",
@@ -206,7 +216,8 @@ class Batch:
     def _entries(self, folder: Found) -> Iterator[Found]:
         """Yield the pictures in a folder, and the folders in it that are to be searched."""
         try:
-            for name, listed in folder.source.walk():
+            listing = folder.source.walk(deep=self.policy.recursive, progress=self.progress)
+            for name, listed in listing:
                 below = os.path.join(folder.below, name)
                 is_folder = listed is not None and listed.kind == "folder"
                 source = folder.source._replace(path=os.path.join(folder.source.path, name))
@@ -264,7 +275,9 @@ class Batch:
                 self.left_out.add(path, OUTPUT_FOLDER)
                 continue
             if full.startswith(base):
-                yield Found(source, full.removeprefix(base), source.status())
+                # Only `--update` needs the time of each.
+                status = source.status() if self.policy.update else source.listed()
+                yield Found(source, full.removeprefix(base), status)
             else:
                 self.outside.names.append(path)
 

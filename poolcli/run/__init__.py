@@ -52,7 +52,6 @@ def failed_outcome(job: Job, work: Work, message: str, remedy: str) -> Outcome:
 def _run(source: Place, outputs: list[Output], work: Work) -> None:
     """Read a picture, pool, write and commit each of its outputs, and fill in their outcomes."""
     clock = outputs[0].clock
-    size = source.status().size
     captured_lines()  # discards what was printed for earlier pictures
     with clock("read"):
         stream = source.open(is_one_by_one)
@@ -60,8 +59,8 @@ def _run(source: Place, outputs: list[Output], work: Work) -> None:
         with clock("read"):
             reader = open_reader(stream, work.limits, work.axes)
         outputs = [one for one in outputs if one.is_possible(stream, reader)]
-        if size is None and stream.seekable():
-            size = stream.seek(0, 2)
+        # A request for the size of an object would take as long as reading it.
+        size = stream.seek(0, 2) if stream.seekable() else source.status().size
         for one in outputs:
             one.outcome.input_bytes = size
             one.outcome.status = "planned" if work.dry_run else "failed"

@@ -15,7 +15,13 @@ from poolcli.errors import PoolError
 
 DASH: Final = "-"
 CheckStart: TypeAlias = Callable[[bytes], bool]
+Progress: TypeAlias = Callable[[int], object]
+"""Called now and then with the number of files that a listing has found so far."""
 Kind: TypeAlias = Literal["file", "folder", "link", "stream", "device", "missing"]
+
+
+def ignore(_count: int) -> None:
+    """Do nothing with the progress of a listing."""
 
 
 class ExistsError(PoolError):
@@ -32,6 +38,7 @@ class Status(NamedTuple):
             None for streams and missing files.
         problem: why it can't be read, as far as that is known without opening it.
         attributes: the times and mode bits of a file, to be copied to others.
+        modified: when a file was last changed, in nanoseconds since 1970; None if unknown.
     """
 
     kind: Kind
@@ -39,6 +46,7 @@ class Status(NamedTuple):
     identity: Hashable | None = None
     problem: str = ""
     attributes: os.stat_result | None = None
+    modified: int | None = None
 
 
 class Output(BytesIO, ABC):
@@ -82,10 +90,13 @@ class Place(_Fields, ABC):
             writes all outputs to the disk at the end of the batch; a single output is synced at
             once and its folder must exist.
         is_stream: whether it is written in place and never replaced.
+        is_remote: whether it is on another machine, where each question takes long, and files
+            have no mode bits and no times that can be set.
     """
 
     __slots__ = ()
     is_stream: ClassVar[bool] = False
+    is_remote: ClassVar[bool] = False
 
     @abstractmethod
     def open(self, check_start: CheckStart | None = None) -> BinaryIO:
@@ -128,16 +139,48 @@ class Place(_Fields, ABC):
 
     # A storage may leave out the methods below: these defaults are right for many.
 
-    def walk(self) -> Iterator[tuple[str, Status | None]]:
+    @property
+    def name(self) -> str:
+        """The name of a file, without the folders."""
+        return os.path.basename(self.path.rstrip(os.sep))
+
+    def walk(
+        self,
+        *,
+        deep: bool = False,  # noqa: ARG002
+        progress: Progress = ignore,  # noqa: ARG002
+    ) -> Iterator[tuple[str, Status | None]]:
         """Yield the names in a folder, sorted, and the status of each one that is a folder.
 
-        The status is None for files and for links: finding it out would take one more system call
-        for each, also for those that are left out by their names.
+        The status of files and links may be None: in local folders finding it out would take one
+        more system call for each, also for those that are left out by their names.
+
+        Args:
+            deep: whether the folders inside will be walked before the next name is asked for, so
+                that a storage may find out at once what all of them hold.
+            progress: called if the listing takes long.
 
         Raises:
             PoolError: the folder can't be read.
         """
         raise PoolError("a folder can't be read through this path", "name the folder itself")
+
+    def listed(self) -> Status:
+        """Return the status of an input that a list names.
+
+        A storage where the status of each would take too long may presume that it is a file.
+        """
+        return self.status()
+
+    def lookup(self, progress: Progress = ignore) -> Callable[[Place], Status]:  # noqa: ARG002
+        """Return a function that does what `existing` does, for all outputs in this folder.
+
+        A storage where the status of each would take too long lists the folder once.
+
+        Args:
+            progress: called if the listing takes long.
+        """
+        return type(self).existing
 
     def absolute(self) -> str:
         """Return the absolute path."""
@@ -179,6 +222,13 @@ class Place(_Fields, ABC):
             PoolError: the folder that exists can't be written to, as far as that is known.
         """
 
+    def is_unprotected(self) -> bool:
+        """Return whether another output of this name would replace this one without `overwrite`.
+
+        It is asked once in a run, for the first output, as soon as that has been written.
+        """
+        return False
+
     def sync(self) -> None:
         """Write all outputs of the batch to the disk, so that they survive a power loss."""
 
@@ -190,8 +240,30 @@ class Place(_Fields, ABC):
         """
 
 
-SCHEMES: Final[dict[str, type[Place]]] = {}
-"""The class of places for each scheme of a URL, such as "s3" for "s3://bucket/name". Names with
+def _local_place(url: str) -> Place:
+    """Return the place of a URL of a local file."""
+    from urllib.parse import unquote  # few runs need it, and each import delays the start
+
+    from poolcli.storage.local import LocalFile
+
+    host, slash, path = url.partition("://")[2].partition("/")
+    if host not in ("", "localhost"):
+        raise PoolError(f"{url} is a file on the host {host}", "write file:///PATH")
+    return LocalFile(unquote(slash + path, errors="surrogateescape"))
+
+
+def _remote_place(url: str) -> Place:
+    """Return the place of an object in object storage, or on a web server."""
+    from poolcli.storage.remote import remote_place
+
+    return remote_place(url)
+
+
+SCHEMES: Final[dict[str, Callable[[str], Place]]] = {
+    "file": _local_place,
+    **dict.fromkeys(("s3", "gs", "az", "http", "https"), _remote_place),
+}
+"""Returns the place of a URL, for each scheme, such as "s3" for "s3://bucket/name". Names with
 other schemes are local files."""
 
 
@@ -205,14 +277,14 @@ def place_of(path: str) -> Place:
         if descriptor_of(path) is not None:
             return Stream(path)
     scheme, mark, _ = path.partition("://")
-    return SCHEMES.get(scheme, LocalFile)(path) if mark else LocalFile(path)
+    return SCHEMES.get(scheme.lower(), LocalFile)(path) if mark else LocalFile(path)
 
 
 def place_at(path: str) -> Place:
     """Return the place of a path by its name and status: an existing FIFO or device is a stream."""
     place = place_of(path)
-    if place.status().kind in ("stream", "device"):
+    if not place.is_remote and place.status().kind in ("stream", "device"):
         from poolcli.storage.streams import Stream
 
-        return Stream(path)
+        return Stream(place.path)
     return place

@@ -14,7 +14,16 @@ from operator import attrgetter
 from typing import BinaryIO, Final
 
 from poolcli.errors import PoolError
-from poolcli.storage import CheckStart, ExistsError, Kind, Output, Place, Status
+from poolcli.storage import (
+    CheckStart,
+    ExistsError,
+    Kind,
+    Output,
+    Place,
+    Progress,
+    Status,
+    ignore,
+)
 
 try:
     import fcntl
@@ -66,7 +75,12 @@ class LocalFile(Place):
         status = status_of(self.path, follow_links=False)
         return self.status()._replace(kind="link") if status.kind == "link" else status
 
-    def walk(self) -> Iterator[tuple[str, Status | None]]:
+    def walk(
+        self,
+        *,
+        deep: bool = False,  # noqa: ARG002
+        progress: Progress = ignore,  # noqa: ARG002
+    ) -> Iterator[tuple[str, Status | None]]:
         """Yield the names in a folder, sorted, and the status of folders."""
         try:
             with os.scandir(self.path) as entries:
@@ -237,7 +251,7 @@ def status_of(where: str | int, *, follow_links: bool = True) -> Status:
         return _missing(str(fault.strerror if isinstance(fault, OSError) else fault))
     kind, identity = KINDS.get(stat.S_IFMT(found.st_mode), "stream"), (found.st_dev, found.st_ino)
     if kind == "file":
-        return Status(kind, found.st_size, identity, attributes=found)
+        return Status(kind, found.st_size, identity, "", found, found.st_mtime_ns)
     # Pipes and devices get no identity: one may be both input and output of a run.
     return Status(kind, identity=identity if kind == "folder" else None)
 
