@@ -23,6 +23,7 @@ from poolcli.formats.saving import Saving
 from poolcli.picture import Resolution, turned
 from tests.jobs import run, work
 from tests.pictures import decoded, exif_of, first_info, noise, reader_of, saved
+from tests.support.boxes import with_item, with_property
 
 EXACT = {"quality": -1, "chroma": 444, "matrix_coefficients": 0}
 """What makes the encoder keep every sample."""
@@ -75,16 +76,13 @@ def test_samples_of_8_bits_come_as_they_were_encoded(mode: str, shape: tuple[int
 
 
 def test_deeper_samples_come_with_their_own_full_scale(bits: int) -> None:
-    for mode, wanted in (("I;16", "L;M"), ("RGB;16", "RGB;M")):
+    for mode, wanted in (("I;16", "L;M"), ("RGB;16", "RGB;M"), ("RGBA;16", "RGBA;M")):
         array = noise(mode, (30, 40))
         found = decoded(heic(array, mode))
         assert (found.info.mode, found.info.maxval) == (wanted, (1 << bits) - 1)
         assert found.info.stored[:3] == ("unsigned", bits, (1 << bits) - 1)
         assert not check_depth(found.info, allow_loss=False)
         np.testing.assert_array_equal(found.array, array >> (16 - bits))
-    octets = heic(noise("RGBA;16", (30, 40)), "RGBA;16")
-    with pytest.raises(PoolError, match=f"{bits}-bit samples with alpha can't be pooled"):
-        first_info(octets)
 
 
 def test_deep_samples_never_come_out_as_8_bits_unasked(bits: int, tmp_path: Path) -> None:
@@ -99,6 +97,22 @@ def test_deep_samples_never_come_out_as_8_bits_unasked(bits: int, tmp_path: Path
     outcome = run(tmp_path / "in", tmp_path / "deep", "pnm")
     assert outcome.status == "done"
     assert f"\n{(1 << bits) - 1}\n".encode() in (tmp_path / "deep").read_bytes()[:20]
+
+
+def test_the_clean_aperture_is_applied(tmp_path: Path) -> None:
+    aperture = struct.pack(">IIIIiIiI", 24, 1, 16, 1, 2, 1, -1, 1)
+    octets = with_property(heic(RGB, "RGB"), b"clap", aperture)
+    array = decoded(octets).array
+    np.testing.assert_array_equal(array, RGB[6:22, 10:34])
+    (tmp_path / "in.heic").write_bytes(octets)
+    command = [VIPS, "copy", "in.heic", "out.png"]
+    if VIPS and not subprocess.run(command, cwd=tmp_path, check=False).returncode:
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out.png")), array)
+
+
+def test_a_gain_map_is_told_to_be_left_out() -> None:
+    found = decoded(with_item(heic(RGB, "RGB"), b"tmap"))
+    assert found.metadata.warnings == ("it is written without its gain map",)
 
 
 def test_alpha_comes_with_colour_that_is_not_multiplied_by_it() -> None:

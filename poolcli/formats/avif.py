@@ -21,7 +21,7 @@ from PIL.AvifImagePlugin import AvifImageFile
 
 from poolcli.errors import PoolError
 from poolcli.formats import Extra, Format
-from poolcli.formats.boxes import PROPERTIES, read_boxes, read_items
+from poolcli.formats.boxes import PROPERTIES, read_boxes, read_items, unwritten
 from poolcli.formats.boxes import end as end
 from poolcli.formats.coded_size import av1_sizes, check_coded
 from poolcli.formats.contract import DecodedReader, Limits, Reader
@@ -41,7 +41,7 @@ DEPTH_FLAGS: Final = 0x60
 BITS: Final = {0x00: 8, 0x20: 8, 0x40: 10, 0x60: 12}
 """The bits of a sample, by `DEPTH_FLAGS` in the third byte of av1C (AV1 in ISO media, 2.3.3)."""
 
-DEEP: Final = {"L": "L;M", "RGB": "RGB;M"}
+DEEP: Final = {mode: f"{mode};M" for mode in ("L", "LA", "RGB", "RGBA")}
 """The modes of pictures of 10 or 12 bits, by the mode in which Pillow reads them in 8 bits."""
 
 EXTRA: Final = Extra("deep", ("imagecodecs",))
@@ -71,7 +71,9 @@ def read(stream: BinaryIO, limits: Limits) -> Reader:
     bits = _bits(stream)
     stored = Stored("unsigned", bits, (1 << bits) - 1, len(image.getbands()))
     durations = _durations(stream, image.n_frames) if is_animated else [Fraction(0)]
-    described, orientation = describe(image.info.get("exif"), image.info.get("xmp"))
+    described, orientation = describe(
+        image.info.get("exif"), image.info.get("xmp"), unwritten(items.values())
+    )
     metadata = described._replace(
         icc_profile=image.info.get("icc_profile"), colour=_colour(found.get(b"colr", b""))
     )
@@ -150,7 +152,8 @@ def _decode(stream: BinaryIO) -> NDArray[Any]:
     stream.seek(0)
     codec = library("imagecodecs", EXTRA.name)
     array: NDArray[Any] = codec.avif_decode(stream.read(), numthreads=1)
-    return array
+    # Pillow, which has told the channels, has no mode for grey with alpha.
+    return array[..., [0, 0, 0, 1]] if array.shape[2:] == (2,) else array
 
 
 def _colour(box: bytes) -> Chunks:

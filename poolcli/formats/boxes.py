@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO, Final, NamedTuple, TypeAlias
 
 from poolcli.errors import PoolError
@@ -17,6 +17,11 @@ OWN_FIELDS: Final = {b"meta": 4, b"stsd": 8, b"av01": 78, b"iinf": 6}
 
 PROPERTIES: Final = (b"meta", b"iprp", b"ipco")
 """The path to the properties of stills (ISO/IEC 23008-12)."""
+
+TONE_MAPPED: Final = b"tmap"
+"""The kind of items that combine the picture with a gain map (ISO 21496-1)."""
+
+WITHOUT_GAIN_MAP: Final = "it is written without its gain map"
 
 IN_BOX: Final = 1
 """The construction method of items whose data are in the box idat."""
@@ -75,6 +80,11 @@ def read_items(stream: BinaryIO) -> tuple[int | None, dict[int, Item]]:
     _add_properties(stream, items)
     _add_extents(stream, items)
     return primary, items
+
+
+def unwritten(items: Iterable[Item]) -> tuple[str, ...]:
+    """Return warnings on items that change how a picture is displayed, and are not written."""
+    return (WITHOUT_GAIN_MAP,) if any(one.kind == TONE_MAPPED for one in items) else ()
 
 
 def _add_properties(stream: BinaryIO, items: dict[int, Item]) -> None:

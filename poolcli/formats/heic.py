@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 
 from poolcli.errors import PoolError
-from poolcli.formats.boxes import PROPERTIES, read_boxes, read_items
+from poolcli.formats.boxes import PROPERTIES, read_boxes, read_items, unwritten
 from poolcli.formats.boxes import end as end
 from poolcli.formats.coded_size import check_coded, hevc_sizes
 from poolcli.formats.contract import DecodedReader, FurtherReader, Limits
@@ -38,14 +38,17 @@ def read(stream: BinaryIO, limits: Limits) -> FurtherReader:
     # A grid has none of its own, but those of its tiles.
     properties = items[primary].properties if primary in items else []
     own = [box for name, box in properties if name == b"hvcC"]
+    warnings = unwritten(items.values())
     first, *further = (
-        partial(_read_one, stream, limits, number, every if place or not own else own)
+        partial(_read_one, stream, limits, number, every if place or not own else own, warnings)
         for place, number in enumerate(numbers)
     )
     return FurtherReader(first(), further)
 
 
-def _read_one(stream: BinaryIO, limits: Limits, number: int, boxes: list[bytes]) -> DecodedReader:
+def _read_one(
+    stream: BinaryIO, limits: Limits, number: int, boxes: list[bytes], warnings: tuple[str, ...]
+) -> DecodedReader:
     """Open one picture; pillow-heif applies the orientation.
 
     Args:
@@ -53,11 +56,13 @@ def _read_one(stream: BinaryIO, limits: Limits, number: int, boxes: list[bytes])
         limits: the limits on its size.
         number: the number of the picture.
         boxes: the boxes that may state its depth and channels.
+        warnings: on the whole file.
     """
     image = _file(stream)[number]
     limits.check(image.size[1], image.size[0])
     info = _info(image, boxes)
-    warnings = (f"{info.unread_colour}; it was taken for sRGB",) if info.unread_colour else ()
+    if info.unread_colour:
+        warnings = (*warnings, f"{info.unread_colour}; it was taken for sRGB")
     described, _ = describe(image.info.get("exif"), image.info.get("xmp"), warnings)
     metadata = described._replace(
         icc_profile=image.info.get("icc_profile") or None,
@@ -77,16 +82,12 @@ def _info(image: Any, boxes: list[bytes]) -> FrameInfo:
     """Return the `FrameInfo` of a picture.
 
     Raises:
-        PoolError: alpha is premultiplied, or samples of this depth with alpha can't be pooled.
+        PoolError: alpha is premultiplied.
     """
     if image.premultiplied_alpha:
         raise PoolError("its colours are multiplied by alpha", "save it with straight alpha")
     base, _, bits = image.mode.partition(";")  # such as RGB, I;10 or RGBA;12
-    mode = {"I": "L;M", "RGB": "RGB;M"}.get(base, "") if bits else base
-    if mode not in MODES:
-        raise PoolError(
-            f"{bits}-bit samples with alpha can't be pooled", "convert it first to 8 or 16 bits"
-        )
+    mode = {"I": "L;M"}.get(base, f"{base};M") if bits else base
     channels, (width, height) = MODES[mode].channels, image.size
     return FrameInfo(
         (height, width, channels) if channels > 1 else (height, width),

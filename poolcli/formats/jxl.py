@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format
+from poolcli.formats.boxes import WITHOUT_GAIN_MAP, find_boxes, read_boxes
 from poolcli.formats.boxes import end as end_of_boxes
-from poolcli.formats.boxes import find_boxes, read_boxes
 from poolcli.formats.carried import EXIF_PREFIX, MOST_XMP_BYTES
 from poolcli.formats.contract import DecodedReader, Limits, WholeFrameWriter
 from poolcli.formats.exif import describe
@@ -229,11 +229,12 @@ class _Header:
             )
         if bits in USUAL:
             return USUAL[bits][channels - 1]
-        if self.alpha:
+        if self.alpha not in (None, self.depth):
             raise PoolError(
-                f"{bits}-bit samples with alpha can't be pooled", "convert it first to 8 or 16 bits"
+                f"{bits}-bit samples with alpha of {self.alpha[0]} bits can't be read",
+                "convert it first to 8 or 16 bits",
             )
-        return "RGB;M" if channels == 3 else "1" if bits == 1 else "L;M"
+        return "1" if bits == channels == 1 else USUAL[8][channels - 1] + ";M"
 
     def _unread_colour(self) -> str:
         """Return why the colour encoding can't be kept; empty if it is sRGB or linear floats."""
@@ -354,6 +355,7 @@ def _metadata(stream: BinaryIO, codec: Any, info: FrameInfo) -> Metadata:
     """Return the metadata from the boxes beside the codestream."""
     found = {name: next(read_boxes(stream, name), b"") for name in (b"Exif", b"xml ")}
     warnings = [f"{info.unread_colour}; it was taken for sRGB"] if info.unread_colour else []
+    warnings += [WITHOUT_GAIN_MAP] * any(find_boxes(stream, b"jhgm"))
     for packed in read_boxes(stream, b"brob"):
         if (name := packed[:4]) in found:
             try:
