@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -268,6 +270,18 @@ def test_a_web_server_is_read(s3: Bucket, run: Run, picture: bytes, tmp_path: Pa
     assert [*os.listdir(tmp_path / "folder")] == ["a b.png"]
 
 
+def test_a_bucket_of_google_is_read(s3: Bucket, run: Run, picture: bytes, tmp_path: Path) -> None:
+    # Its protocol for reading is that of S3, but for the signatures.
+    s3.client.put_bucket_acl(Bucket=s3.name, ACL="public-read")
+    s3.client.put_object(Bucket=s3.name, Key="in/a.png", Body=picture, ACL="public-read")
+    keys = dict.fromkeys(("client_email", "private_key", "private_key_id"), "")
+    account = {"gcs_base_url": s3.proxy.url, "disable_oauth": True} | keys
+    (tmp_path / "account").write_text(json.dumps(account))
+    where = {"GOOGLE_SERVICE_ACCOUNT": str(tmp_path / "account"), "GS_ENDPOINT": s3.proxy.url}
+    assert run(*AVG, f"gs://{s3.name}/in/", "out/", environment=where).returncode == 0
+    assert os.listdir(tmp_path / "out") == ["a.png"]
+
+
 def test_a_profile_gives_credentials(
     s3: Bucket, run: Run, picture: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -285,6 +299,25 @@ def test_a_profile_gives_credentials(
     assert "AWS_PROFILE needs boto3; install it" in line
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     assert "AWS_PROFILE gives no credentials (ProfileNotFound)" in message(run(*words, "-f"))
+
+
+PATIENT: Final = """
+from poolcli.storage import objects
+objects.CLIENT["read_timeout"] = "1h"
+"""
+
+
+def test_ctrl_c_ends_the_wait_for_a_silent_server(s3: Bucket, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        variables = s3.environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
+        words = (*AVG, f"{s3.url}/a.png", "out.png")
+        with started(*words, cwd=tmp_path, first=PATIENT, variables=variables) as process:
+            connection, _ = silent.accept()
+            with connection:
+                assert connection.recv(1)
+                process.send_signal(signal.SIGINT)
+                assert process.wait(PATIENCE) == 130
 
 
 # Refusals

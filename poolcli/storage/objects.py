@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Iterator
 from datetime import datetime, timedelta
-from functools import cache
-from typing import Any, Final, NamedTuple
+from functools import cache, partial
+from threading import Thread
+from typing import Any, Final, NamedTuple, TypeVar
 
 from poolcli.errors import PoolError
 from poolcli.storage import Progress, Status, ignore
+
+Answer = TypeVar("Answer")
 
 READ_ONLY: Final = ("http", "https")
 PAGE: Final = 1000
@@ -77,7 +79,7 @@ class RemoteError(PoolError):
         self.cause, self.kind, self.code = cause, kind, code
 
     @classmethod
-    def of(cls, fault: Exception) -> RemoteError:
+    def of(cls, fault: BaseException) -> RemoteError:
         """Return the error for one of obstore, of whose text only the status code is used."""
         kind = type(fault).__name__
         if kind == ODD_KEY:
@@ -138,8 +140,7 @@ class Address(NamedTuple):
 
 def content_of(address: Address) -> bytes:
     """Return all bytes of an object."""
-    with _in_words():
-        return bytes(request("get", address).bytes())
+    return _answer_of(lambda: bytes(_call("get", address).bytes()))
 
 
 def request(name: str, address: Address, *words: Any, **options: Any) -> Any:
@@ -148,26 +149,42 @@ def request(name: str, address: Address, *words: Any, **options: Any) -> Any:
     Raises:
         RemoteError: it fails.
     """
-    with _in_words():
-        if address.oddity:
-            raise RemoteError(address.oddity, "rename it")
-        import obstore
-
-        call = getattr(obstore, name)
-        return call(store_of(address.scheme, address.bucket), address.key, *words, **options)
+    return _answer_of(lambda: _call(name, address, *words, **options))
 
 
-@contextmanager
-def _in_words() -> Iterator[None]:
-    """Turn the errors of obstore into a `RemoteError`, which shows nothing of their texts."""
-    from obstore.exceptions import BaseError
+def _call(name: str, address: Address, *words: Any, **options: Any) -> Any:
+    """Call a function of obstore; its errors are those of obstore."""
+    if address.oddity:
+        raise RemoteError(address.oddity, "rename it")
+    import obstore
 
-    try:
-        yield
-    except PoolError:
-        raise
-    except (BaseError, OSError, ValueError) as fault:
+    call = getattr(obstore, name)
+    return call(store_of(address.scheme, address.bucket), address.key, *words, **options)
+
+
+def _answer_of(call: Callable[[], Answer]) -> Answer:
+    """Return the result of a call, made in a thread so that a signal ends the wait for a server.
+
+    Raises:
+        RemoteError: the call fails; nothing is shown of the text of the error.
+    """
+    answers: list[Answer] = []
+    faults: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            answers.append(call())
+        except BaseException as fault:  # noqa: BLE001  # Rust's panics are no `Exception`
+            faults.append(fault)
+
+    thread = Thread(target=ask, daemon=True)  # the exit doesn't wait for a daemon either
+    thread.start()
+    thread.join()
+    for fault in faults:
+        if isinstance(fault, PoolError | MemoryError):
+            raise fault
         raise RemoteError.of(fault) from None
+    return answers[0]
 
 
 @cache
@@ -223,8 +240,7 @@ def pages_of(address: Address) -> Iterator[list[dict[str, Any]]]:
     """Yield what a server lists below a prefix, page by page."""
     listing = request("list", address, chunk_size=PAGE)
     while True:
-        with _in_words():
-            page = next(listing, None)
+        page = _answer_of(partial(next, listing, None))
         if page is None:
             return
         yield page

@@ -125,7 +125,7 @@ def bucket_on(proxy: Proxy) -> Iterator[Bucket]:
         aws_access_key_id="another",
         aws_secret_access_key="client",  # noqa: S106
     )
-    name = f"bucket-{os.getpid()}-{next(_numbers)}"
+    name = f"bucket{os.getpid()}x{next(_numbers)}"
     client.create_bucket(Bucket=name)
     proxy.requests.clear()
     objects.store_of.cache_clear()
