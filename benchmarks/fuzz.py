@@ -37,7 +37,15 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from damage import Case, Random, case, samples  # noqa: E402
 
 import poolcli  # noqa: E402  # from this clone
-from tests.engine_calls import DTYPES, LAYOUTS, TUNINGS, Call, random_values  # noqa: E402
+from tests.engine_calls import (  # noqa: E402
+    DTYPES,
+    LAYOUTS,
+    METHODS,
+    TUNINGS,
+    TUNINGS_OF,
+    Call,
+    random_values,
+)
 from tests.support.words import foreign_words  # noqa: E402
 
 MEMORY: Final = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: S108  # no disk to wait for
@@ -79,8 +87,9 @@ class Room:
 
     def run(self, case: Case) -> str:
         """Run a case; return what is wrong with its end, in words, or an empty text."""
-        from poolcli import cli, run
+        from poolcli import cli
         from poolcli.formats import contract
+        from poolcli.run import output
 
         source = case.arguments[-2]
         Path(source).write_bytes(case.data)
@@ -93,7 +102,7 @@ class Room:
         code: Any = None
         with (
             mock.patch.object(sys, "argv", ["poolcli", *case.arguments]),
-            mock.patch.object(run, "open_writer", counted),
+            mock.patch.object(output, "open_writer", counted),
         ):
             try:
                 cli.main()
@@ -139,10 +148,11 @@ def check_call(rng: Random) -> tuple[bool, str]:
     Returns:
         Whether the window fits the array, and what is wrong with the result, in words.
     """
-    method = str(rng.choice(["max", "min", "avg"]))
+    method = str(rng.choice(METHODS))
     array = _array(rng)
     geometry, options = _geometry(rng), _options(rng, method, array.shape[:2])
-    tuning = TUNINGS[rng.integers(len(TUNINGS))]
+    tunings = TUNINGS_OF.get(method, TUNINGS)
+    tuning = tunings[rng.integers(len(tunings))]
     call = Call(method, array, geometry, options, tuning)
     title = f"{method} of {array.shape} {array.dtype.str}, {geometry}, {options}, {tuning}"
     fits = call.fits()
