@@ -16,7 +16,7 @@ from click.core import ParameterSource
 
 from poolcli import __version__
 from poolcli.methods import METHODS, Row
-from poolcli.options.commands import PoolGroup, verb, version_option
+from poolcli.options.commands import PoolGroup, unpool_verb, verb, version_option
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -70,15 +70,8 @@ def pool(row: Row, **params: Any) -> int:
         PoolError: an option or the plan is refused; nothing was written.
     """
     # Imported here, not above: `--help` and completion need Click alone.
-    from poolcli.console import Console
-    from poolcli.errors import PoolError
-    from poolcli.executors import choose
     from poolcli.options.requests import request_of
-    from poolcli.plan import NothingMatchedError, PlanError, Refusal, kept_inputs, make_plan
-    from poolcli.plan.left_out import LeftOut
     from poolcli.process import set_up
-    from poolcli.report import EXIT_NOTHING, EXIT_USAGE, Report
-    from poolcli.storage import streams
 
     set_up()
     context = click.get_current_context()
@@ -89,6 +82,39 @@ def pool(row: Row, **params: Any) -> int:
         frozenset(name for name, one in sources.items() if one is not ParameterSource.DEFAULT),
         is_env_timeout=sources["timeout"] is ParameterSource.ENVIRONMENT,
     )
+    return _plan_and_run(request)
+
+
+def unpool(**params: Any) -> int:
+    """Put the values of a pooled picture back to their places, and return the exit code.
+
+    Args:
+        params: the parameters of the command line, by name.
+
+    Raises:
+        PoolError: an option or the plan is refused; nothing was written.
+    """
+    from poolcli.options.requests import unpool_request
+    from poolcli.process import set_up
+
+    set_up()
+    return _plan_and_run(unpool_request(params))
+
+
+def _plan_and_run(request: Request) -> int:
+    """Plan the jobs of a request, run them, report on them, and return the exit code.
+
+    Raises:
+        PoolError: the plan is refused; nothing was written.
+    """
+    from poolcli.console import Console
+    from poolcli.errors import PoolError
+    from poolcli.executors import choose
+    from poolcli.plan import NothingMatchedError, PlanError, Refusal, kept_inputs, make_plan
+    from poolcli.plan.left_out import LeftOut
+    from poolcli.report import EXIT_NOTHING, EXIT_USAGE, Report
+    from poolcli.storage import streams
+
     display = request.display
     console = Console(
         quiet=display.quiet,
@@ -143,7 +169,7 @@ def pool(row: Row, **params: Any) -> int:
 
 
 group = PoolGroup(
-    [verb(row, partial(pool, row)) for row in METHODS],
+    [*(verb(row, partial(pool, row)) for row in METHODS), unpool_verb(unpool)],
     help=HELP,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,11 @@ from poolcli.engine.kernels import NanPolicy, rounded_quotient
 from poolcli.engine.nodata import nodata_value
 from poolcli.engine.window import Axes
 from poolcli.errors import PoolError
-from poolcli.methods import Alpha, Method
+from poolcli.methods import Alpha, Locating, Method
 from poolcli.picture import MODES, FrameInfo, Placement, full_scale
 
 Colour: TypeAlias = tuple[int, int, int]
+KeepIndices: TypeAlias = Callable[[NDArray[np.int64]], None]
 ReadRows: TypeAlias = Callable[[int, int], NDArray[Any]]
 
 COLOURED: Final = {"LA": "RGB", "LA;16": "RGB;16", "LA;M": "RGB;M"}
@@ -166,6 +167,7 @@ def pooled_bands(
     band_spans: int = BAND_SPANS,
     notes: list[str] | None = None,
     keeps_palette: bool = False,
+    keep_indices: KeepIndices | None = None,
 ) -> Iterator[NDArray[Any]]:
     """Pool a frame and yield the result band by band, from top to bottom.
 
@@ -179,6 +181,8 @@ def pooled_bands(
         band_spans: the least height of a band, in spans of a window.
         notes: receives what happened to the samples, in words; None to tell nothing.
         keeps_palette: whether to yield indices of the frame's palette.
+        keep_indices: takes the indices of each band, in the whole frame; the method must be one
+            that tells them. None for no indices.
     """
     rows, columns = axes
     nodata = nodata_of(info, pixels).value
@@ -199,7 +203,13 @@ def pooled_bands(
         else:
             if info.palette is not None:
                 band = np.take(info.palette, band, axis=0)
-            pooled = method.pool(band, windows, alpha=alpha, nan=pixels.nan, nodata=nodata)
+            options: Any = {"alpha": alpha, "nan": pixels.nan, "nodata": nodata}
+            if keep_indices is None:
+                pooled = method.pool(band, windows, **options)
+            else:
+                pooled, places = cast(Locating, method).pool_with_indices(band, windows, **options)
+                places += seen.start * info.shape[1]
+                keep_indices(places)
         if nodata is not None and notes is not None and method.blends:
             colour = (pooled, band) if alpha is None else (pooled[..., :-1], band[..., :-1])
             where = band[..., -1] > 0 if alpha == "weighted" else None

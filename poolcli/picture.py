@@ -184,6 +184,15 @@ class Placement(NamedTuple):
     origin: tuple[float, float]
     planes: int = 1
 
+    def then(self, other: Placement) -> Placement:
+        """Return where pixels lie that are pooled from these."""
+        scale = self.scale[0] * other.scale[0], self.scale[1] * other.scale[1]
+        origin = (
+            self.origin[0] + self.scale[0] * other.origin[0],
+            self.origin[1] + self.scale[1] * other.origin[1],
+        )
+        return Placement(scale, origin, self.planes * other.planes)
+
 
 class Resolution(NamedTuple):
     """Pixels per unit of length, or only the ratio of the two if the unit is not known.
@@ -252,6 +261,7 @@ class Metadata(NamedTuple):
     def pooled(self, placement: Placement) -> Metadata:
         """Return the metadata of the pooled picture."""
         resolution = self.resolution and self.resolution.pooled(placement)
+        placement = self.placement.then(placement)
         is_placed = self.place or self.exif
         return self._replace(
             resolution=resolution, placement=placement if is_placed else self.placement

@@ -79,7 +79,7 @@ class Outcome:
         quantile: the quantile of a method that takes one.
         planes: how many planes of a stack are pooled together; None without ``--planes``.
         nodata: the value of samples without data; None also if it is infinite, which JSON has not.
-        indices: the path of the file of indices.
+        indices: the path of the indices that are written, or by which the picture is unpooled.
         taken: the number of frames that are pooled.
         dropped_planes: the planes at the end of a stack that no window reads.
         has_gaps: whether windows or their taps leave pixels between them unread.

@@ -15,6 +15,7 @@ import pytest
 from poolcli.errors import PoolError
 from poolcli.storage import (
     SCHEMES,
+    BeforeName,
     CheckStart,
     ExistsError,
     Output,
@@ -81,7 +82,9 @@ class MemoryOutput(Output):
         super().__init__()
         self.place, self.overwrite, self.retry = place, overwrite, retry
 
-    def commit(self) -> int:
+    def commit(self, before: BeforeName = None) -> int:
+        if before is not None:
+            before()
         path, files, content = self.place.path, self.place.files, self.getvalue()
         same = self.retry and files.get(path) == content
         if path in files and not (self.overwrite or same):

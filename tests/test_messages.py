@@ -65,10 +65,10 @@ SAID = {
     "--size 2 a.jpg b.jpg": "name a verb first: poolcli avg --size 2 a.jpg b.jpg",
     "--size 2 avg": "--size stands before a verb; options go after the verb: poolcli avg ...",
     "median2 -k 2": "there is no verb 'median2'; did you mean median?",
-    "sharpen -k 2": "there is no verb 'sharpen'; there are max, min, avg, median and mode",
+    "sharpen -k 2": "there is no verb 'sharpen'; there are max, min, avg, median, mode and unpool",
     "mean -k 2": "there is no verb 'mean'; avg does that",
     "MaxPool2d -k 2": "there is no verb 'MaxPool2d'; max does that",
-    "help sharpen": "there is no verb 'sharpen'; there are max, min, avg, median and mode",
+    "help sharpen": "there is no verb 'sharpen'; there are max, min, avg, median, mode and unpool",
     # exclusions
     "avg -k 2 --fit 9": "-k and --fit exclude each other; give one of them",
     "avg --fit 9 -s 2": "-s has no effect with --fit; leave it out",

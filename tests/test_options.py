@@ -129,7 +129,7 @@ def test_the_verbs_share_all_options_but_their_own_and_no_two_share_a_name() -> 
     named = {verb: {option.name for option in options(verb)} for verb in VERBS}
     shared = set.intersection(*named.values())
 
-    assert set(cli.group.commands) == {*VERBS, "help"}
+    assert set(cli.group.commands) == {*VERBS, "unpool", "help"}
     for row in METHODS:
         assert named[row.name] - shared == {option.key for option in row.options}
         flags = [flag for one in options(row.name) for flag in (*one.opts, *one.secondary_opts)]

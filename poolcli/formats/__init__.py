@@ -22,6 +22,9 @@ OptionKind: TypeAlias = range | tuple[str, ...] | type[bool]
 
 FrameKind: TypeAlias = Literal["one", "animation", "pages"]
 
+INDICES_SUFFIX: Final = ".npz"
+"""The suffix of files of indices; see `poolcli.formats.indices`."""
+
 NODATA: Final = "nodata"
 """Stands in `Format.metadata` for formats that can state the value of samples without data."""
 

@@ -83,6 +83,24 @@ class Method(Protocol):
         """
 
 
+class Locating(Method, Protocol):
+    """A method whose results are pixels of their windows, and that tells which."""
+
+    def pool_with_indices(
+        self,
+        array: NDArray[Any],
+        axes: Axes,
+        *,
+        alpha: Alpha | None = None,
+        nan: NanPolicy = "omit",
+        nodata: float | None = None,
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Pool like `pool`, with alpha "straight", and return the indices of the results too.
+
+        The index of a pixel is row · W + column, in each channel.
+        """
+
+
 class Option(NamedTuple):
     """An option of one method.
 
@@ -93,6 +111,8 @@ class Option(NamedTuple):
         read: returns the value from the text, or raises `PoolError`.
         default: the value if it isn't given.
         needs_window: whether it is refused where the size of the output is given instead.
+        is_output: whether it is the path of a further output, which is planned like OUTPUT,
+            instead of a field of the method's class.
     """
 
     flag: str
@@ -101,6 +121,7 @@ class Option(NamedTuple):
     read: Callable[[str], Any] = str
     default: str | None = None
     needs_window: bool = False
+    is_output: bool = False
 
     @property
     def key(self) -> str:
@@ -135,6 +156,13 @@ class Row(NamedTuple):
         return method
 
 
+_INDICES: Final = Option(
+    "--indices",
+    "Also write which pixel each value is, to this .npz; a folder if OUTPUT is one.",
+    "PATH",
+    is_output=True,
+)
+
 METHODS: Final = (
     Row(
         "max",
@@ -145,6 +173,7 @@ METHODS: Final = (
         "poolcli max --size 2 --stride 2 in.png out.png\n"
         "poolcli max --size 3x1 --padding same in.png out.png\n"
         "cat in.png | poolcli max --size 2 - - > out.png",
+        (_INDICES,),
     ),
     Row(
         "min",
@@ -155,6 +184,7 @@ METHODS: Final = (
         "poolcli min --size 2 in.png out.png\n"
         "poolcli min --size 5 --stride 2 --padding 2 --ceil-mode in.png out.png\n"
         "cat in.png | poolcli min --size 2 - - > out.png",
+        (_INDICES,),
     ),
     Row(
         "avg",

@@ -47,7 +47,7 @@ class ByChannel(ABC):
         colour, opacity = array[..., :-1], array[..., -1]
         weights = opacity if alpha == "weighted" else None
         pooled = self.pool_channels(colour, axes, nan=nan, weights=weights, nodata=nodata)
-        return _joined(pooled, self.for_alpha().pool_channels(opacity, axes, nan=nan))
+        return joined(pooled, self.for_alpha().pool_channels(opacity, axes, nan=nan))
 
     @abstractmethod
     def pool_channels(
@@ -75,7 +75,7 @@ class ByChannel(ABC):
         return self
 
 
-def _joined(colour: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
+def joined(colour: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     """Return an array of the colour channels and alpha."""
     # `np.concatenate` along the last axis copies pixel by pixel, which is slower.
     array = np.empty((*alpha.shape, colour.shape[-1] + 1), alpha.dtype)

@@ -11,7 +11,7 @@ import click
 
 from poolcli.formats.extras import versions
 from poolcli.methods import Row
-from poolcli.options import SHARED, Group, declared
+from poolcli.options import BATCH, OUTPUT, REPORT, SHARED, Group, declared
 from poolcli.options.refusals import explained, no_words, unknown_verb
 from poolcli.options.types import GIVEN, OneOf, Parsed, PathText
 
@@ -21,6 +21,14 @@ SHORT: Final = (
 )
 """The options that the short help shows, by the names of their parameters."""
 
+UNPOOL_HELP: Final = """Put pooled values back to the pixels that they came from, among zeros.
+
+VALUES is the picture that max or min has made, INDICES the file of its --indices.
+"""
+UNPOOL_EXAMPLES: Final = """poolcli unpool small.png indices.npz out.png
+cat small.png | poolcli unpool - indices.npz - > out.png
+"""
+
 SHORT_NAMES, SHORT_TEXT = 15, 47
 """The most letters of a placeholder and of a text in the short help, so that a line fits."""
 
@@ -28,11 +36,13 @@ SHORT_NAMES, SHORT_TEXT = 15, 47
 class PoolCommand(click.Command):
     """A verb whose help shows its options in groups."""
 
-    def __init__(self, groups: tuple[Group, ...], **settings: Any) -> None:
+    def __init__(
+        self, groups: tuple[Group, ...], shown_paths: str = "INPUT... OUTPUT", **settings: Any
+    ) -> None:
         """Declare the paths and the options of all groups."""
         help_group = Group("Help", (_help_option("-h", whole=False), _help_option("--help")))
         self.groups = (*groups, help_group)
-        paths = click.Argument(["paths"], nargs=-1, metavar="INPUT... OUTPUT", type=PathText())
+        paths = click.Argument(["paths"], nargs=-1, metavar=shown_paths, type=PathText())
         options = [option for group in self.groups for option in group.options]
         super().__init__(params=[paths, *options], add_help_option=False, **settings)
 
@@ -56,6 +66,7 @@ class PoolCommand(click.Command):
         *groups, _ = self.groups
         chosen = [one for group in groups for one in group.options if one.name in SHORT]
         own = [one for group in groups if group not in SHARED for one in group.options]
+        own = [one for one in own if one not in chosen]
         formatter = ctx.make_formatter()
         self.format_usage(ctx, formatter)
         self.format_help_text(ctx, formatter)
@@ -96,7 +107,9 @@ def verb(row: Row, callback: Callable[..., int]) -> click.Command:
     options = []
     for option in row.options:
         more: dict[str, Any] = {}
-        if option.shown:
+        if option.is_output:
+            more = {"shown": option.shown, "type": PathText()}
+        elif option.shown:
             more = {"shown": option.shown, "type": Parsed(option.read), "default": option.default}
             more["show_default"] = option.default is not None
         options.append(declared(option.flag, text=option.help, **more))
@@ -106,6 +119,18 @@ def verb(row: Row, callback: Callable[..., int]) -> click.Command:
         name=row.name,
         callback=callback,
         help=f"{row.summary}\n\n\b\n{row.examples}",
+    )
+
+
+def unpool_verb(callback: Callable[..., int]) -> click.Command:
+    """Return the verb that puts pooled values back to their places."""
+    existing = (one for one in BATCH.options if one.name in ("overwrite", "max_pixels"))
+    return PoolCommand(
+        (OUTPUT, Group("Files", tuple(existing)), REPORT),
+        "VALUES INDICES OUTPUT",
+        name="unpool",
+        callback=callback,
+        help=f"{UNPOOL_HELP}\n\b\n{UNPOOL_EXAMPLES}",
     )
 
 

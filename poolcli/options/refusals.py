@@ -17,7 +17,7 @@ from poolcli.methods import METHODS
 from poolcli.options.types import any_of
 from poolcli.options.words import VERBS, WORDS
 
-NAMES: Final = tuple(row.name for row in METHODS)
+NAMES: Final = (*(row.name for row in METHODS), "unpool")
 CLOSE: Final = 0.75
 """The least likeness of two names, of at most 1, so that one is offered in place of the other."""
 

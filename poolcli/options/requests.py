@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar
@@ -15,7 +16,7 @@ from poolcli.methods import Row
 from poolcli.options.names import output_stem
 from poolcli.options.types import given_as
 from poolcli.plan import Job, Policy
-from poolcli.storage import DASH
+from poolcli.storage import DASH, Place, place_at, place_of
 
 if TYPE_CHECKING:
     from poolcli.run.work import Work
@@ -131,6 +132,7 @@ def request_of(
     if params["planes"] is not None and params["frame"] is not None:
         both = " and ".join(map(given_as, ("frame", "planes")))
         raise PoolError(f"{both} exclude each other", "give one of them")
+    _check_indices(params)
     levels = tuple(Window.of(level) for level in params["levels"] or ())
     window = _window(row, params, given)
     template = LEVEL_NAME if levels and params["template"] is None else params["template"]
@@ -160,6 +162,86 @@ def request_of(
         ),
         work=partial(_work, row, params, window, saving),
     )
+
+
+def unpool_request(params: dict[str, Any]) -> Request:
+    """Build the records of the verb that puts pooled values back to their places.
+
+    Args:
+        params: the parameters of the command line, by name.
+
+    Raises:
+        PoolError: the paths are not those of two files and an output.
+    """
+    paths = params["paths"]
+    if len(paths) != 3:
+        raise PoolError(
+            f"three paths are needed, not {len(paths)}", "name VALUES, INDICES and OUTPUT"
+        )
+    values, indices, output = paths
+    if "" in paths:
+        raise PoolError("a path is empty", "name a file, or - for a pipe")
+    if values == indices == DASH:
+        raise PoolError("VALUES and INDICES can't both be standard input", "name a file")
+    place = place_at(indices)
+    for path in (values, indices):
+        if place_of(path).status().kind == "folder":
+            raise PoolError(f"{path} is a folder", "name a file")
+    identity = place.status().identity
+    if identity is not None and identity == place_of(output).existing().identity:
+        raise PoolError(f"{output} is the input itself", "choose another name for the output")
+    saving = _record(Saving, params, options=params["save_options"])
+    return Request(
+        paths=(values, output),
+        display=_record(Display, params),
+        execution=Execution(jobs=1, timeout=None, fail_fast=False),
+        policy=_record(
+            Policy,
+            params,
+            format=params["format_name"],
+            saving=saving,
+            existing_remedy="use --overwrite",
+        ),
+        work=partial(_unpool_work, params, place, saving),
+        way_on="",
+    )
+
+
+def _unpool_work(params: dict[str, Any], indices: Place, saving: Saving) -> Work:
+    """Return the settings of `unpool`: windows of one pixel, and nothing that is left out."""
+    from poolcli.colour import NO_NODATA, Pixels
+    from poolcli.formats.contract import Limits
+    from poolcli.methods.unpool import Unpool
+    from poolcli.run.work import Work
+
+    return _record(
+        Work,
+        params,
+        method=Unpool(),
+        window=OutputSize(sys.maxsize, sys.maxsize, fits=True),
+        pixels=Pixels(alpha="straight", nodata=NO_NODATA),
+        saving=saving,
+        limits=Limits(params["max_pixels"]),
+        unpooled_by=indices,
+    )
+
+
+def _check_indices(params: dict[str, Any]) -> None:
+    """Refuse what has no indices of its own.
+
+    Raises:
+        PoolError: indices are asked for together with levels, planes, or channels before pixels.
+    """
+    if params.get("indices") is None:
+        return
+    for name in ("levels", "planes"):
+        if params.get(name) is not None:
+            raise PoolError(f"--indices can't be used with {given_as(name)}", "leave one out")
+    if params["axes"] is not None and params["axes"].upper() not in ("HW", "HWC", "YX", "YXC"):
+        raise PoolError(
+            "--indices takes arrays with the axes HW and HWC",
+            "use max_pool_with_indices in Python",
+        )
 
 
 def _window(row: Row, params: dict[str, Any], given: frozenset[str]) -> Window | OutputSize:
@@ -228,7 +310,8 @@ def _work(row: Row, params: dict[str, Any], window: Window | OutputSize, saving:
     return _record(
         Work,
         params,
-        method=row.make(**{one.key: params[one.key] for one in row.options}),
+        method=row.make(**{one.key: params[one.key] for one in row.options if not one.is_output}),
+        with_indices=params.get("indices") is not None,
         window=window,
         pixels=_record(Pixels, params, background=background),
         saving=saving,

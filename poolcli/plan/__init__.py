@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from poolcli.engine.window import Window
 from poolcli.errors import PoolError
@@ -23,8 +23,9 @@ from poolcli.formats import (
     may_have_planes,
 )
 from poolcli.formats.saving import Saving
+from poolcli.plan.existing import existing_outputs, indices_file, kept, skips
 from poolcli.plan.left_out import LeftOut
-from poolcli.storage import DASH, Place, Progress, Status, ignore, place_at, place_of
+from poolcli.storage import DASH, Place, Progress, ignore, place_at, place_of
 
 
 class Job(NamedTuple):
@@ -41,6 +42,7 @@ class Job(NamedTuple):
         window: the window of a level of ``--levels``; None for the window of the run.
         levels: the jobs of the other levels of the same source, which are run with this one, so
             that the source is decoded once.
+        indices: where the indices are written, or None.
         retry: whether this is the second try. The first worker died, perhaps after it had
             written the output.
     """
@@ -54,6 +56,7 @@ class Job(NamedTuple):
     remedy: str = ""
     window: Window | None = None
     levels: tuple[Job, ...] = ()
+    indices: Place | None = None
     retry: bool = False
 
     @property
@@ -78,6 +81,11 @@ class Refusal(NamedTuple):
     reason: str
     remedy: str
     names: list[str]
+
+
+WITHOUT_INDICES: Final = Refusal(
+    "exists without its indices", "use --overwrite or --update, or leave --indices out", []
+)
 
 
 class PlanError(PoolError):
@@ -119,6 +127,8 @@ class Policy(NamedTuple):
         saving: the options of encoding, to be checked against the formats.
         axes: the letters of the axes of arrays; refused if no input can be an array.
         planes: how many planes are pooled together; refused if no input can be a stack.
+        indices: the file of indices, or their folder where the output is one; None for no indices.
+        existing_remedy: what the user can do about existing outputs.
     """
 
     format: str | None = None
@@ -137,6 +147,8 @@ class Policy(NamedTuple):
     saving: Saving = Saving()
     axes: str | None = None
     planes: int | Literal["all"] | None = None
+    indices: str | None = None
+    existing_remedy: str = "use --overwrite, --skip-existing or --update"
 
     @property
     def replaces(self) -> bool:
@@ -190,7 +202,8 @@ def make_plan(
             f"no picture was found{where}{found}", "check the names, --include and --exclude"
         )
     if not all(job.is_settled for job in jobs):
-        target.check_folder()
+        for place in filter(None, (target, jobs[0].indices)):
+            place.check_folder()
     return jobs
 
 
@@ -263,21 +276,16 @@ def _single(inputs: list[str], target: Place, policy: Policy) -> tuple[list[Job]
         raise PoolError(f"{target.path} is the input itself", "choose another name for the output")
     fmt = _format_of(target, policy)
     target.check_writable()
-    exists = existing.kind != "missing" and not target.is_stream
-    skip = exists and policy.skip_existing
-    skip |= exists and policy.update and is_up_to_date(status.modified, existing)
-    job = Job(source, target, fmt, status.size or 0, skip=skip)
-    if not exists or policy.replaces or skip:
+    indices = None if policy.indices is None else indices_file(policy.indices, target, status)
+    job = Job(source, target, fmt, status.size or 0, indices=indices)
+    outputs = existing_outputs(job)
+    if skips(job, policy, outputs, status.modified):
+        return [job._replace(skip=True)], []
+    if not (names := kept(job, policy, outputs)):
         return [job], []
-    remedy = "use --overwrite, --skip-existing or --update"
-    return [job], [Refusal(f"{target.path} exists already", remedy, [])]
-
-
-def is_up_to_date(source: int | None, existing: Status) -> bool:
-    """Return whether an output is not older than its input, which was modified at a time."""
-    if source is None or existing.modified is None:
-        return False
-    return existing.modified >= source
+    if policy.skip_existing:
+        return [job], [WITHOUT_INDICES._replace(names=names)]
+    return [job], [Refusal(f"{names[0]} exists already", policy.existing_remedy, [])]
 
 
 def _format_of(target: Place, policy: Policy) -> Format | None:

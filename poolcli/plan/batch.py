@@ -11,8 +11,9 @@ from typing import Final, NamedTuple
 
 from poolcli.engine.window import Window
 from poolcli.errors import PoolError
-from poolcli.formats import by_name, by_suffix
-from poolcli.plan import Job, Policy, Refusal, is_up_to_date
+from poolcli.formats import INDICES_SUFFIX, by_name, by_suffix
+from poolcli.plan import WITHOUT_INDICES, Job, Policy, Refusal
+from poolcli.plan.existing import existing_outputs, indices_folder, kept, skips
 from poolcli.plan.left_out import NO_PICTURE, LeftOut, cure_of
 from poolcli.storage import DASH, Place, Progress, Status, ignore, place_at, place_of
 
@@ -46,6 +47,7 @@ class Batch:
         folds: whether names that differ only in case are one file there.
         progress: called if the listing of a folder takes long.
         modified: when each input was last changed, by its path; only for ``--update``.
+        indices: the folder of the indices, or None.
     """
 
     def __init__(
@@ -61,7 +63,9 @@ class Batch:
         self.nameless = Refusal("can't name an output", "choose another --name", [])
         self.inputs = Refusal("would overwrite an input", "choose another output folder", [])
         self.clashes = Refusal("inputs with one output", "tell them apart with --name", [])
-        self.exists = Refusal("exists already", "use --overwrite, --skip-existing or --update", [])
+        self.without_indices = WITHOUT_INDICES._replace(names=[])
+        self.exists = Refusal("exists already", policy.existing_remedy, [])
+        self.indices = None if policy.indices is None else indices_folder(policy.indices)
         self.left_out = left_out
         self.progress = progress
         self.modified: dict[str, int | None] = {}
@@ -90,18 +94,24 @@ class Batch:
             if self.policy.update:
                 self.modified[job.source.path] = found.status.modified
             identity = found.status.identity
-            other = by_output.setdefault(self._key(job.target.path), job)
-            if other is not job:
+            places = filter(None, (job.target, job.indices))
+            owners = [by_output.setdefault(self._key(place.path), job) for place in places]
+            if others := [owner for owner in owners if owner is not job]:
+                other = others[0]
                 is_twice = identity and identity == other.source.status().identity
                 if is_twice and job.window == other.window:
                     jobs.pop()  # the same file is named twice, which does no harm
                 else:
                     self.clashes.names.append(f"{other.source.path} and {job.source.path}")
             identities.add(identity)
-        if self.output_id is not None:
-            existing = self.output.lookup(self.progress)
-            jobs = [self._against(existing(job.target), job, identities) for job in jobs]
-        refusals = (self.outside, self.nameless, self.inputs, self.clashes, self.exists)
+        if self.output_id is not None or self.indices is not None:
+            lookups = [
+                None if folder is None else folder.lookup(self.progress)
+                for folder in (self.output, self.indices)
+            ]
+            jobs = [self._against(existing_outputs(job, *lookups), job, identities) for job in jobs]
+        refusals = [self.outside, self.nameless, self.inputs, self.clashes, self.exists]
+        refusals.append(self.without_indices)
         if self.policy.levels:
             jobs = [_together([*group]) for _, group in groupby(jobs, lambda job: job.source)]
         return jobs, [refusal for refusal in refusals if refusal.names]
@@ -151,7 +161,11 @@ class Batch:
         # Outputs of a batch are files: an existing FIFO of that name is refused or replaced too.
         target = self.output._replace(path=path, in_folder=True)
         size = status.size or 0
-        return Job(source, target, fmt, size, refusal=refusal, remedy=remedy, window=window)
+        job = Job(source, target, fmt, size, refusal=refusal, remedy=remedy, window=window)
+        if self.indices is None:
+            return job
+        path = os.path.join(self.indices.path, folder, f"{stem}{INDICES_SUFFIX}")
+        return job._replace(indices=self.indices._replace(path=path, in_folder=True))
 
     def _key(self, path: str) -> str:
         """Return a key that is equal for two outputs if the storage takes them for one file."""
@@ -161,27 +175,25 @@ class Batch:
 
         return normalize("NFC", normalize("NFC", path).casefold())
 
-    def _against(self, existing: Status, job: Job, inputs: set[Hashable]) -> Job:
+    def _against(self, existing: dict[str, Status], job: Job, inputs: set[Hashable]) -> Job:
         """Skip or refuse a job whose output exists.
 
         An output that is an input of this run, perhaps under another name, is always refused. All
         inputs must be known for that, so this is the last check.
 
         Args:
-            existing: what the output would replace.
+            existing: what its outputs would replace, by their paths.
             job: the job.
             inputs: the identities of all inputs.
         """
-        if job.refusal or existing.kind == "missing":
+        if job.refusal or not existing:
             return job
-        if existing.identity and existing.identity in inputs:
-            self.inputs.names.append(job.target.path)
-        if self.policy.skip_existing or (
-            self.policy.update and is_up_to_date(self.modified[job.source.path], existing)
-        ):
+        found = ((path, status.identity) for path, status in existing.items())
+        self.inputs.names.extend(path for path, one in found if one and one in inputs)
+        if skips(job, self.policy, existing, self.modified.get(job.source.path)):
             return job._replace(skip=True)
-        if not self.policy.replaces:
-            self.exists.names.append(job.target.path)
+        refusal = self.without_indices if self.policy.skip_existing else self.exists
+        refusal.names.extend(kept(job, self.policy, existing))
         return job
 
     def _named(self, path: str) -> Iterator[Found]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
+from poolcli.errors import PoolError
 from poolcli.formats import is_one_by_one
-from poolcli.formats.contract import open_reader
+from poolcli.formats.contract import Reader, open_reader
 from poolcli.plan import Job
 from poolcli.process import captured_lines
 from poolcli.report import Outcome
@@ -14,6 +16,9 @@ from poolcli.run.output import Output, Steps
 from poolcli.run.sharing import SharedFrames
 from poolcli.run.work import Work
 from poolcli.storage import Place
+
+if TYPE_CHECKING:
+    from poolcli.run.indices import Unpooling
 
 
 def run_job(job: Job, work: Work) -> Outcome:
@@ -51,19 +56,23 @@ def failed_outcome(job: Job, work: Work, message: str, remedy: str) -> Outcome:
 
 def _run(source: Place, outputs: list[Output], work: Work) -> None:
     """Read a picture, pool, write and commit each of its outputs, and fill in their outcomes."""
-    clock = outputs[0].clock
+    clock, unpooling = outputs[0].clock, None
     captured_lines()  # discards what was printed for earlier pictures
     with clock("read"):
         stream = source.open(is_one_by_one)
     with stream:
         with clock("read"):
             reader = open_reader(stream, work.limits, work.axes)
+            if work.unpooled_by is not None:
+                reader = unpooling = _unpooling(reader, work.unpooled_by, work, outputs)
         outputs = [one for one in outputs if one.is_possible(stream, reader)]
         # A request for the size of an object would take as long as reading it.
         size = stream.seek(0, 2) if stream.seekable() else source.status().size
         for one in outputs:
             one.outcome.input_bytes = size
             one.outcome.status = "planned" if work.dry_run else "failed"
+            if unpooling is not None:
+                one.outcome.input_shape = unpooling.shape
         if work.dry_run or not outputs:
             return
         frames = selected_frames(reader, outputs[0].target, outputs[0].work)
@@ -72,6 +81,24 @@ def _run(source: Place, outputs: list[Output], work: Work) -> None:
         for one in outputs:
             if size is None:
                 one.outcome.input_bytes = stream.tell()
+            if unpooling is not None:
+                one.outcome.input_shape = unpooling.shape
+
+
+def _unpooling(reader: Reader, place: Place, work: Work, outputs: list[Output]) -> Unpooling:
+    """Return the reader of a picture whose values are put back to their places.
+
+    Raises:
+        PoolError: the indices can't be read; then their file is named in place of the picture.
+    """
+    from poolcli.run.indices import Unpooling  # few runs need it, and each import delays the start
+
+    try:
+        return Unpooling(reader, place, work.limits)
+    except PoolError:
+        for one in outputs:
+            one.outcome.blamed = place.path
+        raise
 
 
 def _make_together(running: list[tuple[Output, Steps]], shared: SharedFrames | None) -> None:

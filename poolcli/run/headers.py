@@ -172,6 +172,8 @@ def check_header(
         PoolError: the frame can't be pooled by this work, or not be written to this format.
     """
     outcome.taken += 1
+    if work.with_indices:
+        _check_indices(frame.info, reader, work, outcome.taken)
     _check_number(reader, target, work, outcome.taken)
     info = frame.info
     work.limits.check(*info.shape)
@@ -231,6 +233,22 @@ def _check_number(reader: Reader, target: Format, work: Work, taken: int) -> Non
     stack, count = reader.stack(), reader.count or 1
     pooled = count // stack.depth * (stack.depth // count_of(work.planes, stack))
     target.check_frames(kind, pooled, "the result has", "give --planes all")
+
+
+def _check_indices(info: FrameInfo, reader: Reader, work: Work, taken: int) -> None:
+    """Refuse what has no indices of its own: several frames, and values that several pixels make.
+
+    Raises:
+        PoolError: the frame is one of several, or alpha weights or flattens its colours.
+    """
+    if work.frame is None and (taken > 1 or reader.count not in (1, None)):
+        found = f"it has {reader.count or 'several'} frames"
+        raise PoolError(f"--indices takes one frame, and {found}", "choose one with --frame N")
+    if MODES[info.mode].without_alpha:
+        if work.pixels.alpha == "weighted":
+            raise PoolError("it has alpha, which weights its colours", "give --alpha straight")
+        if work.pixels.background is not None:
+            raise PoolError("--background changes the values of --indices", "leave it out")
 
 
 def _check_exact(axes: Axes) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, BinaryIO, Literal, TypeAlias
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
 from numpy.typing import NDArray
 
@@ -32,6 +32,9 @@ from poolcli.run.headers import (
 from poolcli.run.sharing import Position
 from poolcli.run.work import Work
 from poolcli.storage import DASH, ExistsError
+
+if TYPE_CHECKING:
+    from poolcli.run.indices import IndicesOutput
 
 Steps: TypeAlias = "Generator[Position, None, None]"
 
@@ -122,15 +125,19 @@ class Output:
     def steps(self, reader: Reader, frames: Iterable[Frame]) -> Steps:
         """Pool, write and commit it; yield the position after each band and frame."""
         job, work, outcome, clock = self.job, self.work, self.outcome, self.clock
-        with job.target.create(
-            overwrite=work.overwrite or work.update,
-            like=job.source if work.preserve else None,
-            retry=job.retry,
-        ) as file:
+        with (
+            self._indices() as indices,
+            job.target.create(
+                overwrite=work.overwrite or work.update,
+                like=job.source if work.preserve else None,
+                retry=job.retry,
+            ) as file,
+        ):
             writer = open_writer(file, self.target, work.saving, outcome.taken or None)
             try:
-                for position in self._pooled_frames(reader, writer, frames):
-                    if self.target.one_by_one and not position[1]:
+                for position in self._pooled_frames(reader, writer, frames, indices):
+                    # Indices belong to one picture, which must not be written before them.
+                    if self.target.one_by_one and not position[1] and indices is None:
                         with clock("write"):
                             file.pass_on()
                     yield position
@@ -138,12 +145,25 @@ class Output:
                 writer.discard()
                 raise
             with clock("write"):
-                outcome.output_bytes = file.commit()
+                outcome.output_bytes = file.commit(None if indices is None else indices.commit)
         outcome.read_seconds, outcome.pool_seconds, outcome.write_seconds = clock.seconds.values()
         outcome.status = "done"
 
+    def _indices(self) -> AbstractContextManager[IndicesOutput | None]:
+        """Begin the file of indices, if there is to be one."""
+        if self.job.indices is None:
+            return nullcontext()
+        # Few runs need it, and each import delays the start.
+        from poolcli.run.indices import IndicesOutput
+
+        return IndicesOutput(self.job.indices, self.work, self.outcome, retry=self.job.retry)
+
     def _pooled_frames(
-        self, reader: Reader, writer: Writer, frames: Iterable[Frame]
+        self,
+        reader: Reader,
+        writer: Writer,
+        frames: Iterable[Frame],
+        indices: IndicesOutput | None,
     ) -> Iterator[Position]:
         """Pool the frames one after the other and pass them to a writer; yield each position."""
         target, work, outcome, clock = self.target, self.work, self.outcome, self.clock
@@ -156,7 +176,9 @@ class Output:
             with clock("write"), refusing_to_write(target):
                 place = placement(pooled.axes, frame.info.planes)
                 writer.begin(pooled.info, metadata.pooled(place))
-            for band, rows_read in _bands(frame, pooled, work, clock, outcome.notes):
+            if indices is not None:
+                indices.begin(frame.info.shape, pooled)
+            for band, rows_read in _bands(frame, pooled, work, clock, outcome.notes, indices):
                 with clock("write"), refusing_to_write(target):
                     writer.rows(band)
                 yield number, rows_read
@@ -176,6 +198,7 @@ class Output:
 
 def _new_outcome(job: Job, work: Work) -> Outcome:
     """Return an outcome with the paths and the window of a job, and without results."""
+    place = job.indices or work.unpooled_by
     return Outcome(
         input=job.source.path,
         output=job.target.path,
@@ -184,6 +207,7 @@ def _new_outcome(job: Job, work: Work) -> Outcome:
         stride=work.window.stride,
         dilation=work.window.dilation,
         quantile=work.method.reported_quantile,
+        indices=None if place is None else place.path,
     )
 
 
@@ -211,7 +235,12 @@ def _fail(outcome: Outcome, fault: Exception) -> None:
 
 
 def _bands(
-    frame: Frame, pooled: Pooled, work: Work, clock: Clock, notes: list[str]
+    frame: Frame,
+    pooled: Pooled,
+    work: Work,
+    clock: Clock,
+    notes: list[str],
+    indices: IndicesOutput | None,
 ) -> Iterator[tuple[NDArray[Any], int]]:
     """Yield the pooled bands of a frame, and how many of its rows were read up to each.
 
@@ -239,6 +268,7 @@ def _bands(
         work.pixels,
         notes=notes,
         keeps_palette=keeps_palette,
+        keep_indices=None if indices is None else indices.rows,
     )
     while True:
         with clock("pool"):

@@ -10,6 +10,7 @@ from poolcli.engine.window import Window
 from poolcli.formats.contract import Limits
 from poolcli.formats.saving import Saving
 from poolcli.methods import Method
+from poolcli.storage import Place
 
 
 class Work(NamedTuple):
@@ -30,6 +31,9 @@ class Work(NamedTuple):
         allow_depth_loss: whether samples may be rounded to 8 bits if the target or the decoder
             can't hold them.
         frame: the number of the only frame to pool, from 0; None for all frames.
+        with_indices: whether the places of maxima or minima are written beside each picture.
+        unpooled_by: the indices by which the values of a picture are put back to their places, or
+            None.
         axes: the letters of the axes of arrays, as in `poolcli.layout`; None for (H, W[, C]).
         planes: how many planes of a stack are pooled together, or all of them; None if the input
             need not be a stack.
@@ -50,3 +54,5 @@ class Work(NamedTuple):
     frame: int | None = None
     axes: str | None = None
     planes: int | Literal["all"] | None = None
+    with_indices: bool = False
+    unpooled_by: Place | None = None

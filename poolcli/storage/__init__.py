@@ -17,6 +17,7 @@ DASH: Final = "-"
 CheckStart: TypeAlias = Callable[[bytes], bool]
 Progress: TypeAlias = Callable[[int], object]
 """Called now and then with the number of files that a listing has found so far."""
+BeforeName: TypeAlias = Callable[[], object] | None
 Kind: TypeAlias = Literal["file", "folder", "link", "stream", "device", "missing"]
 
 
@@ -64,9 +65,19 @@ class Output(BytesIO, ABC):
             OSError: it can't be written.
         """
 
+    def withdraw(self) -> None:
+        """Remove the file that `commit` has stored under a new name; one that was replaced stays.
+
+        A storage may leave this out.
+        """
+
     @abstractmethod
-    def commit(self) -> int:
+    def commit(self, before: BeforeName = None) -> int:
         """Store the whole file and return its number of bytes.
+
+        Args:
+            before: called when all bytes are stored, and the file is about to get its name. If it
+                raises, the file gets none. It may be called again if the name could not be given.
 
         Raises:
             ExistsError: a file of that name exists and may not be replaced.

@@ -15,6 +15,7 @@ from typing import BinaryIO, Final
 
 from poolcli.errors import PoolError
 from poolcli.storage import (
+    BeforeName,
     CheckStart,
     ExistsError,
     Kind,
@@ -168,13 +169,22 @@ class LocalOutput(Output):
         super().__init__()
         self.path, self.in_folder = place
         self.overwrite, self.retry = overwrite, retry
+        self._is_new = False
         self.like = like.status().attributes if like else None
         self.folder = os.path.dirname(self.path) or os.curdir
 
-    def commit(self) -> int:
+    def withdraw(self) -> None:
+        """Remove the file, if it replaced none."""
+        if self._is_new:
+            with suppress(OSError):  # somebody has removed it already
+                os.unlink(self.path)
+
+    def commit(self, before: BeforeName = None) -> int:
         """Write the file; after a failure remove its hidden file and the folders made for it."""
         content = self.getvalue()  # this makes no copy: BytesIO shares its buffer
         if self.retry and _holds(self.path, content):
+            if before is not None:
+                before()
             return len(content)
         for tries_left in reversed(range(TRIES)):
             missing = list(_missing_folders(self.folder)) if self.in_folder else []
@@ -182,7 +192,7 @@ class LocalOutput(Output):
                 for folder in reversed(missing):
                     with suppress(FileExistsError):  # another worker has made it meanwhile
                         os.mkdir(folder)
-                self._write(content)
+                self._write(content, before)
                 break
             except BaseException as fault:
                 for folder in missing:
@@ -193,7 +203,7 @@ class LocalOutput(Output):
                     raise
         return len(content)
 
-    def _write(self, content: bytes) -> None:
+    def _write(self, content: bytes, before: BeforeName) -> None:
         """Write the hidden file, copy attributes to it, sync it and rename it, in that order."""
         _remove_stale_once(self.folder)
         old = status_of(self.path).attributes if self.overwrite else None
@@ -223,12 +233,15 @@ class LocalOutput(Output):
                     os.close(os.dup(descriptor))
                 else:
                     os.fsync(descriptor)
+                if before is not None:
+                    before()
                 if fcntl is None:  # Windows can't rename an open file
                     file.close()
                 if self.overwrite:
                     os.replace(hidden, self.path)
                 else:
                     _name_exclusively(hidden, self.path)
+                    self._is_new = True
         finally:
             for name in names:
                 with suppress(FileNotFoundError):  # it has been renamed

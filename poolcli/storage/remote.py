@@ -8,7 +8,16 @@ from io import BytesIO
 from typing import BinaryIO, ClassVar, TypeAlias
 
 from poolcli.errors import PoolError
-from poolcli.storage import CheckStart, ExistsError, Output, Place, Progress, Status, ignore
+from poolcli.storage import (
+    BeforeName,
+    CheckStart,
+    ExistsError,
+    Output,
+    Place,
+    Progress,
+    Status,
+    ignore,
+)
 from poolcli.storage.objects import (
     INTERNAL_ERROR,
     READ_ONLY,
@@ -165,8 +174,10 @@ class RemoteOutput(Output):
         super().__init__()
         self.address, self.overwrite, self.retry = place.address, overwrite, retry
 
-    def commit(self) -> int:
+    def commit(self, before: BeforeName = None) -> int:
         """Write the object; unless it may replace another, on the condition that there is none."""
+        if before is not None:
+            before()
         content = self.getvalue()
         mode = "overwrite" if self.overwrite else "create"
         try:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, ClassVar, Final
 
 from poolcli import process
 from poolcli.errors import PoolError
-from poolcli.storage import DASH, CheckStart, Output, Place, Status
+from poolcli.storage import DASH, BeforeName, CheckStart, Output, Place, Status
 from poolcli.storage.local import LocalFile, access_mode, status_of, unreadable, write_all
 
 STDIN_FD, STDOUT_FD = STANDARD = 0, 1
@@ -101,8 +101,10 @@ class StreamOutput(Output):
         self.seek(0)
         self.truncate()
 
-    def commit(self) -> int:
+    def commit(self, before: BeforeName = None) -> int:
         """Write what was not passed on yet; return the number of all bytes."""
+        if before is not None:
+            before()
         self.pass_on()
         return self._written
 
