@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import ceil, inf
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from poolcli.executors import NoWorkersError, Serial, Warn, ignore
 from poolcli.executors.schedule import Failure, Schedule, too_slow
@@ -29,9 +29,6 @@ LONGEST_WAIT: Final = 3600.0
 LONGEST_STEP: Final = 0.5
 """The longest wait, in seconds, while a job has a deadline; see `RunningTime`."""
 
-_prepared: list[ForkServer] = []
-"""The server that `Processes.prepare` has started for the next run."""
-
 
 @dataclass(frozen=True, slots=True)
 class Processes:
@@ -41,16 +38,18 @@ class Processes:
         count: how many workers there are at the same time, at most.
         timeout: the seconds that a job may take; then its worker is killed and the job fails.
         warn: called with a sentence if jobs are run in this process instead.
+        keeps_workers: whether idle workers are kept for the next run of this process.
     """
 
     count: int
     timeout: float = inf
     warn: Warn = ignore
+    keeps_workers: bool = False
 
     def prepare(self) -> None:
         """Start the fork server, which imports NumPy and Pillow for all workers."""
         with suppress(OSError):  # `run_all` tries again, and tells if it fails too
-            _prepared.append(ForkServer())
+            _crews.append(_Crew(ForkServer()))
 
     def run_all(
         self, jobs: Sequence[Job], work: Work, *, stopping: Callable[[], bool]
@@ -96,11 +95,28 @@ class _Worker:
     deadline: float = inf
     is_ready: bool = False
 
-    def start(self, job: Job, deadline: float) -> None:
+    def start(self, job: Job, work: Work, deadline: float) -> None:
         """Send a job to the worker."""
         self.job, self.deadline = job, deadline
         with suppress(OSError):  # the worker has died; `_receive` will find the end of the channel
-            self.channel.send(job)
+            self.channel.send((job, work))
+
+
+class _Crew(NamedTuple):
+    """A fork server and its idle workers, which wait for a run.
+
+    Attributes:
+        server: the server.
+        workers: the workers.
+    """
+
+    server: ForkServer
+    workers: tuple[_Worker, ...] = ()
+
+
+_crews: list[_Crew] = []
+"""What `Processes.prepare` has started, or what earlier runs have kept, for later runs. Threads may
+share the list: each run removes the crew that it takes."""
 
 
 class RunningTime:
@@ -146,9 +162,11 @@ class _Run:
     clock: RunningTime = field(default_factory=RunningTime)
 
     def __post_init__(self) -> None:
-        """Take over the server that was prepared."""
+        """Take over the server, and workers, that were prepared or kept."""
         self.most = self.settings.count
-        self.server = _prepared.pop() if _prepared else None
+        with suppress(IndexError):
+            self.server, workers = _crews.pop()
+            self.workers = list(workers)
 
     @property
     def running(self) -> int:
@@ -167,10 +185,15 @@ class _Run:
             yield from self._wait()
 
     def end(self) -> None:
-        """End all workers and the server at once."""
+        """End all workers and the server at once, apart from those that are kept."""
+        keeps = self.settings.keeps_workers
         for worker in list(self.workers):
-            self._kill(worker)
-        self._end_server()
+            if not keeps or worker.job is not None or worker.server is not self.server:
+                self._kill(worker)
+        if keeps and self.server is not None:
+            _crews.append(_Crew(self.server, tuple(self.workers)))
+        else:
+            self._end_server()
 
     def _end_server(self) -> None:
         """End the fork server, if there is one; the next worker needs another."""
@@ -184,7 +207,7 @@ class _Run:
             try:
                 if self.server is None:
                     self.server = ForkServer()
-                number, channel = self.server.start_worker(self.work)
+                number, channel = self.server.start_worker()
                 self.workers.append(_Worker(number, channel, self.server))
             except ConnectionError:
                 self._end_server()
@@ -204,7 +227,7 @@ class _Run:
             if worker.is_ready and worker.job is None:
                 job = self.schedule.next_job(self.running, self.most)
                 if job is not None:
-                    worker.start(job, self.clock() + self.settings.timeout)
+                    worker.start(job, self.work, self.clock() + self.settings.timeout)
 
     def _wait(self) -> Iterator[Outcome]:
         """Wait until a worker has sent a message, has died or has exceeded its deadline."""

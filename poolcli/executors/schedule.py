@@ -42,6 +42,7 @@ class Schedule:
         """Store all jobs of a run, in the order in which they will be started."""
         self.first = deque(jobs)
         self.retries: deque[Job] = deque()
+        self._retried: Job | None = None
         self._failed_starts = 0
 
     @property
@@ -74,7 +75,10 @@ class Schedule:
         """
         if self.first:
             return self.first.popleft() if running < most else None
-        return self.retries.popleft() if self.retries and not running else None
+        if not self.retries or running:
+            return None
+        self._retried = self.retries.popleft()
+        return self._retried
 
     def worker_answered(self) -> None:
         """Reset the count of failed starts, since a worker has sent a message."""
@@ -92,7 +96,8 @@ class Schedule:
             NoWorkersError: too many workers in a row have died before they were ready.
         """
         if job is not None:
-            if job.retry:
+            # `job.retry` doesn't tell: on a cluster it is set for the first try too.
+            if job is self._retried:
                 return Failure(f"its worker died twice ({cause})", "is there enough memory?")
             self.retries.append(job._replace(retry=True))
         elif not was_ready:

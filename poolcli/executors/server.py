@@ -19,10 +19,7 @@ import socket
 import sys
 from contextlib import suppress
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
-
-if TYPE_CHECKING:
-    from poolcli.run.work import Work
+from typing import Any, Final, Literal, NoReturn
 
 READY: Final = "ready"
 """The message of a worker when it can take its first job."""
@@ -46,8 +43,8 @@ NOT_STARTED: Final = 71
 class Channel:
     """One end of a connection between two processes, over which objects are sent.
 
-    The two take turns: nobody sends two messages in a row, apart from the first. So what is read
-    ahead is never left unnoticed in the buffer.
+    The two take turns: nobody sends two messages in a row. So what is read ahead is never left
+    unnoticed in the buffer.
     """
 
     def __init__(self, end: socket.socket) -> None:
@@ -105,7 +102,7 @@ class ForkServer:
                 sys.executable, words, os.environ, setsigmask=[signal.SIGINT]
             )
 
-    def start_worker(self, work: Work) -> tuple[int, Channel]:
+    def start_worker(self) -> tuple[int, Channel]:
         """Start a worker, and return its number and the connection to it.
 
         Raises:
@@ -117,10 +114,7 @@ class ForkServer:
         with remote:
             request = REQUEST.pack(b"s", self._workers)
             socket.send_fds(self._control, [request], [remote.fileno()])
-        channel = Channel(local)
-        with suppress(ConnectionError):  # the worker has died already; its first answer is missing
-            channel.send(work)
-        return self._workers, channel
+        return self._workers, Channel(local)
 
     def end_worker(self, number: int) -> int | None:
         """Kill a worker if it lives, wait for its end, and return its exit code.
@@ -197,10 +191,9 @@ def _run_worker(channel: Channel, server_end: int) -> NoReturn:
     try:
         _exit_with(channel.fileno(), server_end)
         process.set_up()
-        work = channel.receive()
         channel.send(READY)
         while True:
-            channel.send(run.run_levels(channel.receive(), work))
+            channel.send(run.run_levels(*channel.receive()))
     except (EOFError, OSError):
         code = 0
     finally:

@@ -43,8 +43,7 @@ class Job(NamedTuple):
         levels: the jobs of the other levels of the same source, which are run with this one, so
             that the source is decoded once.
         indices: where the indices are written, or None.
-        retry: whether this is the second try. The first worker died, perhaps after it had
-            written the output.
+        retry: whether an earlier try may have written the output already, before its worker died.
     """
 
     source: Place

@@ -182,7 +182,8 @@ class LocalOutput(Output):
     def commit(self, before: BeforeName = None) -> int:
         """Write the file; after a failure remove its hidden file and the folders made for it."""
         content = self.getvalue()  # this makes no copy: BytesIO shares its buffer
-        if self.retry and _holds(self.path, content):
+        # An output that may be replaced gets a new modification time, which --update asks for.
+        if self.retry and not self.overwrite and _holds(self.path, content):
             if before is not None:
                 before()
             return len(content)
