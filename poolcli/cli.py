@@ -80,7 +80,7 @@ def pool(row: Row, **params: Any) -> int:
         row,
         params,
         frozenset(name for name, one in sources.items() if one is not ParameterSource.DEFAULT),
-        is_env_timeout=sources["timeout"] is ParameterSource.ENVIRONMENT,
+        frozenset(name for name, one in sources.items() if one is ParameterSource.ENVIRONMENT),
     )
     return _plan_and_run(request)
 
@@ -146,6 +146,8 @@ def _plan_and_run(request: Request) -> int:
         plan,
         count=execution.jobs,
         timeout=execution.timeout_for(plan),
+        scheduler=execution.scheduler,
+        is_shared=execution.shared_filesystem,
         warn=console.warning,
     )
     with kept_inputs(plan), _interrupts(is_batch=len(plan) > 1) as interrupts:
@@ -197,7 +199,7 @@ def _carry_out(
     outcomes = executor.run_all(plan, work, stopping=lambda: interrupts.stop)
     try:
         # Closing the generator ends the workers, also when an exception leaves the block.
-        with progress as advance, closing(outcomes):
+        with _until_lost(report), progress as advance, closing(outcomes):
             for outcome in outcomes:
                 if _ending:
                     raise _ending[-1]
@@ -257,6 +259,19 @@ def _check_protection(outcome: Outcome, report: Report, policy: Policy, console:
             "this storage ignores the condition that an object must not exist: outputs that "
             "another program writes during this run may be replaced"
         )
+
+
+@contextmanager
+def _until_lost(report: Report) -> Iterator[None]:
+    """Print the error if a cluster is lost in the block; the summary tells what is left."""
+    from poolcli.console import error
+    from poolcli.executors import ClusterLostError
+
+    try:
+        yield
+    except ClusterLostError as fault:
+        report.is_broken_off = True
+        error(fault.message, fault.remedy)
 
 
 class _Interrupts:

@@ -203,6 +203,7 @@ class Report:
         faults: how many of them failed by a fault of poolcli itself.
         warnings: for each kind of warning the number of pictures that have it.
         interruption: the exit code of a run that a signal ended, else 0.
+        is_broken_off: whether the run ended since its cluster was lost.
         left_out: how many pictures of formats that are not read were left out, by suffix.
         left_out_words: the same, and other inputs that were left out, in words.
         dry_run: whether nothing is written.
@@ -222,6 +223,7 @@ class Report:
     bytes_out: int = 0
     faults: int = 0
     interruption: int = 0
+    is_broken_off: bool = False
     ended: float | None = None
 
     def __init__(
@@ -262,7 +264,7 @@ class Report:
             return self.interruption
         if self.faults:
             return EXIT_FAULT
-        return EXIT_FAILED if self.failed else EXIT_DONE
+        return EXIT_FAILED if self.failed or self.is_broken_off else EXIT_DONE
 
     def as_json(self) -> str:
         """Return the totals as one line of JSON, the last line of a run."""

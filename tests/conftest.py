@@ -13,6 +13,7 @@ import pytest
 
 from poolcli import formats
 from tests import toys
+from tests.support.cluster import Cluster, cluster
 from tests.support import object_store
 from tests.support.object_store import Bucket, Proxy
 from tests.support.processes import Done, Run, environment
@@ -40,6 +41,14 @@ def fork_server() -> Iterator[ForkServer]:
     """What starts processes of poolcli quickly."""
     with ForkServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def small_cluster() -> Iterator[Cluster]:
+    """A Dask cluster of two workers, which tests leave as it is."""
+    pytest.importorskip("distributed", reason="the extra cluster is not installed")
+    with tempfile.TemporaryDirectory() as name, cluster(Path(name, "cluster")) as one:
+        yield one
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +58,8 @@ def raising(error: str, folder: Path) -> Job:
 class Mischief(Job):
     """A job that does to the worker that receives it what its remedy says.
 
-    That is one of: die, die once, hang.
+    That is one of: die, die once, hang; or "die in Dask", which kills the worker of a cluster that
+    passes the job on to its child, where the others take effect.
     """
 
     __slots__ = ()
@@ -81,12 +83,14 @@ def _mark(one: Job) -> str:
 
 
 def _receive(what: str, mark: str, content: tuple[Any, ...]) -> Job:
+    if (what == "die in Dask") != ("distributed" in sys.modules):
+        return Mischief(*content)
     is_first = not os.path.exists(mark)
     with open(mark, "ab") as stream:
         stream.write(b".")
     if what == "hang":
         time.sleep(600)
-    elif what == "die" or is_first:
+    elif what.startswith("die") and (is_first or what != "die once"):
         os.kill(os.getpid(), signal.SIGKILL)
     return Job(*content)
 

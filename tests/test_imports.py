@@ -43,6 +43,7 @@ THIRD_PARTY = {
     "cli": {"click"},
     "options": {"click"},
     "console": {"rich"},
+    "executors": {"dask", "distributed"},
     "run": {"numpy"},
     "colour": {"numpy"},
     "methods": {"numpy"},

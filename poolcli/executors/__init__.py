@@ -46,6 +46,10 @@ class NoWorkersError(PoolError):
         return cls(f"no worker can be started ({reason})", remedy)
 
 
+class ClusterLostError(NoWorkersError):
+    """Raised if a cluster can't be used any more, in the middle of a run."""
+
+
 class Executor(Protocol):
     """Run the jobs of a plan. An executor is a frozen value: it keeps no state between two runs.
 
@@ -80,7 +84,8 @@ class Executor(Protocol):
 
         Raises:
             NoWorkersError: no worker can be started, and there is a timeout, for which jobs can't
-                be run in this process.
+                be run in this process; or a cluster is lost. The jobs that have no outcome yet may
+                have been run.
         """
 
 
@@ -109,6 +114,8 @@ def choose(
     *,
     count: int | None = None,
     timeout: float | None = None,
+    scheduler: str | None = None,
+    is_shared: bool = False,
     warn: Warn = ignore,
     worthwhile_bytes: int = WORTHWHILE_BYTES,
 ) -> Executor:
@@ -121,9 +128,19 @@ def choose(
         jobs: the plan.
         count: how many jobs run at the same time, at most; None for the usable CPUs.
         timeout: the seconds that a job may take, or None.
+        scheduler: the address of the scheduler of a Dask cluster, or None for this machine.
+        is_shared: whether all machines of the cluster see the same local files.
         warn: called with a sentence if the executor can't run jobs as it should.
         worthwhile_bytes: the total size of inputs from which worker processes are used.
+
+    Raises:
+        PoolError: the plan can't be carried out by the cluster.
     """
+    if scheduler is not None:
+        from poolcli.executors.dask import Dask, check_places
+
+        check_places(jobs, is_shared=is_shared)
+        return Dask(scheduler, inf if timeout is None else timeout, warn)
     if timeout is None and len(jobs) == 1:
         return Serial()
     active = [job for job in jobs if not job.is_settled]

@@ -51,7 +51,7 @@ def is_installed(extra: Extra) -> bool:
 
 def versions() -> Iterator[tuple[str, str]]:
     """Yield NumPy, Pillow and the optional packages, with versions, without importing them."""
-    from importlib import metadata  # only `--version` needs it, and each import delays the start
+    from importlib import metadata  # few runs need it, and each import delays the start
 
     extras = [row.extra for row in FORMATS if row.extra is not None]
     names = dict.fromkeys(name for extra in extras for name in extra.packages)

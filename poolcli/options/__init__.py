@@ -269,6 +269,17 @@ BATCH: Final = Group(
             envvar="POOLCLI_JOBS",
             text="Pictures to pool at the same time (default: one per usable CPU).",
         ),
+        declared(
+            "--scheduler",
+            shown="ADDRESS|auto",
+            envvar="POOLCLI_SCHEDULER",
+            text="Pool on the Dask cluster of this scheduler; auto: the one that Dask's own "
+            "configuration names.",
+        ),
+        declared(
+            "--shared-filesystem",
+            text="All machines of the cluster see the same local files.",
+        ),
         declared("--fail-fast", text="Stop after the first failure."),
         declared(
             "--timeout",

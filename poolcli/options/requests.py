@@ -66,12 +66,16 @@ class Execution(NamedTuple):
         timeout: the seconds that a picture may take, or None.
         fail_fast: whether the first failure ends the run.
         is_env_timeout: whether the timeout comes from the environment.
+        scheduler: the address of the scheduler of a Dask cluster, or None.
+        shared_filesystem: whether all machines of the cluster see the same local files.
     """
 
     jobs: int | None
     timeout: float | None
     fail_fast: bool
     is_env_timeout: bool = False
+    scheduler: str | None = None
+    shared_filesystem: bool = False
 
     def timeout_for(self, plan: list[Job]) -> float | None:
         """Return the seconds that a picture of this plan may take, or None.
@@ -113,7 +117,10 @@ class Request(NamedTuple):
 
 
 def request_of(
-    row: Row, params: dict[str, Any], given: frozenset[str], *, is_env_timeout: bool = False
+    row: Row,
+    params: dict[str, Any],
+    given: frozenset[str],
+    from_environment: frozenset[str] = frozenset(),
 ) -> Request:
     """Build the records from the parameters of a verb.
 
@@ -121,7 +128,7 @@ def request_of(
         row: the row of the method.
         params: the parameters of the command line, by name.
         given: the names of those that were given, also if they have the default value.
-        is_env_timeout: whether the timeout comes from the environment.
+        from_environment: the names of those that environment variables give.
 
     Raises:
         PoolError: an option is refused.
@@ -150,7 +157,12 @@ def request_of(
         paths=_paths(params["paths"], params["target_directory"], params["files_from"]),
         way_on=WAYS_ON["".join(chosen)],
         display=_record(Display, params),
-        execution=_record(Execution, params, is_env_timeout=is_env_timeout),
+        execution=_record(
+            Execution,
+            params,
+            scheduler=_scheduler(params, given - from_environment),
+            is_env_timeout="timeout" in from_environment,
+        ),
         policy=_record(
             Policy,
             params,
@@ -162,6 +174,24 @@ def request_of(
         ),
         work=partial(_work, row, params, window, saving),
     )
+
+
+def _scheduler(params: dict[str, Any], typed: frozenset[str]) -> str | None:
+    """Return the address of a scheduler, unless a number of jobs on this machine is typed.
+
+    Args:
+        params: the parameters of the command line, by name.
+        typed: the names of those that were typed.
+
+    Raises:
+        PoolError: both are typed, or an option has no effect without a scheduler.
+    """
+    address: str | None = params["scheduler"] or None
+    if address is None and params["shared_filesystem"]:
+        raise PoolError("--shared-filesystem has no effect without --scheduler", "leave it out")
+    if {"jobs", "scheduler"} <= typed:
+        raise PoolError("--jobs and --scheduler exclude each other", "choose one")
+    return None if "jobs" in typed else address
 
 
 def unpool_request(params: dict[str, Any]) -> Request:

@@ -1,0 +1,385 @@
+"""Runs on a Dask cluster: what is refused, and what its faults cost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from poolcli.errors import PoolError
+from poolcli.executors import ClusterLostError
+from poolcli.executors.batch import Needs, WorkerError, versions
+from poolcli.executors.dask import Batches, Dask, insecurity
+from poolcli.report import Outcome
+from poolcli.storage import place_of
+from tests.executor_support import attempts, job, mischief, never
+from tests.jobs import work
+from tests.support.cluster import Cluster, cluster, kill
+from tests.support.processes import Process, Run, finish, sabotage, started, until
+from tests.support.trees import contents, paint
+
+pytest.importorskip("distributed", reason="the extra cluster is not installed")
+
+SHARED: Final = "--shared-filesystem"
+AVG: Final = ("avg", "--size", 2)
+SLOW_WRITES: Final = """
+import os, time
+link = os.link
+def slowly(*words, **options):
+    time.sleep(0.2)
+    return link(*words, **options)
+os.link = slowly
+"""
+"""What makes each picture of a worker take longer than 0.2 seconds, on any machine."""
+
+
+def paint_many(folder: Path, count: int) -> Path:
+    """Make a folder of small pictures of three formats, in two folders."""
+    suffixes = ("png", "jpg", "bmp")
+    for number in range(count):
+        paint(folder / str(number % 2) / f"{number}.{suffixes[number % 3]}", 32, seed=number)
+    return folder
+
+
+def objects(output: bytes) -> list[dict[str, Any]]:
+    """Return the objects of a JSON output, without times, in a fixed order."""
+    found = [json.loads(line) for line in output.splitlines()]
+    for one in found:
+        for key in [key for key in one if key.endswith("_seconds")]:
+            del one[key]
+        one.get("summary", {}).pop("elapsed_seconds", None)
+    return sorted(found, key=json.dumps)
+
+
+@contextmanager
+def slow_cluster(folder: Path, workers: int = 2) -> Iterator[Cluster]:
+    """A cluster whose workers take their time for each picture."""
+    variables = sabotage(folder, SLOW_WRITES)
+    with cluster(folder / "cluster", 0) as one:
+        one.add_workers(workers, variables=variables)
+        yield one
+
+
+def done(folder: Path) -> int:
+    """Return how many pictures are in a folder."""
+    return len(contents(folder))
+
+
+def test_a_cluster_writes_and_reports_what_this_machine_does(
+    run: Run, small_cluster: Cluster, tmp_path: Path
+) -> None:
+    paint_many(tmp_path / "in", 60)
+    (tmp_path / "in" / "0" / "bad.png").write_text("no picture")
+    local = run(*AVG, "--json", "in", "out")
+    wanted = contents(tmp_path / "out")
+    (tmp_path / "out").rename(tmp_path / "local")
+    there = run(*AVG, "--json", "--scheduler", small_cluster.address, SHARED, "in", "out")
+
+    assert there.returncode == local.returncode == 1
+    assert there.stderr.splitlines()[-1] == local.stderr.splitlines()[-1]
+    assert objects(there.stdout) == objects(local.stdout)
+    assert contents(tmp_path / "out") == wanted
+    assert len(wanted) == 60
+
+
+def test_levels_and_existing_outputs_are_as_on_this_machine(
+    run: Run, small_cluster: Cluster, tmp_path: Path
+) -> None:
+    paint_many(tmp_path / "in", 6)
+    words = ("max", "--levels", "2,4", "--json", "in")
+    assert run(*words, "local").returncode == 0
+    flags = ("--scheduler", small_cluster.address, SHARED)
+    first = run(*words, *flags, "out")
+    (tmp_path / "out" / "0" / "0_2.png").unlink()
+    second = run(*words, *flags, "--skip-existing", "out")
+
+    assert contents(tmp_path / "out") == contents(tmp_path / "local")
+    assert first.returncode == second.returncode == 0
+    summary = json.loads(second.stdout.splitlines()[-1])["summary"]
+    assert (summary["done"], summary["skipped"]) == (1, 11)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("POOLCLI_SCHEDULER", "{}"), ("DASK_SCHEDULER_ADDRESS", "{}")]
+)
+def test_the_environment_names_a_scheduler(
+    run: Run, small_cluster: Cluster, tmp_path: Path, name: str, value: str
+) -> None:
+    paint(tmp_path / "in.png")
+    variables = {name: value.format(small_cluster.address)}
+    flags = ("--scheduler", "auto") if name.startswith("DASK") else ()
+    refused = run(*AVG, *flags, "in.png", "out.png", environment=variables)
+    allowed = run(*AVG, *flags, "-q", SHARED, "in.png", "out.png", environment=variables)
+
+    assert (refused.returncode, allowed.returncode) == (2, 0)
+    assert b"in.png is a local path" in refused.stderr
+    assert allowed.stderr == b""
+    assert (tmp_path / "out.png").exists()
+
+
+def test_a_number_of_jobs_on_this_machine_wins_over_the_environment(
+    run: Run, tmp_path: Path
+) -> None:
+    paint(tmp_path / "in.png")
+    variables = {"POOLCLI_SCHEDULER": "tcp://127.0.0.1:1"}
+    assert run(*AVG, "-q", "-j", 1, "in.png", "out.png", environment=variables).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("in.png", "out.png"), "local path"),
+        ((SHARED, "-", "out.png"), "can't use a stream"),
+        ((SHARED, "in.png", "-"), "can't use a stream"),
+        ((SHARED, "-j", 2, "in.png", "out.png"), "exclude each other"),
+        ((SHARED, "in.png", "out.png"), "no Dask scheduler answers at tcp://127.0.0.1:1"),
+    ],
+)
+def test_what_a_cluster_cannot_do_is_refused_in_one_line(
+    run: Run, tmp_path: Path, words: tuple[object, ...], reason: str
+) -> None:
+    paint(tmp_path / "in.png")
+    refused = run(*AVG, "--scheduler", "tcp://127.0.0.1:1", *words)
+
+    assert (refused.returncode, refused.stdout) == (2, b"")
+    assert refused.stderr.count(b"\n") == 1
+    assert reason in refused.stderr.decode()
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_other_refusals_name_their_remedy(run: Run, tmp_path: Path) -> None:
+    paint(tmp_path / "in.png")
+    paths = (SHARED, "in.png", "out.png")
+    without = run(*AVG, *paths)
+    nowhere = run(*AVG, "--scheduler", "auto", *paths)
+    hidden = "import sys; sys.modules['distributed'] = None"
+    missing = run(*AVG, "--scheduler", "auto", *paths, first=hidden)
+
+    assert b"--shared-filesystem has no effect without --scheduler" in without.stderr
+    assert b"DASK_SCHEDULER_ADDRESS" in nowhere.stderr
+    assert b"install it: the extra [cluster] of poolcli-image" in missing.stderr
+    assert {one.returncode for one in (without, nowhere, missing)} == {2}
+
+
+@pytest.mark.parametrize(
+    ("address", "warns"),
+    [
+        ("tcp://127.0.0.1:8786", False),
+        ("localhost:8786", False),
+        ("tls://10.0.0.1:8786", False),
+        ("tcp://10.0.0.1:8786", True),
+        ("10.0.0.1:8786", True),
+    ],
+)
+def test_a_connection_that_others_can_read_is_told(address: str, warns: bool) -> None:
+    assert bool(insecurity(address)) == warns
+
+
+def test_workers_with_other_versions_or_files_are_refused_by_name(tmp_path: Path) -> None:
+    here = versions()
+    Needs(here, place_of(str(paint(tmp_path / "in.png")))).check()
+    for name in ("poolcli", "Python", "NumPy", "Pillow", "imagecodecs"):
+        with pytest.raises(WorkerError, match=f"other versions: {name} .* \\(here 0.0.1\\)"):
+            Needs(here | {name: "0.0.1"}, None).check()
+    with pytest.raises(WorkerError, match=r"can't see .*absent\.png"):
+        Needs(here, place_of(str(tmp_path / "absent.png"))).check()
+
+
+@pytest.mark.parametrize(
+    ("batches", "each", "left", "places", "size"),
+    [
+        (Batches(), 0.0, 1000, 4, 1),  # the speed is unknown
+        (Batches(), 0.01, 10_000, 4, 200),  # 2 seconds
+        (Batches(), 0.001, 10_000, 4, 256),
+        (Batches(), 0.01, 400, 4, 100),  # the rest is shared out
+        (Batches(), 0.01, 8, 4, 20),  # but not too finely
+        (Batches(), 30.0, 1000, 4, 1),
+        (Batches(pictures=16, first=16), 0.01, 8, 4, 16),
+    ],
+)
+def test_batches_take_two_seconds(
+    batches: Batches, each: float, left: int, places: int, size: int
+) -> None:
+    assert batches.size(each, left, places) == size
+
+
+def test_a_batch_holds_at_most_so_many_bytes(small_cluster: Cluster, tmp_path: Path) -> None:
+    jobs = [
+        job(paint(tmp_path / f"{number}.png"), tmp_path / "out" / f"{number}.png", bytes=40)
+        for number in range(5)
+    ]
+    executor = Dask(small_cluster.address, batches=Batches(pictures=8, first=8, bytes=100))
+    outcomes = [*executor.run_all(jobs, work(), stopping=never)]
+
+    assert [one.status for one in outcomes] == ["done"] * 5
+
+
+# Faults
+
+
+def test_a_run_without_workers_says_so_and_goes_on_when_one_comes(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    jobs = [job(paint(tmp_path / "in.png"), tmp_path / "out.png")]
+    with cluster(tmp_path / "cluster", 0) as one:
+
+        def warn(warning: str) -> None:
+            warnings.append(warning)
+            one.add_workers(1, "--no-nanny")
+
+        executor = Dask(one.address, warn=warn, patience=0.1)
+        outcomes = [*executor.run_all(jobs, work(), stopping=never)]
+
+    assert [outcome.status for outcome in outcomes] == ["done"]
+    assert warnings == ["there has been no Dask worker for 0.1 seconds; poolcli waits for one"]
+
+
+def test_a_run_without_workers_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    jobs = [job(paint(tmp_path / "in.png"), tmp_path / "out.png")]
+    calls: list[None] = []
+
+    def stopping() -> bool:
+        calls.append(None)
+        return len(calls) > 2
+
+    with cluster(tmp_path / "cluster", 0) as one:
+        outcomes = [*Dask(one.address).run_all(jobs, work(), stopping=stopping)]
+
+    assert outcomes == []
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_costs_no_picture(tmp_path: Path) -> None:
+    paint_many(tmp_path / "in", 60)
+    with slow_cluster(tmp_path) as one:
+        words = (*AVG, "--scheduler", one.address, SHARED, "--json", "in", "out")
+        with started(*words, cwd=tmp_path) as process:
+            until(lambda: done(tmp_path / "out") > 8)
+            kill(one.workers[0])
+            ended = finish(process)
+
+    summary = json.loads(ended.stdout.splitlines()[-1])["summary"]
+    assert (ended.returncode, ended.stderr) == (0, ended.stderr)
+    assert (summary["done"], summary["failed"], summary["left"]) == (60, 0, 0)
+    assert done(tmp_path / "out") == 60
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_is_killed_ends_the_run_and_skip_existing_goes_on(
+    run: Run, tmp_path: Path
+) -> None:
+    paint_many(tmp_path / "in", 80)
+    with slow_cluster(tmp_path) as one:
+        words = (*AVG, "--scheduler", one.address, SHARED, "--json", "in", "out")
+        with started(*words, cwd=tmp_path) as process:
+            until(lambda: done(tmp_path / "out") > 8)
+            kill(one.scheduler)
+            ended = finish(process)
+        before = done(tmp_path / "out")
+    rest = run(*AVG, "--skip-existing", "-q", "in", "out")
+
+    summary = json.loads(ended.stdout.splitlines()[-1])["summary"]
+    assert ended.returncode == summary["exit_code"] == 1
+    assert summary["left"] > 0
+    assert summary["done"] <= before < 80
+    reason = (
+        b"poolcli: the Dask scheduler has gone; run it again with --skip-existing for the rest\n"
+    )
+    assert reason in ended.stderr
+    assert b"distributed" not in ended.stderr
+    assert (rest.returncode, rest.stderr) == (0, b"")
+    assert done(tmp_path / "out") == 80
+
+
+@pytest.mark.slow
+def test_a_picture_that_kills_dask_workers_fails_alone(tmp_path: Path) -> None:
+    jobs = [
+        job(paint(tmp_path / f"{number}.png"), tmp_path / "out" / f"{number}.png")
+        for number in range(8)
+    ]
+    jobs[2] = mischief("die in Dask", jobs[2])
+    with cluster(tmp_path / "cluster") as one:
+        executor = Dask(one.address, batches=Batches(pictures=4, first=4))
+        outcomes = [*executor.run_all(jobs, work(), stopping=never)]
+
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    assert len(outcomes) == 8
+    assert [outcome.input for outcome in failed] == [jobs[2].source.path]
+    assert failed[0].error == "the Dask workers that ran it died"
+    assert attempts(jobs[2]) == 8
+    assert done(tmp_path / "out") == 7
+
+
+OTHER_VERSION: Final = "import poolcli; poolcli.__version__ = '0.0.1'"
+
+
+def test_other_versions_are_refused_before_anything_is_written(run: Run, tmp_path: Path) -> None:
+    paint_many(tmp_path / "in", 6)
+    with cluster(tmp_path / "cluster", 0) as one:
+        one.add_workers(1, "--no-nanny", variables=sabotage(tmp_path, OTHER_VERSION))
+        one.wait()
+        refused = run(*AVG, "--json", "--scheduler", one.address, SHARED, "in", "out")
+
+    assert (refused.returncode, refused.stdout) == (2, b"")
+    assert b"has other versions: poolcli 0.0.1 (here" in refused.stderr
+    assert refused.stderr.count(b"\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_late_worker_with_other_versions_ends_the_run(tmp_path: Path) -> None:
+    jobs = [job(paint(tmp_path / "in.png"), tmp_path / "out.png")]
+    variables = sabotage(tmp_path, OTHER_VERSION)
+    outcomes: list[Outcome] = []
+    with cluster(tmp_path / "cluster", 0) as one:
+
+        def add(_warning: str) -> None:
+            one.add_workers(1, "--no-nanny", variables=variables)
+
+        executor = Dask(one.address, warn=add, patience=0.1)
+        with pytest.raises(ClusterLostError, match=r"has other versions: poolcli 0\.0\.1 .*--skip"):
+            outcomes.extend(executor.run_all(jobs, work(), stopping=never))
+
+    assert outcomes == []
+    assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_finishes_what_was_sent_and_twice_stops_at_once(tmp_path: Path, times: int) -> None:
+    paint_many(tmp_path / "in", 200)
+    with slow_cluster(tmp_path) as one:
+        words = (*AVG, "--scheduler", one.address, SHARED, "in", "out")
+        with started(*words, cwd=tmp_path) as process:
+            until(lambda: done(tmp_path / "out") > 8)
+            for _ in range(times):
+                interrupt(process)
+            ended = finish(process)
+        left = contents(tmp_path / "out")
+        # The workers live on, and are idle.
+        second = Dask(one.address).run_all(
+            [job(tmp_path / "in" / "0" / "0.png", tmp_path / "other.png")], work(), stopping=never
+        )
+        assert [outcome.status for outcome in second] == ["done"]
+
+    assert ended.returncode == 130
+    assert len(left) < 200
+    assert (b"left" in ended.stderr) == (times == 1)
+    assert [name for name in left if ".poolcli" in name] == []
+
+
+def interrupt(process: Process) -> None:
+    """Press Ctrl-C, and wait until poolcli has answered."""
+    os.kill(process.pid, signal.SIGINT)
+    assert process.stderr is not None
+    process.stderr.readline()
+
+
+def test_an_executor_that_finds_no_scheduler_raises_an_error_of_ours(tmp_path: Path) -> None:
+    jobs = [job(paint(tmp_path / "in.png"), tmp_path / "out.png")]
+    with pytest.raises(PoolError, match="no Dask scheduler answers at x://"):
+        next(Dask("x://").run_all(jobs, work(), stopping=never))
