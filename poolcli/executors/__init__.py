@@ -137,7 +137,8 @@ def choose(
         PoolError: the plan can't be carried out by the cluster.
     """
     if scheduler is not None:
-        from poolcli.executors.dask import Dask, check_places
+        from poolcli.executors.cluster import check_places
+        from poolcli.executors.dask import Dask
 
         check_places(jobs, is_shared=is_shared)
         return Dask(scheduler, inf if timeout is None else timeout, warn)

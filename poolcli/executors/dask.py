@@ -1,12 +1,11 @@
 """Run jobs on a Dask cluster that exists, in batches.
 
-A task costs Dask about 20 ms of CPU time, whatever it does, so that a task for each picture would
-cost more than the picture.
+Every task costs Dask some CPU time, whatever it does, and a task for each picture would cost about
+as much as the picture.
 """
 
 from __future__ import annotations
 
-import logging
 import pickle
 import time
 import uuid
@@ -20,22 +19,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from poolcli.errors import PoolError
 from poolcli.executors import ClusterLostError, Serial, Warn, ignore
-from poolcli.executors.batch import Needs, Results, end_run, packed, run_batch, versions
+from poolcli.executors.batch import Needs, Results, end_run, packed, run_batch
+from poolcli.executors.cluster import CONNECTING, connect, for_worker, insecurity, needs_of
 from poolcli.report import Outcome
-from poolcli.storage import Place
-from poolcli.storage.local import LocalFile
 
 if TYPE_CHECKING:
     from distributed import Client, Future
 
     from poolcli.plan import Job
     from poolcli.run.work import Work
-
-AUTO: Final = "auto"
-"""The address that stands for the one in Dask's own configuration."""
-
-CONNECTING: Final = 10.0
-"""Seconds in which the scheduler must answer, at the start and after a lost connection."""
 
 ANSWERING: Final = 30.0
 """Seconds in which the scheduler must answer a request while it is connected."""
@@ -50,7 +42,6 @@ IN_FLIGHT: Final = 2
 """How many batches each thread of a worker has: one that it runs, and the next one."""
 
 REMEDY: Final = "run it again with --skip-existing for the rest"
-LOOPBACK: Final = ("127.", "localhost", "[::1]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +52,13 @@ class Batches:
         seconds: the time that a batch should take.
         pictures: the largest number of pictures.
         bytes: the largest size of the inputs together.
-        first: the number of pictures while their speed is unknown.
+        fewest: the smallest number of pictures, which is taken while their speed is unknown.
     """
 
     seconds: float = 2.0
     pictures: int = 256
     bytes: int = 64_000_000
-    first: int = 1
+    fewest: int = 1
 
     def size(self, seconds_each: float, left: int, places: int) -> int:
         """Return the number of pictures of the next batch.
@@ -78,11 +69,11 @@ class Batches:
             places: how many batches are in flight at the same time.
         """
         if not seconds_each:
-            return self.first
+            return self.fewest
         # Near the end batches get smaller, down to a tenth, so that all workers end together.
         most = self.seconds / seconds_each
         wanted = min(most, max(left / places, most / 10), self.pictures)
-        return max(1, self.first if self.first == self.pictures else ceil(wanted))
+        return max(self.fewest, ceil(wanted))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +109,7 @@ class Dask:
             yield from Serial().run_all(settled, work, stopping=stopping)
             return
         client = connect(self.address)
-        run = _Run(self, client, work, _needs(others), deque(others))
+        run = _Run(self, client, work, needs_of(others), deque(others))
         try:
             if warning := insecurity(client.scheduler.address):
                 self.warn(warning)
@@ -130,100 +121,6 @@ class Dask:
             # Workers remove what their children leave, but not what is left if they are killed.
             for job in others if run.has_lost_workers else ():
                 job.target.remove_stale(once=True)
-
-
-def check_places(jobs: Sequence[Job], *, is_shared: bool) -> None:
-    """Refuse a plan that other machines can't carry out.
-
-    Args:
-        jobs: the plan.
-        is_shared: whether the user says that all machines see the same local files.
-
-    Raises:
-        PoolError: it has streams, or local files that are not shared.
-    """
-    _import()
-    places = [place for job in jobs for one in job.all_levels() for place in _places(one).values()]
-    if stream := next((place for place in places if place.is_stream), None):
-        raise PoolError(f"{stream.path}: a cluster can't use a stream", "name files")
-    local = next((place for place in places if isinstance(place, LocalFile)), None)
-    if local and not is_shared:
-        raise PoolError(
-            f"{local.path} is a local path, and --scheduler uses other machines",
-            "name URLs, or give --shared-filesystem if all of them see the same files",
-        )
-
-
-def connect(address: str) -> Client:
-    """Return a client of the scheduler, which prints nothing.
-
-    Raises:
-        PoolError: distributed is not installed, or the scheduler can't be reached.
-    """
-    distributed = _import()
-    if address == AUTO:
-        import dask
-
-        if not (address := dask.config.get("scheduler-address", None) or ""):
-            raise PoolError(
-                "Dask's own configuration names no scheduler",
-                "give --scheduler its address, or set DASK_SCHEDULER_ADDRESS",
-            )
-    try:
-        client: Client = distributed.Client(address, timeout=CONNECTING, set_as_default=False)
-    except Exception:  # noqa: BLE001  # it depends on the protocol
-        raise PoolError(
-            f"no Dask scheduler answers at {address}", "is it running, and is that its address?"
-        ) from None
-    return client
-
-
-def _import() -> Any:
-    """Import distributed, and silence what it would print about its connections.
-
-    Raises:
-        PoolError: it is not installed.
-    """
-    try:
-        import distributed
-    except ImportError:
-        raise PoolError(
-            "--scheduler needs distributed", "install it: the extra [cluster] of poolcli-image"
-        ) from None
-    # Its loggers have levels and handlers of their own, which print tracebacks.
-    for name in logging.root.manager.loggerDict:
-        if name.startswith(("distributed", "tornado")):
-            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-    return distributed
-
-
-def insecurity(address: str) -> str:
-    """Return a warning if others can read and join a connection, or an empty text."""
-    protocol, _, host = address.rpartition("://")
-    if protocol not in ("", "tcp") or host.startswith(LOOPBACK):
-        return ""
-    return f"the connection to {address} is not encrypted, and nobody is authenticated"
-
-
-def _needs(jobs: Sequence[Job]) -> Needs:
-    """Return what all workers must have; of the inputs one local file stands for all."""
-    files = (_absolute(job).source for job in jobs if isinstance(job.source, LocalFile))
-    sample = next((place for place in files if place.status().kind == "file"), None)
-    return Needs(versions(), sample and LocalFile(sample.path))
-
-
-def _places(job: Job) -> dict[str, Place]:
-    """Return the places of a job without other levels, by the names of their fields."""
-    named = zip(job._fields, job, strict=True)
-    return {name: value for name, value in named if isinstance(value, Place)}
-
-
-def _absolute(job: Job) -> Job:
-    """Return a job for a worker, whose working folder is another, and which may be the second."""
-    changes: dict[str, Any] = {
-        name: place._replace(path=place.absolute()) for name, place in _places(job).items()
-    }
-    return job._replace(**changes, levels=tuple(map(_absolute, job.levels)), retry=True)
 
 
 class _Batch(NamedTuple):
@@ -392,7 +289,7 @@ class _Run:
 
     def _send(self, batch: _Batch) -> None:
         """Send a batch to the scheduler."""
-        content = packed([_absolute(job) for job in batch.jobs], self.work)
+        content = packed([for_worker(job) for job in batch.jobs], self.work)
         timeout = self.settings.timeout
         future = self.client.submit(run_batch, self.name, self.needs, timeout, content, pure=False)
         self.running[future] = batch

@@ -1,0 +1,119 @@
+"""Connect to a Dask cluster that exists, and make plans fit for its machines."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from poolcli.errors import PoolError
+from poolcli.executors.batch import Needs, versions
+from poolcli.storage import Place
+from poolcli.storage.local import LocalFile
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from poolcli.plan import Job
+
+AUTO: Final = "auto"
+"""The address that stands for the one in Dask's own configuration."""
+
+CONNECTING: Final = 10.0
+"""Seconds in which the scheduler must answer, at the start and after a lost connection."""
+
+LOOPBACK: Final = ("127.", "localhost", "[::1]")
+
+
+def check_places(jobs: Sequence[Job], *, is_shared: bool) -> None:
+    """Refuse a plan that other machines can't carry out.
+
+    Args:
+        jobs: the plan.
+        is_shared: whether the user says that all machines see the same local files.
+
+    Raises:
+        PoolError: it has streams, or local files that are not shared.
+    """
+    _import()
+    places = [place for job in jobs for one in job.all_levels() for place in _places(one).values()]
+    if stream := next((place for place in places if place.is_stream), None):
+        raise PoolError(f"{stream.path}: a cluster can't use a stream", "name files")
+    local = next((place for place in places if isinstance(place, LocalFile)), None)
+    if local and not is_shared:
+        raise PoolError(
+            f"{local.path} is a local path, and --scheduler uses other machines",
+            "name URLs, or give --shared-filesystem if all of them see the same files",
+        )
+
+
+def connect(address: str) -> Client:
+    """Return a client of the scheduler, which prints nothing.
+
+    Raises:
+        PoolError: distributed is not installed, or the scheduler can't be reached.
+    """
+    distributed = _import()
+    if address == AUTO:
+        import dask
+
+        if not (address := dask.config.get("scheduler-address", None) or ""):
+            raise PoolError(
+                "Dask's own configuration names no scheduler",
+                "give --scheduler its address, or set DASK_SCHEDULER_ADDRESS",
+            )
+    try:
+        client: Client = distributed.Client(address, timeout=CONNECTING, set_as_default=False)
+    except Exception:  # noqa: BLE001  # it depends on the protocol
+        raise PoolError(
+            f"no Dask scheduler answers at {address}", "is it running, and is that its address?"
+        ) from None
+    return client
+
+
+def _import() -> Any:
+    """Import distributed, and silence what it would print about its connections.
+
+    Raises:
+        PoolError: it is not installed.
+    """
+    try:
+        import distributed
+    except ImportError:
+        raise PoolError(
+            "--scheduler needs distributed", "install it: the extra [cluster] of poolcli-image"
+        ) from None
+    # Its loggers have levels and handlers of their own, which print tracebacks.
+    for name in logging.root.manager.loggerDict:
+        if name.startswith(("distributed", "tornado")):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    return distributed
+
+
+def insecurity(address: str) -> str:
+    """Return a warning if others can read and join a connection, or an empty text."""
+    protocol, _, host = address.rpartition("://")
+    if protocol not in ("", "tcp") or host.startswith(LOOPBACK):
+        return ""
+    return f"the connection to {address} is not encrypted, and nobody is authenticated"
+
+
+def needs_of(jobs: Sequence[Job]) -> Needs:
+    """Return what all workers must have; of the inputs one local file stands for all."""
+    files = (for_worker(job).source for job in jobs if isinstance(job.source, LocalFile))
+    sample = next((place for place in files if place.status().kind == "file"), None)
+    return Needs(versions(), sample and LocalFile(sample.path))
+
+
+def _places(job: Job) -> dict[str, Place]:
+    """Return the places of a job without other levels, by the names of their fields."""
+    named = zip(job._fields, job, strict=True)
+    return {name: value for name, value in named if isinstance(value, Place)}
+
+
+def for_worker(job: Job) -> Job:
+    """Return a job for a worker, whose working folder is another, and which may be the second."""
+    changes: dict[str, Any] = {
+        name: place._replace(path=place.absolute()) for name, place in _places(job).items()
+    }
+    return job._replace(**changes, levels=tuple(map(for_worker, job.levels)), retry=True)
