@@ -13,8 +13,8 @@ import pytest
 
 from poolcli import formats
 from tests import toys
-from tests.support.cluster import Cluster, cluster
 from tests.support import object_store
+from tests.support.cluster import Cluster, cluster
 from tests.support.object_store import Bucket, Proxy
 from tests.support.processes import Done, Run, environment
 from tests.support.terminal import Terminal

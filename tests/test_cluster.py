@@ -22,6 +22,7 @@ from poolcli.storage import place_of
 from tests.executor_support import attempts, job, mischief, never
 from tests.jobs import work
 from tests.support.cluster import Cluster, cluster, kill
+from tests.support.object_store import Bucket
 from tests.support.processes import Run, finish, sabotage, started, until
 from tests.support.trees import contents, paint
 
@@ -104,6 +105,42 @@ def test_levels_and_existing_outputs_are_as_on_this_machine(
     assert first.returncode == second.returncode == 0
     summary = json.loads(second.stdout.splitlines()[-1])["summary"]
     assert (summary["done"], summary["skipped"]) == (1, 11)
+
+
+def test_faults_of_outputs_name_them_as_they_were_given(
+    run: Run, small_cluster: Cluster, tmp_path: Path
+) -> None:
+    paint_many(tmp_path / "in", 4)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "1").write_text("a file where a folder should be")
+    words = ("max", "--size", 2, "--overwrite", "in", "out")
+    local = run(*words)
+    there = run(*words, "--scheduler", small_cluster.address, SHARED)
+
+    assert there.returncode == local.returncode == 1
+    ours, theirs = (
+        sorted(line for line in one.stderr.splitlines() if line.startswith(b"poolcli: out/1/"))
+        for one in (local, there)
+    )
+    assert [line.split(b":")[1] for line in theirs] == [b" out/1/1.jpg", b" out/1/3.png"]
+    assert len(ours) == len(theirs)
+
+
+@pytest.mark.slow
+def test_a_bucket_is_pooled_into_a_bucket_as_on_this_machine(
+    run: Run, s3: Bucket, tmp_path: Path
+) -> None:
+    for name, content in contents(paint_many(tmp_path / "in", 40)).items():
+        s3.put(f"in/{name}", content)
+    assert run(*AVG, "-q", "in", "local").returncode == 0
+    with cluster(tmp_path / "cluster", 0) as one:
+        one.add_workers(2, variables=s3.environment)
+        words = (*AVG, "-q", "--scheduler", one.address, f"{s3.url}/in/", f"{s3.url}/out/")
+        there = run(*words, environment=s3.environment)
+
+    assert (there.returncode, there.stderr) == (0, b"")
+    wanted = {f"out/{name}": content for name, content in contents(tmp_path / "local").items()}
+    assert {key: one for key, one in s3.objects().items() if key in wanted} == wanted
 
 
 @pytest.mark.parametrize(

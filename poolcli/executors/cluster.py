@@ -36,7 +36,7 @@ def check_places(jobs: Sequence[Job], *, is_shared: bool) -> None:
         PoolError: it has streams, or local files that are not shared.
     """
     _import()
-    places = [place for job in jobs for one in job.all_levels() for place in _places(one).values()]
+    places = [place for job in jobs for one in job.all_levels() for place in places_of(one)]
     if stream := next((place for place in places if place.is_stream), None):
         raise PoolError(f"{stream.path}: a cluster can't use a stream", "name files")
     local = next((place for place in places if isinstance(place, LocalFile)), None)
@@ -105,15 +105,16 @@ def needs_of(jobs: Sequence[Job]) -> Needs:
     return Needs(versions(), sample and LocalFile(sample.path))
 
 
-def _places(job: Job) -> dict[str, Place]:
-    """Return the places of a job without other levels, by the names of their fields."""
-    named = zip(job._fields, job, strict=True)
-    return {name: value for name, value in named if isinstance(value, Place)}
+def places_of(job: Job) -> list[Place]:
+    """Return the places of a job, without those of its other levels."""
+    return [value for value in job if isinstance(value, Place)]
 
 
 def for_worker(job: Job) -> Job:
     """Return a job for a worker, whose working folder is another, and which may be the second."""
     changes: dict[str, Any] = {
-        name: place._replace(path=place.absolute()) for name, place in _places(job).items()
+        name: value._replace(path=value.absolute())
+        for name, value in zip(job._fields, job, strict=True)
+        if isinstance(value, Place)
     }
     return job._replace(**changes, levels=tuple(map(for_worker, job.levels)), retry=True)

@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from poolcli.errors import PoolError
 from poolcli.executors import ClusterLostError, Serial, Warn, ignore
 from poolcli.executors.batch import Needs, Results, end_run, packed, run_batch
-from poolcli.executors.cluster import CONNECTING, connect, for_worker, insecurity, needs_of
+from poolcli.executors.cluster import (
+    CONNECTING,
+    connect,
+    for_worker,
+    insecurity,
+    needs_of,
+    places_of,
+)
 from poolcli.report import Outcome
 
 if TYPE_CHECKING:
@@ -138,10 +145,11 @@ class _Batch(NamedTuple):
         """Yield outcomes with the paths as they were given in place of absolute ones."""
         given = {one.target.absolute(): one for job in self.jobs for one in job.all_levels()}
         for outcome in outcomes:
-            job = given[outcome.output]
-            if outcome.blamed == outcome.output:
-                outcome.blamed = job.target.path
-            outcome.input, outcome.output = job.source.path, job.target.path
+            places = places_of(given[outcome.output])
+            names = {place.absolute(): place.path for place in places}
+            for key in ("input", "output", "indices", "blamed"):
+                name = getattr(outcome, key)
+                setattr(outcome, key, names.get(name, name))
             yield outcome
 
 
