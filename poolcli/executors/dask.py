@@ -148,8 +148,8 @@ class _Batch(NamedTuple):
             places = places_of(given[outcome.output])
             names = {place.absolute(): place.path for place in places}
             for key in ("input", "output", "indices", "blamed"):
-                name = getattr(outcome, key)
-                setattr(outcome, key, names.get(name, name))
+                if (name := getattr(outcome, key)) in names:
+                    setattr(outcome, key, names[name])
             yield outcome
 
 
