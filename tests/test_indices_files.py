@@ -197,7 +197,9 @@ def test_one_frame_of_several_has_indices(run: Run, tmp_path: Path) -> None:
     frames = [Image.new("L", (8, 8), shade) for shade in (0, 200)]
     frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
     words = ("max", "-k", 2, "--frame", 1, "--indices", "i.npz", "two.gif", "out.png")
-    assert run(*words).returncode == 0
+    done = run(*words)
+    assert done.returncode == 0
+    assert ["indices", "i.npz"] in [line.split() for line in done.stderr.decode().splitlines()]
     assert loaded(tmp_path / "i.npz")["indices"].shape[:2] == (4, 4)
 
 

@@ -44,6 +44,8 @@ def rows_of(outcome: Outcome) -> list[Row]:
     ]
     if frames := _frames(outcome):
         rows.insert(2, Row("frames", frames))
+    if outcome.indices is not None:
+        rows.insert(2, Row("indices", outcome.indices, is_path=True))
     if outcome.status == "done":
         rows.append(Row("time", _times(outcome)))
     return rows

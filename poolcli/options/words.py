@@ -44,6 +44,7 @@ _ANSWERS: Final = {
     "it is --count-include-pad of the verb avg": "include-pad count-pad",
     "it is --linear of the verb avg": "gamma linear-light",
     "it is --levels here": "level pyramid scales",
+    "it is --indices of the verbs max and min": "return-indices argmax argmin switches",
     "it is --timeout here": "time-limit max-time",
     "it is --max-pixels here": "limit max-image-pixels limit-pixels",
     "it is --json here": "jsonl json-lines report",
@@ -63,6 +64,7 @@ VERBS: Final = {
     **dict.fromkeys(("minimum", "minpool", "min-pool", "erode"), "min"),
     **dict.fromkeys(("quantile", "percentile"), "median"),
     **dict.fromkeys(("majority", "vote"), "mode"),
+    **dict.fromkeys(("maxunpool", "max-unpool", "unpooling"), "unpool"),
     **dict.fromkeys(("resize", "scale", "shrink", "downsample", "thumbnail", "reduce"), "avg"),
 }
 """From a verb of another program to the one that does it here."""
