@@ -15,7 +15,7 @@ from PIL import Image
 
 from poolcli.errors import PoolError
 from poolcli.formats.contract import Limits, open_reader
-from poolcli.formats.refusals import refusing
+from poolcli.formats.refusals import Refusing
 from poolcli.formats.saving import Saving
 from poolcli.picture import Metadata, Resolution, Stored
 from tests.animations import CLEAR, Region, apng_of, chunks_of, read_apng
@@ -224,7 +224,7 @@ def test_what_no_picture_can_have_is_refused_from_the_chunks(octets: bytes, word
 @pytest.mark.parametrize("cut", [40, 60, 100, -20, -13])
 def test_a_deep_picture_that_is_cut_off_is_refused(cut: int) -> None:
     octets = encoded(noisy("RGB;16", SIDE), "png")
-    with pytest.raises(PoolError) as refusal, refusing("it can't be decoded"):
+    with pytest.raises(PoolError) as refusal, Refusing("it can't be decoded"):
         decoded(octets[:cut])
     assert refusal.value.remedy
 

@@ -16,7 +16,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from poolcli.errors import PoolError
 from poolcli.formats.contract import Limits, open_reader
-from poolcli.formats.refusals import refusing
+from poolcli.formats.refusals import Refusing
 from poolcli.picture import Resolution, turned
 from tests import jobs
 from tests.contract_support import Counting
@@ -181,7 +181,7 @@ def test_a_file_that_is_cut_anywhere_is_refused_or_whole(
     cuts = range(8, len(whole), max(1, len(whole) // 25))
     for cut in cuts:
         try:
-            with refusing("it can't be decoded"):
+            with Refusing("it can't be decoded"):
                 part = decoded(whole[:cut]).array
         except PoolError as refusal:
             assert refusal.remedy  # noqa: PT017  # most cuts are refused

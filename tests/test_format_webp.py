@@ -15,7 +15,7 @@ from PIL import Image, ImageFile, WebPImagePlugin
 from poolcli.errors import PoolError
 from poolcli.formats import by_name
 from poolcli.formats.contract import open_writer
-from poolcli.formats.refusals import refusing
+from poolcli.formats.refusals import Refusing
 from poolcli.formats.saving import Saving
 from poolcli.picture import Encoding, Picture, Stored, turned
 from tests.exif_support import TURN, exif_block, number
@@ -190,12 +190,12 @@ def test_pillows_own_limit_is_named_where_it_holds(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 90)
     with (
         pytest.raises(PoolError, match=r"PIL\.Image\.MAX_IMAGE_PIXELS") as refusal,
-        refusing("it can't be decoded"),
+        Refusing("it can't be decoded"),
     ):
         decoded(octets)
     assert "None" in refusal.value.remedy
     for kind in (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        with pytest.raises(PoolError, match="MAX_IMAGE_PIXELS"), refusing("it can't be read"):
+        with pytest.raises(PoolError, match="MAX_IMAGE_PIXELS"), Refusing("it can't be read"):
             raise kind("too large")
 
 

@@ -17,16 +17,8 @@ from PIL import Image
 from poolcli.formats import by_name
 from poolcli.formats.contract import open_writer
 from poolcli.formats.png import STORED_AS, packed_rows
-from poolcli.formats.png_encoder import (
-    AVERAGE,
-    EVERY,
-    PAETH,
-    UP,
-    Choice,
-    RowEncoder,
-    Sample,
-    filtered,
-)
+from poolcli.formats.png_encoder import Choice, RowEncoder, Sample
+from poolcli.formats.png_filters import AVERAGE, EVERY, PAETH, UP, filtered
 from poolcli.formats.saving import Saving
 from tests.pictures import chunk, encoded, noise, noisy, picture, png
 from tests.png_support import with_data

@@ -17,7 +17,7 @@ import pytest
 import tifffile
 
 from poolcli.errors import PoolError
-from poolcli.formats.refusals import refusing
+from poolcli.formats.refusals import Refusing
 from poolcli.formats.tiff_tags import TagFile
 from tests import jobs
 from tests.contract_support import peak_growth
@@ -279,7 +279,7 @@ def test_a_segment_is_unpacked_no_further_than_its_size(compression: str, dtype:
 
     def act() -> None:
         try:
-            with refusing("it can't be decoded"):
+            with Refusing("it can't be decoded"):
                 assert not decoded(buffer.getvalue()).array.any()
         except PoolError as refusal:
             assert refusal.remedy  # noqa: PT017  # some decoders refuse what is left over
@@ -303,7 +303,7 @@ def test_a_picture_in_a_tile_may_not_be_larger_than_the_tile(compression: str) -
         places = [tags[tag].valueoffset for tag in (256, 257, 322, 323)]
     for place in places:
         struct.pack_into("<H", octets, place, 16)
-    with pytest.raises(PoolError), refusing("it can't be decoded"):
+    with pytest.raises(PoolError), Refusing("it can't be decoded"):
         decoded(bytes(octets))
 
 

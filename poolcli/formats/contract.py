@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol, ru
 
 from poolcli.errors import PoolError
 from poolcli.formats import FORMATS, START_BYTES, Format, by_content
-from poolcli.formats.refusals import refusing
+from poolcli.formats.refusals import Refusing
 from poolcli.formats.saving import Saving
 from poolcli.picture import Frame, FrameInfo, Metadata, Picture
 
@@ -322,7 +322,7 @@ def open_reader(stream: BinaryIO, limits: Limits, axes: str | None = None) -> Re
     Raises:
         PoolError: it is not a picture of a known format, or its header is refused.
     """
-    with refusing("it can't be read: "):
+    with Refusing("it can't be read: "):
         if stream.seekable():
             stream.seek(0)
             start = stream.read(START_BYTES)
@@ -332,7 +332,7 @@ def open_reader(stream: BinaryIO, limits: Limits, axes: str | None = None) -> Re
         if not start:
             raise PoolError("the file is empty", "give a picture")
         row = by_content(start)
-    with refusing(f"it looks like {row.title}, but "):
+    with Refusing(f"it looks like {row.title}, but "):
         named = (axes,) if row.has_axes else ()
         reader: Reader = import_module(row.module, __package__).read(stream, limits, *named)
     return reader

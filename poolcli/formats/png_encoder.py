@@ -1,4 +1,4 @@
-"""Filter and compress the rows of a PNG (PNG, Third Edition, sections 9 and 10).
+"""Compress the rows of a PNG (PNG, Third Edition, section 10).
 
 Rows are collected to pieces, which threads compress side by side: each piece begins with the end of
 the piece before as its dictionary, and ends at a byte boundary (as in pigz). Pieces depend on the
@@ -19,24 +19,13 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-NONE, SUB, UP, AVERAGE, PAETH = range(5)
-"""The numbers of the filters."""
-
-WITHOUT: Final = (NONE,)
-VERTICAL: Final = (UP,)
-SIMPLE: Final = (NONE, SUB, UP, AVERAGE)
-EVERY: Final = (*SIMPLE, PAETH)
-"""Filters among which the one of each row is chosen. Paeth takes six times as long as the others
-together, and only smooth pictures become smaller by it."""
+from poolcli.formats.png_filters import EVERY, SIMPLE, VERTICAL, WITHOUT, filtered
 
 PIECE_BYTES: Final = 1 << 21
 """The most bytes of a piece: more pieces compress worse, fewer keep fewer CPUs busy."""
 
 MOST_THREADS: Final = 4
 """More threads would wait for the calling one, which filters the rows."""
-
-BAND_BYTES: Final = 1 << 17
-"""Bytes of the rows that are filtered at once, while they are in the cache."""
 
 SAMPLE_BYTES, SAMPLE_BANDS = 1 << 16, 3
 """Bytes of the rows of a piece by which its compression is chosen, and the number of bands."""
@@ -140,12 +129,19 @@ class RowEncoder:
     def _compress(self) -> None:
         """Filter the rows of the piece, and begin to compress them."""
         piece, is_last = self._piece[: self._filled], not self._rows_left
-        choice = chosen(Sample(piece, self._above, self._pixel_bytes), self._level)
-        octets = filtered(piece, self._above, self._pixel_bytes, choice.filters)
+        sample = Sample(piece, self._above, self._pixel_bytes)
+        choice = chosen(sample, self._level)
+        if sample.is_whole:
+            (octets,) = sample.filtered(choice.filters)
+        else:
+            octets = filtered(piece, self._above, self._pixel_bytes, choice.filters)
         self._above, self._filled = piece[-1].copy(), 0
         self._checksum = zlib.adler32(octets.data, self._checksum)
         head, self._head = self._head, b""
         tail = struct.pack(">I", self._checksum) if is_last else b""
+        if sample.is_whole and head and tail:  # the picture is its own sample
+            self._write(head + sample.compressed(choice) + tail)
+            return
         job = _Compression(octets, choice, self._dictionary, (head, tail))
         self._dictionary = octets.reshape(-1)[-WINDOW_BYTES:].tobytes()
         self._jobs.append(job)
@@ -161,7 +157,7 @@ class RowEncoder:
         self._write(self._jobs.popleft().result())
 
 
-class _Compression(threading.Thread):
+class _Compression:
     """The compression of one piece, in a thread of its own or, by `run`, in the calling one."""
 
     def __init__(
@@ -179,9 +175,14 @@ class _Compression(threading.Thread):
             dictionary: the bytes before them, or nothing.
             ends: what precedes and what follows in the stream; only the last piece has the latter.
         """
-        super().__init__(daemon=True)
         self._octets, self._choice, self._dictionary, self._ends = octets, choice, dictionary, ends
         self._result: bytes | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to compress the rows in a thread."""
+        self._thread = threading.Thread(target=self.run, daemon=True)
+        self._thread.start()
 
     def run(self) -> None:
         """Compress the rows; without enough memory there is no result."""
@@ -202,8 +203,8 @@ class _Compression(threading.Thread):
         Raises:
             MemoryError: there was not enough memory for it.
         """
-        if self.ident is not None:
-            self.join()
+        if self._thread is not None:
+            self._thread.join()
         if self._result is None:
             raise MemoryError
         return self._result
@@ -250,23 +251,31 @@ class Sample:
             self._parts.append((top - first, piece[first - 1] if first else above, rows))
             self.size += high * row_bytes
         self._filtered: dict[tuple[int, ...], list[NDArray[np.uint8]]] = {}
-        self._sizes: dict[Choice, int] = {}
+        self._compressed: dict[Choice, bytes] = {}
 
     def compressed_size(self, choice: Choice) -> int:
         """Return the bytes to which the bands are compressed."""
-        if choice in self._sizes:
-            return self._sizes[choice]
-        filters, total = choice.filters, 0
+        return len(self.compressed(choice))
+
+    def compressed(self, choice: Choice) -> bytes:
+        """Return the compressed bands, each for itself."""
+        if choice in self._compressed:
+            return self._compressed[choice]
+        parts = []
+        for (count, *_), rows in zip(self._parts, self.filtered(choice.filters), strict=True):
+            dictionary = b"" if choice.strategy == zlib.Z_RLE else rows[:count].tobytes()
+            compression = _compression(choice, dictionary[-WINDOW_BYTES:])
+            parts += [compression.compress(rows[count:].data), compression.flush()]
+        self._compressed[choice] = b"".join(parts)
+        return self._compressed[choice]
+
+    def filtered(self, filters: tuple[int, ...]) -> list[NDArray[np.uint8]]:
+        """Return the bands, and the rows before each, after the best of some filters."""
         if filters not in self._filtered:
             self._filtered[filters] = [
                 filtered(rows, above, self._pixel_bytes, filters) for _, above, rows in self._parts
             ]
-        for (count, *_), rows in zip(self._parts, self._filtered[filters], strict=True):
-            dictionary = b"" if choice.strategy == zlib.Z_RLE else rows[:count].tobytes()
-            compression = _compression(choice, dictionary[-WINDOW_BYTES:])
-            total += len(compression.compress(rows[count:])) + len(compression.flush())
-        self._sizes[choice] = total
-        return total
+        return self._filtered[filters]
 
 
 def chosen(sample: Sample, level: int | None) -> Choice:
@@ -303,92 +312,6 @@ def chosen(sample: Sample, level: int | None) -> Choice:
 def _best_filters(sample: Sample, candidates: tuple[tuple[int, ...], ...], level: int) -> Choice:
     """Return the choice with the best of some filters at a level."""
     return min((Choice(one, level) for one in candidates), key=sample.compressed_size)
-
-
-def filtered(
-    piece: NDArray[np.uint8],
-    above: NDArray[np.uint8],
-    pixel_bytes: int,
-    filters: tuple[int, ...],
-) -> NDArray[np.uint8]:
-    """Filter rows, each by the filter with the least sum of absolute differences.
-
-    Args:
-        piece: the rows, (rows, bytes of a row).
-        above: the row above them.
-        pixel_bytes: bytes of a pixel.
-        filters: the filters to choose from.
-
-    Returns:
-        the rows, each after the number of its filter: (rows, 1 + bytes of a row).
-    """
-    row_bytes = piece.shape[1]
-    result = np.empty((len(piece), 1 + row_bytes), np.uint8)
-    step = max(1, BAND_BYTES // row_bytes)
-    for top in range(0, len(piece), step):
-        rows, out = piece[top : top + step], result[top : top + step]
-        over = np.vstack((above, rows[:-1]))
-        above = rows[-1]
-        found = [_differences(rows, over, pixel_bytes, one) for one in filters]
-        if len(filters) == 1:
-            out[:, 0], out[:, 1:] = filters[0], found[0]
-            continue
-        best = np.array([_sums(one) for one in found]).argmin(axis=0)
-        for place, (number, differences) in enumerate(zip(filters, found, strict=True)):
-            is_best = best == place
-            out[is_best, 0] = number
-            out[is_best, 1:] = differences[is_best]
-    return result
-
-
-def _differences(
-    rows: NDArray[np.uint8], over: NDArray[np.uint8], pixel_bytes: int, number: int
-) -> NDArray[np.uint8]:
-    """Return the differences between rows and their prediction by a filter (PNG, 9.2).
-
-    Args:
-        rows: some rows.
-        over: the row above each of them.
-        pixel_bytes: bytes of a pixel.
-        number: the filter.
-    """
-    if number == NONE:
-        return rows
-    if number == UP:
-        return rows - over
-    left, upper_left = rows[:, :-pixel_bytes], over[:, :-pixel_bytes]
-    predicted: NDArray[np.uint8] = over.copy() if number != AVERAGE else over >> np.uint8(1)
-    inner = predicted[:, pixel_bytes:]  # the first pixel has no left neighbour
-    if number == SUB:
-        predicted[:, :pixel_bytes] = 0
-        inner[...] = left
-    elif number == AVERAGE:
-        inner += (left >> np.uint8(1)) + (left & over[:, pixel_bytes:] & np.uint8(1))
-    else:
-        _predict_paeth(left, over[:, pixel_bytes:], upper_left, inner)
-    return rows - predicted
-
-
-def _predict_paeth(
-    left: NDArray[np.uint8],
-    over: NDArray[np.uint8],
-    upper_left: NDArray[np.uint8],
-    out: NDArray[np.uint8],
-) -> None:
-    """Predict each byte by the neighbour that is nearest to left + over - upper left."""
-    a, b, c = (one.astype(np.int16) for one in (left, over, upper_left))
-    to_a, to_b = b - c, a - c
-    to_c = np.abs(to_a + to_b)
-    to_a, to_b = np.abs(to_a), np.abs(to_b)
-    np.copyto(out, upper_left, where=to_c < to_b)
-    np.copyto(out, left, where=(to_a <= to_b) & (to_a <= to_c))
-
-
-def _sums(differences: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return the sum of the absolute differences of each row, which are signed bytes."""
-    absolute = np.abs(differences.view(np.int8)).view(np.uint8)
-    sums: NDArray[np.uint64] = np.add.reduce(absolute, axis=1, dtype=np.uint64)
-    return sums
 
 
 def _compression(choice: Choice, dictionary: bytes = b"") -> Any:

@@ -13,7 +13,7 @@ from poolcli.errors import PoolError
 from poolcli.formats import FORMATS, NODATA, Format, by_name, may_have_axes
 from poolcli.formats.contract import Reader, StackReader, check_depth
 from poolcli.formats.following import picture_behind
-from poolcli.formats.refusals import refusing
+from poolcli.formats.refusals import Refusing
 from poolcli.picture import MODES, Frame, FrameInfo, Opaque, Upright
 from poolcli.plan import Job
 from poolcli.report import Outcome
@@ -99,7 +99,7 @@ def _upright_frames(reader: Reader, work: Work) -> Iterator[Frame]:
     """
     number, found, frames = work.frame, 0, reader.frames()
     while number is None or found <= number:
-        with refusing(UNREADABLE):
+        with Refusing(UNREADABLE):
             frame = next(frames, None)
             # Frames may be opened only when they are looked at: those that are skipped can't fail.
             if frame is not None and number in (None, found) and frame.info.orientation != 1:
@@ -321,7 +321,7 @@ def _srgb_warnings(frame: Frame) -> Iterator[str]:
     """Yield a warning if a frame's profile states another transfer curve than that of sRGB."""
     from poolcli.formats.profiles import unlike_srgb
 
-    with refusing(UNDECODABLE):
+    with Refusing(UNDECODABLE):
         reason = unlike_srgb(frame.metadata())
     if reason:
         yield f"--linear decodes it by the curve of sRGB, but {reason}"

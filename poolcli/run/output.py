@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias
 
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from poolcli.engine.planes import Deep
 from poolcli.errors import PoolError
 from poolcli.formats import FORMATS, Format, by_name
 from poolcli.formats.contract import Reader, Writer, open_writer
-from poolcli.formats.refusals import refusing, refusing_to_write
+from poolcli.formats.refusals import Refusing, RefusingToWrite
 from poolcli.picture import Frame
 from poolcli.plan import Job
 from poolcli.process import captured_lines
@@ -49,18 +49,29 @@ class Clock:
     def __init__(self) -> None:
         """Set all times to 0."""
         self.seconds = {"read": 0.0, "pool": 0.0, "write": 0.0}
-        self._inner = 0.0
+        self._steps: list[Literal["read", "pool", "write"]] = []
+        self._since = 0.0
 
-    @contextmanager
-    def __call__(self, step: Literal["read", "pool", "write"]) -> Iterator[None]:
-        """Add the time of the block to a step, without the time of steps inside the block."""
-        began, outer, self._inner = time.perf_counter(), self._inner, 0.0
-        try:
-            yield
-        finally:
-            elapsed = time.perf_counter() - began
-            self.seconds[step] += elapsed - self._inner
-            self._inner = outer + elapsed
+    def __call__(self, step: Literal["read", "pool", "write"]) -> Clock:
+        """Measure a step until the end of the block of ``with``."""
+        self._count()
+        self._steps.append(step)
+        return self
+
+    def __enter__(self) -> None:
+        """Do nothing: the step has begun."""
+
+    def __exit__(self, *_: object) -> None:
+        """End the step."""
+        self._count()
+        self._steps.pop()
+
+    def _count(self) -> None:
+        """Add the time since the last call to the innermost step."""
+        now = time.perf_counter()
+        if self._steps:
+            self.seconds[self._steps[-1]] += now - self._since
+        self._since = now
 
 
 class Output:
@@ -170,16 +181,16 @@ class Output:
         for number, frame in enumerate(frames):
             if reader.count is None:
                 check_header(frame, reader, target, work, outcome)
-            with clock("read"), refusing(UNDECODABLE):
+            with clock("read"), Refusing(UNDECODABLE):
                 metadata = frame.metadata()
             pooled = result(frame.info, target, work)
-            with clock("write"), refusing_to_write(target):
+            with clock("write"), RefusingToWrite(target):
                 place = placement(pooled.axes, frame.info.planes)
                 writer.begin(pooled.info, metadata.pooled(place))
             if indices is not None:
                 indices.begin(frame.info.shape, pooled)
             for band, rows_read in _bands(frame, pooled, work, clock, outcome.notes, indices):
-                with clock("write"), refusing_to_write(target):
+                with clock("write"), RefusingToWrite(target):
                     writer.rows(band)
                 yield number, rows_read
             add_new(outcome.warnings, metadata.warnings)
@@ -191,7 +202,7 @@ class Output:
         # Writers encode in `finish`. The decoded input is freed before, so that it isn't held in
         # memory together with the encoder's buffers.
         del frame, band
-        with clock("write"), refusing_to_write(target):
+        with clock("write"), RefusingToWrite(target):
             outcome.notes += writer.finish()
         add_new(outcome.warnings, writer.warnings)
 
@@ -253,7 +264,7 @@ def _bands(
     def read(start: int, stop: int) -> NDArray[Any]:
         nonlocal rows_read
         rows_read = stop
-        with clock("read"), refusing(UNDECODABLE):
+        with clock("read"), Refusing(UNDECODABLE):
             rows = frame.rows(start, stop)
         if info.palette is None and (rows.dtype, rows.shape[1:]) != (info.dtype, info.shape[1:]):
             raise RuntimeError(f"decoded {rows.dtype} {rows.shape}, the header states {info.dtype}")
