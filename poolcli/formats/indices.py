@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
 from poolcli.formats.contract import Limits
-from poolcli.formats.refusals import refusing
+from poolcli.formats.refusals import Refusing
 
 START: Final = b"PK"
 """The first bytes of a ZIP archive."""
@@ -110,7 +110,7 @@ def read(stream: BinaryIO, limits: Limits) -> Indices:
         PoolError: it is no such file, is damaged, or belongs to a picture that is too large.
     """
     check_start(stream.read(len(START)))
-    with refusing("it can't be read: "), ZipFile(stream) as archive:
+    with Refusing("it can't be read: "), ZipFile(stream) as archive:
         names = {entry.filename for entry in archive.infolist()}
         if not names >= {f"{name}.npy" for name in (INDICES, *OTHERS)}:
             raise PoolError(NOT_OURS, REMEDY)

@@ -9,9 +9,9 @@ import signal
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache, partial
+from functools import cache
 from operator import attrgetter
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from poolcli.errors import PoolError
 from poolcli.storage import (
@@ -36,6 +36,12 @@ TEMPORARY: Final = re.compile(r"\.poolcli-[0-9a-f]{8}\.tmp")
 TRIES: Final = 5
 """The number of times that `commit` tries to write a file. Another process may remove its new
 folder or its hidden file meanwhile."""
+
+MOST_IN_MEMORY: Final = 1 << 25
+"""Bytes of an output up to which it is kept in memory until it is complete."""
+
+MOST_COMPARED: Final = 1 << 20
+"""The most bytes of two files that are compared at once."""
 
 PERMISSIONS: Final = stat.S_IRWXU | stat.S_IRWXG | stat.S_IRWXO
 """The mode bits that are copied: without setuid and setgid, which would let an output run with the
@@ -162,16 +168,65 @@ class LocalFile(Place):
 
 
 class LocalOutput(Output):
-    """An output that is written under a hidden name, and renamed when it is complete."""
+    """An output that is written under a hidden name, and renamed when it is complete.
 
-    def __init__(self, place: LocalFile, overwrite: bool, like: Place | None, retry: bool) -> None:
-        """Store the arguments of `LocalFile.create`."""
+    It is kept in memory while it is small, so that most outputs are written at once. A larger one
+    goes on in the hidden file, which every write checks.
+    """
+
+    def __init__(
+        self,
+        place: LocalFile,
+        overwrite: bool,
+        like: Place | None,
+        retry: bool,
+        most_in_memory: int = MOST_IN_MEMORY,
+    ) -> None:
+        """Store the arguments of `LocalFile.create`, and the most bytes that are kept in memory."""
         super().__init__()
         self.path, self.in_folder = place
         self.overwrite, self.retry = overwrite, retry
         self._is_new = False
         self.like = like.status().attributes if like else None
         self.folder = os.path.dirname(self.path) or os.curdir
+        self._most_in_memory = most_in_memory
+        self._hidden: HiddenFile | None = None
+        self._made_folders: list[str] = []
+
+    def write(self, octets: Any, /) -> int:
+        """Write all bytes, in memory or into the hidden file."""
+        count = memoryview(octets).nbytes
+        if self._hidden is None:
+            if self.tell() + count <= self._most_in_memory:
+                return super().write(octets)
+            self._move_to_file()
+        assert self._hidden is not None  # noqa: S101  # it was opened above
+        return write_all(self._hidden.descriptor, octets)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Change the position and return it."""
+        if self._hidden is None:
+            return super().seek(offset, whence)
+        return os.lseek(self._hidden.descriptor, offset, whence)
+
+    def tell(self) -> int:
+        """Return the position."""
+        return super().tell() if self._hidden is None else self.seek(0, os.SEEK_CUR)
+
+    def read(self, count: int | None = -1, /) -> bytes:
+        """Return some bytes, or all to the end."""
+        if self._hidden is None:
+            return super().read(count)
+        with open(self._hidden.descriptor, "rb", buffering=0, closefd=False) as file:
+            return file.read(-1 if count is None else count) or b""
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """Change the size, by default to the position; return it."""
+        if self._hidden is None:
+            return super().truncate(size)
+        size = self.tell() if size is None else size
+        os.ftruncate(self._hidden.descriptor, size)
+        return size
 
     def withdraw(self) -> None:
         """Remove the file, if it replaced none."""
@@ -181,6 +236,13 @@ class LocalOutput(Output):
 
     def commit(self, before: BeforeName = None) -> int:
         """Write the file; after a failure remove its hidden file and the folders made for it."""
+        if self._hidden is not None:
+            size = os.fstat(self._hidden.descriptor).st_size
+            if not (self.retry and _are_equal(self._hidden.descriptor, self.path)):
+                self._name(before)
+            elif before is not None:
+                before()
+            return size
         content = self.getvalue()  # this makes no copy: BytesIO shares its buffer
         # An output that may be replaced gets a new modification time, which --update asks for.
         if self.retry and not self.overwrite and _holds(self.path, content):
@@ -188,73 +250,130 @@ class LocalOutput(Output):
                 before()
             return len(content)
         for tries_left in reversed(range(TRIES)):
-            missing = list(_missing_folders(self.folder)) if self.in_folder else []
             try:
-                for folder in reversed(missing):
-                    with suppress(FileExistsError):  # another worker has made it meanwhile
-                        os.mkdir(folder)
-                self._write(content, before)
+                write_all(self._open_hidden(), content)
+                self._name(before)
                 break
             except BaseException as fault:
-                for folder in missing:
-                    with suppress(OSError):  # it isn't empty: another worker has written there
-                        os.rmdir(folder)
+                self._discard()
                 # Another worker that failed may have removed a folder that this one needs.
                 if not (tries_left and isinstance(fault, FileNotFoundError | FileExistsError)):
                     raise
         return len(content)
 
-    def _write(self, content: bytes, before: BeforeName) -> None:
-        """Write the hidden file, copy attributes to it, sync it and rename it, in that order."""
+    def close(self) -> None:
+        """Remove the hidden file if it was not renamed, and the folders made for it."""
+        self._discard()
+        super().close()
+
+    def _move_to_file(self) -> None:
+        """Go on in the hidden file, at the same position."""
+        content, position = self.getvalue(), self.tell()
+        write_all(self._open_hidden(), content)
+        super().seek(0)
+        super().truncate(0)
+        self.seek(position)
+
+    def _open_hidden(self) -> int:
+        """Make the hidden file and its folders; return its descriptor."""
+        missing = list(_missing_folders(self.folder)) if self.in_folder else []
+        self._made_folders = missing
+        for folder in reversed(missing):
+            with suppress(FileExistsError):  # another worker has made it meanwhile
+                os.mkdir(folder)
         _remove_stale_once(self.folder)
-        old = status_of(self.path).attributes if self.overwrite else None
-        model = self.like or old
         # Nobody else may open the file before it has the mode bits of its model. Without a model
         # it gets those of any new file: `mkstemp` would make it unreadable for others.
-        create = partial(os.open, mode=0o600 if model else 0o666)
-        hidden = os.path.join(self.folder, _hidden_name(int.from_bytes(os.urandom(4))))
-        names = [hidden]
-        try:
-            with open(hidden, "xb", buffering=0, opener=create) as file:
-                descriptor = file.fileno()
-                if fcntl is not None:
-                    # Other runs remove hidden files that nobody has locked.
-                    with suppress(OSError):  # the file system has no locks
-                        fcntl.flock(descriptor, fcntl.LOCK_EX)
-                    names.append(self._proving_name(hidden, descriptor))
-                    with suppress(OSError):  # then a later run leaves it alone
-                        os.rename(hidden, names[-1])
-                        hidden = names[-1]
-                write_all(descriptor, content)
-                if model and fcntl is not None:
-                    _copy_attributes(descriptor, model, owner=self.like is None)
-                if self.in_folder:
-                    # Some network file systems report only on close that they are full, so a
-                    # duplicate is closed before the file is renamed.
-                    os.close(os.dup(descriptor))
-                else:
-                    os.fsync(descriptor)
-                if before is not None:
-                    before()
-                if fcntl is None:  # Windows can't rename an open file
-                    file.close()
-                if self.overwrite:
-                    os.replace(hidden, self.path)
-                else:
-                    _name_exclusively(hidden, self.path)
-                    self._is_new = True
-        finally:
-            for name in names:
-                with suppress(FileNotFoundError):  # it has been renamed
-                    os.unlink(name)
+        self._hidden = HiddenFile(self.folder, 0o600 if self._model() else 0o666)
+        return self._hidden.descriptor
+
+    def _model(self) -> os.stat_result | None:
+        """Return the status of the file whose attributes the output gets, or None."""
+        return self.like or (status_of(self.path).attributes if self.overwrite else None)
+
+    def _name(self, before: BeforeName) -> None:
+        """Copy attributes to the hidden file, sync it and rename it, in that order."""
+        hidden, model = self._hidden, self._model()
+        assert hidden is not None  # noqa: S101  # the caller has opened it
+        if model and fcntl is not None:
+            _copy_attributes(hidden.descriptor, model, owner=self.like is None)
+        if self.in_folder:
+            # Some network file systems report only on close that they are full, so a duplicate is
+            # closed before the file is renamed.
+            os.close(os.dup(hidden.descriptor))
+        else:
+            os.fsync(hidden.descriptor)
+        if before is not None:
+            before()
+        if fcntl is None:  # Windows can't rename an open file
+            hidden.close()
+        if self.overwrite:
+            os.replace(hidden.name, self.path)
+        else:
+            _name_exclusively(hidden.name, self.path)
+            self._is_new = True
+        self._made_folders = []
+        self._discard()
         if not self.in_folder:
             _sync_folder(self.folder)
 
-    def _proving_name(self, hidden: str, descriptor: int) -> str:
+    def _discard(self) -> None:
+        """Remove the hidden file, unless it was renamed, and the folders made for it."""
+        hidden, self._hidden = self._hidden, None
+        if hidden is not None:
+            hidden.remove()
+        for folder in self._made_folders:
+            with suppress(OSError):  # it isn't empty: another worker has written there
+                os.rmdir(folder)
+        self._made_folders = []
+
+
+class HiddenFile:
+    """A new file under a hidden name, which is locked while it is written.
+
+    Attributes:
+        name: its path.
+        descriptor: the descriptor, open for reading and writing.
+    """
+
+    def __init__(self, folder: str, mode: int) -> None:
+        """Make the file, with mode bits of which the umask is taken away."""
+        self.name = os.path.join(folder, _hidden_name(int.from_bytes(os.urandom(4))))
+        self._names = [self.name]
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_BINARY", 0)
+        self.descriptor = -1
+        try:
+            self.descriptor = os.open(self.name, flags, mode)
+            if fcntl is not None:
+                # Other runs remove hidden files that nobody has locked.
+                with suppress(OSError):  # the file system has no locks
+                    fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+                self._names.append(self._proving_name(folder))
+                with suppress(OSError):  # then a later run leaves it alone
+                    os.rename(self.name, self._names[-1])
+                    self.name = self._names[-1]
+        except BaseException:
+            self.remove()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def remove(self) -> None:
+        """Close the file, and remove it if it still has a hidden name."""
+        for name in self._names:
+            with suppress(FileNotFoundError):  # it has been renamed
+                os.unlink(name)
+        self.close()
+
+    def _proving_name(self, folder: str) -> str:
         """Return the hidden name by which later runs know a file for one of ours."""
-        name = os.path.join(self.folder, _hidden_name(os.fstat(descriptor).st_ino))
+        name = os.path.join(folder, _hidden_name(os.fstat(self.descriptor).st_ino))
         # A file that a user has copied or restored may have this name. It must not be replaced.
-        return hidden if os.path.lexists(name) else name
+        return self.name if os.path.lexists(name) else name
 
 
 def status_of(where: str | int, *, follow_links: bool = True) -> Status:
@@ -292,15 +411,15 @@ def unreadable(fault: OSError | ValueError) -> PoolError:
     return PoolError(f"it can't be read: {reason}", CHECK_NAME)
 
 
-def write_all(descriptor: int, data: bytes) -> int:
+def write_all(descriptor: int, data: bytes | memoryview) -> int:
     """Write all bytes to a descriptor and return their number; `os.write` may write fewer."""
-    rest = memoryview(data)
+    rest = memoryview(data).cast("B")
     while rest:
         try:
             rest = rest[os.write(descriptor, rest) :]
         except BlockingIOError:  # a full pipe that doesn't block: wait until it has room
             select.select([], [descriptor], [])
-    return len(data)
+    return memoryview(data).nbytes
 
 
 def _missing_folders(folder: str) -> Iterator[str]:
@@ -398,6 +517,19 @@ def _holds(path: str, content: bytes) -> bool:
     """Return whether a file exists and has exactly these bytes."""
     with suppress(OSError), open(path, "rb") as stream:
         return stream.read() == content
+    return False
+
+
+def _are_equal(descriptor: int, path: str) -> bool:
+    """Return whether a file exists and has exactly the bytes of an open one."""
+    with suppress(OSError), open(path, "rb", 0) as other:
+        if os.fstat(descriptor).st_size != os.fstat(other.fileno()).st_size:
+            return False
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        while part := os.read(descriptor, MOST_COMPARED):
+            if other.read(len(part)) != part:
+                return False
+        return True
     return False
 
 
