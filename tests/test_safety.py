@@ -23,7 +23,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from poolcli.storage.local import _hidden_name
+from poolcli.storage.hidden import hidden_name
 from tests.pictures import chunk, noise, png, saved
 from tests.support.output import has_only_printable_lines, statuses
 from tests.support.processes import (
@@ -343,7 +343,7 @@ def test_an_input_that_is_named_like_a_hidden_file_is_pooled_and_stays(
 
 def left_name(path: Path) -> str:
     """Return the name that a run would give to a hidden file of this inode."""
-    return _hidden_name(path.stat().st_ino)
+    return hidden_name(path.stat().st_ino)
 
 
 @pytest.mark.parametrize("paths", [("in.png", "out.png"), ("in.png", "in.png", "out/")])

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 import select
-import signal
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cache
 from operator import attrgetter
+from pickle import PickleBuffer
 from typing import Any, BinaryIO, Final
 
 from poolcli.errors import PoolError
 from poolcli.storage import (
     BeforeName,
     CheckStart,
-    ExistsError,
     Kind,
     Output,
     Place,
@@ -25,14 +23,14 @@ from poolcli.storage import (
     Status,
     ignore,
 )
+from poolcli.storage.hidden import TEMPORARY, HiddenFile, remove_stale, remove_stale_once
 
 try:
     import fcntl
-except ImportError:  # Windows has no such locks, so stale hidden files are not removed there
+except ImportError:  # Windows has no such locks
     fcntl = None  # type: ignore[assignment]
 
 CHECK_NAME: Final = "check the name and its permissions"
-TEMPORARY: Final = re.compile(r"\.poolcli-[0-9a-f]{8}\.tmp")
 TRIES: Final = 5
 """The number of times that `commit` tries to write a file. Another process may remove its new
 folder or its hidden file meanwhile."""
@@ -163,7 +161,7 @@ class LocalFile(Place):
 
     def remove_stale(self, *, once: bool = False) -> None:
         """Remove the hidden files of killed runs from the folder of this file."""
-        remove = _remove_stale_once if once else _remove_stale
+        remove = remove_stale_once if once else remove_stale
         remove(os.path.dirname(self.path) or os.curdir)
 
 
@@ -281,7 +279,7 @@ class LocalOutput(Output):
         for folder in reversed(missing):
             with suppress(FileExistsError):  # another worker has made it meanwhile
                 os.mkdir(folder)
-        _remove_stale_once(self.folder)
+        remove_stale_once(self.folder)
         # Nobody else may open the file before it has the mode bits of its model. Without a model
         # it gets those of any new file: `mkstemp` would make it unreadable for others.
         self._hidden = HiddenFile(self.folder, 0o600 if self._model() else 0o666)
@@ -305,13 +303,8 @@ class LocalOutput(Output):
             os.fsync(hidden.descriptor)
         if before is not None:
             before()
-        if fcntl is None:  # Windows can't rename an open file
-            hidden.close()
-        if self.overwrite:
-            os.replace(hidden.name, self.path)
-        else:
-            _name_exclusively(hidden.name, self.path)
-            self._is_new = True
+        hidden.rename(self.path, overwrite=self.overwrite)
+        self._is_new = not self.overwrite
         self._made_folders = []
         self._discard()
         if not self.in_folder:
@@ -326,54 +319,6 @@ class LocalOutput(Output):
             with suppress(OSError):  # it isn't empty: another worker has written there
                 os.rmdir(folder)
         self._made_folders = []
-
-
-class HiddenFile:
-    """A new file under a hidden name, which is locked while it is written.
-
-    Attributes:
-        name: its path.
-        descriptor: the descriptor, open for reading and writing.
-    """
-
-    def __init__(self, folder: str, mode: int) -> None:
-        """Make the file, with mode bits of which the umask is taken away."""
-        self.name = os.path.join(folder, _hidden_name(int.from_bytes(os.urandom(4))))
-        self._names = [self.name]
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_BINARY", 0)
-        self.descriptor = -1
-        try:
-            self.descriptor = os.open(self.name, flags, mode)
-            if fcntl is not None:
-                # Other runs remove hidden files that nobody has locked.
-                with suppress(OSError):  # the file system has no locks
-                    fcntl.flock(self.descriptor, fcntl.LOCK_EX)
-                self._names.append(self._proving_name(folder))
-                with suppress(OSError):  # then a later run leaves it alone
-                    os.rename(self.name, self._names[-1])
-                    self.name = self._names[-1]
-        except BaseException:
-            self.remove()
-            raise
-
-    def close(self) -> None:
-        """Close the file."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
-
-    def remove(self) -> None:
-        """Close the file, and remove it if it still has a hidden name."""
-        for name in self._names:
-            with suppress(FileNotFoundError):  # it has been renamed
-                os.unlink(name)
-        self.close()
-
-    def _proving_name(self, folder: str) -> str:
-        """Return the hidden name by which later runs know a file for one of ours."""
-        name = os.path.join(folder, _hidden_name(os.fstat(self.descriptor).st_ino))
-        # A file that a user has copied or restored may have this name. It must not be replaced.
-        return self.name if os.path.lexists(name) else name
 
 
 def status_of(where: str | int, *, follow_links: bool = True) -> Status:
@@ -413,13 +358,14 @@ def unreadable(fault: OSError | ValueError) -> PoolError:
 
 def write_all(descriptor: int, data: bytes | memoryview) -> int:
     """Write all bytes to a descriptor and return their number; `os.write` may write fewer."""
-    rest = memoryview(data).cast("B")
+    rest = PickleBuffer(data).raw()  # of any array, unlike `memoryview.cast`
+    count = len(rest)
     while rest:
         try:
             rest = rest[os.write(descriptor, rest) :]
         except BlockingIOError:  # a full pipe that doesn't block: wait until it has room
             select.select([], [descriptor], [])
-    return memoryview(data).nbytes
+    return count
 
 
 def _missing_folders(folder: str) -> Iterator[str]:
@@ -441,76 +387,6 @@ def _copy_attributes(descriptor: int, model: os.stat_result, *, owner: bool) -> 
     else:
         os.utime(descriptor, ns=(model.st_atime_ns, model.st_mtime_ns))
     os.fchmod(descriptor, model.st_mode & PERMISSIONS)
-
-
-def _hidden_name(number: int) -> str:
-    """Return the name of a hidden file, from a random number or, later, the one of its inode.
-
-    A file whose name fits its inode was made by a run: a copy or any other file of the user that
-    is named like it has another inode. The factor, an odd number as in Fibonacci hashing, maps
-    different numbers below 2³² to different names, and small ones to names that look random.
-    """
-    return f".poolcli-{number * 0x9E3779B1 % (1 << 32):08x}.tmp"
-
-
-def _remove_stale(folder: str) -> None:
-    """Remove the hidden files of killed runs from a folder.
-
-    These are named after their own inode, or empty since the run was killed before it named them,
-    and nobody has locked them.
-    """
-    if fcntl is None:
-        return
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
-                with suppress(OSError), open(entry.path, "r+b", 0) as file:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    status = os.fstat(file.fileno())
-                    if not status.st_size or entry.name == _hidden_name(status.st_ino):
-                        os.unlink(entry.path)
-
-
-_remove_stale_once = cache(_remove_stale)
-
-
-def _name_exclusively(hidden: str, path: str) -> None:
-    """Give a file its final name, unless a file of that name exists.
-
-    Raises:
-        ExistsError: such a file exists.
-    """
-    # A link fails if the name exists, which a rename would replace. If it fails for that reason,
-    # the second way fails too; if the file system has no hard links, the second way is used.
-    with suppress(OSError, AttributeError):
-        os.link(hidden, path)
-        return
-    try:
-        # An empty file reserves the name. A signal before the rename would leave that file.
-        with _signals_delayed():
-            reserved = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-            try:
-                os.close(reserved)
-                os.replace(hidden, path)
-            except BaseException:
-                os.unlink(path)
-                raise
-    except FileExistsError:
-        raise ExistsError("it exists already", "use --overwrite to replace it") from None
-
-
-@contextmanager
-def _signals_delayed() -> Iterator[None]:
-    """Delay signals that raise exceptions until the end of the block, except on Windows."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _holds(path: str, content: bytes) -> bool:
