@@ -27,6 +27,7 @@ from poolcli.storage import (
     place_of,
     remote,
 )
+from poolcli.storage.local import LocalFile, LocalOutput
 from tests.support.object_store import Bucket
 
 
@@ -93,6 +94,17 @@ class MemoryOutput(Output):
         return len(content)
 
 
+class LargeFile(LocalFile):
+    """A file whose outputs are too large to be kept in memory."""
+
+    __slots__ = ()
+
+    def create(
+        self, *, overwrite: bool = False, like: Place | None = None, retry: bool = False
+    ) -> Output:
+        return LocalOutput(self, overwrite, like, retry, most_in_memory=3)
+
+
 def use_memory(patch: pytest.MonkeyPatch, *paths: str, folds: bool = False) -> dict[str, bytes]:
     """Let URLs of memory lead to files in memory, at first empty ones; return them by path."""
     files = dict.fromkeys(paths, b"")
@@ -119,6 +131,15 @@ def file_in(folder: Path) -> PlaceUnderTest:
         place_of(str(path)),
         path.write_bytes,
         lambda: b"".join(one.read_bytes() for one in folder.iterdir()),
+    )
+
+
+def large_file_in(folder: Path) -> PlaceUnderTest:
+    """A free name of an output that is written into its hidden file at once."""
+    path = folder / "out.png"
+    place = LargeFile(str(path))
+    return PlaceUnderTest(
+        place, place, path.write_bytes, lambda: path.read_bytes() if path.exists() else b""
     )
 
 

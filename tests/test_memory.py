@@ -24,7 +24,7 @@ ROOT: Final = Path(__file__).parent.parent
 PROGRAM: Final = """
 import re, sys
 from tests.jobs import run, work
-outcome = run(*sys.argv[1:4], work("max", 8, max_pixels=10**9))
+outcome = run(*sys.argv[1:4], work("max", int(sys.argv[4]), max_pixels=10**9))
 assert outcome.status == "done", outcome.error
 status = open("/proc/self/status").read()
 print(1024 * int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]))
@@ -77,11 +77,12 @@ CASES: Final[dict[str, tuple[Callable[[int], bytes], int]]] = {
 """How files are made, and how many bytes a pixel their decoding may take, as the README says."""
 
 
-def peak(octets: bytes, folder: Path, target: str) -> int:
-    """The peak memory in bytes of a process that pools a file by 8."""
+def peak(octets: bytes, folder: Path, target: str, size: int = 8) -> int:
+    """The peak memory in bytes of a process that pools a file."""
     (folder / "in").write_bytes(octets)
     (folder / "out").unlink(missing_ok=True)
     words = [sys.executable, "-c", PROGRAM, str(folder / "in"), str(folder / "out"), target]
+    words.append(str(size))
     return int(subprocess.run(words, capture_output=True, check=True, cwd=ROOT).stdout)
 
 
@@ -108,3 +109,19 @@ def test_an_animation_takes_the_memory_of_a_few_frames_however_many_it_has(
     assert (peaks[1] - peaks[0]) / (SIDES[1] ** 2 - SIDES[0] ** 2) < most
     peaks = [peak(animation(name, frames, 16), tmp_path, "png") for frames in (300, 3000)]
     assert peaks[1] - peaks[0] < 2700 * 2000
+
+
+def array(name: str, side: int) -> bytes:
+    """A grey picture without compression."""
+    if name == "NPY":
+        buffer = BytesIO()
+        np.save(buffer, smooth(side, 1)[..., 0])
+        return buffer.getvalue()
+    return saved(Image.fromarray(smooth(side, 1)[..., 0]), name)
+
+
+@pytest.mark.parametrize("name", ["NPY", "PPM", "BMP", "TIFF"])
+def test_memory_does_not_grow_with_pictures_without_compression(name: str, tmp_path: Path) -> None:
+    target = {"NPY": "npy", "PPM": "pnm", "BMP": "bmp", "TIFF": "tiff"}[name]
+    peaks = [peak(array(name, side), tmp_path, target, size=1) for side in (6400, 12800)]
+    assert peaks[1] - peaks[0] < 16 << 20  # of 123 MB more

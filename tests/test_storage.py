@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pytest
 
 from poolcli.errors import PoolError
@@ -26,9 +27,11 @@ from poolcli.storage.local import LocalFile
 from poolcli.storage.remote import Remote
 from poolcli.storage.streams import Stream, is_stdout
 from tests.storage_support import (
+    LargeFile,
     Memory,
     PlaceUnderTest,
     file_in,
+    large_file_in,
     object_in_bucket,
     object_in_memory,
     pipe,
@@ -53,7 +56,7 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="it needs Linux'
 
 
 IN_PROCESS = ["local files", "memory"]
-FILES = [*IN_PROCESS, "objects in memory", "S3"]
+FILES = [*IN_PROCESS, "large local files", "objects in memory", "S3"]
 
 
 @pytest.fixture(params=[*FILES, "pipes"])
@@ -65,6 +68,8 @@ def place(request: Any, tmp_path: Path, monkeypatch: Patch) -> Iterator[PlaceUnd
                 yield one
         case "local files":
             yield file_in(tmp_path)
+        case "large local files":
+            yield large_file_in(tmp_path)
         case "memory":
             yield place_in_memory(use_memory(monkeypatch))
         case "objects in memory":
@@ -180,6 +185,30 @@ def test_what_is_not_committed_leaves_nothing(
             raise fault
         output.close()
     assert place.stored() == b""
+
+
+def test_a_large_file_is_filled_from_its_end_and_cut(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "out.pfm"
+    with LargeFile(str(path), in_folder=True).create() as output:
+        output.write(b"head")
+        output.seek(10)
+        output.write(np.arange(2, dtype=">u2")[None].data)
+        output.seek(4)
+        output.write(b"middle")
+        output.seek(0, os.SEEK_END)
+        output.write(b"more")
+        output.truncate(14)
+        assert output.seek(4) == 4
+        assert output.read() == b"middle\0\0\0\1"
+        output.commit()
+    assert contents(path.parent) == {"out.pfm": b"headmiddle\0\0\0\1"}
+
+
+def test_a_large_file_that_is_given_up_leaves_no_folder(tmp_path: Path) -> None:
+    with LargeFile(str(tmp_path / "new" / "out.png"), in_folder=True).create() as output:
+        output.write(NEW)
+        assert [*tmp_path.rglob(TEMPORARIES)]
+    assert not [*tmp_path.iterdir()]
 
 
 def test_short_and_blocked_writes_are_continued(place: PlaceUnderTest, monkeypatch: Patch) -> None:
@@ -396,9 +425,10 @@ CASES = [(*case, call) for case, calls in STEPS.items() for call in calls]
 
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO, KeyboardInterrupt()], ids=repr)
 @pytest.mark.parametrize(("file_system", "overwrite", "call"), CASES, indirect=["file_system"])
+@pytest.mark.parametrize("kind", [LocalFile, LargeFile], ids=["small", "large"])
 @pytest.mark.usefixtures("file_system")
 def test_a_fault_at_any_call_leaves_the_folder_as_it_was(
-    path: Path, monkeypatch: Patch, overwrite: bool, call: str, fault: Any
+    path: Path, monkeypatch: Patch, kind: type[Place], overwrite: bool, call: str, fault: Any
 ) -> None:
     (path if overwrite else path.with_name("bystander")).write_bytes(OLD)
     kept, real = contents(path.parent), os.write
@@ -409,7 +439,7 @@ def test_a_fault_at_any_call_leaves_the_folder_as_it_was(
 
     monkeypatch.setattr(os, call, write_part if call == "write" else raising(fault))
     with pytest.raises(OSError if isinstance(fault, int) else KeyboardInterrupt):
-        write(path, overwrite=overwrite)
+        write(kind(str(path)), overwrite=overwrite)
     monkeypatch.undo()
     assert contents(path.parent) == kept
 
