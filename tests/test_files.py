@@ -139,6 +139,19 @@ def test_the_outcome_tells_what_was_skipped_or_would_be_done(tmp_path: Path) -> 
     assert (folder.output, folder.status) == (f"{tmp_path}/new/in.png", "done")
 
 
+def test_stacks_and_indices_are_pooled_too(tmp_path: Path) -> None:
+    stack = np.arange(5 * 6 * 8, dtype=np.uint16).reshape(5, 6, 8)
+    np.save(tmp_path / "in.npy", stack)
+    target, indices = tmp_path / "out.npy", tmp_path / "indices.npz"
+
+    outcome = pool_file(tmp_path / "in.npy", target, "max", 2, axes="ZYX", planes="all")
+    assert (outcome.planes, np.load(target).tolist()) == (5, stack[-1:, 1::2, 1::2].tolist())
+    np.save(tmp_path / "plane.npy", stack[0])
+    pool_file(tmp_path / "plane.npy", target, "max", 2, indices=indices, overwrite=True)
+    with np.load(indices) as found:
+        assert np.array_equal(stack[0].ravel()[found["indices"]], np.load(target))
+
+
 def test_the_environment_has_no_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POOLCLI_MAX_PIXELS", "1")
     monkeypatch.setenv("POOLCLI_JOBS", "x")
