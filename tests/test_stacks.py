@@ -171,6 +171,25 @@ def test_labels_in_palettes_and_colours_under_alpha_go_through_planes(tmp_path: 
     assert same(found, wanted)
 
 
+def test_nan_and_what_the_file_states_to_be_no_data_take_no_part(tmp_path: Path) -> None:
+    stack = numbers(4, 9, 8, dtype="f4")
+    stack[np.random.default_rng(0).random(stack.shape) < 0.4] = 7
+    stack[:2, :4, :4] = np.nan
+    pages(tmp_path / "in.tif", *stack, extratags=[(42113, "s", 2, "7", True)])
+    pool_file(tmp_path / "in.tif", tmp_path / "out.tif", "min", 2, planes=2)
+    wanted = POOLS["min"](stack, 2, axes="ZYX", planes=2, nodata=7)
+    assert np.isnan(wanted).any()
+    assert same(tifffile.imread(tmp_path / "out.tif"), wanted)
+
+
+def test_a_stack_in_a_pipe_has_the_bytes_of_one_in_a_file(run: Run, tmp_path: Path) -> None:
+    imagej(tmp_path / "in.tif", numbers(4, 3, 8, 10), "ZCYX")
+    words = ("avg", "-k", 2, "--planes", 2)
+    assert run(*words, "in.tif", "out.tif").returncode == 0
+    piped = run(*words, "-", "-", input=(tmp_path / "in.tif").read_bytes())
+    assert piped.stdout == (tmp_path / "out.tif").read_bytes()
+
+
 def test_levels_of_a_stack_have_the_bytes_of_separate_runs(run: Run, tmp_path: Path) -> None:
     pages(tmp_path / "in.tif", *numbers(5, 40, 30), compression="zlib", rowsperstrip=7)
     assert run("avg", "--levels", "2,5", "--planes", 2, "in.tif", "out").returncode == 0

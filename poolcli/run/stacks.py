@@ -65,7 +65,8 @@ class DeepFrame:
         first, *others = (plane.info for plane in planes)
         if any(_samples(first) != _samples(other) for other in others):
             raise PoolError(
-                "its pages differ in size, samples or palette", "give --frame to pool one of them"
+                "its pages differ in size, samples or palette",
+                "leave --planes out to pool each alone",
             )
         self.info = first._replace(planes=len(planes))
         self._planes = planes
