@@ -126,6 +126,22 @@ def test_faults_of_outputs_name_them_as_they_were_given(
     assert len(ours) == len(theirs)
 
 
+def test_indices_are_written_where_this_machine_writes_them(
+    run: Run, small_cluster: Cluster, tmp_path: Path
+) -> None:
+    paint_many(tmp_path / "in", 4)
+    words = ("max", "--size", 2, "--json", "in", "out", "--indices", "indices")
+    local = run(*words)
+    for name in ("out", "indices"):
+        (tmp_path / name).rename(tmp_path / f"local-{name}")
+    there = run(*words, "--scheduler", small_cluster.address, SHARED)
+
+    assert there.returncode == local.returncode == 0
+    assert objects(there.stdout) == objects(local.stdout)
+    for name in ("out", "indices"):
+        assert contents(tmp_path / name) == contents(tmp_path / f"local-{name}") != {}
+
+
 @pytest.mark.slow
 def test_a_bucket_is_pooled_into_a_bucket_as_on_this_machine(
     run: Run, s3: Bucket, tmp_path: Path

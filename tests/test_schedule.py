@@ -53,8 +53,9 @@ def test_whatever_dies_every_job_ends_once_and_retries_are_last_and_alone(
     assert first == jobs(len(deaths)) == started[: len(deaths)]
 
 
-def test_the_reason_of_a_second_death_tells_how_the_worker_ended() -> None:
-    schedule = Schedule(jobs(1))
+@pytest.mark.parametrize("retry", [False, True])  # on a cluster it is set for the first try too
+def test_the_reason_of_a_second_death_tells_how_the_worker_ended(retry: bool) -> None:
+    schedule = Schedule(job._replace(retry=retry) for job in jobs(1))
     job = schedule.next_job(0, 2)
 
     assert job is not None

@@ -242,6 +242,16 @@ def test_an_existing_file_is_replaced_only_on_demand(place: PlaceUnderTest) -> N
     assert place.stored() == NEW
 
 
+def test_a_local_file_that_may_be_replaced_gets_a_new_time_also_in_a_retry(tmp_path: Path) -> None:
+    path = tmp_path / "out.png"
+    path.write_bytes(NEW)
+    os.utime(path, (1, 1))
+    write(LocalFile(str(path)), overwrite=True, retry=True)
+
+    assert path.read_bytes() == NEW
+    assert path.stat().st_mtime > 1  # --update would replace it again and again
+
+
 # The contract: reading and looking
 
 

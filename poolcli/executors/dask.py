@@ -163,8 +163,8 @@ class _Run:
         work: the settings that are the same for all jobs.
         needs: what all workers must have.
         first: the jobs that have not been sent.
-        retries: the jobs of batches that have killed several workers. They are sent one by one,
-            after all others, so that only the guilty ones fail.
+        retries: the jobs of batches whose workers died several times. They are sent one by one,
+            after all others, so that only those fail that end their worker on their own.
         name: the name of the run.
         running: the batches that were sent.
         finished: the futures of batches that have ended in some way.
@@ -232,8 +232,7 @@ class _Run:
                 end = time.monotonic() + ENDING
                 while self.running and (rest := end - time.monotonic()) > 0:
                     self.running.pop(self.finished.get(timeout=rest), None)
-                self._ask(self.client.cancel, [*self.running], seconds=ENDING)
-        with suppress(Exception):
+        with suppress(Exception):  # the scheduler cancels what its client leaves
             self.client.close(timeout=ENDING)
 
     def _ask(self, request: Callable[..., Any], *args: Any, seconds: float = ANSWERING) -> Any:
@@ -277,7 +276,7 @@ class _Run:
         """Send as many batches as the workers can use."""
         if self.client.status != "running":
             return
-        # Without a worker some are sent too: a cluster that adapts itself starts workers for them.
+        # Without a worker some are sent too: an adaptive cluster starts workers for them.
         places = IN_FLIGHT * max(sum(self.workers.values()), 1)
         while self.first and len(self.running) < places:
             self._send(_Batch(self._next_jobs(places)))
@@ -342,7 +341,7 @@ class _Run:
         yield from batch.named(results.outcomes)
 
     def _fail(self, batch: _Batch, fault: BaseException | None) -> Iterator[Outcome]:
-        """Yield failed outcomes for a job that has killed workers twice; else send it again.
+        """Yield failed outcomes for a job that has ended workers twice; else send it again.
 
         Raises:
             ClusterLostError: a worker can't run batches at all.
