@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from poolcli import run
+from poolcli import cpus, run
+from poolcli.cpus import group_quotas, usable_cpus
 from poolcli.executors import WORTHWHILE_BYTES, Executor, Serial, choose
-from poolcli.executors.cpus import group_quotas, usable_cpus
 from poolcli.executors.dask import Dask
 from poolcli.executors.processes import Processes, RunningTime
 from poolcli.formats import by_name
@@ -376,10 +376,20 @@ def test_processes_are_chosen_only_where_they_are_worthwhile(
 
 def test_as_many_processes_are_chosen_as_there_are_cpus() -> None:
     large = [job(Path("in.png"), Path("out.png"), bytes=WORTHWHILE_BYTES // 2)] * 2
-    cpus = usable_cpus()
+    count = usable_cpus()
 
-    assert choose(large) == (Processes(cpus) if cpus > 1 else Serial())
-    assert choose(large, timeout=5) == Processes(cpus, 5)
+    assert choose(large) == (Processes(count) if count > 1 else Serial())
+    assert choose(large, timeout=5) == Processes(count, 5)
+
+
+def test_workers_share_the_cpus_for_their_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpus, "usable_cpus", lambda: 12)
+    monkeypatch.setattr(cpus, "_sharing", 1)
+    found = []
+    for workers in (1, 4, 12, 30):
+        cpus.share(workers)
+        found.append(cpus.usable_threads(8))
+    assert found == [8, 3, 1, 1]
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")

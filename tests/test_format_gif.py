@@ -138,6 +138,18 @@ def test_what_breaks_off_is_refused_from_the_blocks(cut: int) -> None:
     assert refusal.value.remedy == "is the file complete?"
 
 
+@pytest.mark.parametrize("missing", [1, 8, 12])
+def test_data_that_end_early_by_their_own_end_code_are_refused(missing: int) -> None:
+    octets = gif_of([Region(noise("RGBA", (3, 4)))], 4, 3)
+    at = octets.index(b"\x08", len(octets) - 40)
+    bits = np.unpackbits(np.frombuffer(octets[at + 2 : -2], np.uint8), bitorder="little")
+    codes = bits[: 14 * 9].reshape(14, 9)  # one that clears the table, 12 pixels, and the end
+    kept = np.packbits(np.delete(codes, range(13 - missing, 13), axis=0), bitorder="little")
+    short = octets[: at + 1] + bytes([kept.size]) + kept.tobytes() + b"\0;"
+    with pytest.raises(PoolError, match="the pixels of an image are damaged"):
+        decoded(short)
+
+
 def test_blocks_without_a_meaning_are_passed_over_and_the_trailer_may_be_missing() -> None:
     xmp = b"!\xff\x0bXMP DataXMP<x>\1" + bytes(range(255, -1, -1)) + b"\0"
     files = [gif(before=one, behind=one) for one in (xmp, b"\0\0\0", b"!\1\0")]

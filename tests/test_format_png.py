@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 import subprocess
+import zlib
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
@@ -260,6 +262,57 @@ def test_frames_beyond_those_that_are_announced_are_left_out_and_large_regions_r
     assert reader_of(octets, 81).count == 2
     with pytest.raises(PoolError, match="are allowed"):
         reader_of(octets, 80)
+
+
+def numbered(body: bytes, change: int) -> bytes:
+    (number,) = struct.unpack(">I", body[:4])
+    return struct.pack(">I", number + change) + body[4:]
+
+
+DISORDER: Final[dict[str, Callable[[list[tuple[bytes, bytes]]], list[tuple[bytes, bytes]]]]] = {
+    "two acTL": lambda parts: [*parts[:2], *parts[1:]],
+    "it begins with 1": lambda parts: [
+        (name, numbered(body, 1) if name in (b"fcTL", b"fdAT") else body) for name, body in parts
+    ],
+    "a number twice": lambda parts: [*parts[:5], (b"fdAT", numbered(parts[5][1], -1)), *parts[6:]],
+    "data before its control": lambda parts: [*parts[:4], parts[5], parts[4], *parts[6:]],
+}
+
+
+@pytest.mark.parametrize("is_frame", [True, False])
+@pytest.mark.parametrize("change", DISORDER.values(), ids=DISORDER)
+def test_only_the_still_picture_of_a_disordered_animation_is_taken(
+    change: Callable[[Any], Any], is_frame: bool, tmp_path: Path
+) -> None:
+    regions = [Region(noise("RGBA", (4, 5), seed)) for seed in range(3)]
+    still = noise("RGBA", (4, 5), 7)
+    octets = apng_of(regions, 5, 4, fallback=None if is_frame else still)
+    assert reader_of(octets).count == 3
+    octets = octets[:8] + b"".join(chunk(*one) for one in change([*chunks_of(octets)]))
+    (found,) = pictures_in(octets)
+    wanted = regions[0].array if is_frame else still
+    np.testing.assert_array_equal(found.array, wanted)
+    assert found.metadata.warnings == (
+        "the chunks of its animation are not in order: only its still picture was taken",
+    )
+    if CONVERT:
+        (tmp_path / "in.png").write_bytes(octets)
+        subprocess.run([CONVERT, "in.png", "out.ppm"], cwd=tmp_path, check=True)
+        seen = np.asarray(Image.open(tmp_path / "out.ppm"))
+        np.testing.assert_array_equal(seen, wanted[..., :3])
+
+
+@pytest.mark.parametrize("dispose", ["keep", "restore"])
+def test_damage_below_the_canvas_is_found(dispose: Any) -> None:
+    regions = [Region(noise("RGBA", (side, 4), side), dispose=dispose) for side in (4, 9)]
+    octets = apng_of(regions, 4, 4)
+    assert len([*pictures_in(octets)]) == 2
+    parts = [*chunks_of(octets)]
+    data = zlib.compress(zlib.decompress(parts[5][1][4:])[:-1])
+    parts[5] = b"fdAT", parts[5][1][:4] + data
+    octets = octets[:8] + b"".join(chunk(*one) for one in parts)
+    with pytest.raises(PoolError, match="fewer rows"):
+        [*pictures_in(octets)]
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import pytest
 
+from poolcli.cpus import usable_cpus
 from poolcli.errors import PoolError
 from poolcli.executors import WORKERS_A_CPU, Serial, choose
-from poolcli.executors.cpus import usable_cpus
 from poolcli.executors.processes import Processes
 from poolcli.storage import Place, objects, place_of
 from poolcli.storage.remote import Remote

@@ -150,7 +150,7 @@ def choose(
     if not sizes or (timeout is None and not is_large):
         return Serial()
     if count is None:
-        from poolcli.executors.cpus import usable_cpus
+        from poolcli.cpus import usable_cpus
 
         is_remote = any(job.source.is_remote or job.target.is_remote for job in active)
         count = usable_cpus() * (WORKERS_A_CPU if is_remote else 1)

@@ -57,7 +57,8 @@ class Processes:
         """Run all jobs and yield their outcomes."""
         settled = [job for job in jobs if job.is_settled]
         yield from Serial().run_all(settled, work, stopping=stopping)
-        run = _Run(self, work, Schedule(job for job in jobs if not job.is_settled))
+        sharing = min(self.count, len(jobs) - len(settled))
+        run = _Run(self, work, Schedule(job for job in jobs if not job.is_settled), sharing)
         try:
             yield from run.outcomes(stopping)
             return
@@ -95,11 +96,11 @@ class _Worker:
     deadline: float = inf
     is_ready: bool = False
 
-    def start(self, job: Job, work: Work, deadline: float) -> None:
+    def start(self, job: Job, work: Work, sharing: int, deadline: float) -> None:
         """Send a job to the worker."""
         self.job, self.deadline = job, deadline
         with suppress(OSError):  # the worker has died; `_receive` will find the end of the channel
-            self.channel.send((job, work))
+            self.channel.send((job, work, sharing))
 
 
 class _Crew(NamedTuple):
@@ -147,6 +148,7 @@ class _Run:
         settings: how many workers there may be, and how long a job may take.
         work: the settings that are the same for all jobs.
         schedule: the jobs that have not been started.
+        sharing: how many workers share the CPUs.
         most: how many workers there may be, which is fewer if the system refuses to start them.
         server: the fork server, or None before it is needed.
         workers: the living workers.
@@ -156,6 +158,7 @@ class _Run:
     settings: Processes
     work: Work
     schedule: Schedule
+    sharing: int
     most: int = 0
     server: ForkServer | None = None
     workers: list[_Worker] = field(default_factory=list)
@@ -227,7 +230,7 @@ class _Run:
             if worker.is_ready and worker.job is None:
                 job = self.schedule.next_job(self.running, self.most)
                 if job is not None:
-                    worker.start(job, self.work, self.clock() + self.settings.timeout)
+                    worker.start(job, self.work, self.sharing, self.clock() + self.settings.timeout)
 
     def _wait(self) -> Iterator[Outcome]:
         """Wait until a worker has sent a message, has died or has exceeded its deadline."""

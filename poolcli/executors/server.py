@@ -185,7 +185,7 @@ def _end(pid: int | None) -> int:
 
 def _run_worker(channel: Channel, server_end: int) -> NoReturn:
     """Run one job after the other in a worker process, until its channel is closed."""
-    from poolcli import process, run
+    from poolcli import cpus, process, run
 
     code: Literal[0, 1] = 1
     try:
@@ -193,7 +193,9 @@ def _run_worker(channel: Channel, server_end: int) -> NoReturn:
         process.set_up()
         channel.send(READY)
         while True:
-            channel.send(run.run_levels(*channel.receive()))
+            job, work, sharing = channel.receive()
+            cpus.share(sharing)
+            channel.send(run.run_levels(job, work))
     except (EOFError, OSError):
         code = 0
     finally:

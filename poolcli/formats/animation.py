@@ -140,6 +140,9 @@ class Canvas:
                 blend(part, pixels, self._info.maxval)
             else:
                 part[...] = pixels
+        if above + len(band) == self._info.shape[0] < region.rows.stop:
+            # The rows below the canvas are read too: otherwise damage in them would go unnoticed.
+            read(region.height - 1, region.height)
 
 
 class DecodedCanvases:

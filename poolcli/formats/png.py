@@ -39,6 +39,8 @@ HEAD_BYTES: Final = len(png_chunks.SIGNATURE) + png_chunks.HEADER.size + 12
 BEST_LEVEL: Final = 9
 """The level of zlib for the option ``optimize``."""
 
+DISORDERED: Final = "the chunks of its animation are not in order: only its still picture was taken"
+
 STORED_AS: Final = {
     "1": (1, png_chunks.GREY),
     **{one: (8, kind) for kind, (one, _) in png_chunks.SAMPLE_MODES.items()},
@@ -84,7 +86,7 @@ class PngReader:
             info = self._canvas_info
             yield from animation.frames_of(self._regions, info, info, self.metadata)
         else:
-            yield self._picture(self._chunks.data or self._chunks.frames[0][1])
+            yield self._picture(self._chunks.picture)
 
     def metadata(self) -> Metadata:
         """Return the metadata, which is the same for all frames."""
@@ -122,11 +124,16 @@ class PngReader:
     def _find_regions(self, limits: Limits) -> None:
         """Find the region of each frame; none if the file shows only a still picture.
 
-        A still picture before the animation, for viewers without animations, is ignored.
+        A still picture before the animation, for viewers without animations, is ignored; it is
+        taken if the chunks of the animation are not in order (PNG, Third Edition, 13.2).
 
         Raises:
             PoolError: frames are missing, or a frame is too large.
         """
+        if not self._chunks.is_ordered and self._chunks.picture:
+            warnings = (*self._metadata.warnings, DISORDERED)
+            self._metadata = self._metadata._replace(warnings=warnings)
+            return
         stated, plays = struct.unpack(">II", self._chunks.bodies[b"acTL"])
         self._metadata = self._metadata._replace(plays=plays)
         frames = self._chunks.frames[:stated]

@@ -137,12 +137,16 @@ class Chunks:
         texts: the text chunks: (name, body).
         frames: the body of fcTL and the pixel data of each frame of an animation.
         data: the pixel data before the first fcTL; it belongs to no frame of an animation.
+        picture: the pixel data of the picture for viewers without animations.
+        is_ordered: whether the chunks of an animation are numbered in their order.
         has_pixels: whether there is pixel data.
         is_complete: whether the file has an intact IEND chunk.
         warnings: what is damaged or left out, in words.
     """
 
     has_pixels = is_complete = False
+    is_ordered = True
+    _next_number = 0
     _chunks_left = _pixel_chunks_left = MOST_CHUNKS
     _metadata_left = MOST_METADATA
 
@@ -153,13 +157,14 @@ class Chunks:
         self.texts: list[tuple[bytes, bytes]] = []
         self.frames: list[tuple[bytes, Data]] = []
         self.data: Data = []
+        self.picture: Data = []
         self.warnings: dict[str, None] = {}
 
     def expect(self, header: Header) -> None:
         """Allow the chunks of pixels that a picture or frame of some size may need."""
         self._pixel_chunks_left += header.data_bytes // LEAST_DATA
 
-    def add_pixels(self, begin: int, length: int) -> None:
+    def add_pixels(self, name: bytes, begin: int, length: int) -> None:
         """Add a chunk of pixel data to the still picture or the latest frame.
 
         Raises:
@@ -169,11 +174,12 @@ class Chunks:
         self._pixel_chunks_left -= 1
         if self._pixel_chunks_left < 0:
             raise PoolError("its pixels are split into far too many chunks", DAMAGED)
-        data = self.frames[-1][1] if self.frames else self.data
-        # Adjacent chunks become one range, because a file may have very many of them.
-        is_next = data and data[-1].stop == begin - 8
-        start = data.pop().start if is_next else begin - 8
-        data.append(range(start, begin + length + 4))
+        place = range(begin - 8, begin + length + 4)
+        _extend(self.frames[-1][1] if self.frames else self.data, place)
+        if name == b"IDAT":
+            _extend(self.picture, place)
+        else:
+            self._count(self.stream.read(4))
 
     def add(self, name: bytes, length: int) -> None:
         """Add another chunk; the stream is at its body.
@@ -241,7 +247,9 @@ class Chunks:
 
     def _keep(self, name: bytes, body: bytes) -> None:
         """Keep the body of an intact chunk, unless it has no meaning at its place."""
+        self.is_ordered &= name != b"acTL" or name not in self.bodies
         if name == b"fcTL":
+            self._count(body[:4])
             _, width, height, *_ = CONTROL.unpack(body)
             self.expect(self.header._replace(width=width, height=height))
             self.frames.append((body, []))
@@ -250,6 +258,20 @@ class Chunks:
         # The palette, tRNS and acTL are only valid before the pixels.
         elif name in KEPT and not (name in NEEDED and self.has_pixels):
             self.bodies.setdefault(name, body)
+
+    def _count(self, number: bytes) -> None:
+        """Compare the number of a chunk of an animation with that of the chunk before."""
+        self.is_ordered &= number == struct.pack(">I", self._next_number)
+        self._next_number += 1
+
+
+def _extend(data: Data, place: range) -> None:
+    """Add the position of a chunk.
+
+    Adjacent chunks become one range, because a file may have very many of them.
+    """
+    is_next = data and data[-1].stop == place.start
+    data.append(range(data.pop().start if is_next else place.start, place.stop))
 
 
 def read_chunks(stream: BinaryIO, check_size: Callable[[int, int], None]) -> Chunks:
@@ -271,7 +293,7 @@ def read_chunks(stream: BinaryIO, check_size: Callable[[int, int], None]) -> Chu
     chunks.expect(chunks.header)
     for name, begin, length in parts:
         if name in (b"IDAT", b"fdAT"):
-            chunks.add_pixels(begin, length)
+            chunks.add_pixels(name, begin, length)
         elif name == b"IEND":
             chunks.is_complete = chunks.read(name, length) is not None
         else:

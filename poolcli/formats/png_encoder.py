@@ -7,7 +7,6 @@ picture alone, so that the file is the same for any number of CPUs.
 
 from __future__ import annotations
 
-import os
 import struct
 import threading
 import zlib
@@ -19,6 +18,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from poolcli.cpus import usable_threads
 from poolcli.formats.png_filters import EVERY, SIMPLE, VERTICAL, WITHOUT, filtered
 
 PIECE_BYTES: Final = 1 << 21
@@ -103,7 +103,9 @@ class RowEncoder:
         self._pixel_bytes, self._level, self._write = pixel_bytes, level, write
         pieces = -(-self._rows_left // max(1, piece_bytes // row_bytes))
         height = -(-self._rows_left // pieces)  # all pieces are about equally large
-        self._threads = min(usable_cpus(), MOST_THREADS) if threads is None else threads
+        if threads is None:
+            threads = usable_threads(MOST_THREADS) if pieces > 1 else 1
+        self._threads = threads
         self._piece = np.empty((height, row_bytes), np.uint8)
         self._filled = 0
         self._above = np.zeros(row_bytes, np.uint8)
@@ -208,13 +210,6 @@ class _Compression:
         if self._result is None:
             raise MemoryError
         return self._result
-
-
-def usable_cpus() -> int:
-    """Return the number of CPUs that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Sample:

@@ -17,6 +17,20 @@ QUOTA_FILES: Final = {
 """The files of a group that hold its quota and period in µs, by version of control groups."""
 
 
+_sharing = 1
+
+
+def share(processes: int) -> None:
+    """Leave an equal part of the CPUs to each of some processes; for the entry of a worker."""
+    global _sharing
+    _sharing = processes
+
+
+def usable_threads(most: int) -> int:
+    """Return how many threads this process may keep busy at the same time, at most ``most``."""
+    return max(1, min(most, usable_cpus() // _sharing))
+
+
 def usable_cpus() -> int:
     """Return the number of CPUs that affinity and control groups allow this process to use.
 
