@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -110,8 +111,10 @@ def version(tool: str) -> str:
 
 
 def is_installed(tool: str) -> bool:
-    """Return whether a tool is installed; ``convert`` may be another program than ImageMagick."""
-    return shutil.which(tool) is not None and (tool != "convert" or "ImageMagick" in version(tool))
+    """Return whether a program or package is there; ``convert`` may be not ImageMagick's."""
+    if shutil.which(tool) is None:
+        return find_spec(tool) is not None
+    return tool != "convert" or "ImageMagick" in version(tool)
 
 
 def machine() -> str:
