@@ -333,8 +333,6 @@ def main() -> NoReturn:
             sys.stdout.flush()
     except click.exceptions.Exit as end:
         code = end.exit_code
-    except SystemExit:  # raised by Click's completion
-        raise
     except BaseException as fault:  # noqa: BLE001  # each kind has its exit code and its message
         code = _end(_ending[-1] if _ending else fault)
     sys.exit(code)
@@ -343,11 +341,13 @@ def main() -> NoReturn:
 def _invoke() -> int:
     """Parse the command line and run the verb; return the exit code.
 
-    Click's own `main` is used for completion only: it would exit with 1 after Ctrl-C and after a
-    closed pipe.
+    Click's own `main` is not used: it would exit with 1 after Ctrl-C and after a closed pipe.
     """
-    if "_POOLCLI_COMPLETE" in os.environ:
-        group.main(prog_name="poolcli")
+    if instruction := os.environ.get("_POOLCLI_COMPLETE"):
+        from poolcli.options.completion import completion
+
+        click.echo(completion(group, instruction), nl=False)
+        return 0
     with group.make_context("poolcli", sys.argv[1:]) as context:
         code = group.invoke(context)
     return code if isinstance(code, int) else 0

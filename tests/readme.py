@@ -1,7 +1,7 @@
 """The generated parts of the documents; run `python -m tests.readme` to write them anew.
 
 In README.md these are the outputs of the commands that follow a ``$``; docs/options.md is generated
-as a whole.
+as a whole, and so are the files in share.
 """
 
 from __future__ import annotations
@@ -120,6 +120,9 @@ def clone() -> Iterator[Path]:
 
 
 if __name__ == "__main__":
+    from tests import share  # which takes the exit codes from the README
+
+    share.write()
     README.write_text(rendered(README.read_text("utf-8")), "utf-8")
     OPTIONS.parent.mkdir(exist_ok=True)
     OPTIONS.write_text(reference(), "utf-8")

@@ -11,7 +11,7 @@ import pytest
 
 import poolcli
 from poolcli import report
-from tests import readme
+from tests import readme, share
 from tests.reference import reference
 from tests.support.trees import contents
 
@@ -32,6 +32,11 @@ def test_every_printed_line_is_what_the_program_prints_now() -> None:
 
 def test_the_reference_of_options_is_up_to_date() -> None:
     assert readme.OPTIONS.read_text("utf-8") == reference()
+
+
+def test_files_for_shells_and_the_manual_page_are_what_the_program_makes_now() -> None:
+    for place, text in share.files().items():
+        assert (share.SHARE / place).read_text("utf-8") == text, "run python -m tests.readme"
 
 
 @pytest.mark.parametrize("text", RUN)

@@ -96,7 +96,7 @@ class PoolGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the verb of a command line, its command and the other words."""
-        if self.get_command(ctx, args[0]) is None:
+        if self.get_command(ctx, args[0]) is None and not ctx.resilient_parsing:
             raise unknown_verb(args)
         return super().resolve_command(ctx, args)
 
