@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from functools import partial
@@ -21,13 +21,14 @@ from PIL.AvifImagePlugin import AvifImageFile
 
 from poolcli.errors import PoolError
 from poolcli.formats import Extra, Format
+from poolcli.formats.animation import CanvasFrame, DecodedCanvases
 from poolcli.formats.boxes import PROPERTIES, read_boxes, read_items, unwritten
 from poolcli.formats.boxes import end as end
 from poolcli.formats.coded_size import av1_sizes, check_coded
 from poolcli.formats.contract import DecodedReader, Limits, Reader
 from poolcli.formats.exif import describe
 from poolcli.formats.extras import is_installed, library
-from poolcli.formats.pillow import PillowReader, info_of, open_image, require_support
+from poolcli.formats.pillow import info_of, open_image, require_support
 from poolcli.formats.pillow_animation import PulledWriter
 from poolcli.formats.saving import Saving
 from poolcli.formats.timing import Timing
@@ -78,13 +79,45 @@ def read(stream: BinaryIO, limits: Limits) -> Reader:
         icc_profile=image.info.get("icc_profile"), colour=_colour(found.get(b"colr", b""))
     )
     info = info_of(image, stored, Encoding("avif", lossy=True), orientation)
-    reopen = partial(open_image, AvifImageFile, stream)
-    reader: Reader = PillowReader(info, metadata, image, reopen, durations)
+    reader: Reader = AvifReader(stream, info, metadata, durations)
     if bits > 8 and info.mode in DEEP and not is_animated and is_installed(EXTRA):
         info = info._replace(mode=DEEP[info.mode], dtype=np.dtype(np.uint16), maxval=stored.maxval)
         reader = DecodedReader(info, partial(_decode, stream), lambda: metadata)
     clap = found.get(b"clap")
     return CroppedReader(reader, _aperture(clap, *size)) if clap else reader
+
+
+class AvifReader:
+    """The reader of an AVIF of 8 bits, which has one decoder for each pass over the frames.
+
+    A frame is taken from the decoder's bytes: `AvifImageFile.load` would make an image of them,
+    with four bytes more for each pixel.
+    """
+
+    format = "avif"
+
+    def __init__(
+        self, stream: BinaryIO, info: FrameInfo, metadata: Metadata, durations: Sequence[Fraction]
+    ) -> None:
+        """Keep the arguments; all frames have the same ``info``, apart from the duration."""
+        self.count = len(durations)
+        self._stream, self._info = stream, info
+        self._metadata, self._durations = metadata, durations
+
+    def frames(self) -> Iterator[CanvasFrame]:
+        """Yield the frames; a frame is decoded when its rows are asked for."""
+        canvases = DecodedCanvases(self._decoded())
+        for number, duration in enumerate(self._durations):
+            info = self._info._replace(duration=duration)
+            yield CanvasFrame(canvases, number, info, lambda: self._metadata)
+
+    def _decoded(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield the pixels of each frame, without keeping them."""
+        image = open_image(AvifImageFile, self._stream)
+        for number in range(self.count):
+            octets, *_ = image._decoder.get_frame(number)
+            yield np.frombuffer(octets, np.uint8).reshape(self._info.shape)
+            del octets
 
 
 def write(file: BinaryIO, row: Format, saving: Saving, frames: int | None) -> AvifWriter:
