@@ -141,6 +141,6 @@ def _numbers(
         first = int(is_wrong.argmax())
         word = octets[starts[first] : stops[first]].tobytes()[: 2 * MOST_DIGITS]
         raise PoolError(
-            f"a sample is no whole number: {word.decode('latin-1')}", "is the file damaged?"
+            f"its sample {word.decode('latin-1')} is no whole number", "is the file damaged?"
         )
     return numbers
