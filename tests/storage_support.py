@@ -82,6 +82,11 @@ class MemoryOutput(Output):
     def __init__(self, place: Memory, overwrite: bool, retry: bool) -> None:
         super().__init__()
         self.place, self.overwrite, self.retry = place, overwrite, retry
+        self.is_new = False
+
+    def withdraw(self) -> None:
+        if self.is_new:
+            del self.place.files[self.place.path]
 
     def commit(self, before: BeforeName = None) -> int:
         if before is not None:
@@ -90,6 +95,7 @@ class MemoryOutput(Output):
         same = self.retry and files.get(path) == content
         if path in files and not (self.overwrite or same):
             raise ExistsError("it exists already", "use --overwrite to replace it")
+        self.is_new = path not in files
         files[path] = content
         return len(content)
 

@@ -22,7 +22,7 @@ from poolcli.storage import place_of
 from tests.executor_support import attempts, job, mischief, never
 from tests.jobs import work
 from tests.support.cluster import Cluster, cluster, kill
-from tests.support.object_store import Bucket
+from tests.support.object_store import SECRETS, Bucket
 from tests.support.processes import Run, finish, sabotage, started, until
 from tests.support.trees import contents, paint
 
@@ -142,21 +142,61 @@ def test_indices_are_written_where_this_machine_writes_them(
         assert contents(tmp_path / name) == contents(tmp_path / f"local-{name}") != {}
 
 
+@contextmanager
+def bucket_cluster(folder: Path, s3: Bucket) -> Iterator[tuple[str, ...]]:
+    """A cluster whose workers reach a bucket; yield the options of a run on it."""
+    with cluster(folder / "cluster", 0) as one:
+        one.add_workers(2, variables=s3.environment)
+        yield "--scheduler", one.address
+
+
 @pytest.mark.slow
 def test_a_bucket_is_pooled_into_a_bucket_as_on_this_machine(
     run: Run, s3: Bucket, tmp_path: Path
 ) -> None:
-    for name, content in contents(paint_many(tmp_path / "in", 40)).items():
+    for name, content in contents(paint_many(tmp_path / "in", 500)).items():
         s3.put(f"in/{name}", content)
     assert run(*AVG, "-q", "in", "local").returncode == 0
-    with cluster(tmp_path / "cluster", 0) as one:
-        one.add_workers(2, variables=s3.environment)
-        words = (*AVG, "-q", "--scheduler", one.address, f"{s3.url}/in/", f"{s3.url}/out/")
-        there = run(*words, environment=s3.environment)
+    with bucket_cluster(tmp_path, s3) as flags:
+        there = run(*AVG, "-q", *flags, f"{s3.url}/in/", f"{s3.url}/out/")
 
     assert (there.returncode, there.stderr) == (0, b"")
     wanted = {f"out/{name}": content for name, content in contents(tmp_path / "local").items()}
-    assert {key: one for key, one in s3.objects().items() if key in wanted} == wanted
+    assert len(wanted) == 500
+    assert {key: one for key, one in s3.objects().items() if key.startswith("out/")} == wanted
+
+
+@pytest.mark.slow
+def test_indices_and_busy_servers_are_as_on_this_machine(
+    run: Run, s3: Bucket, tmp_path: Path
+) -> None:
+    for name, content in contents(paint_many(tmp_path / "in", 4)).items():
+        s3.put(f"in/{name}", content)
+    words = ("max", "--size", 2, "-q")
+    assert run(*words, "in", "out", "--indices", "places").returncode == 0
+    wanted = {
+        f"{folder}/{name}": content
+        for folder in ("in", "out", "places")
+        for name, content in contents(tmp_path / folder).items()
+    }
+    with bucket_cluster(tmp_path, s3) as flags:
+        urls = (f"{s3.url}/in/", f"{s3.url}/out/")
+        refused = run(*words, *flags, *urls, "--indices", "here")
+        # The plan takes the first requests, and the workers meet a busy server.
+        s3.proxy.busy_after, s3.proxy.busy = 8, 12
+        done = run(*words, *flags, *urls, "--indices", f"{s3.url}/places/")
+        assert s3.proxy.busy == 0
+        written = s3.objects()
+        s3.proxy.busy_after, s3.proxy.busy = 2, 10**6
+        failed = run(*words, *flags, f"{s3.url}/in/", f"{s3.url}/more/")
+
+    assert refused.returncode == 2
+    assert b"is a local path, and --scheduler uses other machines" in refused.stderr
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert written == wanted
+    assert failed.returncode == 1
+    assert failed.stderr.count(b"is out of service (503)") == failed.stderr.count(b"\n") == 4
+    assert not any(secret.encode() in failed.stderr for secret in (*SECRETS, s3.proxy.url))
 
 
 @pytest.mark.parametrize(

@@ -225,6 +225,37 @@ def test_names_are_taken_as_they_are(s3: Bucket, run: Run, picture: bytes, name:
     assert set(below("out/", s3)) == {name}
 
 
+def test_indices_are_written_beside_objects_and_read_again(
+    s3: Bucket, run: Run, picture: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture)
+    assert run("max", "-k", 2, "a.png", "small.png", "--indices", "i.npz").returncode == 0
+    assert run("unpool", "small.png", "i.npz", "whole.png").returncode == 0
+    small, indices, whole = f"{s3.url}/small.png", f"{s3.url}/i.npz", f"{s3.url}/whole.png"
+    assert run("max", "-k", 2, "a.png", small, "--indices", indices).returncode == 0
+    assert run("unpool", small, indices, whole).returncode == 0
+    names = ("small.png", "i.npz", "whole.png")
+    assert s3.objects() == {name: (tmp_path / name).read_bytes() for name in names}
+
+    s3.client.delete_object(Bucket=s3.name, Key="i.npz")
+    resumed = ("max", "-k", 2, "a.png", small, "--indices", indices, "--skip-existing")
+    assert "exists without its indices" in message(run(*resumed))
+
+
+@pytest.mark.slow
+def test_indices_are_deleted_if_their_picture_can_not_be_written(
+    s3: Bucket, run: Run, picture: bytes, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes(picture)
+    words = ("max", "-k", 2, "-q", "a.png", f"{s3.url}/small.png", "--indices", f"{s3.url}/i.npz")
+    s3.proxy.busy_key = "/small.png"
+    assert "small.png: it can't be written: the server asks" in message(run(*words), 1)
+    assert s3.objects() == {}
+    s3.put("i.npz", b"old")
+    assert "small.png: it can't be written: the server asks" in message(run(*words, "-f"), 1)
+    assert [*s3.objects()] == ["i.npz"]
+
+
 # Servers
 
 

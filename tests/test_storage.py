@@ -242,6 +242,23 @@ def test_an_existing_file_is_replaced_only_on_demand(place: PlaceUnderTest) -> N
     assert place.stored() == NEW
 
 
+@in_files
+def test_a_new_file_can_be_withdrawn_and_a_replaced_one_stays(place: PlaceUnderTest) -> None:
+    with place.target.create() as output:
+        output.write(NEW)
+        output.commit()
+        assert place.stored() == NEW
+        output.withdraw()
+    assert place.target.status().kind == "missing"
+    place.put(OLD)
+    for overwrite in (True, False):
+        with place.target.create(overwrite=overwrite, retry=True) as output:
+            output.write(NEW)
+            output.commit()
+            output.withdraw()
+        assert place.stored() == NEW
+
+
 def test_a_local_file_that_may_be_replaced_gets_a_new_time_also_in_a_retry(tmp_path: Path) -> None:
     path = tmp_path / "out.png"
     path.write_bytes(NEW)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from io import BytesIO
 from typing import BinaryIO, ClassVar, TypeAlias
 
@@ -173,6 +174,13 @@ class RemoteOutput(Output):
         """Store the arguments of `Remote.create`."""
         super().__init__()
         self.address, self.overwrite, self.retry = place.address, overwrite, retry
+        self._is_new = False
+
+    def withdraw(self) -> None:
+        """Delete the object, if it replaced none; whoever may only write keeps it."""
+        if self._is_new:
+            with suppress(RemoteError):
+                request("delete", self.address)
 
     def commit(self, before: BeforeName = None) -> int:
         """Write the object; unless it may replace another, on the condition that there is none."""
@@ -182,6 +190,7 @@ class RemoteOutput(Output):
         mode = "overwrite" if self.overwrite else "create"
         try:
             request("put", self.address, content, mode=mode)
+            self._is_new = not self.overwrite
         except RemoteError as fault:
             if fault.kind != TAKEN:
                 raise OSError(errno.EIO, fault.cause) from None

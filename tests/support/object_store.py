@@ -40,6 +40,7 @@ class Proxy:
         honours_conditions: whether it passes on the header If-None-Match.
         busy: how many of the next requests are answered with 503.
         busy_after: how many requests are answered before that.
+        busy_key: the end of the keys whose writing is always answered with 503.
         delay: the seconds that each request takes beyond the time of the server.
     """
 
@@ -49,6 +50,7 @@ class Proxy:
     honours_conditions: bool = True
     busy: int = 0
     busy_after: int = 0
+    busy_key: str = ""
     delay: float = 0.0
 
     @property
@@ -80,8 +82,8 @@ class Bucket:
 
     def objects(self) -> dict[str, bytes]:
         """All objects, by their keys."""
-        listed = self.client.list_objects_v2(Bucket=self.name).get("Contents", ())
-        keys = [one["Key"] for one in listed]
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name)
+        keys = [one["Key"] for page in pages for one in page.get("Contents", ())]
         return {key: self._bytes(key) for key in keys}
 
     def _bytes(self, key: str) -> bytes:
@@ -133,6 +135,7 @@ def bucket_on(proxy: Proxy) -> Iterator[Bucket]:
     client.close()
     objects.store_of.cache_clear()
     proxy.honours_conditions, proxy.busy, proxy.busy_after, proxy.delay = True, 0, 0, 0.0
+    proxy.busy_key = ""
 
 
 def _wait_for(port: int) -> None:
@@ -156,10 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         proxy.requests.append((self.command, self.path))
         time.sleep(proxy.delay)
-        if proxy.busy_after:
-            proxy.busy_after -= 1
-        elif proxy.busy:
-            proxy.busy -= 1
+        if self._is_busy():
             self._answer(503, {}, b"<Error><Code>SlowDown</Code></Error>")
             return
         headers = dict(self.headers)
@@ -171,6 +171,17 @@ class _Handler(BaseHTTPRequestHandler):
         content = answer.read()
         server.close()
         self._answer(answer.status, dict(answer.headers), content)
+
+    def _is_busy(self) -> bool:
+        """Count the request, and tell whether it is answered with 503."""
+        proxy = self.proxy
+        if proxy.busy_key and self.command == "PUT" and self.path.endswith(proxy.busy_key):
+            return True
+        if proxy.busy_after:
+            proxy.busy_after -= 1
+            return False
+        proxy.busy -= (is_busy := proxy.busy > 0)
+        return is_busy
 
     def _answer(self, code: int, headers: dict[str, str], content: bytes) -> None:
         self.send_response(code)
