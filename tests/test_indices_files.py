@@ -230,7 +230,7 @@ def test_what_can_not_be_stored_leaves_no_half_pair(
         pool_file(source, target, "max", 2, indices=indices)
     monkeypatch.setattr(LocalOutput, "commit", commit)
     assert listed(tmp_path) == ["in.png"]
-    monkeypatch.setattr("poolcli.storage.local._name_exclusively", _appeared)
+    monkeypatch.setattr("poolcli.storage.hidden._name_exclusively", _appeared)
     with pytest.raises(PoolError, match="it exists already"):
         pool_file(source, target, "max", 2, indices=indices)
     assert listed(tmp_path) == ["in.png", "out.png"]

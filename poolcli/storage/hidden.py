@@ -50,9 +50,9 @@ class HiddenFile:
 
     def close(self) -> None:
         """Close the file."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
+        descriptor, self.descriptor = self.descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def rename(self, path: str, *, overwrite: bool) -> None:
         """Give the file its final name.
@@ -72,7 +72,9 @@ class HiddenFile:
         for name in self._names:
             with suppress(FileNotFoundError):  # it has been renamed
                 os.unlink(name)
-        self.close()
+        # A renamed file is complete: what a disk may report on close was asked for before.
+        with suppress(OSError):
+            self.close()
 
     def _proving_name(self, folder: str) -> str:
         """Return the hidden name by which later runs know a file for one of ours."""
