@@ -1,8 +1,9 @@
-"""Compare a Dask cluster with this machine: `python benchmarks/cluster.py [--pictures 1000]`.
+"""Compare a Dask cluster with this machine: `python benchmarks/cluster.py [--s3]`.
 
 A scheduler and workers of the extra `cluster` are started on the loopback. The table has the CPU
 time of all processes together, those of Dask included, in ms a picture: what the first picture of
-a run costs, the connection for example, is measured on its own and left out.
+a run costs, the connection for example, is measured on its own and left out. With `--s3` pictures
+are read from and written to a server on the loopback, whose own time isn't counted.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from measure import machine, photograph
 from PIL import Image
+from remote import BUCKET, bucket
 
 from poolcli import methods
 from poolcli.colour import Pixels
@@ -105,21 +108,33 @@ def cluster(folder: Path, workers: int) -> Iterator[tuple[str, list[int]]]:
         file.unlink(missing_ok=True)
 
 
+def paint(folder: Path, content: bytes, count: int, client: Any) -> str:
+    """Store copies of a picture in a folder, or in the bucket of a client; return its path."""
+    (folder / "in").mkdir()
+    for number in range(count):
+        if client:
+            client.put_object(Bucket=BUCKET, Key=f"in/{number}.jpg", Body=content)
+        else:
+            (folder / "in" / f"{number}.jpg").write_bytes(content)
+    return f"s3://{BUCKET}" if client else str(folder)
+
+
 def main() -> None:
     """Measure, print a table, and exit with 1 if the bound is exceeded."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--pictures", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--s3", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name, "in")
-        folder.mkdir()
-        Image.fromarray(photograph(768, 576)).save(folder / "0.jpg", quality=90)
-        content = (folder / "0.jpg").read_bytes()
-        for number in range(options.pictures):
-            (folder / f"{number}.jpg").write_bytes(content)
-        jobs = make_plan((f"{folder}/", f"{name}/out/"), Policy(overwrite=True))
-        print(f"{machine()}; {len(jobs)} JPEGs of {len(content) / 1e3:.0f} KB, `avg 2`")
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        buffer = BytesIO()
+        Image.fromarray(photograph(768, 576)).save(buffer, "JPEG", quality=90)
+        client = stack.enter_context(bucket()) if options.s3 else None
+        root = paint(Path(name), buffer.getvalue(), options.pictures, client)
+        jobs = make_plan((f"{root}/in/", f"{root}/out/"), Policy(overwrite=True))
+        size = len(buffer.getvalue()) / 1e3
+        where = "S3 → S3" if options.s3 else "disk → disk"
+        print(f"{machine()}; {len(jobs)} JPEGs of {size:.0f} KB, `avg 2`, {where}")
         print("workers  batch     CPU ms a picture  ratio  at most")
         local = per_picture(Processes(2, timeout=600), jobs, options.rounds, [])
         print(f"here, 2                      {local:5.2f}   1.00")

@@ -14,11 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import boto3
 from measure import machine, photograph
 from PIL import Image
 
@@ -45,15 +45,29 @@ def per_picture(pictures: int, rounds: int, *paths: str) -> float:
     return (all_of_them - one) / (pictures - 1) * 1e3
 
 
-def start_server(port: int) -> subprocess.Popen[bytes]:
-    """Start the server and wait until it accepts connections."""
+@contextmanager
+def bucket() -> Iterator[Any]:
+    """Start a server with a bucket, to which the environment leads; yield a client of it."""
+    import boto3  # the benchmark of a cluster needs it only for S3
+
+    with socket.create_server((HOST, 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://{HOST}:{port}"
+    keys = {"AWS_ACCESS_KEY_ID": "name", "AWS_SECRET_ACCESS_KEY": "key"}
+    os.environ.update(keys, AWS_ENDPOINT_URL=url, AWS_REGION="us-east-1", NO_PROXY=HOST)
     words = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)]
     server = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while server.poll() is None:
-        with suppress(OSError), socket.create_connection((HOST, port)):
-            break
-        time.sleep(0.1)
-    return server
+    try:
+        while server.poll() is None:
+            with suppress(OSError), socket.create_connection((HOST, port)):
+                break
+            time.sleep(0.1)
+        client = boto3.client("s3", endpoint_url=url)
+        client.create_bucket(Bucket=BUCKET)
+        yield client
+    finally:
+        server.terminate()
+        server.wait()
 
 
 def main() -> None:
@@ -62,37 +76,25 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    with socket.create_server((HOST, 0)) as free:
-        port = free.getsockname()[1]
-    url = f"http://{HOST}:{port}"
-    keys = {"AWS_ACCESS_KEY_ID": "name", "AWS_SECRET_ACCESS_KEY": "key"}
-    os.environ.update(keys, AWS_ENDPOINT_URL=url, AWS_REGION="us-east-1", NO_PROXY=HOST)
-    server = start_server(port)
-    try:
-        with tempfile.TemporaryDirectory() as name:
-            client = boto3.client("s3", endpoint_url=url)
-            client.create_bucket(Bucket=BUCKET)
-            folder = Path(name, "in")
-            folder.mkdir()
-            Image.fromarray(photograph(768, 576)).save(folder / "0.jpg", quality=90)
-            content = (folder / "0.jpg").read_bytes()
-            for number in range(options.pictures):
-                (folder / f"{number}.jpg").write_bytes(content)
-                client.put_object(Bucket=BUCKET, Key=f"in/{number}.jpg", Body=content)
-            local, remote = f"{folder}/", f"s3://{BUCKET}/in/"
-            print(f"{machine()}; {options.pictures} JPEGs of {len(content) / 1e3:.0f} KB, `avg 2`")
-            print("from  to     CPU ms a picture")
-            for title, source, target in (
-                ("disk  disk", local, f"{name}/out/"),
-                ("disk  S3", local, f"s3://{BUCKET}/out/"),
-                ("S3    disk", remote, f"{name}/out/"),
-                ("S3    S3", remote, f"s3://{BUCKET}/out/"),
-            ):
-                taken = per_picture(options.pictures, options.rounds, source, target)
-                print(f"{title:<12} {taken:.2f}")
-    finally:
-        server.terminate()
-        server.wait()
+    with bucket() as client, tempfile.TemporaryDirectory() as name:
+        folder = Path(name, "in")
+        folder.mkdir()
+        Image.fromarray(photograph(768, 576)).save(folder / "0.jpg", quality=90)
+        content = (folder / "0.jpg").read_bytes()
+        for number in range(options.pictures):
+            (folder / f"{number}.jpg").write_bytes(content)
+            client.put_object(Bucket=BUCKET, Key=f"in/{number}.jpg", Body=content)
+        local, remote = f"{folder}/", f"s3://{BUCKET}/in/"
+        print(f"{machine()}; {options.pictures} JPEGs of {len(content) / 1e3:.0f} KB, `avg 2`")
+        print("from  to     CPU ms a picture")
+        for title, source, target in (
+            ("disk  disk", local, f"{name}/out/"),
+            ("disk  S3", local, f"s3://{BUCKET}/out/"),
+            ("S3    disk", remote, f"{name}/out/"),
+            ("S3    S3", remote, f"s3://{BUCKET}/out/"),
+        ):
+            taken = per_picture(options.pictures, options.rounds, source, target)
+            print(f"{title:<12} {taken:.2f}")
 
 
 if __name__ == "__main__":
