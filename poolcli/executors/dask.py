@@ -126,7 +126,8 @@ class Dask:
         finally:
             run.end()
             # Workers remove what their children leave, but not what is left if they are killed.
-            for job in others if run.has_lost_workers else ():
+            # They may have come and gone between two looks at the cluster, so all runs do it.
+            for job in others:
                 job.target.remove_stale(once=True)
 
 
@@ -170,7 +171,6 @@ class _Run:
         finished: the futures of batches that have ended in some way.
         lost: futures whose results were lost with a worker, and are computed again.
         workers: how many threads each worker has, by its address.
-        has_lost_workers: whether a worker has left the cluster.
         seconds_each: the seconds that a picture takes; 0 before that is known.
         looked: when the cluster was looked at last.
         alone_since: since when there has been no worker; infinite after that was told.
@@ -188,7 +188,6 @@ class _Run:
     finished: SimpleQueue[Future[bytes]] = field(default_factory=SimpleQueue)
     lost: list[Future[bytes]] = field(default_factory=list)
     workers: dict[str, int] = field(default_factory=dict)
-    has_lost_workers: bool = False
     seconds_each: float = 0.0
     looked: float = -inf
     alone_since: float = field(default_factory=time.monotonic)
@@ -256,9 +255,8 @@ class _Run:
         self.lost.clear()
         try:
             if self.client.status == "running":
-                workers = self._ask(self.client.nthreads, seconds=CONNECTING)
-                self.has_lost_workers |= not self.workers.keys() <= workers.keys()
-                self.workers, self.silent_since = workers, None
+                self.workers = self._ask(self.client.nthreads, seconds=CONNECTING)
+                self.silent_since = None
         except Exception:  # noqa: BLE001  # the connection is being lost: the next look tells
             self.silent_since = self.silent_since or now
             if now > self.silent_since + ANSWERING:
