@@ -300,6 +300,31 @@ def test_heavy_weights_do_not_overflow(dtype: str, shape: Any) -> None:
     assert avg_pool(array, 4, weights=np.full_like(array, 2**64 - 1)).item() == wanted
 
 
+@pytest.mark.parametrize("dtype", [f"{kind}{size}" for kind in "ui" for size in (1, 2, 4, 8)])
+@pytest.mark.parametrize("size", [5, 15, 102])
+@pytest.mark.parametrize("is_adaptive", [False, True])
+def test_sums_of_rows_and_of_windows_may_need_other_types(
+    dtype: str, size: int, is_adaptive: bool
+) -> None:
+    rng, limits, extent = np.random.default_rng(0), np.iinfo(dtype), 3 * size - 4
+    choices: dict[str, Any] = {"output_size": 3}
+    spans = [slice(extent * at // 3, -(-extent * (at + 1) // 3)) for at in range(3)]
+    if not is_adaptive:  # windows that lie apart
+        choices = {"size": size, "stride": size + 1}
+        spans = [slice(start, start + size) for start in (0, size + 1)]
+        extent = 2 * size + 1
+    for least in (limits.min, limits.max - limits.max // 2, limits.max - 1):
+        array = rng.integers(least, limits.max, (extent, extent), dtype, endpoint=True)
+        weights = rng.integers(0, 1 << 32, array.shape, np.uint32)
+        pooled = avg_pool(array, **choices)
+        weighted = avg_pool(array, **choices, weights=weights)
+        for place in np.ndindex(pooled.shape):
+            part = spans[place[0]], spans[place[1]]
+            values, by = array[part].astype(object), weights[part].astype(object)
+            assert pooled[place] == round(Fraction(values.sum(), values.size))
+            assert weighted[place] == round(Fraction((values * by).sum(), by.sum()))
+
+
 @pytest.mark.parametrize("dtype", INTEGERS, ids=str)
 def test_a_sum_on_a_tie_goes_to_the_even_neighbour(dtype: np.dtype[Any]) -> None:
     least, most = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)

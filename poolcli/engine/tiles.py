@@ -211,8 +211,8 @@ class Grid:
         for tap in range(least, int(sizes.max())):
             larger = np.flatnonzero(sizes > tap)
             more = pixels[:, starts[larger] + tap]
-            if dtype.hasobject:
-                more = more.astype(object)
+            if more.dtype != dtype:  # as in `_reduce_rows`
+                more = cast(more, dtype, "more", self.scratch)
             picked[:, larger] = reduction.ufunc(picked[:, larger], more, dtype=dtype)
         np.copyto(out, picked, casting="unsafe")
 
@@ -250,7 +250,10 @@ class Grid:
                 top = first - rows.start
                 target = out[top : top + part.out, start:stop]
                 block = self.read(seen, part_columns)
-                if (overlaps or self.uses_van_herk) and block.dtype != out.dtype:
+                # Ufuncs refuse to cast floats that hold sums of integers, or make objects of them.
+                is_narrow_float = block.dtype.kind == "f" != out.dtype.kind
+                wants_cast = overlaps or self.uses_van_herk or is_narrow_float
+                if wants_cast and block.dtype != out.dtype:
                     block = cast(block, out.dtype, "wide", self.scratch)
                 combine(block, part, reduction, target)
 
