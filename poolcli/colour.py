@@ -45,7 +45,7 @@ to one span of rows, which is read twice: with 8 that is at most an eighth of th
 
 
 class Pixels(NamedTuple):
-    """How alpha and NaN are treated.
+    """The treatment of alpha and NaN.
 
     Attributes:
         alpha: "weighted" weights the colour of a pixel by its alpha; "straight" pools alpha as

@@ -81,7 +81,7 @@ class Layout(NamedTuple):
 
     @property
     def in_blocks(self) -> bool:
-        """Whether each (H, W), or (H, W, C) if channels are last, is contiguous in memory."""
+        """Return whether each (H, W), or (H, W, C) if channels are last, is contiguous."""
         outer, inner = self.order()
         return inner == tuple(range(len(outer), len(self.axes)))
 

@@ -99,7 +99,7 @@ class Stored(NamedTuple):
 
 
 class Encoding(NamedTuple):
-    """How the source file is encoded, for a writer of the same format.
+    """The encoding of the source file, for a writer of the same format.
 
     Attributes:
         format: the name of the source's format.
@@ -209,7 +209,7 @@ class Resolution(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether it only says that pixels are square, as they are without a resolution."""
+        """Return whether it only says that pixels are square, as they are without a resolution."""
         return not self.unit and self.down == self.across
 
     def per_inch(self) -> Resolution:
@@ -273,7 +273,7 @@ class Frame(Protocol):
 
     @property
     def info(self) -> FrameInfo:
-        """What is known of it before its pixels are decoded."""
+        """Return the facts that are known before its pixels are decoded."""
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
         """Return rows ``start`` to ``stop``, not turned, decoding no more than is needed.

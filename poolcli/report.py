@@ -30,7 +30,7 @@ SIGNALS: Final = {
 
 
 class Failed(NamedTuple):
-    """What the summary needs of a picture that failed: a whole outcome takes five times the memory.
+    """The facts of a failed picture for the summary: a whole outcome takes five times the memory.
 
     Attributes:
         name: the path of what failed.
@@ -49,7 +49,7 @@ class Failed(NamedTuple):
 # attributes is the order of the keys in JSON. A dataclass of so many fields would delay the start
 # of every run by a millisecond.
 class Outcome:
-    """What became of one picture: what `poolcli.pool_file` returns and ``--json`` prints.
+    """The outcome of one picture, as `poolcli.pool_file` returns it and ``--json`` prints it.
 
     None means unknown.
 

@@ -46,7 +46,7 @@ class Region(NamedTuple):
 
     @property
     def is_full(self) -> bool:
-        """Whether all taps of all windows are on pixels."""
+        """Return whether all taps of all windows are on pixels."""
         are_uniform = all(len(set(one.sizes)) == 1 for one in self.spans if one is not None)
         sides = (_before_and_after(axis) for axis in (self.rows, self.columns))
         return are_uniform and all(side == (0, 0) for side in sides)

@@ -106,7 +106,7 @@ class Mean(NamedTuple):
 
     @property
     def may_overflow(self) -> bool:
-        """Whether sums of the finite values of this type may exceed the range of float64."""
+        """Return whether sums of the finite values of this type may exceed the range of float64."""
         array = self.grid.array
         return self.plain is FLOAT_SUM and self.grid.table is None and array.dtype.itemsize == 8
 

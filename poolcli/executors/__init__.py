@@ -26,8 +26,8 @@ USUAL_BYTES: Final = 1_000_000
 """The size to expect of an input on another machine, if it wasn't asked for its size."""
 
 WORKERS_A_CPU: Final = 4
-"""How many workers share a CPU if inputs or outputs are on another machine, since they mostly wait
-for it: 100 pictures took 0.5 to 0.6 of the time if each request took 30 ms."""
+"""The number of workers for each CPU if inputs or outputs are on another machine, since they mostly
+wait for it: 100 pictures took 0.5 to 0.6 of the time if each request took 30 ms."""
 
 Warn: TypeAlias = Callable[[str], object]
 

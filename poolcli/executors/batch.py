@@ -34,7 +34,7 @@ MOST_SECONDS: Final = 1e9
 was ended, and never runs a job in the process of the Dask worker."""
 
 MOST_ENDED: Final = 1000
-"""How many ended runs a worker remembers; it may live for months."""
+"""The number of ended runs that a worker remembers; it may live for months."""
 
 _ended: dict[str, None] = {}
 """The runs whose batches are no longer wanted, the oldest first."""
@@ -49,7 +49,7 @@ class EndedError(Exception):
 
 
 class Results(NamedTuple):
-    """What becomes of a batch.
+    """The results of a batch.
 
     Attributes:
         outcomes: the outcomes of its jobs.
@@ -62,7 +62,7 @@ class Results(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a Dask worker must have in common with the client.
+    """The requirements that a Dask worker must meet to run jobs as the client would.
 
     Attributes:
         versions: the client's versions of poolcli and of the libraries, by name.

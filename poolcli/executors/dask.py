@@ -46,14 +46,14 @@ STEP: Final = 1.0
 """Seconds after which the connection and the number of workers are looked at again."""
 
 IN_FLIGHT: Final = 2
-"""How many batches each thread of a worker has: one that it runs, and the next one."""
+"""The number of batches for each thread of a worker: one that it runs, and the next one."""
 
 REMEDY: Final = "run it again with --skip-existing for the rest"
 
 
 @dataclass(frozen=True, slots=True)
 class Batches:
-    """How large batches are.
+    """The limits of the size of batches.
 
     Attributes:
         seconds: the time that a batch should take.

@@ -116,8 +116,8 @@ class _Crew(NamedTuple):
 
 
 _crews: list[_Crew] = []
-"""What `Processes.prepare` has started, or what earlier runs have kept, for later runs. Threads may
-share the list: each run removes the crew that it takes."""
+"""Workers that `Processes.prepare` has started, or that earlier runs have kept. Threads may share
+the list: each run removes the crew that it takes."""
 
 
 class RunningTime:

@@ -47,7 +47,7 @@ class Schedule:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is no job to start."""
+        """Return whether there is no job to start."""
         return not self.first and not self.retries
 
     def stop(self) -> None:

@@ -139,18 +139,10 @@ class Format(NamedTuple):
         Raises:
             PoolError: the mode is refused; the remedy lists the ways to write the picture.
         """
-        rounded = MODES[mode].rounded
-        if allowed and rounded in self.modes:
-            return
-        without_alpha = {MODES[one].without_alpha for one in (mode, rounded) if one} & {*self.modes}
-        remedies = []
-        if without_alpha:
-            remedies.append("flatten the alpha with --background COLOR")
-        if not allowed and rounded and without_alpha | ({rounded} & {*self.modes}):
-            remedies.append("give --allow-depth-loss")
-        holders = [other.suffixes[0] for other in FORMATS if mode in other.modes]
-        remedies.append(f"write {' or '.join(holders)}")
-        raise PoolError(f"{self.title} can't hold {MODES[mode].title}", ", ".join(remedies))
+        if not (allowed and MODES[mode].rounded in self.modes):
+            from poolcli.formats.refusals import mode_not_held
+
+            raise mode_not_held(self, mode, is_rounding_allowed=allowed)
 
     def check_result(self, mode: str, height: int, width: int) -> None:
         """Refuse a picture that is too large for the format, or needs a missing package.
@@ -187,16 +179,10 @@ class Format(NamedTuple):
         Raises:
             PoolError: there are several, and the format does not hold that kind.
         """
-        if count == 1 or self.frames == kind:
-            return
-        holders = [
-            one.suffixes[0] for one in FORMATS if one.modes and one.frames == kind and one.signature
-        ]
-        titles = {"animation": "an animation", "pages": "pages", "one": "several pictures"}
-        raise PoolError(
-            f"{self.title} can't hold {titles[kind]}, and {found} {count or 'several'} frames",
-            f"{remedy}, or write {' or '.join(holders)}",
-        )
+        if count != 1 and self.frames != kind:
+            from poolcli.formats.refusals import frames_not_held
+
+            raise frames_not_held(self, kind, f"{found} {count or 'several'} frames", remedy)
 
 
 _GREY = {"1": "1", "L": "L"}
@@ -414,7 +400,7 @@ def by_content(start: bytes) -> Format:
         return row
     from poolcli.formats.refusals import unknown_content
 
-    raise unknown_content(start, ", ".join(one.title for one in FORMATS if one.signature))
+    raise unknown_content(start)
 
 
 def is_one_by_one(start: bytes) -> bool:

@@ -74,7 +74,7 @@ class StackReader(Reader, Protocol):
 
 
 class Stack(NamedTuple):
-    """How the frames of a file form stacks, one after the other.
+    """A description of the stacks that the frames of a file form, one after the other.
 
     Attributes:
         depth: the number of planes of a stack.

@@ -33,7 +33,7 @@ HEADER_BYTES: Final = 1 << 12
 """More bytes than the header takes; the name of its alpha channel may have up to 1071."""
 
 MOST_TRIED: Final = 8
-"""How many places with the bytes of the header are tried as the begin of another picture."""
+"""The number of places with the bytes of the header that are tried as the start of a picture."""
 
 QUALITY: Final = 90
 EFFORT: Final = 5

@@ -1,4 +1,4 @@
-"""Turn the exceptions of libraries into errors in words of our own.
+"""Make the errors of all formats, and turn the exceptions of libraries into errors of our own.
 
 What a library says of a damaged file is often a number, an address or the name of a function. Only
 a traceback shows it.
@@ -10,8 +10,10 @@ import re
 import struct
 from typing import Final
 
+from poolcli import formats
 from poolcli.errors import PoolError
-from poolcli.formats import Format
+from poolcli.formats import Format, FrameKind
+from poolcli.picture import MODES
 
 ENDS_EARLY: Final = ("it ends early", "is the file complete?")
 UNKNOWN_KIND: Final = ("it is of a kind that can't be read", "convert it first to PNG or TIFF")
@@ -47,14 +49,49 @@ OTHERS: Final = {
 """Other kinds of files, by a regular expression that matches its start."""
 
 
-def unknown_content(start: bytes, titles: str) -> PoolError:
+def mode_not_held(row: Format, mode: str, *, is_rounding_allowed: bool) -> PoolError:
+    """Return the error for a mode that a format can't store, with the ways to write the picture."""
+    rounded = MODES[mode].rounded
+    held = {*row.modes}
+    without_alpha = {MODES[one].without_alpha for one in (mode, rounded) if one} & held
+    remedies = []
+    if without_alpha:
+        remedies.append("flatten the alpha with --background COLOR")
+    if not is_rounding_allowed and rounded and without_alpha | ({rounded} & held):
+        remedies.append("give --allow-depth-loss")
+    holders = [other.suffixes[0] for other in formats.FORMATS if mode in other.modes]
+    remedies.append(f"write {' or '.join(holders)}")
+    return PoolError(f"{row.title} can't hold {MODES[mode].title}", ", ".join(remedies))
+
+
+def frames_not_held(row: Format, kind: FrameKind, found: str, remedy: str) -> PoolError:
+    """Return the error for several frames of a kind that a format can't store.
+
+    Args:
+        row: the format.
+        kind: how the input holds its frames.
+        found: what has how many frames.
+        remedy: how one of them is chosen.
+    """
+    holders = [
+        one.suffixes[0]
+        for one in formats.FORMATS
+        if one.modes and one.frames == kind and one.signature
+    ]
+    titles = {"animation": "an animation", "pages": "pages", "one": "several pictures"}
+    return PoolError(
+        f"{row.title} can't hold {titles[kind]}, and {found}",
+        f"{remedy}, or write {' or '.join(holders)}",
+    )
+
+
+def unknown_content(start: bytes) -> PoolError:
     """Return the error for a file that doesn't begin like a picture of a known format.
 
     Args:
         start: its first bytes.
-        titles: the formats that are known.
     """
-    remedy = f"give {titles}"
+    remedy = f"give {', '.join(one.title for one in formats.FORMATS if one.signature)}"
     for signature, words in OTHERS.items():
         if re.match(signature, start, re.DOTALL):
             message = f"it is no picture of a known format, but looks like {words}"

@@ -16,7 +16,7 @@ from poolcli.picture import Metadata
 
 DESCRIPTION, ORIENTATION, XMP, IPTC, ICC_PROFILE = 270, 274, 700, 33723, 34675
 PADDING: Final = 8
-"""How many bytes programs may add at the end: Pillow adds 4."""
+"""The number of bytes that programs may add at the end: Pillow adds 4."""
 
 OCTETS: Final = (BYTE, UNDEFINED)
 """The types of values that are stored as plain bytes."""

@@ -27,7 +27,7 @@ class Segments:
 
     @property
     def is_sparse(self) -> bool:
-        """Whether some segments are not stored."""
+        """Return whether some segments are not stored."""
         return not (self._offsets.all() and self._counts.all())
 
     def read(self, row: int) -> Iterator[bytes]:

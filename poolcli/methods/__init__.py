@@ -35,7 +35,7 @@ class Method(Protocol):
 
     @property
     def assumes_srgb(self) -> bool:
-        """Whether it decodes pixels by the transfer curve of sRGB."""
+        """Return whether it decodes pixels by the transfer curve of sRGB."""
 
     @property
     def reported_quantile(self) -> float | None:
@@ -43,11 +43,11 @@ class Method(Protocol):
 
     @property
     def takes_indices(self) -> bool:
-        """Whether pictures with a palette are pooled by their indices, which are labels."""
+        """Return whether pictures with a palette are pooled by their indices, which are labels."""
 
     @property
     def blends(self) -> bool:
-        """Whether a result may be a value that no sample of its window has."""
+        """Return whether a result may be a value that no sample of its window has."""
 
     def result(self, mode: str, dtype: np.dtype[Any]) -> tuple[str, np.dtype[Any]]:
         """Return the mode and the type of the pooled picture.

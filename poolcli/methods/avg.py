@@ -39,7 +39,7 @@ class Average(ByChannel):
 
     @property
     def assumes_srgb(self) -> bool:
-        """Whether values are decoded by the curve of sRGB."""
+        """Return whether values are decoded by the curve of sRGB."""
         return self.linear
 
     def result(self, mode: str, dtype: np.dtype[Any]) -> tuple[str, np.dtype[Any]]:

@@ -60,7 +60,7 @@ class Job(NamedTuple):
 
     @property
     def is_settled(self) -> bool:
-        """Whether its outcome is known without opening the picture."""
+        """Return whether its outcome is known without opening the picture."""
         return all(one.skip or one.refusal for one in self.all_levels())
 
     def all_levels(self) -> tuple[Job, ...]:
@@ -151,7 +151,7 @@ class Policy(NamedTuple):
 
     @property
     def replaces(self) -> bool:
-        """Whether existing outputs may be replaced."""
+        """Return whether existing outputs may be replaced."""
         return self.overwrite or self.update
 
 

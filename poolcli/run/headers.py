@@ -29,7 +29,7 @@ ROUNDED = "its samples are rounded to 8 bits"
 
 
 class Pooled(NamedTuple):
-    """What is known of a pooled frame before any pixel is decoded.
+    """The facts of a pooled frame that are known before any pixel is decoded.
 
     Attributes:
         info: the pooled frame as the writer gets it.
@@ -43,7 +43,7 @@ class Pooled(NamedTuple):
 
     @property
     def is_rounded(self) -> bool:
-        """Whether samples lose some of their bits."""
+        """Return whether samples lose some of their bits."""
         return self.scaled_from > self.info.maxval
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from poolcli.picture import Frame
 
 Position: TypeAlias = tuple[int, int]
-"""How far an output has come: the number of its frame, and the rows of it that were read."""
+"""The progress of an output: the number of its frame, and the rows of it that were read."""
 
 
 class SharedFrame:

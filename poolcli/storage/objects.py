@@ -21,7 +21,7 @@ Answer = TypeVar("Answer")
 
 READ_ONLY: Final = ("http", "https")
 PAGE: Final = 1000
-"""How many objects a listing returns at a time, as servers do."""
+"""The number of objects that a listing returns at a time, as servers do."""
 
 ODD_SEGMENTS: Final = ("", ".", "..")
 SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -46,7 +46,7 @@ CAUSES: Final = {
     429: "the server asks for fewer requests",
     503: "the server asks for fewer requests, or is out of service",
 }
-"""What the status code of an answer means. Servers that hide which buckets exist answer 403."""
+"""The meanings of status codes. Servers that hide which buckets exist answer 403."""
 
 CODES: Final = {
     "FileNotFoundError": 404,

@@ -33,11 +33,11 @@ from poolcli.storage.objects import (
 )
 
 Tree: TypeAlias = "dict[str, tuple[Status, Tree | None]]"
-"""What is in a folder: the status of each object by its name, and of each folder by its name and a
-slash, with what is in that."""
+"""The content of a folder: the status of each object by its name, and of each folder by its name
+and a slash, with the content of that."""
 
 _tree_of_next: dict[str, Tree] = {}
-"""What is in the folder that `Remote.walk` has just yielded, by its URL."""
+"""The content of the folder that `Remote.walk` has just yielded, by its URL."""
 
 
 class Remote(Place):
