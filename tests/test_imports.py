@@ -39,6 +39,7 @@ ROWS = {
     "errors": 10,
     "process": 10,
     "cpus": 10,
+    "threads": 10,
 }
 THIRD_PARTY = {
     "cli": {"click"},

@@ -296,6 +296,7 @@ class WholeFrameWriter(FrameWriter):
     def discard(self) -> None:
         """Release the current frame."""
         self._frame = None
+        super().discard()
 
     def write_frame(self, picture: Picture) -> None:
         """Write one whole frame."""

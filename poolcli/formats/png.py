@@ -196,6 +196,8 @@ class PngReader:
 class PngParts(FrameWriter):
     """The parts that a still and an animated PNG have in common."""
 
+    _latest: RowEncoder | None = None
+
     def write_start(self, info: FrameInfo, metadata: Metadata, more: bytes = b"") -> None:
         """Write the signature, IHDR, more chunks, and the metadata; note what PNG can't store."""
         depth, kind = _stored_as(info)
@@ -220,7 +222,15 @@ class PngParts(FrameWriter):
         size = info.shape[0], (info.shape[1] * bits + 7) // 8
         chosen = self.saving.for_format(self.row)
         level = BEST_LEVEL if chosen.get("optimize") else chosen.get("compress_level")
-        return RowEncoder(size, max(1, bits // 8), None if level is None else int(level), write)
+        level = None if level is None else int(level)
+        self._latest = encoder = RowEncoder(size, max(1, bits // 8), level, write)
+        return encoder
+
+    def discard(self) -> None:
+        """Wait for the threads, and release the memory."""
+        super().discard()
+        if self._latest is not None:
+            self._latest.discard()
 
 
 class PngWriter(PngParts):

@@ -8,11 +8,8 @@ picture alone, so that the file is the same for any number of CPUs.
 from __future__ import annotations
 
 import struct
-import threading
 import zlib
-from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -20,6 +17,7 @@ from numpy.typing import NDArray
 
 from poolcli.cpus import usable_threads
 from poolcli.formats.png_filters import EVERY, SIMPLE, VERTICAL, WITHOUT, filtered
+from poolcli.threads import Calls
 
 PIECE_BYTES: Final = 1 << 21
 """The most bytes of a piece: more pieces compress worse, fewer keep fewer CPUs busy."""
@@ -105,11 +103,10 @@ class RowEncoder:
         height = -(-self._rows_left // pieces)  # all pieces are about equally large
         if threads is None:
             threads = usable_threads(MOST_THREADS) if pieces > 1 else 1
-        self._threads = threads
+        self._calls = Calls[bytes](threads)
         self._piece = np.empty((height, row_bytes), np.uint8)
         self._filled = 0
         self._above = np.zeros(row_bytes, np.uint8)
-        self._jobs: deque[_Compression] = deque()
         self._dictionary, self._checksum, self._head = b"", 1, HEAD
 
     def rows(self, band: NDArray[np.uint8]) -> None:
@@ -125,8 +122,12 @@ class RowEncoder:
 
     def finish(self) -> None:
         """Write the rest of the stream; all rows must have been taken."""
-        while self._jobs:
-            self._write_next()
+        while self._calls:
+            self._write(self._calls.take())
+
+    def discard(self) -> None:
+        """Wait for the threads, after a failure."""
+        self._calls.close()
 
     def _compress(self) -> None:
         """Filter the rows of the piece, and begin to compress them."""
@@ -144,72 +145,31 @@ class RowEncoder:
         if sample.is_whole and head and tail:  # the picture is its own sample
             self._write(head + sample.compressed(choice) + tail)
             return
-        job = _Compression(octets, choice, self._dictionary, (head, tail))
+        if is_last and not self._calls:  # nothing is left to do meanwhile
+            self._write(_piece(octets, choice, self._dictionary, (head, tail)))
+            return
+        self._calls.start(_piece, octets, choice, self._dictionary, (head, tail))
         self._dictionary = octets.reshape(-1)[-WINDOW_BYTES:].tobytes()
-        self._jobs.append(job)
-        if self._threads > 1 and not (is_last and len(self._jobs) == 1):
-            job.start()
-        else:
-            job.run()
-        while len(self._jobs) >= max(1, self._threads):
-            self._write_next()
-
-    def _write_next(self) -> None:
-        """Wait for the oldest piece, and write it."""
-        self._write(self._jobs.popleft().result())
+        while len(self._calls) >= self._calls.threads:
+            self._write(self._calls.take())
 
 
-class _Compression:
-    """The compression of one piece, in a thread of its own or, by `run`, in the calling one."""
+def _piece(
+    octets: NDArray[np.uint8], choice: Choice, dictionary: bytes, ends: tuple[bytes, bytes]
+) -> bytes:
+    """Compress one piece.
 
-    def __init__(
-        self,
-        octets: NDArray[np.uint8],
-        choice: Choice,
-        dictionary: bytes,
-        ends: tuple[bytes, bytes],
-    ) -> None:
-        """Keep the arguments.
-
-        Args:
-            octets: the filtered rows.
-            choice: how they are compressed.
-            dictionary: the bytes before them, or nothing.
-            ends: what precedes and what follows in the stream; only the last piece has the latter.
-        """
-        self._octets, self._choice, self._dictionary, self._ends = octets, choice, dictionary, ends
-        self._result: bytes | None = None
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Begin to compress the rows in a thread."""
-        self._thread = threading.Thread(target=self.run, daemon=True)
-        self._thread.start()
-
-    def run(self) -> None:
-        """Compress the rows; without enough memory there is no result."""
-        with suppress(MemoryError):  # `result` raises it; a thread would print its traceback
-            self._result = self._compressed()
-
-    def _compressed(self) -> bytes:
-        """Return the compressed rows, with what precedes and follows them."""
-        head, tail = self._ends
-        compression = _compression(self._choice, self._dictionary)
-        body = compression.compress(self._octets.data)
-        end = compression.flush(zlib.Z_FINISH if tail else zlib.Z_SYNC_FLUSH)
-        return b"".join((head, body, end, tail))
-
-    def result(self) -> bytes:
-        """Wait for the end of the thread, if it was started; return the compressed piece.
-
-        Raises:
-            MemoryError: there was not enough memory for it.
-        """
-        if self._thread is not None:
-            self._thread.join()
-        if self._result is None:
-            raise MemoryError
-        return self._result
+    Args:
+        octets: the filtered rows.
+        choice: how they are compressed.
+        dictionary: the bytes before them, or nothing.
+        ends: what precedes and what follows in the stream; only the last piece has the latter.
+    """
+    head, tail = ends
+    compression = _compression(choice, dictionary)
+    body = compression.compress(octets.data)
+    end = compression.flush(zlib.Z_FINISH if tail else zlib.Z_SYNC_FLUSH)
+    return b"".join((head, body, end, tail))
 
 
 class Sample:
