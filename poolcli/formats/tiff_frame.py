@@ -180,12 +180,14 @@ def _decoder(layout: Layout, info: FrameInfo, *, by_pillow: bool) -> DecodeRows:
         dtype = np.dtype(np.uint8 if layout.bits <= 8 else np.uint16)
     fill = tags.fill_of(layout, dtype, info.maxval)
     if _is_plain(layout, info):
-        decode = tiff_decoders.uncompressed(layout, info.mode)
-    elif by_pillow:
-        return tiff_decoders.by_pillow(segments, info, fill)
-    else:
-        decode = tiff_decoders.by_tifffile(layout)
-    return tiff_decoders.by_segment(segments, dtype, fill, decode)
+        # They are only read and copied, which several threads don't do faster.
+        one = tiff_decoders.uncompressed(layout, info.mode)
+        decode = tiff_decoders.by_segment(segments, dtype, fill, one)
+        return tiff_decoders.in_blocks(segments, decode, block_bytes=None)
+    if by_pillow:
+        return tiff_decoders.in_blocks(segments, tiff_decoders.by_pillow(segments, info, fill))
+    one = tiff_decoders.by_tifffile(layout)
+    return tiff_decoders.in_blocks(segments, tiff_decoders.by_segment(segments, dtype, fill, one))
 
 
 def _is_plain(layout: Layout, info: FrameInfo) -> bool:
@@ -271,7 +273,7 @@ def _mode_of_pillow(layout: Layout) -> str:
     is_known = layout.compression in PILLOW_COMPRESSIONS
     if is_swapped or is_negative or is_premultiplied or not is_known:
         return ""
-    found = tiff_decoders.mode_of_pillow(tiff_decoders.small_tiff(layout, layout.size[0], [b""]))
+    found = tiff_decoders.mode_of_pillow(tiff_decoders.small_tiff(layout, [b""]))
     if found is None or found[1] != layout.channels:
         return ""
     mode = NATIVE_16.get(found[0], found[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,42 @@ SPARE_BYTES: Final = 1 << 16
 """The number of bytes by which a compressed segment may be longer than twice its pixels."""
 
 
+class Block(NamedTuple):
+    """Adjacent segments of a page, which are decoded together.
+
+    Attributes:
+        rows: their rows in the grid of the page.
+        columns: their columns.
+        layout: the layout of a page that consists of them.
+    """
+
+    rows: range
+    columns: range
+    layout: Layout
+
+    @property
+    def part(self) -> tuple[slice, slice]:
+        """Return the rows and columns of pixels that they have in the page."""
+        (height, width), (step, across) = self.layout.size, self.layout.segment
+        top, left = self.rows.start * step, self.columns.start * across
+        return slice(top, top + height), slice(left, left + width)
+
+    def places(self) -> Iterator[tuple[int, int, tuple[slice, ...]]]:
+        """Yield the row, the column and the pixels of each segment, in the order of `read`.
+
+        The rows and columns of pixels are counted from the first of the block. If each channel is
+        stored as a plane of its own, the pixels are those of one channel.
+        """
+        planes, (step, across) = self.layout.planes, self.layout.segment
+        for plane in range(planes):
+            for row in range(len(self.rows)):
+                for column in range(len(self.columns)):
+                    down, right = row * step, column * across
+                    part = slice(down, down + step), slice(right, right + across)
+                    more = (slice(plane, plane + 1),) if planes > 1 else ()
+                    yield row, plane * self.layout.grid[1] + column, (*part, *more)
+
+
 class Segments:
     """The strips or tiles of a page; the tables of offsets and lengths are read with the first."""
 
@@ -25,13 +61,38 @@ class Segments:
         self.layout = layout
         self._is_raw = layout.compression == UNCOMPRESSED
 
-    @property
-    def is_sparse(self) -> bool:
-        """Return whether some segments are not stored."""
-        return not (self._offsets.all() and self._counts.all())
+    def blocks(self, first: int, last: int, most_bytes: int | None) -> Iterator[Block]:
+        """Yield the segments in some rows of the grid, in blocks from left to right.
 
-    def read(self, row: int) -> Iterator[bytes]:
-        """Yield the bytes of all segments in a row of the grid, plane after plane.
+        Args:
+            first: the first row of the grid.
+            last: the row after the last one.
+            most_bytes: the most bytes of the pixels of a block, if a segment isn't larger; None
+                for one block.
+        """
+        layout, across = self.layout, self.layout.grid[1]
+        if most_bytes is None:
+            yield self._block(range(first, last), range(across))
+            return
+        segment_bytes = layout.planes * layout.bytes_of(layout.segment[0])
+        count = max(1, most_bytes // segment_bytes)
+        down = max(1, count // across)
+        for row in range(first, last, down):
+            for column in range(0, across, count):
+                rows = range(row, min(row + down, last))
+                yield self._block(rows, range(column, min(column + count, across)))
+
+    def _block(self, rows: range, columns: range) -> Block:
+        """Return a block of segments."""
+        (height, width), (step, across) = self.layout.size, self.layout.segment
+        size = (
+            min(rows.stop * step, height) - rows.start * step,
+            min(columns.stop * across, width) - columns.start * across,
+        )
+        return Block(rows, columns, self.layout._replace(size=size))
+
+    def read(self, block: Block) -> Iterator[bytes]:
+        """Yield the bytes of all segments of a block, plane after plane and row after row.
 
         Those that are not stored are empty.
 
@@ -39,10 +100,10 @@ class Segments:
             PoolError: a segment lies outside of the file.
         """
         down, across = self.layout.grid
-        starts = range(row * across, len(self._offsets), down * across)
-        for one in starts:
-            for index in range(one, one + across):
-                yield self._segment(index, row)
+        for plane in range(self.layout.planes):
+            for row in block.rows:
+                for column in block.columns:
+                    yield self._segment((plane * down + row) * across + column, row)
 
     def _segment(self, index: int, row: int) -> bytes:
         """Return the bytes of one segment, at most as many as it may need."""

@@ -7,6 +7,7 @@ import struct
 from array import array
 from collections.abc import Collection
 from contextlib import suppress
+from threading import Lock
 from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -70,6 +71,7 @@ class TagFile:
     def __init__(self, stream: BinaryIO) -> None:
         """Read the header of the file."""
         self._stream, self.size = stream, stream.seek(0, 2)
+        self._lock = Lock()  # threads that decode segments share the position in the stream
         head = self.read(0, 4)
         self.order = "<" if head[:2] == b"II" else ">"
         self.is_big = 43 in head[2:]
@@ -86,8 +88,9 @@ class TagFile:
         if not 0 <= offset <= self.size - length:
             last = offset + length - 1
             raise PoolError(f"bytes {offset} to {last} lie outside of the file", COMPLETE)
-        self._stream.seek(offset)
-        return self._stream.read(length)
+        with self._lock:
+            self._stream.seek(offset)
+            return self._stream.read(length)
 
     def number(self, code: str, offset: int) -> int:
         """Return the integer at an offset, read by a `struct` code."""
