@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, BinaryIO, Final
 
@@ -80,13 +80,17 @@ class PngReader:
             self._find_regions(limits)
         self.count = len(self._regions) or 1
 
-    def frames(self) -> Iterator[Frame]:
+    def frames(self) -> Generator[Frame, None, None]:
         """Yield the frames in order."""
         if self._regions:
             info = self._canvas_info
             yield from animation.frames_of(self._regions, info, info, self.metadata)
         else:
-            yield self._picture(self._chunks.picture)
+            frame = self._picture(self._chunks.picture)
+            try:
+                yield frame
+            finally:
+                frame.close()
 
     def metadata(self) -> Metadata:
         """Return the metadata, which is the same for all frames."""
@@ -183,14 +187,14 @@ class PngReader:
 
         return rows
 
-    def _picture(self, data: Data) -> Frame:
+    def _picture(self, data: Data) -> PngFrame:
         """Return the frame of a still picture, whose pixels are in ``data``."""
-        open_data = partial(self._open_data, data)
+        open_data = partial(self._open_data, data, self._header.data_bytes)
         return PngFrame(self._info, self._header, self._key, open_data, self.metadata)
 
-    def _open_data(self, data: Data) -> PixelData:
-        """Return the pixel data at some positions, from its beginning."""
-        return PixelData(png_chunks.compressed_pieces(self._chunks.stream, data))
+    def _open_data(self, data: Data, size: int = 0) -> PixelData:
+        """Return the pixel data at some positions, from its beginning; see there for ``size``."""
+        return PixelData(png_chunks.compressed_pieces(self._chunks.stream, data), size)
 
 
 class PngParts(FrameWriter):

@@ -10,24 +10,35 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Callable, Generator, Iterator, Sequence
+from itertools import chain, islice
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import _imaging
 
+from poolcli.cpus import usable_threads
 from poolcli.errors import PoolError
+from poolcli.formats.ahead import read_ahead
 from poolcli.formats.png_chunks import (
     CHANNELS,
     CUT_OFF,
     DAMAGED,
     GREY,
     PALETTE,
-    PIECE_BYTES,
     Header,
 )
 from poolcli.picture import FrameInfo, Metadata
+
+BLOCK_BYTES: Final = 1 << 21
+"""The most bytes that are decompressed at once."""
+
+BLOCKS_AHEAD: Final = 4
+"""The most blocks that are decompressed before they are needed."""
+
+PIECES_JOINED: Final = 16
+"""The most pieces of the file that are decompressed at once."""
 
 BAND_BYTES: Final = 1 << 22
 """The most bytes of rows that are decoded at once, if a row isn't larger."""
@@ -38,6 +49,8 @@ ROWS_SKIPPED: Final = 64
 BYTE_MODES: Final = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 """Pillow's 8-bit mode with so many bytes a pixel."""
 
+Octets: TypeAlias = bytes | memoryview
+
 STORED_HEAD: Final = b"\x78\x01"
 STORED_BLOCK: Final = struct.Struct("<BHH")
 MOST_STORED: Final = 0xFFFF
@@ -45,27 +58,36 @@ MOST_STORED: Final = 0xFFFF
 
 
 class PixelData:
-    """The pixel data of one picture, decompressed piece by piece."""
+    """The pixel data of one picture, decompressed block by block."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        """Keep the compressed pieces; nothing is read yet."""
-        self._pieces = pieces
-        self._unpacking = zlib.decompressobj()
+    def __init__(self, pieces: Iterator[bytes], size: int = 0) -> None:
+        """Keep the arguments; nothing is read yet.
 
-    def read(self, size: int) -> bytes:
-        """Return the next ``size`` bytes.
+        Args:
+            pieces: the compressed pieces.
+            size: the size of all blocks, if they may be decompressed in a thread, else 0; then
+                `close` must be called.
+        """
+        self._blocks = _decompressed(pieces)
+        if size > BLOCK_BYTES and usable_threads(2) > 1:
+            self._blocks = read_ahead(self._blocks, BLOCKS_AHEAD)
+        self._rest = memoryview(b"")
+
+    def read(self, size: int) -> list[memoryview]:
+        """Return the next ``size`` bytes, in parts.
 
         Raises:
             PoolError: the data is damaged or cut off, or there are fewer bytes.
         """
         found = []
         while size:
-            octets = self._decompressed(size)
-            if not octets:
+            part = self._rest or next(self._blocks, memoryview(b""))
+            if not part:
                 raise PoolError("it has fewer rows of pixels than its header states", DAMAGED)
-            found.append(octets)
-            size -= len(octets)
-        return b"".join(found)
+            part, self._rest = part[:size], part[size:]
+            found.append(part)
+            size -= len(part)
+        return found
 
     def finish(self, surplus: int) -> None:
         """Check the rest: zlib's checksum and the CRCs of all chunks.
@@ -77,25 +99,36 @@ class PixelData:
         Raises:
             PoolError: the data is damaged or cut off, or is so much longer.
         """
-        while octets := self._decompressed(PIECE_BYTES):
+        for octets in chain((self._rest,), self._blocks):
             surplus -= len(octets)
             if surplus <= 0:
                 raise PoolError("it has more rows of pixels than its header states", DAMAGED)
-        for _ in self._pieces:
-            pass
 
-    def _decompressed(self, size: int) -> bytes:
-        """Return the next bytes, at most ``size``; none at the end, whose checksum is right."""
-        octets = b""
-        while not octets and not self._unpacking.eof:
-            piece = self._unpacking.unconsumed_tail or next(self._pieces, b"")
-            try:
-                octets = self._unpacking.decompress(piece, size)
-            except zlib.error:
-                raise PoolError("its pixel data is damaged", DAMAGED) from None
-            if not octets and not piece:
-                raise PoolError("its pixel data breaks off", CUT_OFF)
-        return octets
+    def close(self) -> None:
+        """End the thread, if there is one."""
+        self._blocks.close()
+
+
+def _decompressed(pieces: Iterator[bytes]) -> Generator[memoryview, None, None]:
+    """Yield the decompressed data in blocks; at the end, all checksums are right.
+
+    Raises:
+        PoolError: the data is damaged or cut off.
+    """
+    unpacking = zlib.decompressobj()
+    while not unpacking.eof:
+        # A thread that decompresses small pieces would wait for Python's lock most of the time.
+        piece = unpacking.unconsumed_tail or b"".join(islice(pieces, PIECES_JOINED))
+        try:
+            octets = unpacking.decompress(piece, BLOCK_BYTES)
+        except zlib.error:
+            raise PoolError("its pixel data is damaged", DAMAGED) from None
+        if octets:
+            yield memoryview(octets)
+        elif not piece:
+            raise PoolError("its pixel data breaks off", CUT_OFF)
+    for _ in pieces:
+        pass
 
 
 class RowDecoder:
@@ -133,6 +166,10 @@ class RowDecoder:
         samples = samples_of(octets, self._header)
         return with_key(samples, self._header, self._key) if self._key else samples
 
+    def finish(self) -> None:
+        """Check what follows the rows."""
+        self._data.finish(1 + self._header.row_bytes)
+
 
 class PngFrame:
     """The frame of a still picture; its rows are decoded when they are needed.
@@ -162,6 +199,12 @@ class PngFrame:
         self._header, self._key, self._open_data = header, key, open_data
         self._top = -1
         self._whole: NDArray[Any] | None = None
+        self._data: PixelData | None = None
+
+    def close(self) -> None:
+        """End the thread that decompresses the pixel data, if there is one."""
+        if self._data is not None:
+            self._data.close()
 
     def rows(self, start: int, stop: int) -> NDArray[Any]:
         """Return the rows from start to stop.
@@ -173,24 +216,29 @@ class PngFrame:
         """
         if self._header.interlace:
             if self._whole is None:
-                self._whole = whole_picture(self._open_data(), self._header, self._key)
+                self._whole = whole_picture(self._open_again(), self._header, self._key)
             return self._whole[start:stop]
         if self._top < 0 or start < self._top:
-            self._data, self._top = self._open_data(), 0
-            self._decoder = RowDecoder(self._data, self._header, self._key)
+            self._decoder, self._top = RowDecoder(self._open_again(), self._header, self._key), 0
             self._band = self._decoder.take(0)
-        decoder, height = self._decoder, self._header.height
+        decoder, top, self._top = self._decoder, self._top, -1  # after a failure it begins again
         while decoder.at < start:
-            self._top = decoder.at
+            top = decoder.at
             self._band = decoder.take(min(ROWS_SKIPPED, start - decoder.at))
-        band = self._band[start - self._top :]
+        band = self._band[start - top :]
         if decoder.at < stop:
             more = decoder.take(stop - decoder.at)
             band = np.concatenate((band, more)) if len(band) else more
-        if decoder.at == height:
-            self._data.finish(1 + self._header.row_bytes)
+        if decoder.at == self._header.height:
+            decoder.finish()
         self._top, self._band = start, band
         return band[: stop - start]
+
+    def _open_again(self) -> PixelData:
+        """Return the pixel data from its beginning."""
+        self.close()
+        self._data = self._open_data()
+        return self._data
 
 
 def whole_picture(data: PixelData, header: Header, key: bytes) -> NDArray[Any]:
@@ -207,47 +255,51 @@ def whole_picture(data: PixelData, header: Header, key: bytes) -> NDArray[Any]:
     return array
 
 
-def unfiltered(filtered: bytes, count: int, header: Header, above: bytes) -> NDArray[np.uint8]:
+def unfiltered(
+    filtered: Sequence[Octets], count: int, header: Header, above: bytes
+) -> NDArray[np.uint8]:
     """Undo the filters of some rows; return their bytes as (count, `Header.row_bytes`).
 
     Filters combine bytes of the same place in neighbouring pixels, so that pixels of 6 or 8 bytes,
     for which Pillow has no mode, can be split into two parts.
 
     Args:
-        filtered: the rows, each after the byte that names its filter.
+        filtered: the rows, each after the byte that names its filter, in parts of any length.
         count: the number of rows.
         header: the header.
         above: the bytes of the row above; empty at the top.
     """
     pixel_bytes, row_bytes = max(1, header.pixel_bits // 8), header.row_bytes
     if above:  # the filter 0 leaves this row as it is
-        filtered, count = b"\0" + above + filtered, count + 1
+        filtered, count = (b"\0", above, *filtered), count + 1
     if pixel_bytes in BYTE_MODES:
         octets = _unfiltered(filtered, count, row_bytes, pixel_bytes)
     else:
         octets = np.empty((count, row_bytes), np.uint8)
-        rows = np.frombuffer(filtered, np.uint8).reshape(count, -1)
+        rows = np.frombuffer(b"".join(filtered), np.uint8).reshape(count, -1)
         split = rows[:, 1:].reshape(count, header.width, 2, pixel_bytes // 2)
         whole = octets.reshape(split.shape)
         for half in range(2):
             part = np.hstack((rows[:, :1], split[:, :, half].reshape(count, -1)))
-            one = _unfiltered(part.tobytes(), count, row_bytes // 2, pixel_bytes // 2)
+            one = _unfiltered((part.data.cast("B"),), count, row_bytes // 2, pixel_bytes // 2)
             whole[:, :, half] = one.reshape(whole[:, :, half].shape)
     return octets[1:] if above else octets
 
 
-def _unfiltered(filtered: bytes, count: int, row_bytes: int, pixel_bytes: int) -> NDArray[np.uint8]:
+def _unfiltered(
+    filtered: Sequence[Octets], count: int, row_bytes: int, pixel_bytes: int
+) -> NDArray[np.uint8]:
     """Undo the filters of rows whose pixels have 1 to 4 bytes, by Pillow's decoder for deflate."""
     mode = BYTE_MODES[pixel_bytes]
     area = (0, 0, row_bytes // pixel_bytes, count)
     image = _imaging.new(mode, area[2:])
     decoder = _imaging.zip_decoder(mode, mode, 0)
     decoder.setimage(image, area)
-    view = memoryview(filtered)
-    parts: list[Any] = [STORED_HEAD]
-    for at in range(0, len(view), MOST_STORED):
-        block = view[at : at + MOST_STORED]
-        parts += [STORED_BLOCK.pack(0, len(block), len(block) ^ MOST_STORED), block]
+    parts: list[Octets] = [STORED_HEAD]
+    for part in filtered:
+        for at in range(0, len(part), MOST_STORED):
+            block = part[at : at + MOST_STORED]
+            parts += [STORED_BLOCK.pack(0, len(block), len(block) ^ MOST_STORED), block]
     _, fault = decoder.decode(b"".join(parts))
     if fault:
         raise PoolError("one of its rows has an unknown filter", DAMAGED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from poolcli.errors import PoolError
@@ -75,9 +75,10 @@ def _run(source: Place, outputs: list[Output], work: Work) -> None:
                 one.outcome.input_shape = unpooling.shape
         if work.dry_run or not outputs:
             return
-        frames = selected_frames(reader, outputs[0].target, outputs[0].work)
-        shared = SharedFrames(frames) if len(outputs) > 1 else None
-        _make_together([(one, one.steps(reader, shared or frames)) for one in outputs], shared)
+        # Closing the generator ends the thread of a reader that reads ahead.
+        with closing(selected_frames(reader, outputs[0].target, outputs[0].work)) as frames:
+            shared = SharedFrames(frames) if len(outputs) > 1 else None
+            _make_together([(one, one.steps(reader, shared or frames)) for one in outputs], shared)
         for one in outputs:
             if size is None:
                 one.outcome.input_bytes = stream.tell()

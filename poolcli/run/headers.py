@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from math import inf
 from typing import BinaryIO, NamedTuple
 
@@ -75,7 +75,7 @@ def check_end(stream: BinaryIO, reader: Reader, job: Job, outcome: Outcome) -> N
     outcome.warnings.append(f"another picture, in {other.title}, follows it and was left out")
 
 
-def selected_frames(reader: Reader, target: Format, work: Work) -> Iterator[Frame]:
+def selected_frames(reader: Reader, target: Format, work: Work) -> Generator[Frame, None, None]:
     """Yield the frames to pool, upright and without unstorable masks.
 
     With ``--planes`` the frames of several planes are joined to one.

@@ -1,0 +1,136 @@
+"""`read_ahead`: the items and the exceptions of an iterator, taken by a thread that always ends."""
+
+from __future__ import annotations
+
+import io
+import threading
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from poolcli.errors import PoolError
+from poolcli.formats.ahead import read_ahead
+from poolcli.formats.contract import Limits
+from poolcli.formats.png import PngReader, PngWriter
+from tests.jobs import run
+from tests.pictures import chunk
+
+ROWS, COLUMNS = 1500, 1024
+"""A grey picture of several megabytes, which is decompressed in several blocks."""
+
+
+def grey() -> bytes:
+    """Return a PNG of random grey pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (ROWS, 2 * COLUMNS), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    before = threading.enumerate()
+    yield
+    assert [one for one in threading.enumerate() if one not in before] == []
+
+
+def counting(stop: int, taken: list[int]) -> Iterator[int]:
+    """Yield numbers, and write down which ones were taken."""
+    for number in range(stop):
+        taken.append(number)
+        yield number
+
+
+@pytest.mark.parametrize("most", [1, 2, 100])
+def test_all_items_come_in_order_and_the_thread_ends(most: int) -> None:
+    assert list(read_ahead(iter(range(50)), most)) == list(range(50))
+    assert list(read_ahead(iter(()), most)) == []
+
+
+def test_no_more_items_are_taken_than_may_wait() -> None:
+    taken: list[int] = []
+    items = read_ahead(counting(100, taken), 3)
+    assert not taken
+    for expected in range(20):
+        assert next(items) == expected
+        # Beside those that wait, one may have been handed over, and one is not yet in the queue.
+        assert len(taken) <= expected + 1 + 3 + 1
+    items.close()
+
+
+def test_an_exception_comes_after_the_items_before_it() -> None:
+    def failing() -> Iterator[int]:
+        yield from range(5)
+        raise PoolError("the sixth is missing")
+
+    items = read_ahead(failing(), 2)
+    assert [next(items) for _ in range(5)] == list(range(5))
+    with pytest.raises(PoolError, match="the sixth is missing"):
+        next(items)
+    assert list(items) == []
+
+
+def test_closing_ends_a_thread_that_waits_for_room() -> None:
+    full = threading.Event()
+
+    def watched() -> Iterator[int]:
+        for number in range(100):
+            if number == 3:  # the first was taken, one waits, and there is no room for this one
+                full.set()
+            yield number
+
+    items = read_ahead(watched(), 1)
+    next(items)
+    next(items)
+    assert full.wait(60)
+    items.close()
+
+
+def test_the_pixels_of_a_png_are_read_ahead_and_checked() -> None:
+    octets = grey()
+    with Image.open(io.BytesIO(octets)) as image:
+        wanted = np.asarray(image)
+    reader = PngReader(io.BytesIO(octets), Limits(1 << 30))
+    for _ in range(2):
+        for frame in reader.frames():
+            bands = [frame.rows(top, top + 100) for top in range(0, ROWS, 100)]
+            np.testing.assert_array_equal(np.concatenate(bands), wanted)
+            np.testing.assert_array_equal(frame.rows(3, 20), wanted[3:20])
+
+
+def test_a_frame_that_is_given_up_leaves_no_thread() -> None:
+    reader = PngReader(io.BytesIO(grey()), Limits(1 << 30))
+    frames = reader.frames()
+    next(frames).rows(0, 10)
+    frames.close()
+
+
+def test_a_damaged_checksum_is_told_each_time_that_the_rows_are_read() -> None:
+    octets = grey()
+    begin = octets.index(b"IDAT") - 4
+    body = zlib.compress(bytes(ROWS * (1 + 2 * COLUMNS)))
+    damaged = octets[:begin] + chunk(b"IDAT", body[:-1] + b"?") + chunk(b"IEND", b"")
+    frames = PngReader(io.BytesIO(damaged), Limits(1 << 30)).frames()
+    frame = next(frames)
+    for _ in range(2):
+        assert not frame.rows(0, 10).any()
+        with pytest.raises(PoolError, match="its pixel data is damaged"):
+            frame.rows(10, ROWS)
+    frames.close()
+
+
+def test_a_picture_that_can_not_be_written_leaves_no_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_writer: PngWriter, _band: object) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(PngWriter, "rows", refuse)
+    (tmp_path / "in.png").write_bytes(grey())
+    outcome = run(tmp_path / "in.png", tmp_path / "out.png", "png")
+    assert outcome.status == "failed"
+    assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
