@@ -21,6 +21,8 @@ from poolcli.cpus import group_quotas, usable_cpus
 from poolcli.executors import WORTHWHILE_BYTES, Executor, Serial, choose
 from poolcli.executors.dask import Batches, Dask
 from poolcli.executors.processes import Processes, RunningTime
+from poolcli.executors.schedule import ROUNDS
+from poolcli.executors.server import run_together
 from poolcli.formats import by_name
 from poolcli.plan import Job
 from poolcli.report import Outcome
@@ -297,6 +299,56 @@ def test_jobs_that_kill_two_workers_fail_alone(
     assert (outcomes["a.png"].input_bytes, outcomes["d.gif"].input_bytes) == (None, 7)
     assert not outcomes["a.png"].is_fault
     assert contents(tmp_path / "out") == without(expected, "a.png", "d.gif")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> list[Job]:
+    """Jobs of which the first are started four at once, if there are two workers."""
+    source = paint(tmp_path / "in" / "a.png", seed=1)
+    names = [f"{number:02}.png" for number in range(4 * 2 * ROUNDS)]
+    for name in names:
+        os.link(source, tmp_path / "in" / name)
+    bytes_each = os.stat(source).st_size
+    return [
+        job(tmp_path / "in" / name, tmp_path / "out" / name)._replace(bytes=bytes_each)
+        for name in names
+    ]
+
+
+@with_workers
+def test_each_of_several_jobs_that_start_together_has_its_own_outcome(
+    small: list[Job], tmp_path: Path
+) -> None:
+    small[1], small[6] = mischief("die", small[1]), mischief("die once", small[6])
+    outcomes = run_all(Processes(2), small)
+    failed = {name for name, one in outcomes.items() if one.status == "failed"}
+
+    assert failed == {"01.png"}
+    assert len(outcomes) == len(small)
+    assert attempts(small[1]) == attempts(small[6]) == 2
+    assert {one.error for one in outcomes.values()} == {None, "its worker died twice (signal 9)"}
+    assert len({*contents(tmp_path / "out").values()}) == 1
+    assert contents(tmp_path / "out").keys() == outcomes.keys() - failed
+
+
+@with_workers
+def test_once_told_to_stop_only_jobs_that_were_started_together_are_finished(
+    small: list[Job],
+) -> None:
+    outcomes: list[Outcome] = []
+    for one in Processes(2).run_all(small, work(), stopping=after(1, outcomes)):
+        outcomes.append(one)  # noqa: PERF402  # `stopping` reads it
+
+    assert 1 <= len(outcomes) <= 4 + 4 + 4
+    assert {one.status for one in outcomes} == {"done"}
+
+
+def test_jobs_that_start_together_end_at_the_first_failure(small: list[Job]) -> None:
+    missing = job(Path("missing.png"), Path("out.png"))
+    number, outcomes = run_together([small[0], missing, small[1]], work())
+
+    assert number == 2
+    assert [one.status for one in outcomes] == ["done", "failed"]
 
 
 @with_workers

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from poolcli.executors import NoWorkersError
-from poolcli.executors.schedule import MOST_FAILED_STARTS, Failure, Schedule, too_slow
+from poolcli.executors.schedule import (
+    BYTES_TOGETHER,
+    MOST_FAILED_STARTS,
+    MOST_TOGETHER,
+    ROUNDS,
+    Failure,
+    Schedule,
+    too_slow,
+)
 from poolcli.plan import Job
 from poolcli.storage import place_of
 from poolcli.storage.local import LocalFile
@@ -66,6 +74,41 @@ def test_the_reason_of_a_second_death_tells_how_the_worker_ended(retry: bool) ->
         "its worker died twice (exit code 3)", "is there enough memory?"
     )
     assert schedule.is_empty
+
+
+@given(
+    sizes=st.lists(st.sampled_from([0, 1, BYTES_TOGETHER // 3, BYTES_TOGETHER + 1]), max_size=99),
+    most=st.integers(1, 3),
+    random=st.randoms(use_true_random=False),
+)
+def test_small_jobs_start_together_in_order_and_come_back_in_order(
+    sizes: list[int], most: int, random: Random
+) -> None:
+    every = [job._replace(bytes=size) for job, size in zip(jobs(len(sizes)), sizes, strict=True)]
+    schedule = Schedule(every)
+    done: list[Job] = []
+    while together := schedule.next_jobs(0, most):
+        assert len(together) <= max(1, (len(every) - len(done)) // (ROUNDS * most))
+        assert len(together) <= MOST_TOGETHER
+        if len(together) > 1:
+            assert all(job.bytes for job in together)
+            assert sum(job.bytes for job in together) <= BYTES_TOGETHER
+        number = random.randint(1, len(together))
+        done += together[:number]
+        schedule.give_back(together[number:])
+
+    assert done == every
+
+
+def test_a_job_that_is_retried_starts_alone() -> None:
+    schedule = Schedule(job._replace(bytes=1) for job in jobs(32))
+    together = schedule.next_jobs(0, 1)
+    schedule.first.clear()
+    for job in together:
+        schedule.worker_died(job, "signal 9", was_ready=True)
+
+    assert len(together) == 4
+    assert schedule.next_jobs(0, 1) == [together[0]._replace(retry=True)]
 
 
 def test_once_stopped_nothing_starts_and_nothing_is_retried() -> None:

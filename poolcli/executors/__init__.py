@@ -73,7 +73,8 @@ class Executor(Protocol):
         - Jobs are started in the order given. Their outcomes and the bytes they write depend on
           the job and the work alone, not on the executor or the number of workers.
         - Before a job is started, ``stopping`` is called. Once it returns True no job is started,
-          those that are running are finished, and the others have no outcome.
+          those that are running are finished, and the others have no outcome. Small jobs may be
+          started together: as many as a worker begins in a twentieth of a second.
         - Closing the generator ends all workers at once, and removes the files that they have not
           committed to storage.
 

@@ -1,11 +1,13 @@
-"""Run jobs in worker processes, each of which gets one job at a time over its own connection.
+"""Run jobs in worker processes, each of which receives jobs over its own connection.
 
-`concurrent.futures` does not tell which worker runs a job, can't kill a worker, and fails all
-waiting jobs when a worker dies. Here only the job of that worker fails.
+A worker has one job at a time, or a few small ones. `concurrent.futures` does not tell which worker
+runs a job, can't kill a worker, and fails all waiting jobs when a worker dies. Here only the job of
+that worker fails.
 """
 
 from __future__ import annotations
 
+import os
 import select
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from poolcli.executors import NoWorkersError, Serial, Warn, ignore
 from poolcli.executors.schedule import Failure, Schedule, too_slow
-from poolcli.executors.server import Channel, ForkServer
+from poolcli.executors.server import READY, Channel, ForkServer
 from poolcli.report import Outcome
 
 if TYPE_CHECKING:
@@ -84,7 +86,8 @@ class _Worker:
         number: its number, by which the fork server knows it.
         channel: the connection to it.
         server: the fork server that has started it.
-        job: the job that it runs, or None.
+        jobs: the jobs that it has received and not answered.
+        work: the settings that it has received, or None.
         deadline: the time at which it is killed, by the clock of the run.
         is_ready: whether it has sent `READY`.
     """
@@ -92,15 +95,17 @@ class _Worker:
     number: int
     channel: Channel
     server: ForkServer
-    job: Job | None = None
+    jobs: Sequence[Job] = ()
+    work: Work | None = None
     deadline: float = inf
     is_ready: bool = False
 
-    def start(self, job: Job, work: Work, sharing: int, deadline: float) -> None:
-        """Send a job to the worker."""
-        self.job, self.deadline = job, deadline
+    def start(self, jobs: Sequence[Job], work: Work, sharing: int, deadline: float) -> None:
+        """Send jobs to the worker, and the work unless it has it already."""
+        self.jobs, self.deadline = jobs, deadline
+        new_work, self.work = None if work is self.work else work, work
         with suppress(OSError):  # the worker has died; `_receive` will find the end of the channel
-            self.channel.send((job, work, sharing))
+            self.channel.send((jobs, new_work, sharing))
 
 
 class _Crew(NamedTuple):
@@ -173,8 +178,8 @@ class _Run:
 
     @property
     def running(self) -> int:
-        """The number of workers that run a job."""
-        return sum(worker.job is not None for worker in self.workers)
+        """The number of workers that run jobs."""
+        return sum(bool(worker.jobs) for worker in self.workers)
 
     def outcomes(self, stopping: Callable[[], bool]) -> Iterator[Outcome]:
         """Start jobs and yield outcomes until no job is waiting or running."""
@@ -191,7 +196,7 @@ class _Run:
         """End all workers and the server at once, apart from those that are kept."""
         keeps = self.settings.keeps_workers
         for worker in list(self.workers):
-            if not keeps or worker.job is not None or worker.server is not self.server:
+            if not keeps or worker.jobs or worker.server is not self.server:
                 self._kill(worker)
         if keeps and self.server is not None:
             _crews.append(_Crew(self.server, tuple(self.workers)))
@@ -214,7 +219,7 @@ class _Run:
                 self.workers.append(_Worker(number, channel, self.server))
             except ConnectionError:
                 self._end_server()
-                self._receive_death(None, None, was_ready=False)
+                self._receive_death((), None, was_ready=False)
             except OSError as fault:
                 self._manage_with_fewer(NoWorkersError.because(fault.strerror or str(fault)))
 
@@ -227,10 +232,19 @@ class _Run:
     def _start_jobs(self) -> None:
         """Send jobs to the workers that are ready and idle."""
         for worker in self.workers:
-            if worker.is_ready and worker.job is None:
-                job = self.schedule.next_job(self.running, self.most)
-                if job is not None:
-                    worker.start(job, self.work, self.sharing, self.clock() + self.settings.timeout)
+            if worker.is_ready and not worker.jobs:
+                jobs = self._next_jobs()
+                if jobs:
+                    deadline = self.clock() + self.settings.timeout
+                    worker.start(jobs, self.work, self.sharing, deadline)
+
+    def _next_jobs(self) -> list[Job]:
+        """Remove the jobs that a worker receives next from the schedule, and return them."""
+        if self.settings.timeout == inf:
+            return self.schedule.next_jobs(self.running, self.most)
+        # Nothing tells which of several jobs has exceeded the timeout.
+        job = self.schedule.next_job(self.running, self.most)
+        return [] if job is None else [job]
 
     def _wait(self) -> Iterator[Outcome]:
         """Wait until a worker has sent a message, has died or has exceeded its deadline."""
@@ -247,7 +261,8 @@ class _Run:
                 yield from self._receive(worker)
             elif worker.deadline <= now:
                 self._kill(worker)
-                yield from self._fail(worker, too_slow(self.settings.timeout))
+                for job in worker.jobs:
+                    yield from self.failed(job, too_slow(self.settings.timeout))
 
     def _receive(self, worker: _Worker) -> Iterator[Outcome]:
         """Receive the message of a worker; the end of its channel means that it has died."""
@@ -255,30 +270,34 @@ class _Run:
             message = worker.channel.receive()
         except EOFError:
             code = self._kill(worker)
-            failure = self._receive_death(worker.job, code, was_ready=worker.is_ready)
-            yield from self._fail(worker, failure)
+            yield from self._receive_death(worker.jobs, code, was_ready=worker.is_ready)
             return
         self.schedule.worker_answered()
-        if isinstance(message, list):
-            worker.job, worker.deadline = None, inf
-            yield from message
-        else:
+        if message == READY:
             worker.is_ready = True
+            return
+        number, outcomes = message
+        self.schedule.give_back(worker.jobs[number:])
+        worker.jobs, worker.deadline = (), inf
+        yield from outcomes
 
     def _receive_death(
-        self, job: Job | None, code: int | None, *, was_ready: bool
-    ) -> Failure | None:
-        """Return why the job of a dead worker fails, or None; see `Schedule.worker_died`."""
-        try:
-            return self.schedule.worker_died(job, _cause(code), was_ready=was_ready)
-        except NoWorkersError as fault:
-            self._manage_with_fewer(fault)
-            return None
+        self, jobs: Sequence[Job], code: int | None, *, was_ready: bool
+    ) -> list[Outcome]:
+        """Return failed outcomes for the jobs of a dead worker, apart from those to be retried.
 
-    def _fail(self, worker: _Worker, failure: Failure | None) -> Iterator[Outcome]:
-        """Yield failed outcomes for the job of a worker, unless the job will be retried."""
-        if worker.job is not None and failure is not None:
-            yield from self.failed(worker.job, failure)
+        All jobs that it had received are retried: it may have run some of them before it died.
+        """
+        outcomes: list[Outcome] = []
+        for job in jobs or (None,):
+            try:
+                failure = self.schedule.worker_died(job, _cause(code), was_ready=was_ready)
+            except NoWorkersError as fault:
+                self._manage_with_fewer(fault)
+                return []
+            if job is not None and failure is not None:
+                outcomes += self.failed(job, failure)
+        return outcomes
 
     def failed(self, job: Job, failure: Failure) -> Iterator[Outcome]:
         """Yield the outcomes of a job that is given up."""
@@ -296,9 +315,9 @@ class _Run:
         if code is None and worker.server is self.server:
             self._end_server()
         worker.channel.close()
-        if worker.job is not None:
-            for one in worker.job.all_levels():
-                one.target.remove_stale()
+        targets = [one.target for job in worker.jobs for one in job.all_levels()]
+        for target in {os.path.dirname(one.path): one for one in targets}.values():
+            target.remove_stale()
         # This comes last: if Ctrl-C interrupts the lines above, `end` repeats them.
         self.workers.remove(worker)
         return code

@@ -6,7 +6,7 @@ It starts no processes itself, so that every order of events can be tested quick
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from poolcli.executors import NoWorkersError
@@ -17,6 +17,18 @@ if TYPE_CHECKING:
 MOST_FAILED_STARTS: Final = 3
 """The number of workers in a row that may die before they are ready. Then the run ends, since
 workers seem unable to start at all, and would be started for ever."""
+
+
+MOST_TOGETHER: Final = 16
+"""The most small jobs that a worker receives at once. Its process and this one then wake each other
+less often: it saves an eighth of the time of tiny pictures, of which 8 save nearly as much."""
+
+BYTES_TOGETHER: Final = 1 << 16
+"""The most bytes of the inputs of such jobs."""
+
+ROUNDS: Final = 8
+"""Every worker receives jobs at least so many times, if there are as many, so that all of them end
+at about the same time."""
 
 
 class Failure(NamedTuple):
@@ -79,6 +91,29 @@ class Schedule:
             return None
         self._retried = self.retries.popleft()
         return self._retried
+
+    def next_jobs(self, running: int, most: int) -> list[Job]:
+        """Remove and return the jobs that a worker receives next; none if none may start now.
+
+        They are one job, or several small ones whose sizes are known.
+
+        Args:
+            running: the number of workers that run jobs.
+            most: the largest number of workers.
+        """
+        count = min(MOST_TOGETHER, len(self.first) // (ROUNDS * most))
+        job = self.next_job(running, most)
+        if job is None:
+            return []
+        jobs, room = [job], BYTES_TOGETHER - job.bytes
+        while job.bytes and len(jobs) < count and 0 < self.first[0].bytes <= room:
+            jobs.append(self.first.popleft())
+            room -= jobs[-1].bytes
+        return jobs
+
+    def give_back(self, jobs: Sequence[Job]) -> None:
+        """Take back jobs that a worker has received but not started; they are started next."""
+        self.first.extendleft(reversed(jobs))
 
     def worker_answered(self) -> None:
         """Reset the count of failed starts, since a worker has sent a message."""

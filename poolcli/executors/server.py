@@ -17,9 +17,17 @@ import select
 import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 from struct import Struct
-from typing import Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from poolcli.plan import Job
+    from poolcli.report import Outcome
+    from poolcli.run.work import Work
 
 READY: Final = "ready"
 """The message of a worker when it can take its first job."""
@@ -35,6 +43,9 @@ REQUEST: Final = Struct("ci")
 
 ANSWER: Final = Struct("i")
 """The exit code of a worker that was ended; negative for a signal."""
+
+SECONDS_TOGETHER: Final = 0.05
+"""The seconds after which a worker starts none of the jobs any more that it received together."""
 
 NOT_STARTED: Final = 71
 """The exit code of a worker that the system refused to fork: EX_OSERR of sysexits.h."""
@@ -184,22 +195,42 @@ def _end(pid: int | None) -> int:
 
 
 def _run_worker(channel: Channel, server_end: int) -> NoReturn:
-    """Run one job after the other in a worker process, until its channel is closed."""
-    from poolcli import cpus, process, run
+    """Run the jobs that are received, in a worker process, until its channel is closed."""
+    from poolcli import cpus, process
 
     code: Literal[0, 1] = 1
     try:
         _exit_with(channel.fileno(), server_end)
         process.set_up()
         channel.send(READY)
+        work: Any = None
         while True:
-            job, work, sharing = channel.receive()
+            jobs, new_work, sharing = channel.receive()
+            work = new_work or work
             cpus.share(sharing)
-            channel.send(run.run_levels(job, work))
+            channel.send(run_together(jobs, work))
     except (EOFError, OSError):
         code = 0
     finally:
         os._exit(code)
+
+
+def run_together(jobs: Sequence[Job], work: Work) -> tuple[int, list[Outcome]]:
+    """Run jobs one after the other; return how many were run, and their outcomes.
+
+    After `SECONDS_TOGETHER`, and after a failure, none is started any more: other workers may be
+    idle by then, or the run may be about to end.
+    """
+    from poolcli.run import run_levels
+
+    outcomes: list[Outcome] = []
+    end = time.monotonic() + SECONDS_TOGETHER
+    for number, job in enumerate(jobs, 1):
+        found = run_levels(job, work)
+        outcomes += found
+        if time.monotonic() > end or any(one.status == "failed" for one in found):
+            return number, outcomes
+    return len(jobs), outcomes
 
 
 def _exit_with(*descriptors: int) -> None:
