@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from poolcli import formats
 from tests import toys
@@ -20,6 +21,13 @@ from tests.support.processes import Done, Run, environment
 from tests.support.terminal import Terminal
 from tests.support.trees import PLACES, SAMPLES, paint, paint_all
 from tests.support.warm import ForkServer
+
+# Every run tries the same examples, however long they take: `--hypothesis-profile default` searches
+# for others.
+settings.register_profile(
+    "poolcli", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("poolcli")
 
 
 @pytest.fixture

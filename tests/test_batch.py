@@ -707,7 +707,7 @@ WORDS: Final = st.tuples(
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(pictures=st.lists(PICTURES, min_size=1, max_size=4), words=WORDS)
 def test_a_dry_run_equals_the_run_on_every_key_but_status_times_and_bytes(
     fork_server: ForkServer,

@@ -35,7 +35,7 @@ from tests.jobs import pool, work
 from tests.pictures import MODES, dtype_of, info_of, maxval_of, noise, noisy, whole_shape
 from tests.pictures import picture as made
 
-MODERATE = settings(deadline=None, max_examples=50)
+MODERATE = settings(max_examples=50)
 ANY_METHOD = pytest.mark.parametrize("method", METHODS)
 BY_CHANNEL = [name for name in METHODS if name != "mode"]
 NOT_AVERAGES = [name for name in METHODS if name != "avg"]
@@ -282,7 +282,6 @@ def test_the_resolution_is_divided_by_the_stride_and_not_by_the_size() -> None:
     assert pool(made(noise("RGB"), "RGB"), how).metadata.resolution is None
 
 
-@settings(deadline=None)
 @given(windows(), st.integers(5, 20), st.integers(5, 20))
 def test_the_origin_is_the_middle_of_the_first_window_less_half_a_stride(
     window: Window, height: int, width: int

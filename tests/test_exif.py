@@ -206,7 +206,7 @@ def test_the_orientation_is_found_in_broken_exif(broken: Entry) -> None:
     assert describe(exif_block(number(TURN, 6), NAMED, broken), None)[1] == 6
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.dictionaries(st.integers(6, 300), st.integers(0, 255), min_size=1, max_size=4))
 def test_no_damage_to_exif_raises(changes: dict[int, int]) -> None:
     block = bytearray(FULL_EXIF)

@@ -127,7 +127,7 @@ SIDES = st.one_of(st.integers(1, 600), st.integers(1, 1 << 20))
 DEPTHS = st.one_of(st.tuples(st.integers(1, 16), st.just(0)), st.sampled_from([(32, 8), (16, 5)]))
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.data(), DEPTHS, st.integers(1, 8), st.booleans(), st.booleans())
 def test_every_field_of_a_header_is_read(
     data: st.DataObject, depth: tuple[int, int], orientation: int, grey: bool, alpha: bool

@@ -80,7 +80,7 @@ def taken(array: NDArray[Any], indices: NDArray[np.int64]) -> NDArray[Any]:
 
 @pytest.mark.parametrize("method", sorted(POOLS))
 def test_indices_are_those_of_a_nested_loop_and_values_stand_there(method: str) -> None:
-    @settings(deadline=None, max_examples=200)
+    @settings(max_examples=200)
     @given(st.data())
     def check(data: st.DataObject) -> None:
         array = data.draw(pictures(DTYPES, ["few", "any", "ends"]))
@@ -181,7 +181,7 @@ def test_each_picture_of_a_batch_is_counted_on_its_own(axes: str) -> None:
         np.testing.assert_array_equal(back, unpool(*wanted, picture.shape))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(pictures(DTYPES, ["few", "any"]), st.integers(1, 4), st.integers(1, 4))
 def test_unpooling_and_pooling_again_keeps_what_is_above_zero(
     array: Any, size: int, stride: int

@@ -76,7 +76,6 @@ def slides(draw: st.DrawFn) -> tuple[Array, int, int]:
     return rng.integers(0, 256, (draw(st.integers(1, 5)), along), np.uint8), taps, shift
 
 
-@settings(deadline=None)
 @given(slides(), st.sampled_from([SUM, WHOLE_SUM, MAX]))
 def test_a_slide_reduces_shifted_slices(slid: Any, reduction: Reduction) -> None:
     block, taps, shift = slid
@@ -118,7 +117,6 @@ def test_a_slide_fills_the_array_it_is_given_and_no_more(taps: int) -> None:
 # van_herk and subsample
 
 
-@settings(deadline=None)
 @given(st.integers(2, 20), st.integers(1, 70), st.integers(1, 4), SEEDS)
 def test_van_herk_reduces_every_window(taps: int, windows: int, columns: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -200,7 +198,6 @@ def quotient(totals: list[int], divisors: Any, dtype: Any) -> list[int]:
 
 
 @pytest.mark.parametrize("dtype", WHOLE, ids=str)
-@settings(deadline=None)
 @given(data=st.data())
 def test_a_quotient_is_rounded_as_a_fraction(dtype: np.dtype[Any], data: st.DataObject) -> None:
     totals, divisors = data.draw(quotients(dtype))
@@ -219,7 +216,6 @@ def test_every_remainder_is_rounded_right(dtype: np.dtype[Any]) -> None:
         assert quotient(totals, np.full(len(totals), divisor, dtype), dtype) == wanted
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-(10**40), 10**40), min_size=1), st.integers(1, 10**25))
 def test_pythons_integers_have_no_limit(totals: list[int], divisor: int) -> None:
     wanted = [round(Fraction(total, divisor)) for total in totals]
@@ -227,7 +223,7 @@ def test_pythons_integers_have_no_limit(totals: list[int], divisor: int) -> None
     assert quotient(totals, np.array([divisor] * len(totals), object), object) == wanted
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.sampled_from(["u1", "i1"]),
     st.sampled_from([15, 16, 22, 23, 24, 25, 31, 32, 52, 53, 54, 63, 64, 65]),

@@ -79,7 +79,7 @@ def cases(draw: st.DrawFn) -> Any:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_window_is_pooled_on_its_own(method: str) -> None:
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(cases())
     def check(case: Any) -> None:
         array, out, more, number = case

@@ -573,7 +573,7 @@ def grown(names: list[str]) -> None:
             Path(name).touch()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(names=TREES, policy=POLICIES)
 def test_planning_opens_and_changes_nothing(names: list[str], policy: dict[str, Any]) -> None:
     with new_folder():
@@ -590,7 +590,7 @@ def test_planning_opens_and_changes_nothing(names: list[str], policy: dict[str, 
         assert snapshot(Path()) == before
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(TREES, POLICIES, st.randoms(use_true_random=False))
 def test_a_plan_is_a_function_of_the_tree(names: list[str], policy: Any, random: Any) -> None:
     plans = []

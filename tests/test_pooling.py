@@ -50,7 +50,7 @@ MODES = json.loads((Path(__file__).parent / "golden-modes.json").read_text("utf-
 NUMBERS = [*INTEGERS, *FLOATS]
 ANY_METHOD = pytest.mark.parametrize("method", METHODS)
 
-law = settings(deadline=None, max_examples=50)
+law = settings(max_examples=50)
 
 
 def usual_divisor(call: Call) -> Call:
@@ -75,7 +75,7 @@ def check(call: Call) -> None:
 
 @pytest.mark.parametrize("count", [300, pytest.param(5000, marks=pytest.mark.slow)])
 def test_every_call_gives_what_the_nested_loop_gives_or_is_refused(count: int) -> None:
-    settings(deadline=None, max_examples=count)(given(calls())(check))()
+    settings(max_examples=count)(given(calls())(check))()
 
 
 @pytest.mark.parametrize("case", GOLDEN, ids=lambda case: f"{case['by']} {case['method']}")

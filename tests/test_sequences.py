@@ -101,7 +101,7 @@ def assert_kept(source: str, name: str, regions: list[Region], width: int, heigh
     assert [one for one in notes if "shows a frame for at most" not in one] == []
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @pytest.mark.parametrize(
     ("source", "name"), [("gif", "gif"), ("gif", "png"), ("png", "png"), ("png", "webp")]
 )
@@ -111,7 +111,7 @@ def test_an_animation_looks_the_same(source: str, name: str, data: st.DataObject
     assert_kept(source, name, regions, WIDTH, HEIGHT)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(regions=animations(partial=True), size=st.integers(2, 4))
 def test_every_frame_is_pooled_as_a_picture_of_its_own(regions: list[Region], size: int) -> None:
     octets, _ = pooled(apng_of(regions, WIDTH, HEIGHT), "png", size, "avg")

@@ -49,7 +49,7 @@ def picture(dtype: str, shape: tuple[int, ...]) -> Array:
 # Tiles
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     *(st.tuples(st.integers(1, most), st.integers(1, most)) for most in (40, 12, 5)),
     st.sampled_from([1, 30, 200, 5000]),

@@ -42,7 +42,7 @@ def laid() -> st.SearchStrategy[Laid]:
     return fitting.map(lambda choice: (one(**choice), line_of(choice)))
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(choices())
 @example({"n": 4, "k": 2, "s": 1, "padding": (5, 5), "d": 6, "ceil": False})  # only in the middle
 def test_a_window_is_refused_exactly_where_one_would_hold_no_pixel(choice: dict[str, Any]) -> None:
@@ -53,7 +53,7 @@ def test_a_window_is_refused_exactly_where_one_would_hold_no_pixel(choice: dict[
             one(**choice)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(laid())
 def test_windows_and_their_taps_are_where_counting_finds_them(both: Laid) -> None:
     axis, line = both
@@ -78,7 +78,7 @@ def test_windows_and_their_taps_are_where_counting_finds_them(both: Laid) -> Non
     assert windows[-1][0] < axis.extent + (0 if axis.dilation == 1 else line.after)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(laid())
 @example((one(3, 2, 1, (1, 0), 3), oracle.line(3, 2, 1, 3, (1, 0), False)))
 @example((one(3, 2, 1, (0, 1), 3), oracle.line(3, 2, 1, 3, (0, 1), False)))
@@ -90,7 +90,7 @@ def test_there_are_gaps_where_a_pixel_between_taps_is_in_no_window(both: Laid) -
     assert bool(unseen) == (axis.dropped > 0 or axis.has_gaps)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(laid())
 def test_a_trimmed_axis_has_the_same_pixels_in_every_window(both: Laid) -> None:
     axis, line = both
@@ -115,7 +115,6 @@ def test_a_trimmed_window_is_about_twice_the_picture() -> None:
 # Named paddings, ceil_mode, dropped pixels and gaps
 
 
-@settings(deadline=None)
 @given(choices())
 def test_a_named_padding_is_some_padding_in_numbers(choice: dict[str, Any]) -> None:
     named = [choice | {"padding": name} for name in ("same", "same_lower", "valid")]
@@ -198,7 +197,6 @@ def test_under_ceil_mode_a_window_may_be_larger_by_less_than_its_stride() -> Non
         one(4, 8, 4, ceil=True)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 20), st.integers(1, 10**9), st.integers(1, 10**9))
 def test_under_same_every_window_fits(n: int, size: int, stride: int) -> None:
     assert one(n, size, stride, "same").out >= 1
@@ -231,7 +229,6 @@ def test_a_shape_of_the_wrong_form_is_refused(shape: Any, message: str) -> None:
     assert caught.value.remedy.startswith("give ")
 
 
-@settings(deadline=None)
 @given(laid(), st.data())
 def test_a_part_of_an_axis_has_the_same_windows(both: Laid, data: st.DataObject) -> None:
     axis, _ = both
