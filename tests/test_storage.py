@@ -23,6 +23,7 @@ import pytest
 
 from poolcli.errors import PoolError
 from poolcli.storage import ExistsError, Place, place_at, place_of
+from poolcli.storage.hidden import remove_stale
 from poolcli.storage.local import LocalFile
 from poolcli.storage.remote import Remote
 from poolcli.storage.streams import Stream, is_stdout
@@ -715,6 +716,23 @@ with place_of({str(old if overwrite else new)!r}).create(overwrite={overwrite}) 
     assert len(contents(old.parent)) == 2 + len(complete)
     place_of(str(old)).remove_stale()
     assert contents(old.parent) == {old.name: OLD} | complete
+
+
+def test_a_file_that_another_run_removes_before_it_is_locked_is_made_anew(
+    path: Path, monkeypatch: Patch
+) -> None:
+    flock, removals = fcntl.flock, list[int]()
+
+    def remove_and_lock(descriptor: int, operation: int) -> None:
+        if operation == fcntl.LOCK_EX and len(removals) < 2:
+            removals.append(operation)
+            remove_stale(str(path.parent))
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", remove_and_lock)
+    write(LargeFile(str(path)))
+    assert len(removals) == 2
+    assert contents(path.parent) == {path.name: NEW}
 
 
 def left_by_dead_run(path: Path) -> Path:

@@ -30,16 +30,14 @@ class HiddenFile:
 
     def __init__(self, folder: str, mode: int) -> None:
         """Make the file, with mode bits of which the umask is taken away."""
-        self.name = os.path.join(folder, hidden_name(int.from_bytes(os.urandom(4))))
-        self._names = [self.name]
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-        self.descriptor = -1
+        self.name, self._names, self.descriptor = "", list[str](), -1
         try:
-            self.descriptor = os.open(self.name, flags, mode)
+            self._make(folder, mode)
             if fcntl is not None:
-                # Other runs remove hidden files that nobody has locked.
-                with suppress(OSError):  # the file system has no locks
-                    fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+                # Before it was locked, another run may have taken it for a stale one.
+                while not os.path.lexists(self.name):
+                    self.close()
+                    self._make(folder, mode)
                 self._names.append(self._proving_name(folder))
                 with suppress(OSError):  # then a later run leaves it alone
                     os.rename(self.name, self._names[-1])
@@ -47,6 +45,16 @@ class HiddenFile:
         except BaseException:
             self.remove()
             raise
+
+    def _make(self, folder: str, mode: int) -> None:
+        """Make a file under a random name, and lock it: others remove what nobody has locked."""
+        self.name = os.path.join(folder, hidden_name(int.from_bytes(os.urandom(4))))
+        self._names = [self.name]
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        self.descriptor = os.open(self.name, flags, mode)
+        if fcntl is not None:
+            with suppress(OSError):  # the file system has no locks
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX)
 
     def close(self) -> None:
         """Close the file."""
