@@ -32,6 +32,26 @@ LONGEST_STEP: Final = 0.5
 """The longest wait, in seconds, while a job has a deadline; see `RunningTime`."""
 
 
+class RunningTime:
+    """Measure the seconds in which this process ran.
+
+    Time in which it was stopped, by Ctrl-Z or because the machine slept, must not count for
+    timeouts. Between two calls at most `LONGEST_STEP` seconds are counted, so that calls must
+    follow each other more often than that.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin at 0, by a clock that may run on while this process is stopped."""
+        self._clock, self._last, self._total = clock, clock(), 0.0
+
+    def __call__(self) -> float:
+        """Return the seconds since the beginning."""
+        now = self._clock()
+        self._total += min(now - self._last, LONGEST_STEP)
+        self._last = now
+        return self._total
+
+
 @dataclass(frozen=True, slots=True)
 class Processes:
     """Run jobs in worker processes; see `Executor` for the contract.
@@ -41,12 +61,14 @@ class Processes:
         timeout: the seconds that a job may take; then its worker is killed and the job fails.
         warn: called with a sentence if jobs are run in this process instead.
         keeps_workers: whether idle workers are kept for the next run of this process.
+        clock: makes the clock of a run, by which jobs exceed the timeout.
     """
 
     count: int
     timeout: float = inf
     warn: Warn = ignore
     keeps_workers: bool = False
+    clock: Callable[[], Callable[[], float]] = RunningTime
 
     def prepare(self) -> None:
         """Start the fork server, which imports NumPy and Pillow for all workers."""
@@ -125,26 +147,6 @@ _crews: list[_Crew] = []
 the list: each run removes the crew that it takes."""
 
 
-class RunningTime:
-    """Measure the seconds in which this process ran.
-
-    Time in which it was stopped, by Ctrl-Z or because the machine slept, must not count for
-    timeouts. Between two calls at most `LONGEST_STEP` seconds are counted, so that calls must
-    follow each other more often than that.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin at 0, by a clock that may run on while this process is stopped."""
-        self._clock, self._last, self._total = clock, clock(), 0.0
-
-    def __call__(self) -> float:
-        """Return the seconds since the beginning."""
-        now = self._clock()
-        self._total += min(now - self._last, LONGEST_STEP)
-        self._last = now
-        return self._total
-
-
 @dataclass(slots=True)
 class _Run:
     """The state of one run.
@@ -167,11 +169,11 @@ class _Run:
     most: int = 0
     server: ForkServer | None = None
     workers: list[_Worker] = field(default_factory=list)
-    clock: RunningTime = field(default_factory=RunningTime)
+    clock: Callable[[], float] = field(init=False)
 
     def __post_init__(self) -> None:
         """Take over the server, and workers, that were prepared or kept."""
-        self.most = self.settings.count
+        self.most, self.clock = self.settings.count, self.settings.clock()
         with suppress(IndexError):
             self.server, workers = _crews.pop()
             self.workers = list(workers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,11 +46,11 @@ def grow(folder: Path, *names: str) -> Path:
 
 def contents(folder: Path) -> dict[str, bytes]:
     """Return every file below a folder, by its path; nothing if there is no such folder."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+    found = {}
+    for path in filter(Path.is_file, folder.rglob("*")):
+        with suppress(FileNotFoundError):  # a run has renamed it since
+            found[str(path.relative_to(folder))] = path.read_bytes()
+    return found
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, ...]]:
