@@ -356,7 +356,7 @@ LIMIT_FILES: Final = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE
 
 
 @pytest.mark.parametrize("first", ["", LIMIT_FILES], ids=["disk", "limit"])
-@either_executor
+@pytest.mark.parametrize("flags", [("-j", 1), (*FORCE, "-j", 1)], ids=["process", "worker"])
 def test_on_a_full_disk_what_fits_is_written_whole_and_the_rest_not_at_all(
     run: Run, tmp_path: Path, disk: Callable[..., Path], flags: Words, first: str
 ) -> None:
@@ -815,7 +815,7 @@ def test_whatever_is_killed_whenever_outputs_are_complete_and_the_rest_can_be_ca
         done = end(process)
 
     assert sum(0 < number < MANY for number in numbers) >= 10
-    assert len(set(numbers)) >= KILLS // 2
+    assert len(set(numbers)) >= KILLS // 3
     assert done.returncode == 0
     assert counts(done) == (MANY - numbers[-1], numbers[-1], 0, 0)
     assert contents(tmp_path / "out") == expected

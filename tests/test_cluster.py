@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,12 +32,15 @@ AVG: Final = ("avg", "--size", 2)
 SLOW_WRITES: Final = """
 import os, time
 link = os.link
-def slowly(*words, **options):
+def slowly(source, target, **options):
     time.sleep(0.2)
-    return link(*words, **options)
+    while "/out/1/" in target and not os.path.exists({gate!r}):
+        time.sleep(0.02)
+    return link(source, target, **options)
 os.link = slowly
 """
-"""What makes each picture of a worker take longer than 0.2 seconds, on any machine."""
+"""What makes each picture take longer than 0.2 seconds, so that batches are small, and those of the
+second folder as long as a file is missing: so no run ends before a test has disturbed it."""
 
 
 def paint_many(folder: Path, count: int) -> Path:
@@ -60,17 +62,17 @@ def objects(output: bytes) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def slow_cluster(folder: Path, workers: int = 2) -> Iterator[Cluster]:
-    """A cluster whose workers take their time for each picture."""
-    variables = sabotage(folder, SLOW_WRITES)
+def slow_cluster(folder: Path) -> Iterator[Cluster]:
+    """A cluster whose workers take their time for each picture, and wait for a file named gate."""
+    variables = sabotage(folder, SLOW_WRITES.format(gate=str(folder / "gate")))
     with cluster(folder / "cluster", 0) as one:
-        one.add_workers(workers, variables=variables)
+        one.add_workers(2, variables=variables)
         yield one
 
 
 def done(folder: Path) -> int:
-    """Return how many pictures are in a folder."""
-    return len(contents(folder))
+    """Return how many complete pictures are in a folder."""
+    return sum(".poolcli-" not in name for name in contents(folder))
 
 
 def test_a_cluster_writes_and_reports_what_this_machine_does(
@@ -182,8 +184,9 @@ def test_indices_and_busy_servers_are_as_on_this_machine(
     with bucket_cluster(tmp_path, s3) as flags:
         urls = (f"{s3.url}/in/", f"{s3.url}/out/")
         refused = run(*words, *flags, *urls, "--indices", "here")
-        # The plan takes the first requests, and the workers meet a busy server.
-        s3.proxy.busy_after, s3.proxy.busy = 8, 12
+        # The plan takes the first requests, and the workers meet a busy server. One request alone
+        # may be refused each time.
+        s3.proxy.busy_after, s3.proxy.busy = 8, 3
         done = run(*words, *flags, *urls, "--indices", f"{s3.url}/places/")
         assert s3.proxy.busy == 0
         written = s3.objects()
@@ -349,25 +352,26 @@ def test_a_run_without_workers_ends_when_it_is_told_to(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_costs_no_picture(tmp_path: Path) -> None:
-    paint_many(tmp_path / "in", 60)
+    paint_many(tmp_path / "in", 30)
     with slow_cluster(tmp_path) as one:
         words = (*AVG, "--scheduler", one.address, SHARED, "--json", "in", "out")
         with started(*words, cwd=tmp_path) as process:
             until(lambda: done(tmp_path / "out") > 8)
             kill(one.workers[0])
+            (tmp_path / "gate").touch()
             ended = finish(process)
 
     summary = json.loads(ended.stdout.splitlines()[-1])["summary"]
-    assert (ended.returncode, ended.stderr) == (0, ended.stderr)
-    assert (summary["done"], summary["failed"], summary["left"]) == (60, 0, 0)
-    assert done(tmp_path / "out") == 60
+    assert ended.returncode == 0, ended.stderr
+    assert (summary["done"], summary["failed"], summary["left"]) == (30, 0, 0)
+    assert len(contents(tmp_path / "out")) == done(tmp_path / "out") == 30
 
 
 @pytest.mark.slow
 def test_a_scheduler_that_is_killed_ends_the_run_and_skip_existing_goes_on(
     run: Run, tmp_path: Path
 ) -> None:
-    paint_many(tmp_path / "in", 80)
+    paint_many(tmp_path / "in", 30)
     with slow_cluster(tmp_path) as one:
         words = (*AVG, "--scheduler", one.address, SHARED, "--json", "in", "out")
         with started(*words, cwd=tmp_path) as process:
@@ -380,14 +384,14 @@ def test_a_scheduler_that_is_killed_ends_the_run_and_skip_existing_goes_on(
     summary = json.loads(ended.stdout.splitlines()[-1])["summary"]
     assert ended.returncode == summary["exit_code"] == 1
     assert summary["left"] > 0
-    assert summary["done"] <= before < 80
+    assert summary["done"] <= before <= 15
     reason = (
         b"poolcli: the Dask scheduler has gone; run it again with --skip-existing for the rest\n"
     )
     assert reason in ended.stderr
     assert b"distributed" not in ended.stderr
     assert (rest.returncode, rest.stderr) == (0, b"")
-    assert done(tmp_path / "out") == 80
+    assert len(contents(tmp_path / "out")) == done(tmp_path / "out") == 30
 
 
 @pytest.mark.slow
@@ -445,28 +449,30 @@ def test_a_late_worker_with_other_versions_ends_the_run(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
 def test_ctrl_c_finishes_what_was_sent_and_twice_stops_at_once(tmp_path: Path, times: int) -> None:
-    paint_many(tmp_path / "in", 200)
+    paint_many(tmp_path / "in", 160)
     with slow_cluster(tmp_path) as one:
         words = (*AVG, "--scheduler", one.address, SHARED, "in", "out")
         with started(*words, cwd=tmp_path) as process:
             until(lambda: done(tmp_path / "out") > 8)
-            for number in range(times):
-                os.kill(process.pid, signal.SIGINT)
-                if number + 1 < times:
-                    assert process.stderr is not None
-                    assert process.stderr.readline().startswith(b"poolcli: finishing")
+            process.send_signal(signal.SIGINT)
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith(b"poolcli: finishing")
+            if times == 2:
+                process.send_signal(signal.SIGINT)
+            else:
+                (tmp_path / "gate").touch()
             ended = finish(process)
-        left = contents(tmp_path / "out")
         # The workers live on, and are idle.
         second = Dask(one.address).run_all(
             [job(tmp_path / "in" / "0" / "0.png", tmp_path / "other.png")], work(), stopping=never
         )
         assert [outcome.status for outcome in second] == ["done"]
+        # A run that stops at once waits only some seconds for its workers.
+        until(lambda: len(contents(tmp_path / "out")) == done(tmp_path / "out"))
 
     assert ended.returncode == 130
-    assert len(left) < 200
+    assert done(tmp_path / "out") < 160
     assert b"left" in ended.stderr
-    assert [name for name in left if ".poolcli" in name] == []
 
 
 def test_an_executor_that_finds_no_scheduler_raises_an_error_of_ours(tmp_path: Path) -> None:

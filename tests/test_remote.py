@@ -340,6 +340,7 @@ objects.CLIENT["read_timeout"] = "1h"
 
 def test_ctrl_c_ends_the_wait_for_a_silent_server(s3: Bucket, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(PATIENCE)
         port = silent.getsockname()[1]
         variables = s3.environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
         words = (*AVG, f"{s3.url}/a.png", "out.png")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from tests.support.processes import PATIENCE, Process, environment, kill_all, until
+from tests.support.processes import PATIENCE, Process, environment, gone, kill_all, until
 
 ROOT: Final = Path(__file__).parent.parent.parent
 LOOPBACK: Final = ("--host", "127.0.0.1", "--no-dashboard")
@@ -72,8 +70,7 @@ class Cluster:
     def stop(self) -> None:
         """Kill all processes."""
         for process in (*self.workers, self.scheduler):
-            kill_all(process)
-            process.wait(PATIENCE)
+            kill(process)
 
 
 def _address(file: Path) -> str:
@@ -95,6 +92,6 @@ def cluster(folder: Path, workers: int = 2, *flags: str) -> Iterator[Cluster]:
 
 
 def kill(process: Process) -> None:
-    """Kill a process without warning, and what it has started."""
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait(PATIENCE)
+    """Kill a process without warning, and what it has started, and wait for their ends."""
+    kill_all(process)
+    until(lambda: gone(process))

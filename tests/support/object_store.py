@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,12 +19,21 @@ from typing import Any, Final
 import pytest
 
 from poolcli.storage import objects
-from tests.support.processes import PATIENCE
 
 HOST: Final = "127.0.0.1"
 NEEDED: Final = ("obstore", "moto", "boto3", "flask", "flask_cors")
 SECRETS: Final = ("AKIDSECRETNAME", "sEcReTkEyOfTheBucket")
 HOP_BY_HOP: Final = ("transfer-encoding", "connection", "content-length")
+SERVER: Final = """
+import sys
+from moto.server import ThreadedMotoServer
+server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+server.start()
+print(server.get_host_and_port()[1], flush=True)
+sys.stdin.read()
+"""
+"""Serve at a free port, which is printed, until the process that started it ends."""
+
 _numbers = count()
 
 
@@ -97,22 +105,20 @@ def served() -> Iterator[Proxy]:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         pytest.skip(f"{', '.join(missing)} missing: install the extra test-remote")
-    with socket.create_server((HOST, 0)) as free:
-        port = free.getsockname()[1]
-    words = [sys.executable, "-m", "moto.server", "-H", HOST, "-p", str(port)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     # Without secrets: they are searched for in all that failing runs print.
-    with subprocess.Popen(words, **quiet) as server:  # type: ignore[call-overload]
-        try:
-            _wait_for(port)
-            with ThreadingHTTPServer((HOST, 0), _Handler) as proxy:
-                proxy.daemon_threads = True
-                _Handler.proxy = Proxy(proxy.server_port, port)
-                threading.Thread(target=proxy.serve_forever, daemon=True).start()
-                yield _Handler.proxy
-                proxy.shutdown()
-        finally:
-            server.terminate()
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    ) as server:
+        assert server.stdout is not None
+        port = int(server.stdout.readline())
+        with _ProxyServer((HOST, 0), _Handler) as proxy:
+            _Handler.proxy = Proxy(proxy.server_port, port)
+            threading.Thread(target=proxy.serve_forever, daemon=True).start()
+            yield _Handler.proxy
+            proxy.shutdown()
 
 
 @contextmanager
@@ -138,14 +144,11 @@ def bucket_on(proxy: Proxy) -> Iterator[Bucket]:
     proxy.busy_key = ""
 
 
-def _wait_for(port: int) -> None:
-    """Wait until a server accepts connections."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        with suppress(OSError), socket.create_connection((HOST, port)):
-            return
-        time.sleep(0.05)
-    pytest.fail("the server doesn't start")
+class _ProxyServer(ThreadingHTTPServer):
+    """A server whose clients may wait long until it is their turn."""
+
+    daemon_threads = True
+    request_queue_size = 1000
 
 
 class _Handler(BaseHTTPRequestHandler):
