@@ -104,6 +104,13 @@ def test_the_clean_aperture_is_cut_out_before_turning_and_mirroring() -> None:
     np.testing.assert_array_equal(found.array, np.rot90(given()[10:26, 8:32])[::-1])
 
 
+def test_a_picture_that_follows_changes_neither_depth_nor_pixels() -> None:
+    shallow, deep = (CASES / f"avif-{name}.avif" for name in ("clap", "10-bit"))
+    found = decoded(shallow.read_bytes() + deep.read_bytes())
+    np.testing.assert_array_equal(found.array, decoded(shallow.read_bytes()).array)
+    assert decoded(deep.read_bytes() + shallow.read_bytes()).info.maxval == 1023
+
+
 def test_a_10_bit_file_of_another_encoder_is_read_in_its_depth() -> None:
     found = decoded((CASES / "avif-10-bit.avif").read_bytes())
     assert found.info.maxval == 1023

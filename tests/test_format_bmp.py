@@ -141,6 +141,16 @@ def test_greys_of_few_bits_and_entries_that_are_missing_are_read(
     assert (found.info.mode, found.array.tolist()) == (mode, np.array([pixels]).tolist())
 
 
+@pytest.mark.parametrize("stated", [0, 54])
+def test_pixels_follow_the_palette_if_their_offset_leaves_it_out(stated: int) -> None:
+    octets = bytearray(paletted(COLOURS, 8, b"\1\0"))
+    octets[10:14] = struct.pack("<I", stated)
+    with Image.open(BytesIO(octets)) as image:
+        np.testing.assert_array_equal(
+            decoded(bytes(octets)).array, np.asarray(image.convert("RGB"))
+        )
+
+
 def test_the_header_of_os_2_is_read() -> None:
     head = struct.pack("<2sIHHI", b"BM", 0, 0, 0, 32)
     core = struct.pack("<IHHHH", 12, 2, 1, 1, 1)

@@ -85,6 +85,15 @@ def test_deeper_samples_come_with_their_own_full_scale(bits: int) -> None:
         np.testing.assert_array_equal(found.array, array >> (16 - bits))
 
 
+def test_a_picture_that_follows_changes_neither_depth_nor_pixels(bits: int) -> None:
+    deep = noise("RGB;16", (30, 40))
+    whole = heic(RGB, "RGB")
+    np.testing.assert_array_equal(decoded(whole + heic(deep, "RGB;16")).array, RGB)
+    np.testing.assert_array_equal(decoded(whole + heic(255 - RGB, "RGB")).array, RGB)
+    array = decoded(heic(deep, "RGB;16") + whole).array
+    np.testing.assert_array_equal(array, deep >> (16 - bits))
+
+
 def test_deep_samples_never_come_out_as_8_bits_unasked(bits: int, tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(heic(noise("RGB;16", (30, 40)), "RGB;16"))
     outcome = run(tmp_path / "in", tmp_path / "out", "webp")

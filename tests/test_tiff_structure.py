@@ -168,6 +168,41 @@ def test_a_million_strips_at_one_place_are_read_once_each() -> None:
     assert not decoded(octets).array.any()
 
 
+def with_next(octets: bytes, page: int, offset: int, *, is_big: bool) -> bytes:
+    """A TIFF with another offset behind the directory of a page."""
+    with tifffile.TiffFile(BytesIO(octets)) as file:
+        begin = file.pages[page].offset
+        number = len(file.pages[page].tags)  # type: ignore[union-attr]
+    at = begin + (8 + 20 * number if is_big else 2 + 12 * number)
+    changed = bytearray(octets)
+    struct.pack_into("<Q" if is_big else "<I", changed, at, offset)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("is_big", [False, True])
+def test_pages_that_can_not_be_found_spoil_no_others(is_big: bool) -> None:
+    pages = [samples("u1", 1, (40, 50)), samples("u1", 1, (40, 50)) // 2]
+    octets = tiff_of(*pages, bigtiff=is_big)
+    pixels = octets.index(pages[0].tobytes())
+    stray = [*reader_of(with_next(octets, 1, pixels, is_big=is_big)).frames()]
+    np.testing.assert_array_equal([frame.rows(0, 40) for frame in stray], pages)
+    assert any("leads to other data" in one for one in stray[0].metadata().warnings)
+    assert not stray[1].metadata().warnings
+    cut = [*reader_of(with_next(octets, 1, len(octets) + 9, is_big=is_big)).frames()]
+    np.testing.assert_array_equal([frame.rows(0, 40) for frame in cut[:2]], pages)
+    with pytest.raises(PoolError, match="its list of pages breaks off after 2"):
+        assert cut[2].info
+
+
+def test_the_last_directory_may_end_with_the_file() -> None:
+    layout = {256: 4, 257: 1, 258: 8, 259: 1, 262: 1, 273: 8, 277: 1, 278: 1, 279: 4}
+    entries = directory([number(tag, value, LONG) for tag, value in layout.items()], 12)
+    octets = b"II*\0" + struct.pack("<I", 12) + b"abcd" + entries
+    whole = decoded(octets[:-4])
+    np.testing.assert_array_equal(whole.array, [[*b"abcd"]])
+    assert not whole.metadata.warnings
+
+
 # Full size, smaller copies and masks
 
 
@@ -215,15 +250,15 @@ def test_a_mask_that_does_not_fit_is_left_out_with_a_warning() -> None:
 # Segments
 
 
-def without_second_tile(octets: bytes) -> bytes:
-    """A TIFF with 0 as the offset and the length of its second tile."""
+def without_segments(octets: bytes, *numbers: int) -> bytes:
+    """A TIFF with 0 as the offsets and the lengths of some of its strips or tiles."""
     sparse = bytearray(octets)
     with tifffile.TiffFile(BytesIO(octets)) as file:
         tags = file.pages[0].tags  # type: ignore[union-attr]  # frames are not asked for
-        for tag in (tags[324], tags[325]):
+        for tag in (tags[324], tags[325]) if 324 in tags else (tags[273], tags[279]):
             size = 2 if tag.dtype == SHORT else 4
-            begin = tag.valueoffset + size
-            sparse[begin : begin + size] = bytes(size)
+            for begin in (tag.valueoffset + size * number for number in numbers):
+                sparse[begin : begin + size] = bytes(size)
     return bytes(sparse)
 
 
@@ -233,15 +268,32 @@ def test_segments_that_are_not_stored_hold_the_nodata_value() -> None:
     for compression in (None, "adobe_deflate", "lzw"):
         nodata = (42113, 2, 6, "-9999", True)
         octets = tiff_of(array, tile=(16, 16), extratags=[nodata], compression=compression)
-        np.testing.assert_array_equal(decoded(without_second_tile(octets)).array, array)
+        np.testing.assert_array_equal(decoded(without_segments(octets, 1)).array, array)
 
 
 @pytest.mark.parametrize("compression", ["lzw", "adobe_deflate", "jpeg"])
 def test_missing_tiles_between_others_are_zeros_by_every_decoder(compression: str) -> None:
     array = np.full((32, 48), 200, np.uint8)
-    octets = without_second_tile(tiff_of(array, tile=(16, 16), compression=compression))
+    octets = without_segments(tiff_of(array, tile=(16, 16), compression=compression), 1)
     array[:16, 16:32] = 0
     np.testing.assert_array_equal(decoded(octets).array, array)
+
+
+@pytest.mark.parametrize("compression", [None, "lzw", "adobe_deflate"])
+def test_missing_strips_are_zeros_in_their_own_plane(compression: str | None) -> None:
+    palette = np.random.default_rng(1).integers(0, 65536, (3, 256), np.uint16)
+    indices, planes = samples("u1", 1, (24, 40)), samples("u1", 40, (3, 24))
+    more: dict[str, Any] = {"rowsperstrip": 8, "compression": compression}
+    grey = tiff_of(indices, **more)
+    coloured = tiff_of(indices, photometric="palette", colormap=palette, **more)
+    separate = tiff_of(planes, photometric="rgb", planarconfig="separate", **more)
+    indices[8:16] = 0
+    np.testing.assert_array_equal(decoded(without_segments(grey, 1)).array, indices)
+    found = decoded(without_segments(coloured, 1)).array
+    np.testing.assert_array_equal(found, np.moveaxis(palette[:, indices], 0, -1))
+    planes[0, 8:16] = planes[2, :8] = 0
+    found = decoded(without_segments(separate, 1, 6)).array
+    np.testing.assert_array_equal(found, np.moveaxis(planes, 0, -1))
 
 
 @pytest.mark.parametrize("rows", [1, 7, 40])

@@ -42,9 +42,12 @@ class Item(NamedTuple):
 
 
 def find_boxes(stream: BinaryIO, *path: bytes) -> Iterator[Span]:
-    """Yield the positions of all boxes at a path, which names the outermost box first."""
+    """Yield the positions of all boxes at a path, which names the outermost box first.
+
+    Those of another picture that follows in the same file are left out.
+    """
     *outer, name = path
-    parents = iter([(0, stream.seek(0, 2))])
+    parents = iter([(0, end(stream) or stream.seek(0, 2))])
     if outer:
         fields = OWN_FIELDS.get(outer[-1], 0)
         parents = ((begin + fields, stop) for begin, stop in find_boxes(stream, *outer))

@@ -6,6 +6,7 @@ Depth and channels are parsed from the boxes here, because pillow-heif does not 
 from __future__ import annotations
 
 from functools import partial
+from io import BytesIO
 from typing import Any, BinaryIO, Final
 
 import numpy as np
@@ -72,10 +73,15 @@ def _read_one(
 
 
 def _file(stream: BinaryIO) -> Any:
-    """Open the file with samples as stored; it is a sequence of its pictures."""
-    stream.seek(0)
+    """Open the file with samples as stored; it is a sequence of its pictures.
+
+    A picture that follows is cut off: the decoder would take its boxes for those of the file.
+    """
     heif = library("pillow_heif", "heif")
-    return heif.open_heif(stream, convert_hdr_to_8bit=False, hdr_to_16bit=False)
+    behind = end(stream)
+    stream.seek(0)
+    file = stream if behind is None else BytesIO(stream.read(behind))
+    return heif.open_heif(file, convert_hdr_to_8bit=False, hdr_to_16bit=False)
 
 
 def _info(image: Any, boxes: list[bytes]) -> FrameInfo:

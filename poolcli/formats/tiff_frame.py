@@ -299,12 +299,15 @@ def _check_deep(layout: Layout) -> None:
     compression, photometric = layout.compression, layout.photometric
     known = (tags.WHITE_IS_0, tags.BLACK_IS_0, *tags.COLOURS, tags.PALETTE)
     is_ycbcr = photometric == tags.YCBCR and compression != tags.JPEG
-    if photometric not in known or is_ycbcr or (layout.extra and photometric == tags.PALETTE):
+    is_unread = compression not in DEEP_COMPRESSIONS
+    if photometric not in known or (is_ycbcr and not is_unread):
         name = COLOUR_NAMES.get(photometric, f"photometric interpretation {photometric}")
         raise PoolError(f"its colours can't be read: {name}", "save as RGB or grey")
-    if compression not in DEEP_COMPRESSIONS:
+    if is_unread:
         name = NAMES.get(compression, f"compression {compression}")
         raise PoolError(f"{name} of such samples can't be read", "save with deflate or LZW")
+    if layout.extra and photometric == tags.PALETTE:
+        raise PoolError("a palette beside alpha can't be read", "save as RGB with alpha")
     bits = {"unsigned": ODD_BITS, "signed": {8, 16, 32, 64}, "float": {16, 32, 64}}[layout.kind]
     if layout.bits not in bits:
         raise PoolError(

@@ -20,6 +20,7 @@ from poolcli.picture import MODES, Frame, Metadata
 ReadMetadata = Callable[[Directory], Metadata]
 ReadOrientation = Callable[[Directory], int]
 LEFT_OUT = "its mask was left out: "
+STRAYS = "its list of pages leads to other data: pages may be missing"
 
 
 class TiffReader:
@@ -50,7 +51,8 @@ class TiffReader:
         self._orientation, self._metadata = orientation, metadata
         self._pictures = pictures_of(self._file)
         self._stack: Stack | None = None
-        self.count = len(self._pictures) // 2
+        # A page that can't be found is one that can't be read, so that the others can be taken.
+        self.count = len(self._pictures) // 2 + bool(self._file.breaks_off)
         if not self.count:
             raise PoolError("it has no pages", "is the file complete?")
 
@@ -58,12 +60,18 @@ class TiffReader:
         """Yield the pictures in order; the tags of each are read when it is looked at."""
         for at in range(0, len(self._pictures), 2):
             yield LazyFrame(partial(self._picture, *self._pictures[at : at + 2]))
+        if self._file.breaks_off:
+            yield LazyFrame(self._missing_page)
 
     def stack(self) -> Stack:
         """Return how the pages form stacks."""
         if self._stack is None:
             self._stack = stack_of(Directory(self._file, self._pictures[0]), self.count)
         return self._stack
+
+    def _missing_page(self) -> Frame:
+        """Raise the reason why the pages break off."""
+        raise self._file.breaks_off or RuntimeError("no page is missing")
 
     def _picture(self, offset: int, mask: int) -> Frame:
         """Open a page, with its mask as alpha if it has one that fits."""
@@ -81,6 +89,8 @@ class TiffReader:
         directory = Directory(self._file, offset)
         layout = layout_of(directory, self._limits)
         metadata = partial(self._metadata, directory)
+        if self._file.strays and offset == self._pictures[0]:
+            metadata = partial(_with_warning, metadata, STRAYS)
         return frame_of(layout, self._orientation(directory), metadata)
 
 

@@ -21,6 +21,9 @@ CODES: Final = {**dict(enumerate(_CLASSIC_CODES, 1)), 16: "Q", 17: "q", 18: "Q"}
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, DOUBLE, LONG8 = 1, 2, 3, 4, 5, 7, 12, 16
 VALUE_BYTES: Final = {kind: struct.calcsize(f"<{code}") for kind, code in CODES.items()}
 MOST_NUMBERS: Final = 1 << 16
+MOST_ENTRIES: Final = 4096
+"""The most entries of a directory after the first one; libtiff takes more for other data."""
+
 """The most numbers read from a tag: there is one for each channel, counted in 16 bits."""
 
 COMPLETE, DAMAGED = "is the file complete?", "get another copy of the file"
@@ -66,7 +69,12 @@ class TagFile:
         number_code: the `struct` code of the number of entries at the start of a directory.
         number_bytes: the length of that number.
         entry_bytes: the length of an entry.
+        breaks_off: why a page after the first one can't be found, once `page_offsets` has looked.
+        strays: whether the offset of such a page leads to other data.
     """
+
+    breaks_off: PoolError | None = None
+    strays = False
 
     def __init__(self, stream: BinaryIO) -> None:
         """Read the header of the file."""
@@ -104,23 +112,50 @@ class TagFile:
         A ring of directories ends where it closes (found by Brent's algorithm, which needs no
         memory: a hostile file could chain one directory for every few of its bytes).
 
+        Where the list breaks off after the first page, `breaks_off` or `strays` tells it.
+
         Raises:
-            PoolError: a directory is cut off, or directories overlap.
+            PoolError: the first directory is cut off, or directories overlap.
         """
-        found, place = array("Q"), self.first
+        found = array("Q")
         # In a ring, Brent's algorithm walks through a directory up to three times.
         room, anchor = 4 * self.size, 0
-        while offset := self.number(self.pointer, place):
+        offset = self.number(self.pointer, self.first)
+        while offset:
             if found and offset == found[anchor]:
                 return _without_repetition(found, len(found) - anchor)
             if len(found) >= 2 * anchor + 1:
                 anchor = len(found)
+            if found and self._is_stray(offset):
+                self.strays = True
+                return found
+            try:
+                following = self._following(offset)
+            except PoolError:
+                if not found:
+                    raise
+                words = f"its list of pages breaks off after {len(found)}"
+                self.breaks_off = PoolError(words, COMPLETE)
+                return found
             found.append(offset)
-            place = self.end_of_entries(offset)
-            room -= place - offset
-            if room < 0 and place <= self.size:
+            room -= self.end_of_entries(offset) - offset
+            if room < 0:
                 raise PoolError("its directories overlap", DAMAGED)
+            offset = following
         return found
+
+    def _is_stray(self, offset: int) -> bool:
+        """Return whether the data at an offset inside the file can't be a directory."""
+        is_inside = offset + self.number_bytes <= self.size
+        return is_inside and not 0 < self.number(self.number_code, offset) <= MOST_ENTRIES
+
+    def _following(self, offset: int) -> int:
+        """Return the offset of the directory that follows one; 0 if there is none.
+
+        Some programs leave the 0 out at the end of the file.
+        """
+        end = self.end_of_entries(offset)
+        return 0 if end == self.size else self.number(self.pointer, end)
 
     def end_of_entries(self, offset: int) -> int:
         """Return the end of a directory's entries, where the next directory's offset is stored."""
