@@ -153,13 +153,10 @@ def linked(octets: bytes, following: int) -> bytes:
     return octets[:end] + struct.pack("<I", following) + octets[end + 4 :]
 
 
-def test_a_ring_of_directories_ends_and_those_that_overlap_or_are_cut_off_are_refused() -> None:
+def test_a_ring_of_directories_ends_and_those_that_overlap_are_refused() -> None:
     whole = tiff_of(PAGES[1])
     (begin,) = struct.unpack_from("<I", whole, 4)
     assert reader_of(linked(whole, begin)).count == 1
-    for following, words in ((begin + 1, "overlap|lie outside"), (10**6, "lie outside")):
-        with pytest.raises(PoolError, match=words):
-            reader_of(linked(whole, following))
     entries, steps = 1000, range(1, 1000)
     counts = b"".join(struct.pack("<HI", entries, 0) for _ in steps)
     pointers = b"".join(struct.pack("<IH", 8 + 6 * step, 0) for step in steps)
