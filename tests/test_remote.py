@@ -6,8 +6,11 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
@@ -301,6 +304,74 @@ def test_a_web_server_is_read(s3: Bucket, run: Run, picture: bytes, tmp_path: Pa
     assert [*os.listdir(tmp_path / "folder")] == ["a b.png"]
 
 
+class Web(BaseHTTPRequestHandler):
+    """A web server whose files are called by what it does."""
+
+    picture = b""
+
+    def do_HEAD(self) -> None:
+        name = self.path.removeprefix("/").removesuffix(".png")
+        codes = {"moved": 302, "circle": 302, "cut": 200, "whole": 200, "text": 200}
+        code = int(name) if name.isdigit() else codes[name]
+        is_picture = name in ("cut", "whole")
+        body = self.picture if is_picture else f"<html>{LEAKED}</html>".encode()
+        self.send_response(code)
+        self.send_header("Content-Length", str(len(body)))
+        for key, value in (
+            ("Location", "/circle.png" if name == "circle" else "/whole.png"),
+            ("WWW-Authenticate", f'Basic realm="{LEAKED}"'),
+        ):
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body[: len(body) // 2] if name == "cut" else body)
+
+    do_GET = do_HEAD  # noqa: N815  # the name is `BaseHTTPRequestHandler`'s
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture(scope="module")
+def web(picture: bytes) -> Iterator[str]:
+    """The URL of a web server."""
+    pytest.importorskip("obstore")
+    Web.picture = picture
+    with ThreadingHTTPServer(("127.0.0.1", 0), Web) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("moved", ""),
+        ("circle", "no answer that is understood"),
+        ("cut", "no answer that is understood"),
+        ("text", "it is no picture of a known format"),
+        ("401", "the server asks for a password (401); check the URL, or download the picture"),
+        ("403", "access is denied (403); check the URL"),
+        ("404", "there is no such file (404); check the URL"),
+        ("410", "the server refuses the request (410); check the URL"),
+    ],
+)
+def test_what_a_web_server_answers_is_told(
+    web: str, run: Run, tmp_path: Path, name: str, reason: str
+) -> None:
+    (tmp_path / "in.png").write_bytes(Web.picture)
+    done = run(*AVG, "-q", f"{web}/{name}.png", "out.png", environment={"NO_PROXY": "127.0.0.1"})
+    if not reason:
+        assert done.returncode == 0
+        run(*AVG, "in.png", "expected.png")
+        assert (tmp_path / "out.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+        return
+    line = done.stderr.decode()
+    assert done.returncode in (1, 2)
+    assert (line.count("\n"), reason in line, LEAKED in line) == (1, True, False)
+    assert os.listdir(tmp_path) == ["in.png"]
+
+
 def test_a_bucket_of_google_is_read(s3: Bucket, run: Run, picture: bytes, tmp_path: Path) -> None:
     # Its protocol for reading is that of S3, but for the signatures.
     s3.client.put_bucket_acl(Bucket=s3.name, ACL="public-read")
@@ -367,6 +438,10 @@ REFUSED: dict[str, tuple[Words, int, str]] = {
     "no name of a bucket": (("s3://", "out/"), 2, "s3:// names no bucket; add it"),
     "a password": ((f"s3://me:{LEAKED}@bucket/a.png", "o.png"), 2, "a URL holds a user or a"),
     "a password to write": (("in.png", f"gs://{LEAKED}@bucket/"), 2, "a URL holds a user or a"),
+    "a password with a slash": ((f"s3://me:a/{LEAKED}@b/a.png", "o.png"), 2, "a URL holds a user"),
+    "one for a host": ((f"https://me:a/{LEAKED}@h:9/a.png", "o.png"), 2, "download the picture"),
+    "a signature": ((f"{{s3}}/a.png?X-Amz-Signature={LEAKED}", "o.png"), 2, "holds a signature"),
+    "one to write": (("in.png", f"az://b/a.png?se=1&sig={LEAKED}"), 2, "holds a signature"),
     "a query": ((f"https://host/a.png?key={LEAKED}", "o.png"), 2, "a query or a fragment"),
     "a web server as output": (("in.png", "https://127.0.0.1:9/"), 2, "web servers are only read"),
     "another host": (("file://host/a.png", "o.png"), 2, "is a file on the host host; write"),

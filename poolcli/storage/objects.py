@@ -48,6 +48,13 @@ CAUSES: Final = {
 }
 """The meanings of status codes. Servers that hide which buckets exist answer 403."""
 
+WEB_CAUSES: Final = {
+    401: "the server asks for a password",
+    403: "access is denied",
+    404: "there is no such file",
+}
+"""The meanings of status codes that differ for web servers."""
+
 CODES: Final = {
     "FileNotFoundError": 404,
     "NotFoundError": 404,
@@ -60,6 +67,7 @@ INTERNAL_ERROR: Final = 500
 """The first of the status codes that tell that the server fails."""
 
 CHECK: Final = "check the name, the credentials and the endpoint"
+CHECK_WEB: Final = "check the URL, or download the picture"
 TAKEN: Final = "AlreadyExistsError"
 ODD_KEY: Final = "InvalidPathError"
 
@@ -79,7 +87,7 @@ class RemoteError(PoolError):
         self.cause, self.kind, self.code = cause, kind, code
 
     @classmethod
-    def of(cls, fault: BaseException) -> RemoteError:
+    def of(cls, fault: BaseException, scheme: str) -> RemoteError:
         """Return the error for one of obstore, of whose text only the status code is used."""
         kind = type(fault).__name__
         if kind == ODD_KEY:
@@ -90,8 +98,14 @@ class RemoteError(PoolError):
             )
         found = STATUS_CODE.search(str(fault))
         code = int(found[1]) if found else CODES.get(kind, 0)
-        cause = CAUSES.get(code, "the server fails" if code else "no answer that is understood")
-        return cls(f"{cause} ({code or kind})", kind=kind, code=code)
+        other = "no answer that is understood"
+        if code:
+            failed = code >= INTERNAL_ERROR
+            other = "the server fails" if failed else "the server refuses the request"
+        cause, remedy = CAUSES.get(code, other), CHECK
+        if scheme in READ_ONLY:
+            cause, remedy = WEB_CAUSES.get(code, cause), CHECK_WEB
+        return cls(f"{cause} ({code or kind})", remedy, kind, code)
 
     def about(self, path: str) -> PoolError:
         """Return an error that names the path: it ends the whole plan."""
@@ -140,7 +154,7 @@ class Address(NamedTuple):
 
 def content_of(address: Address) -> bytes:
     """Return all bytes of an object."""
-    return _answer_of(lambda: bytes(_call("get", address).bytes()))
+    return _answer_of(address, lambda: bytes(_call("get", address).bytes()))
 
 
 def request(name: str, address: Address, *words: Any, **options: Any) -> Any:
@@ -149,7 +163,7 @@ def request(name: str, address: Address, *words: Any, **options: Any) -> Any:
     Raises:
         RemoteError: it fails.
     """
-    return _answer_of(lambda: _call(name, address, *words, **options))
+    return _answer_of(address, lambda: _call(name, address, *words, **options))
 
 
 def _call(name: str, address: Address, *words: Any, **options: Any) -> Any:
@@ -162,7 +176,7 @@ def _call(name: str, address: Address, *words: Any, **options: Any) -> Any:
     return call(store_of(address.scheme, address.bucket), address.key, *words, **options)
 
 
-def _answer_of(call: Callable[[], Answer]) -> Answer:
+def _answer_of(address: Address, call: Callable[[], Answer]) -> Answer:
     """Return the result of a call, made in a thread so that a signal ends the wait for a server.
 
     Raises:
@@ -183,7 +197,7 @@ def _answer_of(call: Callable[[], Answer]) -> Answer:
     for fault in faults:
         if isinstance(fault, PoolError | MemoryError):
             raise fault
-        raise RemoteError.of(fault) from None
+        raise RemoteError.of(fault, address.scheme) from None
     return answers[0]
 
 
@@ -240,7 +254,7 @@ def pages_of(address: Address) -> Iterator[list[dict[str, Any]]]:
     """Yield what a server lists below a prefix, page by page."""
     listing = request("list", address, chunk_size=PAGE)
     while True:
-        page = _answer_of(partial(next, listing, None))
+        page = _answer_of(address, partial(next, listing, None))
         if page is None:
             return
         yield page

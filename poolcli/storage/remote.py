@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from io import BytesIO
-from typing import BinaryIO, ClassVar, TypeAlias
+from typing import BinaryIO, ClassVar, Final, TypeAlias
 
 from poolcli.errors import PoolError
 from poolcli.storage import (
@@ -35,6 +36,14 @@ from poolcli.storage.objects import (
 Tree: TypeAlias = "dict[str, tuple[Status, Tree | None]]"
 """The content of a folder: the status of each object by its name, and of each folder by its name
 and a slash, with the content of that."""
+
+PORT: Final = re.compile(r":\d+$|\]$")
+"""The end of the name of a host that has a colon: a port, or the bracket of an IPv6 address."""
+
+SIGNATURE: Final = re.compile(
+    r"[?&](sig|signature|x-(amz|goog)-[a-z-]+|awsaccesskeyid|googleaccessid)=", re.IGNORECASE
+)
+"""What signed URLs of S3, Google and Azure have in their query; keys may have a question mark."""
 
 _tree_of_next: dict[str, Tree] = {}
 """The content of the folder that `Remote.walk` has just yielded, by its URL."""
@@ -211,16 +220,29 @@ def remote_place(url: str) -> Remote:
     except ImportError:
         remedy = "install it: the extra [remote] of poolcli-image"
         raise PoolError(f"{scheme}:// needs obstore", remedy) from None
-    if "@" in bucket:
-        # Such a URL is not printed: it may hold a password.
-        reason = f"a URL holds a user or a password ({scheme}://…@…)"
-        raise PoolError(reason, "give credentials by the environment, such as AWS_ACCESS_KEY_ID")
+    _refuse_secrets(scheme, bucket, url)
     if not bucket:
         raise PoolError(f"{url} names no {'host' if scheme in READ_ONLY else 'bucket'}", "add it")
-    if scheme in READ_ONLY and ("?" in url or "#" in url):
-        reason = f"a URL has a query or a fragment ({scheme}://{bucket}/…?…)"
-        raise PoolError(reason, "give credentials by the environment, or download the picture")
     return Remote(url)
+
+
+def _refuse_secrets(scheme: str, bucket: str, url: str) -> None:
+    """Refuse a URL that may hold a password or a signature, and don't print it.
+
+    Raises:
+        PoolError: it may hold one.
+    """
+    is_web = scheme in READ_ONLY
+    remedy = "give credentials by the environment, such as AWS_ACCESS_KEY_ID"
+    if is_web:
+        remedy = "download the picture, and name the file"
+    # A slash in a password ends what looks like the bucket. Buckets have no colon, hosts a port.
+    if "@" in bucket or (":" in bucket and not (is_web and PORT.search(bucket))):
+        raise PoolError(f"a URL holds a user or a password ({scheme}://…@…)", remedy)
+    if is_web and ("?" in url or "#" in url):
+        raise PoolError(f"a URL has a query or a fragment ({scheme}://{bucket}/…?…)", remedy)
+    if SIGNATURE.search(url):
+        raise PoolError(f"a URL holds a signature ({scheme}://{bucket}/…?…)", remedy)
 
 
 def _file_status(address: Address) -> Status:
