@@ -1,12 +1,15 @@
-"""Run calls on threads side by side, and take their results in the order of the calls."""
+"""Run calls on threads side by side, or an iterator on a thread, and take the results in order."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from queue import Queue
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -123,3 +126,64 @@ def in_order(
             yield calls.take()
     finally:
         calls.close()
+
+
+def ahead(items: Iterator[Item], most: int) -> Generator[Item, None, None]:
+    """Yield the items of an iterator, of which a thread takes some before they are needed.
+
+    The thread starts with the first item, and has ended when the generator is exhausted or closed.
+    `Calls` would begin a new thread for each item, and only one of them could wait: that took a
+    tenth longer for a large PNG.
+
+    Args:
+        items: the iterator; only the thread takes from it.
+        most: how many items wait at the same time at most.
+
+    Raises:
+        Exception: the exception of the iterator, after the items before it.
+    """
+    from queue import (
+        Empty,
+        Queue,
+    )  # small pictures need no thread, and each import delays the start
+
+    found: Queue[Item | _End] = Queue(most)
+    stopping = threading.Event()
+    thread = threading.Thread(target=_take, args=(items, found, stopping), daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the system starts no more threads
+        yield from items
+        return
+    try:
+        while not isinstance(item := found.get(), _End):
+            yield item
+        if item.fault is not None:
+            raise item.fault
+    finally:
+        stopping.set()
+        with suppress(Empty):
+            while True:  # the thread may wait for room in the queue
+                found.get_nowait()
+        thread.join()
+
+
+class _End:
+    """The end of the items, and the exception that ended them, if one did."""
+
+    def __init__(self, fault: BaseException | None = None) -> None:
+        """Keep the exception."""
+        self.fault = fault
+
+
+def _take(items: Iterator[Item], found: Queue[Item | _End], stopping: threading.Event) -> None:
+    """Pass the items to a queue until they end, or until nobody wants them any more."""
+    end = _End()
+    try:
+        for item in items:
+            found.put(item)
+            if stopping.is_set():
+                return
+    except BaseException as fault:  # noqa: BLE001  # `ahead` raises it
+        end = _End(fault)
+    found.put(end)

@@ -1,4 +1,4 @@
-"""`read_ahead`: the items and the exceptions of an iterator, taken by a thread that always ends."""
+"""`ahead`: the items and the exceptions of an iterator, taken by a thread that always ends."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from poolcli.errors import PoolError
-from poolcli.formats.ahead import read_ahead
 from poolcli.formats.contract import Limits
 from poolcli.formats.png import PngReader, PngWriter
+from poolcli.threads import ahead
 from tests.jobs import run
 from tests.pictures import chunk
 
@@ -47,13 +47,13 @@ def counting(stop: int, taken: list[int]) -> Iterator[int]:
 
 @pytest.mark.parametrize("most", [1, 2, 100])
 def test_all_items_come_in_order_and_the_thread_ends(most: int) -> None:
-    assert list(read_ahead(iter(range(50)), most)) == list(range(50))
-    assert list(read_ahead(iter(()), most)) == []
+    assert list(ahead(iter(range(50)), most)) == list(range(50))
+    assert list(ahead(iter(()), most)) == []
 
 
 def test_no_more_items_are_taken_than_may_wait() -> None:
     taken: list[int] = []
-    items = read_ahead(counting(100, taken), 3)
+    items = ahead(counting(100, taken), 3)
     assert not taken
     for expected in range(20):
         assert next(items) == expected
@@ -67,11 +67,19 @@ def test_an_exception_comes_after_the_items_before_it() -> None:
         yield from range(5)
         raise PoolError("the sixth is missing")
 
-    items = read_ahead(failing(), 2)
+    items = ahead(failing(), 2)
     assert [next(items) for _ in range(5)] == list(range(5))
     with pytest.raises(PoolError, match="the sixth is missing"):
         next(items)
     assert list(items) == []
+
+
+def test_the_items_come_if_no_thread_can_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert list(ahead(iter(range(5)), 2)) == list(range(5))
 
 
 def test_closing_ends_a_thread_that_waits_for_room() -> None:
@@ -83,14 +91,14 @@ def test_closing_ends_a_thread_that_waits_for_room() -> None:
                 full.set()
             yield number
 
-    items = read_ahead(watched(), 1)
+    items = ahead(watched(), 1)
     next(items)
     next(items)
     assert full.wait(60)
     items.close()
 
 
-def test_the_pixels_of_a_png_are_read_ahead_and_checked() -> None:
+def test_the_pixels_of_a_png_are_ahead_and_checked() -> None:
     octets = grey()
     with Image.open(io.BytesIO(octets)) as image:
         wanted = np.asarray(image)

@@ -20,7 +20,6 @@ from PIL import _imaging
 
 from poolcli.cpus import usable_threads
 from poolcli.errors import PoolError
-from poolcli.formats.ahead import read_ahead
 from poolcli.formats.png_chunks import (
     CHANNELS,
     CUT_OFF,
@@ -30,6 +29,7 @@ from poolcli.formats.png_chunks import (
     Header,
 )
 from poolcli.picture import FrameInfo, Metadata
+from poolcli.threads import ahead
 
 BLOCK_BYTES: Final = 1 << 21
 """The most bytes that are decompressed at once."""
@@ -70,7 +70,7 @@ class PixelData:
         """
         self._blocks = _decompressed(pieces)
         if size > BLOCK_BYTES and usable_threads(2) > 1:
-            self._blocks = read_ahead(self._blocks, BLOCKS_AHEAD)
+            self._blocks = ahead(self._blocks, BLOCKS_AHEAD)
         self._rest = memoryview(b"")
 
     def read(self, size: int) -> list[memoryview]:
