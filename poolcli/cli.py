@@ -16,7 +16,7 @@ from click.core import ParameterSource
 
 from poolcli import __version__
 from poolcli.methods import METHODS, Row
-from poolcli.options.commands import PoolGroup, unpool_verb, verb, version_option
+from poolcli.options.commands import PoolGroup, help_width, unpool_verb, verb, version_option
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -173,7 +173,7 @@ def _plan_and_run(request: Request) -> int:
 group = PoolGroup(
     [*(verb(row, partial(pool, row)) for row in METHODS), unpool_verb(unpool)],
     help=HELP,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 group.params.append(version_option(__version__))
 
@@ -348,7 +348,7 @@ def _invoke() -> int:
 
         click.echo(completion(group, instruction), nl=False)
         return 0
-    with group.make_context("poolcli", sys.argv[1:]) as context:
+    with group.make_context("poolcli", sys.argv[1:], terminal_width=help_width()) as context:
         code = group.invoke(context)
     return code if isinstance(code, int) else 0
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import PurePosixPath
 from typing import Final
 
 GROUPS: Final = "/proc/self/cgroup"
@@ -56,7 +55,8 @@ def group_quotas(groups: str = GROUPS, root: str = GROUP_ROOT) -> Iterator[int]:
         files = QUOTA_FILES[1 if controllers else 2]
         # The quota of a group limits the groups inside it too, so all parents are read. In a
         # container the path may be that of the host, of which only the root exists here.
-        for path in (group, *map(str, PurePosixPath(group).parents)):
+        names = group.rstrip("/").split("/")
+        for path in ("/".join(names[:end]) for end in range(len(names), 0, -1)):
             paths = (os.path.join(root, name.format(path).lstrip("/")) for name in files)
             with suppress(ValueError):  # there is no such group, or no quota: "max" in version 2
                 quota, period = map(int, " ".join(map(_read, paths)).split())

@@ -19,18 +19,17 @@ ENDS_EARLY: Final = ("it ends early", "is the file complete?")
 UNKNOWN_KIND: Final = ("it is of a kind that can't be read", "convert it first to PNG or TIFF")
 DAMAGED: Final = ("its data are damaged", "get another copy of the file")
 
-EARLY_WORDS: Final = re.compile(
-    r"truncat|end of (?:file|data|stream)|unexpected(?:ly)? end|premature|too short|cut off"
-    r"|not enough|more bytes|requires a buffer|no more|incomplete|EOF",
-    re.IGNORECASE,
+EARLY_WORDS: Final = (
+    r"(?i)truncat|end of (?:file|data|stream)|unexpected(?:ly)? end|premature|too short|cut off"
+    r"|not enough|more bytes|requires a buffer|no more|incomplete|EOF"
 )
-KIND_WORDS: Final = re.compile(
-    r"unsupported|not supported|unknown|unrecogni|cannot handle|not implemented|not been built",
-    re.IGNORECASE,
+KIND_WORDS: Final = (
+    r"(?i)unsupported|not supported|unknown|unrecogni|cannot handle|not implemented|not been built"
 )
-"""Words of libraries that tell an early end, or a kind without a decoder, from other damage."""
+"""Words of libraries that tell an early end, or a kind without a decoder, from other damage. They
+are compiled when they are needed, which few runs do."""
 
-TEXT: Final = re.compile(r"[^\0-\x08\x0e-\x1f\x7f]+")
+TEXT: Final = r"[^\0-\x08\x0e-\x1f\x7f]+"
 OTHERS: Final = {
     rb"%PDF": "a PDF",
     rb"%!PS": "PostScript",
@@ -107,7 +106,7 @@ def _is_text(start: bytes) -> bool:
         text = start.decode()
     except UnicodeDecodeError as fault:
         text = start[: fault.start].decode() if fault.start > len(start) - 4 else ""
-    return TEXT.fullmatch(text) is not None
+    return re.fullmatch(TEXT, text) is not None
 
 
 class Refusing:
@@ -179,6 +178,6 @@ def _reason(fault: Exception) -> tuple[str, str]:
         )
     if isinstance(fault, OSError) and fault.errno is not None:
         return fault.strerror or "it can't be read", "try again"
-    if isinstance(fault, EOFError | struct.error) or EARLY_WORDS.search(str(fault)):
+    if isinstance(fault, EOFError | struct.error) or re.search(EARLY_WORDS, str(fault)):
         return ENDS_EARLY
-    return UNKNOWN_KIND if KIND_WORDS.search(str(fault)) else DAMAGED
+    return UNKNOWN_KIND if re.search(KIND_WORDS, str(fault)) else DAMAGED

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from os.path import splitext
 from typing import Final
 
@@ -51,7 +49,7 @@ def unknown_verb(args: list[str]) -> PoolError:
     word = name.lower().replace("_", "-").removesuffix("2d").removesuffix("-")
     if likely := VERBS.get(word):
         return PoolError(message, f"{likely} does that")
-    close = get_close_matches(name, NAMES, 1, CLOSE)
+    close = _close(name, NAMES)
     return PoolError(message, f"did you mean {close[0]}?" if close else f"there are {_and(NAMES)}")
 
 
@@ -71,7 +69,7 @@ def _of_dashes(ctx: click.Context, args: tuple[str, ...]) -> PoolError | None:
         if not word.startswith("-") or "=" in word or len(word) < 3:
             continue
         if _is_path(word):
-            way = f"{ctx.command_path} ... -- {shlex.quote(word)}"
+            way = f"{ctx.command_path} ... -- {_quoted(word)}"
             return PoolError(f"{word}: a name that begins with - goes after --", f"give {way}")
         if not word.startswith("--") and f"-{word}" in _flags(ctx.command):
             return PoolError(f"there is no option {word}", f"give -{word}, with two dashes")
@@ -102,7 +100,7 @@ def _unknown_option(ctx: click.Context, args: tuple[str, ...], name: str) -> Poo
         name = next((one for one in args if one.startswith(name)), name)
     word = name.lstrip("-").replace("_", "-")
     message = f"there is no option {name}"
-    close = get_close_matches(name, (flags := _flags(ctx.command)), 1, CLOSE)
+    close = _close(name, (flags := _flags(ctx.command)))
     if isinstance(ctx.command, click.Group) and not close:
         return PoolError(f"{name} stands before a verb", _verb_first(list(args)))
     if f"--{word}" in flags:  # --skip_existing
@@ -123,9 +121,23 @@ def _verb_first(args: list[str]) -> str:
     given = next((one for one in args if one in NAMES), None)
     if given:
         return f"options go after the verb: poolcli {given} ..."
-    paths = [shlex.quote(one) for one in args if _is_path(one)]
+    paths = [_quoted(one) for one in args if _is_path(one)]
     names = paths if len(paths) > 1 else [*(paths or ["in.png"]), "out.png"]
     return f"name a verb first: poolcli avg --size 2 {' '.join(names)}"
+
+
+def _close(name: str, names: Iterable[str]) -> list[str]:
+    """Return the name that is most like another one, if one is near enough."""
+    from difflib import get_close_matches  # few runs need it, and each import delays the start
+
+    return get_close_matches(name, [*names], 1, CLOSE)
+
+
+def _quoted(word: str) -> str:
+    """Return a word as a shell takes it."""
+    from shlex import quote  # few runs need it, and each import delays the start
+
+    return quote(word)
 
 
 def _is_path(word: str) -> bool:

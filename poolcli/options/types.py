@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
-from typing import Any, Final, Generic, Literal, TypeVar
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 
 import click
 from click.core import ParameterSource
-from click.shell_completion import CompletionItem
 
 from poolcli.errors import PoolError
 from poolcli.formats import FORMATS, NAMES, by_suffix
 from poolcli.formats.saving import Saving, values_of
 from poolcli.layout import Layout
 from poolcli.options.names import NAME_KEY, NAME_KEYS
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
 GIVEN: Final = "poolcli.given"
@@ -52,6 +54,13 @@ def given_name(param: click.Parameter | None, ctx: click.Context | None) -> str:
             if word == name or word.startswith(glued):
                 return name
     return max(names, key=len)
+
+
+def _completed(words: Iterable[str], kind: str = "plain") -> list[CompletionItem]:
+    """Return words for a shell; of the kinds "file" and "dir" it completes them by itself."""
+    from click.shell_completion import CompletionItem  # each import delays the start of all runs
+
+    return [CompletionItem(one, type=kind) for one in words]
 
 
 class Value(click.ParamType[T], Generic[T]):
@@ -91,7 +100,7 @@ class Value(click.ParamType[T], Generic[T]):
         self, _: click.Context, __: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """Return the choices that begin like the incomplete word."""
-        return [CompletionItem(one) for one in self.choices if one.startswith(incomplete.lower())]
+        return _completed(one for one in self.choices if one.startswith(incomplete.lower()))
 
 
 class PathText(click.ParamType[str]):
@@ -111,7 +120,7 @@ class PathText(click.ParamType[str]):
         self, _: click.Context, __: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
         """Let the shell complete the path."""
-        return [CompletionItem(incomplete, type=self.kind)]
+        return _completed([incomplete], self.kind)
 
 
 class Whole(Value[int]):
@@ -339,7 +348,7 @@ class SaveOption(Value[tuple[str, str]]):
             key = incomplete.partition("=")[0]
             values = {one for row in FORMATS for one in values_of(row.options.get(key))}
             words = [f"{key}={value}" for value in sorted(values)]
-        return [CompletionItem(one) for one in words if one.startswith(incomplete)]
+        return _completed(one for one in words if one.startswith(incomplete))
 
 
 class NameTemplate(Value[str]):
