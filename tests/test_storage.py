@@ -23,7 +23,7 @@ import pytest
 
 from poolcli.errors import PoolError
 from poolcli.storage import ExistsError, Place, place_at, place_of
-from poolcli.storage.hidden import remove_stale
+from poolcli.storage.hidden import HAS_UNNAMED, remove_stale
 from poolcli.storage.local import LocalFile
 from poolcli.storage.remote import Remote
 from poolcli.storage.streams import Stream, is_stdout
@@ -733,6 +733,44 @@ def test_a_file_that_another_run_removes_before_it_is_locked_is_made_anew(
     write(LargeFile(str(path)))
     assert len(removals) == 2
     assert contents(path.parent) == {path.name: NEW}
+
+
+def test_a_killed_batch_leaves_nothing_where_files_need_no_name(path: Path) -> None:
+    killed = f"""
+import os, signal
+from poolcli.storage.local import LocalFile
+os.link = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+with LocalFile({str(path)!r}, in_folder=True).create() as output:
+    output.write({NEW!r})
+    output.commit()
+"""
+    done = subprocess.run([sys.executable, "-c", killed], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    if not HAS_UNNAMED or len(contents(path.parent)):
+        pytest.skip("this file system has no files without a name")
+    assert contents(path.parent) == {}
+
+
+@pytest.mark.parametrize("fault", [errno.ENOENT, errno.EPERM, errno.EXDEV])
+@pytest.mark.parametrize("call", ["open", "link"])
+def test_an_output_of_a_batch_gets_its_name_also_where_all_files_need_one(
+    path: Path, monkeypatch: Patch, call: str, fault: int
+) -> None:
+    real, used = getattr(os, call), []
+
+    def without_unnamed(first: Any, *more: Any, **named: Any) -> Any:
+        is_unnamed = (call == "link" and "/proc/" in first) or first == str(path.parent)
+        if not is_unnamed:
+            return real(first, *more, **named)
+        used.append(first)
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(os, call, without_unnamed)
+    write(in_batch(str(path)))
+    with pytest.raises(PoolError, match="exists"):
+        write(in_batch(str(path)))
+    assert contents(path.parent) == {path.name: NEW}
+    assert used or not HAS_UNNAMED
 
 
 def left_by_dead_run(path: Path) -> Path:

@@ -258,7 +258,7 @@ def rounded_quotient(
     by, even = divisor, 1 - divisor % 2
     if isinstance(divisor, int) and divisor & (divisor - 1) == 0:
         floor, by = np.right_shift, divisor.bit_length() - 1
-    if np.any(even):
+    if even if isinstance(divisor, int) else np.any(even):
         room = scratch.take("quotients", total.shape, total.dtype) if scratch is not None else None
         quotient = floor(total, by, out=room)
         quotient &= even  # 1 where the quotient is odd, so that a tie is rounded up

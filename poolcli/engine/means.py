@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from itertools import chain, pairwise
 from typing import Any, Final, NamedTuple
 
@@ -318,6 +318,7 @@ def _samples(grid: Grid, rows: slice, columns: slice) -> Block:
     return grid.array[rows, columns].reshape(rows.stop - rows.start, -1)
 
 
+@lru_cache(maxsize=64)
 def integer_sum(kind: str, peak: int, divisor: int, *, by_array: bool = False) -> Reduction:
     """Return the reduction for sums of integers; its types also have room for the division.
 

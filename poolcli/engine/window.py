@@ -8,6 +8,7 @@ sides. A tap is one position that a window reads. Height and width are independe
 from __future__ import annotations
 
 import operator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from poolcli.errors import PoolError
@@ -82,6 +83,7 @@ class Axis(NamedTuple):
         return max(0, self.extent - self.start(self.out - 1) - self.span)
 
     @property
+    @lru_cache(maxsize=64)  # noqa: B019  # it keeps small values only
     def has_gaps(self) -> bool:
         """True if no window reads some pixel between the first tap and the last one."""
         # With stride and dilation there is no simple formula, so the pixels read are marked.
@@ -110,6 +112,7 @@ class Axis(NamedTuple):
         pixels = slice(start, start + (stop - first) * self.stride, self.stride)
         return slice(first, stop), pixels
 
+    @lru_cache(maxsize=64)  # noqa: B019  # it keeps small values only
     def trimmed(self) -> Axis:
         """Return the same windows without the taps that no window has on a pixel.
 
@@ -215,6 +218,8 @@ class Window(NamedTuple):
         strides = sizes if stride is None else per_axis("stride", stride)
         return cls(sizes, strides, sides, dilations, ceil_mode)
 
+    # Of most pictures it is asked several times, and folders hold many pictures of one size.
+    @lru_cache(maxsize=64)  # noqa: B019  # it keeps small values only
     def axes(self, extents: Pair) -> tuple[Axis, Axis]:
         """Return the windows over a picture of ``extents`` = (height, width) pixels.
 

@@ -376,8 +376,10 @@ def may_have_planes(path: str) -> bool:
 
 def known(start: bytes) -> Format | None:
     """Return the format whose signature matches some bytes, or None."""
+    if not start:
+        return None
     match = _one_pattern(tuple(row.signature for row in FORMATS)).match(start)
-    return FORMATS[int(str(match.lastgroup)[1:])] if match and start else None
+    return FORMATS[int(str(match.lastgroup)[1:])] if match else None
 
 
 @cache

@@ -45,15 +45,15 @@ def filtered(
         rows, out = piece[top : top + step], result[top : top + step]
         over = np.vstack((above, rows[:-1]))
         above = rows[-1]
-        found = [_differences(rows, over, pixel_bytes, one) for one in filters]
         if len(filters) == 1:
-            out[:, 0], out[:, 1:] = filters[0], found[0]
+            out[:, 0], out[:, 1:] = filters[0], _differences(rows, over, pixel_bytes, filters[0])
             continue
-        best = np.array([_sums(one) for one in found]).argmin(axis=0)
-        for place, (number, differences) in enumerate(zip(filters, found, strict=True)):
-            is_best = best == place
-            out[is_best, 0] = number
-            out[is_best, 1:] = differences[is_best]
+        found = np.empty((len(filters), *rows.shape), np.uint8)
+        for number, differences in zip(filters, found, strict=True):
+            differences[...] = _differences(rows, over, pixel_bytes, number)
+        best = _sums(found).argmin(axis=0)
+        out[:, 0] = np.array(filters)[best]
+        out[:, 1:] = found[best, np.arange(len(rows))]
     return result
 
 
@@ -101,7 +101,7 @@ def _predict_paeth(
 
 
 def _sums(differences: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Return the sum of the absolute differences of each row, which are signed bytes."""
+    """Return the sums of the absolute values along the last axis; these are signed bytes."""
     absolute = np.abs(differences.view(np.int8)).view(np.uint8)
-    sums: NDArray[np.uint64] = np.add.reduce(absolute, axis=1, dtype=np.uint64)
+    sums: NDArray[np.uint64] = np.add.reduce(absolute, axis=-1, dtype=np.uint64)
     return sums

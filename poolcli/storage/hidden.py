@@ -20,6 +20,10 @@ except ImportError:  # Windows has no such locks, so stale hidden files are not 
 TEMPORARY: Final = re.compile(r"\.poolcli-[0-9a-f]{8}\.tmp")
 
 
+HAS_UNNAMED: Final = hasattr(os, "O_TMPFILE") and hasattr(os, "link")
+"""Whether this system has an `UnnamedFile`; a file system may still have none."""
+
+
 class HiddenFile:
     """A new file under a hidden name, which is locked while it is written.
 
@@ -89,6 +93,44 @@ class HiddenFile:
         name = os.path.join(folder, hidden_name(os.fstat(self.descriptor).st_ino))
         # A file that a user has copied or restored may have this name. It must not be replaced.
         return self.name if os.path.lexists(name) else name
+
+
+class UnnamedFile:
+    """A new file without any name, which vanishes if the process dies; Linux alone has these.
+
+    It takes half of the system calls of a `HiddenFile`, and one change of the folder instead of
+    four, which were a tenth of the time of tiny pictures. It can't replace a file.
+
+    Attributes:
+        descriptor: the descriptor, open for reading and writing.
+    """
+
+    def __init__(self, folder: str) -> None:
+        """Make the file in the file system of a folder.
+
+        Raises:
+            OSError: also if this file system or kernel has no such files.
+        """
+        self.descriptor = os.open(folder, os.O_RDWR | os.O_TMPFILE, 0o666)
+
+    def rename(self, path: str, *, overwrite: bool) -> None:  # noqa: ARG002
+        """Give the file its name.
+
+        Raises:
+            ExistsError: a file of that name exists.
+        """
+        try:
+            # Without a folder's descriptor, which has no effect here, `os.link` would link the
+            # symbolic link of /proc itself.
+            own = f"/proc/self/fd/{self.descriptor}"
+            os.link(own, path, src_dir_fd=self.descriptor, follow_symlinks=True)
+        except FileExistsError:
+            raise ExistsError("it exists already", "use --overwrite to replace it") from None
+
+    def remove(self) -> None:
+        """Close the file; without a name it vanishes."""
+        with suppress(OSError):  # as in `HiddenFile.remove`
+            os.close(self.descriptor)
 
 
 def hidden_name(number: int) -> str:

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
+from io import BufferedReader, BytesIO, FileIO
 from operator import attrgetter
 from pickle import PickleBuffer
 from typing import Any, BinaryIO, Final
@@ -23,7 +24,14 @@ from poolcli.storage import (
     Status,
     ignore,
 )
-from poolcli.storage.hidden import TEMPORARY, HiddenFile, remove_stale, remove_stale_once
+from poolcli.storage.hidden import (
+    HAS_UNNAMED,
+    TEMPORARY,
+    HiddenFile,
+    UnnamedFile,
+    remove_stale,
+    remove_stale_once,
+)
 
 try:
     import fcntl
@@ -37,6 +45,10 @@ folder or its hidden file meanwhile."""
 
 MOST_IN_MEMORY: Final = 1 << 25
 """Bytes of an output up to which it is kept in memory until it is complete."""
+
+READ_AT_ONCE: Final = 1 << 16
+"""The most bytes of a file that is read at once. Readers ask for parts of a file in many steps,
+which took a tenth of the time of tiny pictures, most of it in system calls."""
 
 MOST_COMPARED: Final = 1 << 20
 """The most bytes of two files that are compared at once."""
@@ -61,13 +73,13 @@ class LocalFile(Place):
     def open(self, check_start: CheckStart | None = None) -> BinaryIO:
         """Open a file; read a FIFO or device to its end."""
         try:
-            stream = open(self.path, "rb")  # noqa: SIM115  # the caller closes it
-            if stream.seekable():
-                return stream
+            file = FileIO(self.path)
+            if file.seekable():
+                return _from_memory(file) or BufferedReader(file)
             from poolcli.storage.streams import open_pipe
 
-            with stream:
-                return open_pipe(stream.fileno(), check_start)
+            with file:
+                return open_pipe(file.fileno(), check_start)
         except OSError as fault:
             raise unreadable(fault) from None
 
@@ -188,7 +200,7 @@ class LocalOutput(Output):
         self.like = like.status().attributes if like else None
         self.folder = os.path.dirname(self.path) or os.curdir
         self._most_in_memory = most_in_memory
-        self._hidden: HiddenFile | None = None
+        self._hidden: HiddenFile | UnnamedFile | None = None
         self._made_folders: list[str] = []
 
     def write(self, octets: Any, /) -> int:
@@ -247,15 +259,20 @@ class LocalOutput(Output):
             if before is not None:
                 before()
             return len(content)
+        may_be_unnamed = HAS_UNNAMED and self.in_folder and not self.overwrite
         for tries_left in reversed(range(TRIES)):
             try:
-                write_all(self._open_hidden(), content)
+                write_all(self._open_hidden(may_be_unnamed), content)
                 self._name(before)
                 break
             except BaseException as fault:
+                # The system may be unable to name it, for instance without /proc.
+                was_unnamed = isinstance(self._hidden, UnnamedFile) and isinstance(fault, OSError)
+                may_be_unnamed = False
                 self._discard()
                 # Another worker that failed may have removed a folder that this one needs.
-                if not (tries_left and isinstance(fault, FileNotFoundError | FileExistsError)):
+                is_passing = isinstance(fault, FileNotFoundError | FileExistsError) or was_unnamed
+                if not (tries_left and is_passing):
                     raise
         return len(content)
 
@@ -272,14 +289,18 @@ class LocalOutput(Output):
         super().truncate(0)
         self.seek(position)
 
-    def _open_hidden(self) -> int:
-        """Make the hidden file and its folders; return its descriptor."""
+    def _open_hidden(self, may_be_unnamed: bool = False) -> int:
+        """Make the hidden file, or one without a name, and its folders; return its descriptor."""
         missing = list(_missing_folders(self.folder)) if self.in_folder else []
         self._made_folders = missing
         for folder in reversed(missing):
             with suppress(FileExistsError):  # another worker has made it meanwhile
                 os.mkdir(folder)
         remove_stale_once(self.folder)
+        if may_be_unnamed:
+            with suppress(OSError):  # this file system has none: network file systems, for instance
+                self._hidden = UnnamedFile(self.folder)
+                return self._hidden.descriptor
         # Nobody else may open the file before it has the mode bits of its model. Without a model
         # it gets those of any new file: `mkstemp` would make it unreadable for others.
         self._hidden = HiddenFile(self.folder, 0o600 if self._model() else 0o666)
@@ -319,6 +340,16 @@ class LocalOutput(Output):
             with suppress(OSError):  # it isn't empty: another worker has written there
                 os.rmdir(folder)
         self._made_folders = []
+
+
+def _from_memory(file: FileIO) -> BytesIO | None:
+    """Return the content of a small file, and close it; return None for a larger one."""
+    content = file.read(READ_AT_ONCE + 1)
+    if len(content) > READ_AT_ONCE:
+        file.seek(0)
+        return None
+    file.close()
+    return BytesIO(content)
 
 
 def status_of(where: str | int, *, follow_links: bool = True) -> Status:
