@@ -341,6 +341,26 @@ def test_an_input_that_is_named_like_a_hidden_file_is_pooled_and_stays(
     assert len(contents(out)) == 2 + 1 + 3
 
 
+def test_an_input_that_is_redirected_or_linked_stays_too(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    paint_all(out, "z.png")
+    hidden = (out / "z.png").rename(out / left_name(out / "z.png"))
+    octets = hidden.read_bytes()
+    (tmp_path / "link.png").symlink_to(hidden)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "to-link.png").symlink_to(tmp_path / "link.png")
+    with hidden.open("rb") as stdin:
+        done = [
+            run(*HALVE, "-", out / "redirected.png", stdin=stdin),
+            run(*HALVE, "link.png", out / "linked.png", cwd=tmp_path),
+            run(*HALVE, "links", out, cwd=tmp_path),
+        ]
+
+    assert [one.returncode for one in done] == [0, 0, 0]
+    assert hidden.read_bytes() == octets
+    assert len(contents(out)) == 4
+
+
 def left_name(path: Path) -> str:
     """Return the name that a run would give to a hidden file of this inode."""
     return hidden_name(path.stat().st_ino)

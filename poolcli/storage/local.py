@@ -156,14 +156,8 @@ class LocalFile(Place):
 
     def keep(self) -> BinaryIO | None:
         """Lock a file that is named like a hidden file of a run, as its run would."""
-        if fcntl is None or not TEMPORARY.fullmatch(os.path.basename(self.path)):
-            return None
-        with suppress(OSError):  # it can't be read, or the file system has no locks
-            file = open(self.path, "rb", 0)  # noqa: SIM115  # the caller closes it
-            with suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return file
-        return None
+        path = os.path.realpath(self.path) if os.path.islink(self.path) else self.path
+        return locked(path) if TEMPORARY.fullmatch(os.path.basename(path)) else None
 
     def sync(self) -> None:
         """Write the system's whole cache to its disks."""
@@ -369,6 +363,18 @@ def status_of(where: str | int, *, follow_links: bool = True) -> Status:
 def _missing(reason: str) -> Status:
     """Return the status of a path that can't be read: one object for many missing files."""
     return Status("missing", problem=f"it can't be read: {reason}")
+
+
+def locked(path: str) -> BinaryIO | None:
+    """Open a file and lock it together with others; None if that is impossible."""
+    if fcntl is None:
+        return None
+    with suppress(OSError):  # it can't be read, or the file system has no locks
+        file = open(path, "rb", 0)  # noqa: SIM115  # the caller closes it
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return file
+    return None
 
 
 def access_mode(descriptor: int) -> int | None:

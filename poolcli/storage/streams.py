@@ -15,7 +15,14 @@ from typing import Any, BinaryIO, ClassVar, Final
 from poolcli import process
 from poolcli.errors import PoolError
 from poolcli.storage import DASH, BeforeName, CheckStart, Output, Place, Status
-from poolcli.storage.local import LocalFile, access_mode, status_of, unreadable, write_all
+from poolcli.storage.local import (
+    LocalFile,
+    access_mode,
+    locked,
+    status_of,
+    unreadable,
+    write_all,
+)
 
 STDIN_FD, STDOUT_FD = STANDARD = 0, 1
 STREAM_NAME: Final = re.compile(r"/dev/fd/(\d+)|/proc/self/fd/(\d+)")
@@ -62,6 +69,14 @@ class Stream(Place):
     def existing(self) -> Status:
         """Return the status of the stream that would be written."""
         return _of_stream(status_of(self._write_end), descriptor_of(self.path), os.O_RDONLY)
+
+    def keep(self) -> BinaryIO | None:
+        """Lock a file behind a stream: its name, which is unknown, may be that of a hidden file."""
+        end = self._read_end
+        if status_of(end).kind != "file":
+            return None
+        # Opened anew, since a lock of the descriptor itself would outlive this process.
+        return locked(f"/dev/fd/{end}" if isinstance(end, int) else end)
 
     def create(self, **_: object) -> Output:
         """Begin an output that is written in place: nothing is replaced or preserved."""
