@@ -13,6 +13,7 @@ import imagecodecs
 import numpy as np
 import pillow_heif
 import pytest
+import tifffile
 from PIL import Image
 
 from tests.pictures import saved
@@ -109,6 +110,21 @@ def test_an_animation_takes_the_memory_of_a_few_frames_however_many_it_has(
     assert (peaks[1] - peaks[0]) / (SIDES[1] ** 2 - SIDES[0] ** 2) < most
     peaks = [peak(animation(name, frames, 16), tmp_path, "png") for frames in (300, 3000)]
     assert peaks[1] - peaks[0] < 2700 * 2000
+
+
+def stack(pages: int, side: int) -> bytes:
+    buffer = BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        for number in range(pages):
+            file.write(np.full((side, side), number, np.uint16), metadata=None)
+    return buffer.getvalue()
+
+
+def test_a_page_of_a_stack_takes_no_memory_when_it_is_written(tmp_path: Path) -> None:
+    peaks = [peak(stack(pages, 256), tmp_path, "tiff", 1) for pages in (100, 500)]
+    assert peaks[1] - peaks[0] < 8 << 20  # of 52 MB of pixels more
+    peaks = [peak(stack(pages, 4), tmp_path, "tiff", 1) for pages in (1000, 11000)]
+    assert peaks[1] - peaks[0] < 10000 * 700  # the output, of 170 bytes a page, is in memory
 
 
 def array(name: str, side: int) -> bytes:

@@ -74,32 +74,24 @@ MOST_BYTES: Final = (1 << 32) - 1
 
 
 class Page(NamedTuple):
-    """A page whose strips are being written.
+    """What is known of a page; pages that have all of it in common share one.
 
     Attributes:
-        info: what is known of it.
+        info: what is known of its pixels, without a palette, which is among the tags.
         tags: its tags, apart from those for the strips.
-        compression: a key of `CODES`.
         bits: bits of a sample in the file.
-        signs: the bits to flip in each channel, or None.
-        strip: (rows, bytes): the rows of the next strip.
-        offsets: the offsets of the strips.
-        counts: the lengths of the strips.
+        strips: the number of its strips.
     """
 
     info: FrameInfo
     tags: Tags
-    compression: str
     bits: int
-    signs: NDArray[np.uint8] | None
-    strip: NDArray[np.uint8]
-    offsets: array[int]
-    counts: array[int]
+    strips: int
 
     def packed_rows(self, band: NDArray[Any]) -> NDArray[np.uint8]:
         """Return the bytes of rows as the file stores them, little-endian: (rows, bytes)."""
-        if self.signs is not None:
-            band = band ^ self.signs
+        if self.info.mode == "LAB":
+            band = band ^ LAB_SIGNS
         if self.bits < 8 * band.dtype.itemsize or band.dtype == np.bool_:
             return _packed_bits(band, self.bits)
         little = np.ascontiguousarray(band, band.dtype.newbyteorder("<"))
@@ -107,20 +99,31 @@ class Page(NamedTuple):
 
     def largest_directory(self) -> int:
         """Return the most bytes that the directory of a classic TIFF takes."""
-        return len(packed(self.tags, "<", 0)) + 8 * len(self.offsets) + 64
+        return len(packed(self.tags, "<", 0)) + 8 * self.strips + 64
 
-    def directory(self, at: int, *, is_big: bool) -> bytes:
-        """Return the directory as it is stored at an offset; no page follows."""
+    def directory(self, at: int, offsets: array[int], counts: array[int], *, is_big: bool) -> bytes:
+        """Return the directory as it is stored at an offset; no page follows.
+
+        Args:
+            at: the offset of the directory.
+            offsets: the offsets of its strips.
+            counts: the lengths of its strips.
+            is_big: whether it is one of a BigTIFF.
+        """
         kind, code = (LONG8, "Q") if is_big else (LONG, "I")
         strips = {
             tag: Value(kind, np.array(numbers, f"<u{struct.calcsize(code)}").tobytes())
-            for tag, numbers in ((OFFSETS, self.offsets), (BYTE_COUNTS, self.counts))
+            for tag, numbers in ((OFFSETS, offsets), (BYTE_COUNTS, counts))
         }
         return packed(self.tags | strips, "<", at, is_big=is_big)
 
 
 class TiffWriter(FrameWriter):
-    """The writer of a TIFF, page by page and strip by strip."""
+    """The writer of a TIFF, page by page and strip by strip.
+
+    The directories follow at the end, since the descriptions in them tell about all pages. Until
+    then a page takes little memory: stacks may have tens of thousands.
+    """
 
     def __init__(
         self,
@@ -141,45 +144,47 @@ class TiffWriter(FrameWriter):
         """
         super().__init__(file, row, saving)
         self._most_bytes, self._strip_bytes = most_bytes, strip_bytes
+        self._compression = str(saving.for_format(row).get("compression", DEFAULT_COMPRESSION))
         self._pages: list[Page] = []
         self._placed: list[tuple[int, Metadata]] = []
+        self._offsets, self._counts = array("Q"), array("Q")  # of the strips of all pages
+        self._strip = np.empty((0, 0), np.uint8)
         self._filled = 0
         file.write(bytes(HEAD_BYTES))
 
     def begin(self, info: FrameInfo, metadata: Metadata) -> None:
         """Begin a page: write the rest of the previous one, and keep the tags."""
         self._end_strip()
-        mode = info.mode
-        compression = str(self.saving.for_format(self.row).get("compression", DEFAULT_COMPRESSION))
-        if mode == "YCbCr":  # libtiff's readers would convert it to RGB
-            compression = "none"
         bits = bits_of(info)
         height, width = info.shape[:2]
         row_bytes = -(-width * _channels(info) * bits // 8)
         rows = min(height, max(1, self._strip_bytes // row_bytes))
+        if self._strip.shape != (rows, row_bytes):
+            self._strip = np.empty((rows, row_bytes), np.uint8)
         tags = layout_tags(info, bits) | metadata_tags(self.held(info, metadata))
-        tags |= {COMPRESSION: shorts(CODES[compression]), ROWS_PER_STRIP: longs(rows)}
-        signs = LAB_SIGNS if mode == "LAB" else None
-        strip = np.empty((rows, row_bytes), np.uint8)
+        tags |= {
+            COMPRESSION: shorts(CODES[self._compression_of(info)]),
+            ROWS_PER_STRIP: longs(rows),
+        }
         if metadata.place and not self.saving.strip:
             tags |= geo_tags(metadata.place, metadata.placement)
             self._placed.append((len(self._pages), metadata))
         if info.nodata:
             tags[NODATA] = Value(ASCII, info.nodata.encode() + b"\0")
-        self._pages.append(
-            Page(info, tags, compression, bits, signs, strip, array("Q"), array("Q"))
-        )
+        page = Page(info._replace(palette=None), tags, bits, -(-height // rows))
+        is_same = bool(self._pages) and page == self._pages[-1]
+        self._pages.append(self._pages[-1] if is_same else page)
 
     def rows(self, band: NDArray[Any]) -> None:
         """Write the strips that the next rows complete."""
         page = self._pages[-1]
         rest = page.packed_rows(band)
         while len(rest):
-            taken = min(len(rest), len(page.strip) - self._filled)
-            page.strip[self._filled : self._filled + taken] = rest[:taken]
+            taken = min(len(rest), len(self._strip) - self._filled)
+            self._strip[self._filled : self._filled + taken] = rest[:taken]
             self._filled += taken
             rest = rest[taken:]
-            if self._filled == len(page.strip):
+            if self._filled == len(self._strip):
                 self._end_strip()
 
     def finish(self) -> list[str]:
@@ -191,10 +196,14 @@ class TiffWriter(FrameWriter):
         number, pointer = (8, "<Q") if is_big else (2, "<I")
         at = first = end + -end % 8
         self.file.write(bytes(at - end))
+        strip, pages_left = 0, len(self._pages)
         for page in self._pages:
-            octets = bytearray(page.directory(at, is_big=is_big))
+            strips = slice(strip, strip := strip + page.strips)
+            octets = bytearray(
+                page.directory(at, self._offsets[strips], self._counts[strips], is_big=is_big)
+            )
             octets += bytes(-len(octets) % 8)
-            if page is not self._pages[-1]:
+            if pages_left := pages_left - 1:
                 entries = len(page.tags) + 2
                 place = number + entries * (20 if is_big else 12)
                 struct.pack_into(pointer, octets, place, at + len(octets))
@@ -209,22 +218,28 @@ class TiffWriter(FrameWriter):
         self.file.seek(0, 2)
         return list(self.notes)
 
+    def _compression_of(self, info: FrameInfo) -> str:
+        """Return a key of `CODES`; libtiff's readers would convert compressed YCbCr to RGB."""
+        return "none" if info.mode == "YCbCr" else self._compression
+
     def _describe(self) -> None:
         """Add the descriptions that tell about all pages, now that these are known."""
         pages = [page.info for page in self._pages]
         for number, metadata in self._placed:
             text = description_of(metadata.place, metadata.placement, pages, self.note, self.warn)
             if text:
-                self._pages[number].tags[DESCRIPTION] = Value(ASCII, text)
+                page = self._pages[number]
+                tags = page.tags | {DESCRIPTION: Value(ASCII, text)}
+                self._pages[number] = page._replace(tags=tags)
 
     def _end_strip(self) -> None:
         """Compress and write the strip that is being filled, if it has rows."""
         if not self._filled:
             return
-        page = self._pages[-1]
-        octets = compressed(page.strip[: self._filled], page.compression)
-        page.offsets.append(self.file.tell())
-        page.counts.append(len(octets))
+        compression = self._compression_of(self._pages[-1].info)
+        octets = compressed(self._strip[: self._filled], compression)
+        self._offsets.append(self.file.tell())
+        self._counts.append(len(octets))
         self.file.write(octets)
         self._filled = 0
 
