@@ -110,10 +110,17 @@ def _plan_and_run(request: Request) -> int:
     from poolcli.console import Console
     from poolcli.errors import PoolError
     from poolcli.executors import choose
-    from poolcli.plan import NothingMatchedError, PlanError, Refusal, kept_inputs, make_plan
+    from poolcli.plan import (
+        NothingMatchedError,
+        PlanError,
+        Refusal,
+        check_room,
+        kept_inputs,
+        make_plan,
+    )
     from poolcli.plan.left_out import LeftOut
     from poolcli.report import EXIT_NOTHING, EXIT_USAGE, Report
-    from poolcli.storage import streams
+    from poolcli.storage import DASH, place_of, streams
 
     display = request.display
     console = Console(
@@ -139,8 +146,12 @@ def _plan_and_run(request: Request) -> int:
         raise PoolError(
             f"the plan can't be made: {fault.strerror}", "does the working folder exist?"
         ) from None
+    if display.as_json and place_of(DASH).existing().kind == "missing":
+        raise PoolError("--json needs standard output, which is closed", "redirect it to a file")
     if display.as_json and any(streams.is_stdout(job.target.path) for job in plan):
         raise PoolError("--json and a picture can't share standard output", "name an output file")
+    if not display.dry_run:
+        check_room(plan)
     execution = request.execution
     executor = choose(
         plan,
@@ -382,8 +393,14 @@ def _end(fault: BaseException) -> int:
             streams.silence_stdout()
             return report.EXIT_READER_GONE
         case OSError():
-            console.error(f"standard output can't be written: {fault.strerror}")
+            reason = f"standard output can't be written: {fault.strerror}"
+            console.error(reason, "redirect it to another place")
             streams.silence_stdout()
+            return report.EXIT_FAILED
+        case ImportError() | MemoryError():  # what NumPy says of a failed import fills a page
+            is_memory = isinstance(fault, MemoryError)
+            reason = "there is not enough memory" if is_memory else "a library can't be loaded"
+            console.error(reason, "allow more memory (ulimit -v), or install poolcli anew")
             return report.EXIT_FAILED
     console.error(f"poolcli failed: {type(fault).__name__}: {fault}", "please report it")
     if sys.argv.count("-v") > 1 or "-vv" in sys.argv:

@@ -70,8 +70,8 @@ MODES: Final[Mapping[str, Mode]] = {
         "an RGB picture with alpha of another depth than 8 or 16 bits", None, 4, "RGB;M", "RGBA"
     ),
     "I": Mode("a 32-bit integer picture", "int32"),
-    "F": Mode("a floating-point picture", "float32"),
-    "RGB;F": Mode("a floating-point RGB picture", "float32", 3),
+    "F": Mode("1 channel of float32", "float32"),
+    "RGB;F": Mode("3 channels of float32", "float32", 3),
     ARRAY: Mode("samples of this type and number", None, 0),
 }
 """Every mode by its name. The names are Pillow's as far as Pillow has the mode; ";16" marks 16
@@ -153,6 +153,12 @@ class FrameInfo(NamedTuple):
     nodata: str = ""
     has_mask: bool = False
     planes: int = 1
+
+    @property
+    def samples(self) -> str:
+        """The number of channels and their type, in words."""
+        count = self.shape[2] if len(self.shape) > 2 else 1
+        return f"{count} channel{'s' * (count > 1)} of {self.dtype.name}"
 
 
 def info_in_mode(size: Pair, mode: str, stored: Stored, **more: Any) -> FrameInfo:

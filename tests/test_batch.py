@@ -258,7 +258,7 @@ def test_a_vanished_input_fails_alone_and_a_new_output_is_not_clobbered(
 
     assert done.returncode == 1
     assert counts(done) == (3, 0, 2, 0)
-    assert [one.split(": ")[1] for one in complaints(done)] == ["in/b.jpg", "in/sub/c.tif"]
+    assert [one.split(": ")[1] for one in complaints(done)] == ["out/b.jpg", "in/sub/c.tif"]
     assert (tmp_path / "out/b.jpg").read_bytes() == b"somebody else's"
     assert sorted(contents(tmp_path / "out")) == ["a.png", "b.jpg", "fifo.png", "sub/deep/d.webp"]
 

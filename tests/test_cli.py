@@ -329,6 +329,7 @@ def test_exit_codes_survive_without_standard_error(
     ("redirection", "paths", "code", "part"),
     [
         (">&-", ("in.png", "-"), 2, "closed"),
+        (">&-", ("--json", "in.png", "o.png"), 2, "closed"),
         ("<&-", ("-", "out.png"), 2, "closed"),
         ("<&-", ("--files-from", "-", "out"), 2, "Bad file descriptor"),
         ("<&-", (), 2, "INPUT"),
@@ -490,7 +491,8 @@ def test_versions_are_printed_on_stdout_and_help_on_stderr_without_arguments(run
         assert lines[:2] == [f"poolcli {__version__}", f"Python {sys.version.split()[0]}"]
         assert lines[2:4] == [f"NumPy {np.__version__}", f"Pillow {PIL.__version__}"]
         optional = [line.split()[0] for line in lines[4:]]
-        assert optional == ["imagecodecs", "tifffile", "pillow_heif"]
+        packages = ["imagecodecs", "tifffile", "pillow_heif", "obstore", "distributed"]
+        assert optional == packages
     nothing = run()
     assert (nothing.returncode, nothing.stdout) == (2, b"")
     assert nothing.stderr.startswith(b"Usage: poolcli")

@@ -24,7 +24,7 @@ EXTRAS = set(PROJECT["optional-dependencies"]) - {"test", "dev"}
 
 def refusal_of(target: Format, mode: str, *, allowed: bool = False) -> PoolError:
     with pytest.raises(PoolError, match="can't hold") as refusal:
-        target.check_rounding(mode, allowed=allowed)
+        target.check_rounding(mode, allowed=allowed, samples=MODES[mode].title)
     return refusal.value
 
 
@@ -134,7 +134,7 @@ def test_a_depth_is_given_up_only_where_it_may_be_and_helps(target: Format) -> N
     [
         ("jpeg", "RGBA", "JPEG can't hold an RGB picture with alpha; flatten"),
         ("bmp", "I;16", "BMP can't hold a 16-bit grey picture; give --allow-depth-loss"),
-        ("png", "F", "PNG can't hold a floating-point picture; write .tif or .pfm"),
+        ("png", "F", "PNG can't hold 1 channel of float32; write .tif or .pfm"),
         ("png", "I", "PNG can't hold a 32-bit integer picture; write .tif"),
         ("pbm", "L", "PBM can't hold an 8-bit grey picture; write .png"),
     ],

@@ -46,6 +46,12 @@ SAID = {
     "avg --size": "--size has no value; give N or WxH",
     "avg -k 2 --include": "--include has no value; give GLOB",
     "avg -k 2 --strip=yes": "--strip takes no value; leave the value out",
+    "avg -k 2 --verbose=2": "--verbose takes no value; leave the value out",
+    "avg -k 9999999999": "-k is '9999999999', which is too large; give at most 999999999",
+    "avg --dry -k 2": "no option --dry; did you mean --dry-run?",
+    "avg --no -k 2": "no option --no; did you mean --nodata, --no-recursive or --no-progress?",
+    "avg -k 2 --method max": "no option --method; the verb names the method: max, min",
+    "avg -k 2 --version": "no option --version; poolcli --version tells it",
     "max -k 2 --count-include-pad": "--count-include-pad belongs to avg; leave it out, or use avg",
     "max -k 2 --quantile 1": "--quantile belongs to median; leave it out, or use median",
     "avg -k 2 --resume": "no option --resume; --skip-existing goes on where a run stopped",
@@ -68,6 +74,7 @@ SAID = {
     "sharpen -k 2": "there is no verb 'sharpen'; there are max, min, avg, median, mode and unpool",
     "mean -k 2": "there is no verb 'mean'; avg does that",
     "MaxPool2d -k 2": "there is no verb 'MaxPool2d'; max does that",
+    "help avg max": "Got unexpected extra argument (max); see poolcli help --help",
     "help sharpen": "there is no verb 'sharpen'; there are max, min, avg, median, mode and unpool",
     # exclusions
     "avg -k 2 --fit 9": "-k and --fit exclude each other; give one of them",
@@ -107,7 +114,7 @@ def test_the_answers_name_options_and_verbs_that_there_are() -> None:
     assert set(VERBS.values()) <= set(params)
     for word, answer in WORDS.items():
         named = [one for one in answer.replace(",", " ").split() if one.startswith("--")]
-        assert set(named) <= flags, answer
+        assert set(named) <= {*flags, "--version"}, answer
         dashes = "-" if len(word) == 1 else "--"
         shared = {flag for row in METHODS for one in params[row.name] for flag in one.opts}
         assert f"{dashes}{word}" not in shared, word

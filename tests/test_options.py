@@ -51,6 +51,7 @@ def test_width_first_becomes_height_first(width: int, height: int, right: int, b
         ("same", "same"),
         ("same-lower", "same_lower"),
         ("SAME", "same"),
+        ("SAME_UPPER", "same"),
         ("same_lower", "same_lower"),
         ("Valid", "valid"),
         ("valid", "valid"),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.output import only_line
 from tests.support.processes import Run
 from tests.support.trees import paint, paint_all
 
@@ -33,7 +34,7 @@ def test_a_target_directory_stands_before_any_number_of_inputs(run: Run, tmp_pat
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["-t", "small"], b"no picture is named"), (["-t", "a.png", "b.png"], b"a.png/ is a file")],
+    [(["-t", "small"], b"no picture is named"), (["-t", "a.png", "b.png"], b"a.png is no folder")],
 )
 def test_a_target_directory_without_inputs_or_that_is_a_file_is_refused(
     words: list[str], said: bytes, run: Run, tmp_path: Path
@@ -105,9 +106,50 @@ def test_pictures_that_are_not_read_are_told_by_suffix(run: Run, tmp_path: Path)
         left_out = json.loads(done.stdout.splitlines()[-1])["summary"]["left_out"]
         assert left_out == {".heic": 2, ".cr2": 1, ".jp2": 1, ".psd": 1}
         assert b"2 .heic, 1 .cr2" in done.stderr.replace(b"\n", b" ")
-        assert b"iphone/f.txt: left out: no picture" in done.stderr
+        assert b"iphone/f.txt: left out: its suffix names no picture" in done.stderr
         assert b"iphone/.hidden.png: left out: a hidden name" in done.stderr
     assert names_in(tmp_path / "out") == ["x.png", "y.png"]
+
+
+def test_the_verbose_output_tells_why_each_entry_of_a_folder_is_left_out(
+    run: Run, tmp_path: Path
+) -> None:
+    paint_all(tmp_path / "in", "x.png", "sub/y.png")
+    (tmp_path / "in/to-folder").symlink_to("sub")
+    (tmp_path / "in/to-folder.png").symlink_to("sub")
+    os.mkfifo(tmp_path / "in/fifo.png")
+    (tmp_path / "in/notes").touch()
+    done = run(*HALVE, "-v", "--no-recursive", "in", "out")
+    told = [line for line in done.stderr.decode().splitlines() if "left out" in line]
+    assert sorted(told) == [
+        "poolcli: in/fifo.png: left out: a FIFO or socket",
+        "poolcli: in/notes: left out: its suffix names no picture",
+        "poolcli: in/sub: left out: a folder in a folder",
+        "poolcli: in/to-folder.png: left out: a link to a folder",
+        "poolcli: in/to-folder: left out: a link to a folder",
+    ]
+
+
+def test_an_empty_list_and_a_folder_as_a_list_are_refused_by_name(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "list").touch()
+    done = run(*HALVE, "--files-from", "list", "out")
+    assert done.returncode == 3
+    assert only_line(done) == "poolcli: no picture was found in the list list; check what it names"
+    done = run(*HALVE, "--files-from", ".", "out")
+    assert done.returncode == 2
+    assert only_line(done) == "poolcli: --files-from . is a folder; give it as INPUT"
+
+
+def test_a_file_in_the_place_of_the_output_folder_is_found_at_once(
+    run: Run, tmp_path: Path
+) -> None:
+    paint_all(tmp_path / "in", "x.png", "y.png")
+    (tmp_path / "file").write_bytes(b"mine")
+    for words in (["in", "file/out"], ["-t", "file", "in"], ["in/x.png", "file/out.png"]):
+        done = run(*HALVE, *words)
+        assert done.returncode == 2
+        assert "file is no folder; " in only_line(done)
+    assert (tmp_path / "file").read_bytes() == b"mine"
 
 
 # Other spellings

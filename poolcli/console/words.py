@@ -59,6 +59,8 @@ def totals(report: Report) -> list[Row]:
     if report.dry_run:  # only the run itself tells bytes and times
         rows += [Row("output", report.output, is_path=True)]
         rows += [Row("pixels", pixels)] if report.planned else []
+    elif not report.done:
+        rows += [Row("time", f"{seconds:.3f} s")]
     else:
         rows += [
             Row("pixels", pixels),

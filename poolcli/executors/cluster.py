@@ -81,7 +81,8 @@ def _import() -> Any:
         import distributed
     except ImportError:
         raise PoolError(
-            "--scheduler needs distributed", "install it: the extra [cluster] of poolcli-image"
+            "--scheduler (or POOLCLI_SCHEDULER) needs distributed",
+            "install it: the extra [cluster] of poolcli-image",
         ) from None
     # Its loggers have levels and handlers of their own, which print tracebacks.
     for name in logging.root.manager.loggerDict:

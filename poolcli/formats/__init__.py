@@ -129,12 +129,13 @@ class Format(NamedTuple):
         alphas = palette[: info.entries, -1].tolist()
         return self.palettes == "key" and set(alphas) <= {0, 255} and alphas.count(0) <= 1
 
-    def check_rounding(self, mode: str, *, allowed: bool) -> None:
+    def check_rounding(self, mode: str, *, allowed: bool, samples: str = "") -> None:
         """Refuse a mode that the format can't store, unless it may be rounded to 8 bits.
 
         Args:
             mode: a key of `MODES` that is not in `modes`.
             allowed: whether the user allows rounding to 8 bits.
+            samples: what an array holds, in words.
 
         Raises:
             PoolError: the mode is refused; the remedy lists the ways to write the picture.
@@ -142,7 +143,7 @@ class Format(NamedTuple):
         if not (allowed and MODES[mode].rounded in self.modes):
             from poolcli.formats.refusals import mode_not_held
 
-            raise mode_not_held(self, mode, is_rounding_allowed=allowed)
+            raise mode_not_held(self, mode, samples, is_rounding_allowed=allowed)
 
     def check_result(self, mode: str, height: int, width: int) -> None:
         """Refuse a picture that is too large for the format, or needs a missing package.

@@ -49,13 +49,13 @@ def is_installed(extra: Extra) -> bool:
     return True
 
 
-def versions() -> Iterator[tuple[str, str]]:
-    """Yield NumPy, Pillow and the optional packages, with versions, without importing them."""
+def versions(*others: str) -> Iterator[tuple[str, str]]:
+    """Yield NumPy, Pillow, the packages of formats and others, with versions, unimported."""
     from importlib import metadata  # few runs need it, and each import delays the start
 
     extras = [row.extra for row in FORMATS if row.extra is not None]
     names = dict.fromkeys(name for extra in extras for name in extra.packages)
-    for name in ("NumPy", "Pillow", *names):
+    for name in ("NumPy", "Pillow", *names, *others):
         try:
             yield name, metadata.version(name)
         except metadata.PackageNotFoundError:

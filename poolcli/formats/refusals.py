@@ -13,7 +13,7 @@ from typing import Final
 from poolcli import formats
 from poolcli.errors import PoolError
 from poolcli.formats import Format, FrameKind
-from poolcli.picture import MODES
+from poolcli.picture import ARRAY, MODES
 
 ENDS_EARLY: Final = ("it ends early", "is the file complete?")
 UNKNOWN_KIND: Final = ("it is of a kind that can't be read", "convert it first to PNG or TIFF")
@@ -48,8 +48,15 @@ OTHERS: Final = {
 """Other kinds of files, by a regular expression that matches its start."""
 
 
-def mode_not_held(row: Format, mode: str, *, is_rounding_allowed: bool) -> PoolError:
-    """Return the error for a mode that a format can't store, with the ways to write the picture."""
+def mode_not_held(row: Format, mode: str, samples: str, *, is_rounding_allowed: bool) -> PoolError:
+    """Return the error for a mode that a format can't store, with the ways to write the picture.
+
+    Args:
+        row: the format.
+        mode: a key of `MODES`.
+        samples: what an array holds, in words.
+        is_rounding_allowed: whether the user allows rounding to 8 bits.
+    """
     rounded = MODES[mode].rounded
     held = {*row.modes}
     without_alpha = {MODES[one].without_alpha for one in (mode, rounded) if one} & held
@@ -60,7 +67,8 @@ def mode_not_held(row: Format, mode: str, *, is_rounding_allowed: bool) -> PoolE
         remedies.append("give --allow-depth-loss")
     holders = [other.suffixes[0] for other in formats.FORMATS if mode in other.modes]
     remedies.append(f"write {' or '.join(holders)}")
-    return PoolError(f"{row.title} can't hold {MODES[mode].title}", ", ".join(remedies))
+    title = samples if mode == ARRAY else MODES[mode].title
+    return PoolError(f"{row.title} can't hold {title}", ", ".join(remedies))
 
 
 def frames_not_held(row: Format, kind: FrameKind, found: str, remedy: str) -> PoolError:

@@ -31,6 +31,9 @@ UNPOOL_EXAMPLES: Final = """poolcli unpool small.png indices.npz out.png
 cat small.png | poolcli unpool - indices.npz - > out.png
 """
 
+OTHERS: Final = ("obstore", "distributed")
+"""The optional packages that no format needs."""
+
 SHORT_NAMES, SHORT_TEXT = 15, 47
 """The most letters of a placeholder and of a text in the short help, so that a line fits."""
 
@@ -161,7 +164,7 @@ def version_option(version: str) -> click.Option:
         """Print the versions, if they are wanted, and end the program."""
         if wanted and not ctx.resilient_parsing:
             python = sys.version.split()[0]
-            for name, number in (("poolcli", version), ("Python", python), *versions()):
+            for name, number in (("poolcli", version), ("Python", python), *versions(*OTHERS)):
                 click.echo(f"{name} {number}")
             ctx.exit()
 
@@ -185,6 +188,11 @@ class HelpCommand(click.Command):
         self.program = program
         verb = click.Argument(["verb"], required=False, type=_Verb(*program.commands))
         super().__init__("help", params=[verb], help="Show the help of a verb.")
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the verb; errors are those of poolcli."""
+        with explained(ctx, tuple(args)):
+            return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> None:
         """Print the help of the verb, or without one that of the program."""

@@ -86,7 +86,7 @@ def _explanation(
         return _unknown_option(ctx, args, fault.option_name)
     if isinstance(fault, click.BadOptionUsage):
         option = _flags(ctx.command)[fault.option_name]
-        if option.is_flag:
+        if option.is_flag or option.count:
             return PoolError(f"{fault.option_name} takes no value", "leave the value out")
         expected = getattr(option.type, "expected", option.metavar)
         return PoolError(f"{fault.option_name} has no value", f"give {expected}")
@@ -111,9 +111,9 @@ def _unknown_option(ctx: click.Context, args: tuple[str, ...], name: str) -> Poo
         )
     if answer := WORDS.get(word) or WORDS.get(word.lower()):
         return PoolError(message, answer)
-    return PoolError(
-        message, f"did you mean {close[0]}?" if close else f"see {ctx.command_path} --help"
-    )
+    likely = [flag for flag in flags if flag.startswith(f"--{word}")] or close
+    offer = f"did you mean {any_of(tuple(likely))}?" if likely else ""
+    return PoolError(message, offer or f"see {ctx.command_path} --help")
 
 
 def _verb_first(args: list[str]) -> str:

@@ -23,7 +23,8 @@ from poolcli.options.names import NAME_KEY, NAME_KEYS
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-NUMBER: Final = re.compile(r"[0-9]{1,9}", re.ASCII)
+DIGITS: Final = 9
+NUMBER: Final = re.compile(rf"[0-9]{{1,{DIGITS}}}", re.ASCII)
 GIVEN: Final = "poolcli.given"
 """The key in `click.Context.meta` of the words of a command line, as they were given."""
 
@@ -245,7 +246,8 @@ class Padding(Value[Any]):
 
     def parse(self, text: str) -> Any:
         """Parse one, two or four numbers, or a name."""
-        name = text.lower().replace("_", "-")  # other programs write SAME, same_lower
+        # Other programs write SAME, same_lower, and ONNX SAME_UPPER.
+        name = text.lower().replace("_", "-").removesuffix("-upper")
         if name in self.choices:
             return name.replace("-", "_")
         if "," in text:
@@ -380,9 +382,12 @@ def whole_numbers(text: str, separator: str) -> list[int]:
     """Return the whole numbers between separators.
 
     Raises:
+        PoolError: one has too many digits.
         ValueError: there is anything else.
     """
     parts = text.split(separator)
+    if any(one.isascii() and one.isdigit() and len(one) > DIGITS for one in parts):
+        raise PoolError(f"is {text!r}, which is too large", f"give at most {10**DIGITS - 1}")
     if not all(map(NUMBER.fullmatch, parts)):
         raise ValueError
     return [int(part) for part in parts]

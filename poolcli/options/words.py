@@ -10,18 +10,20 @@ from poolcli.formats.saving import describe
 _ANSWERS: Final = {
     "--skip-existing goes on where a run stopped": "resume continue skip incremental",
     "folders are searched with all folders inside them": "recursive recurse r R",
-    "the output is the last path, or the folder of -t": "out output o dest output-dir"
+    "the output is the last path, or the folder of -t": "out output o dest destination output-dir"
     " outdir out-dir output-folder",
     "the inputs come before the output": "in input i src source input-dir",
     "give --size, or --fit or --output-size for the size of the output": "resize scale factor"
     " downscale downsample shrink reduce geometry percent ratio",
-    "give --fit or --output-size": "width height thumbnail thumb max-size max-width max-height box",
+    "give --fit or --output-size": "width height thumbnail thumb max-size max-width max-height box"
+    " adaptive global",
     "it is --size here": "kernel-size kernel kernel-shape pool-size poolsize pool ksize"
     " window window-size block block-size filter filter-size",
     "it is --stride here": "strides step",
     "it is --padding here": "pad pads auto-pad border",
     "it is --dilation here": "dilations dilate dilation-rate rate",
-    "it is --jobs here": "threads workers processes procs cores cpus parallel num-workers P",
+    "it is --jobs here": "threads nthreads workers processes procs nproc n-jobs cores cpus parallel"
+    " num-workers P",
     "it is --overwrite here": "force clobber replace yes y",
     "existing outputs stay unless --overwrite is given": "no-clobber no-overwrite",
     "it is --quiet here": "silent log-level",
@@ -29,7 +31,7 @@ _ANSWERS: Final = {
     "give --color never": "no-color no-colour no-ansi",
     "it is --color here": "colour",
     "the verb names the method: max, min, avg, median or mode": "method function func op operation"
-    " type statistic",
+    " type statistic mode avg mean max min median",
     "it is --frame here": "page index layer slice",
     "it is --strip here": "strip-all strip-metadata no-metadata strip-exif no-exif metadata",
     "it is --background here": "bg flatten matte",
@@ -48,13 +50,14 @@ _ANSWERS: Final = {
     "it is --timeout here": "time-limit max-time",
     "it is --max-pixels here": "limit max-image-pixels limit-pixels",
     "it is --json here": "jsonl json-lines report",
+    "poolcli --version tells it": "version",
     "it is --no-progress here": "no-bar no-progress-bar",
 }
 WORDS: Final = {word: answer for answer, words in _ANSWERS.items() for word in words.split()} | {
     key.replace("_", "-"): f"give --save-option {key}={describe(kind)}"
     for row in FORMATS
     for key, kind in row.options.items()
-    if key != "compress_level"
+    if key not in ("compress_level", "method")
 }
 """From an option of another program, without dashes, to what helps here."""
 

@@ -195,15 +195,27 @@ def make_plan(
     if refusals:
         raise PlanError(refusals)
     if not jobs:
-        where = f" in {', '.join(inputs)}" if inputs else ""
+        where, remedy = ", ".join(inputs), "check the names, --include and --exclude"
+        if policy.files_from is not None:
+            where, remedy = f"the list {policy.files_from}", "check what it names"
         found = f": {what}" if (what := left_out.whole()) else ""
-        raise NothingMatchedError(
-            f"no picture was found{where}{found}", "check the names, --include and --exclude"
-        )
+        raise NothingMatchedError(f"no picture was found in {where}{found}", remedy)
     if not all(job.is_settled for job in jobs):
         for place in filter(None, (target, jobs[0].indices)):
             place.check_folder()
     return jobs
+
+
+def check_room(jobs: list[Job]) -> None:
+    """Refuse a plan if no space is left for its first output.
+
+    Raises:
+        PoolError: that is so; nothing was decoded.
+    """
+    job = next((one for one in jobs if not one.is_settled), None)
+    for place in () if job is None else (job.target, job.indices):
+        if place is not None:
+            place.check_room()
 
 
 @contextmanager
@@ -243,8 +255,8 @@ def _is_folder(inputs: list[str], target: Place, policy: Policy) -> bool:
     kind, is_named = target.status().kind, output.endswith(os.sep)
     # A slash after the name of a local file makes it missing.
     unslashed = output.rstrip(os.sep) if is_named and kind == "missing" else ""
-    if unslashed and place_of(unslashed).status().kind == "file":
-        raise PoolError(f"{output} is a file", "name a folder")
+    if unslashed and place_of(unslashed).existing().kind != "missing":
+        raise PoolError(f"{unslashed} is no folder", "name a folder")
     if is_named or kind == "folder":
         return True
     is_single = len(inputs) < 2 and policy.files_from is None and not policy.levels

@@ -18,6 +18,12 @@ from poolcli.plan.left_out import NO_PICTURE, LeftOut, cure_of
 from poolcli.storage import DASH, Place, Progress, Status, ignore, place_at, place_of
 
 OUTPUT_FOLDER: Final = "in the output folder"
+NO_FILES: Final = {
+    "folder": "a link to a folder",
+    "device": "a device",
+    "stream": "a FIFO or socket",
+}
+NO_SUFFIX: Final = "it has no suffix, which would tell the format to write"
 NAME_BYTES: Final = 255
 """The longest file name that common file systems allow."""
 
@@ -147,8 +153,8 @@ class Batch:
         if status.kind == "folder":
             refusal, remedy = "it is a folder", "name the pictures in it"
         elif fmt is None and not refusal:
-            refusal = f"the suffix {suffix} names no format" if suffix else "it has no suffix"
-            remedy = "name a picture, or give --format"
+            refusal = f"the suffix {suffix} names no format" if suffix else NO_SUFFIX
+            remedy = "give --format"
         elif fmt is not None and not refusal and not fmt.modes:
             refusal, remedy = fmt.refusal().args
         # A suffix of the right format keeps its spelling, such as .JPG or .jpeg.
@@ -233,7 +239,8 @@ class Batch:
                 below = os.path.join(folder.below, name)
                 is_folder = listed is not None and listed.kind == "folder"
                 source = folder.source._replace(path=os.path.join(folder.source.path, name))
-                if why := self._unwanted(below, is_folder=is_folder):
+                why = self._unwanted(below, is_folder=is_folder)
+                if why and (why != NO_PICTURE or source.is_remote):
                     self.left_out.add(source.path, why)
                     continue
                 status = listed or source.status()
@@ -242,8 +249,10 @@ class Batch:
                     self.left_out.add(source.path, OUTPUT_FOLDER)
                 # Links to folders are not followed: they could lead in a circle. A broken link is
                 # yielded, so that it fails by name instead of being left out silently.
-                elif not is_folder and status.kind not in ("file", "missing"):
-                    self.left_out.add(source.path, f"a {status.kind}")
+                elif not is_folder and status.kind in NO_FILES:
+                    self.left_out.add(source.path, NO_FILES[status.kind])
+                elif why:
+                    self.left_out.add(source.path, why)
                 else:
                     yield Found(source, below, status)
         except PoolError as fault:
@@ -300,8 +309,11 @@ def _read_list(files_from: str, null: bool) -> Iterator[str]:
     Raises:
         PoolError: it can't be read.
     """
+    place = place_of(files_from)
+    if files_from != DASH and place.status().kind == "folder":
+        raise PoolError(f"--files-from {files_from} is a folder", "give it as INPUT")
     try:
-        with place_of(files_from).open() as stream:
+        with place.open() as stream:
             content = stream.read()
     except PoolError as refusal:
         raise PoolError(f"--files-from {files_from}: {refusal.message}", refusal.remedy) from None

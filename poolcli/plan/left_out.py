@@ -11,7 +11,7 @@ from poolcli.formats import by_name, by_suffix
 from poolcli.formats.extras import is_installed
 from poolcli.formats.unread import UNREAD
 
-NO_PICTURE = "no picture"
+NO_PICTURE = "its suffix names no picture"
 NOT_READ = "pictures of this format are not read"
 
 

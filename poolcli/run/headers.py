@@ -303,7 +303,7 @@ def result(info: FrameInfo, target: Format, work: Work) -> Pooled:
     wide = widened_info(pooled)
     if wide is not None and wide.mode in target.modes:
         return Pooled(wide, axes, pooled.maxval)
-    target.check_rounding(pooled.mode, allowed=work.allow_depth_loss)
+    target.check_rounding(pooled.mode, allowed=work.allow_depth_loss, samples=pooled.samples)
     return Pooled(rounded_info(pooled), axes, pooled.maxval)
 
 

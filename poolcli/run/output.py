@@ -227,6 +227,9 @@ def _fail(outcome: Outcome, fault: Exception) -> None:
     import traceback
 
     match fault:
+        case ExistsError():  # another program has made it meanwhile
+            outcome.blamed = outcome.output
+            reason = fault.message, fault.remedy
         case PoolError():
             reason = fault.message, fault.remedy
         case OSError():

@@ -233,6 +233,13 @@ class Place(_Fields, ABC):
             PoolError: the folder that exists can't be written to, as far as that is known.
         """
 
+    def check_room(self) -> None:
+        """Refuse an output for which no space is left; unlike `check_folder` it tries to write.
+
+        Raises:
+            PoolError: the disk or a quota is full, as far as that can be tried.
+        """
+
     def is_unprotected(self) -> bool:
         """Return whether another output of this name would replace this one without `overwrite`.
 

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Final
+from typing import BinaryIO, Final
 
 from poolcli.storage import ExistsError
 
@@ -141,6 +141,18 @@ def hidden_name(number: int) -> str:
     different numbers below 2³² to different names, and small ones to names that look random.
     """
     return f".poolcli-{number * 0x9E3779B1 % (1 << 32):08x}.tmp"
+
+
+def locked(path: str) -> BinaryIO | None:
+    """Open a file and lock it together with others; None if that is impossible."""
+    if fcntl is None:
+        return None
+    with suppress(OSError):  # it can't be read, or the file system has no locks
+        file = open(path, "rb", 0)  # noqa: SIM115  # the caller closes it
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return file
+    return None
 
 
 def remove_stale(folder: str) -> None:

@@ -24,11 +24,13 @@ from poolcli.storage import (
     Status,
     ignore,
 )
+from poolcli.storage.folders import is_full, nearest_folder
 from poolcli.storage.hidden import (
     HAS_UNNAMED,
     TEMPORARY,
     HiddenFile,
     UnnamedFile,
+    locked,
     remove_stale,
     remove_stale_once,
 )
@@ -131,6 +133,7 @@ class LocalFile(Place):
         if not os.path.isdir(folder):
             import shlex  # few runs need it, and each import delays the start
 
+            nearest_folder(os.path.abspath(folder))
             raise PoolError(
                 f"{self.path}: there is no folder {folder}",
                 f"make it: mkdir -p {shlex.quote(folder)}",
@@ -138,14 +141,22 @@ class LocalFile(Place):
 
     def check_folder(self) -> None:
         """Refuse a folder that can't be written to; one that is missing is made in its parent."""
-        folder = self.absolute()
-        while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
-            folder = os.path.dirname(folder)
+        path = self.absolute()
+        folder = path if os.path.isdir(path) else nearest_folder(os.path.dirname(path))
         by_owner = os.access in os.supports_effective_ids
         if not os.access(folder, os.W_OK | os.X_OK, effective_ids=by_owner):
             raise PoolError(
                 f"{self.path}: no file can be made in the folder {folder}",
                 "choose another output folder, or change its permissions",
+            )
+
+    def check_room(self) -> None:
+        """Write a block into a file without a name, in the nearest folder that exists."""
+        folder = nearest_folder(os.path.dirname(self.absolute()))
+        if is_full(folder):
+            raise PoolError(
+                f"{self.path}: no space is left in the folder {folder}",
+                "choose another output folder, or make room",
             )
 
     def create(
@@ -363,18 +374,6 @@ def status_of(where: str | int, *, follow_links: bool = True) -> Status:
 def _missing(reason: str) -> Status:
     """Return the status of a path that can't be read: one object for many missing files."""
     return Status("missing", problem=f"it can't be read: {reason}")
-
-
-def locked(path: str) -> BinaryIO | None:
-    """Open a file and lock it together with others; None if that is impossible."""
-    if fcntl is None:
-        return None
-    with suppress(OSError):  # it can't be read, or the file system has no locks
-        file = open(path, "rb", 0)  # noqa: SIM115  # the caller closes it
-        with suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return file
-    return None
 
 
 def access_mode(descriptor: int) -> int | None:

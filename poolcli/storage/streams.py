@@ -15,10 +15,10 @@ from typing import Any, BinaryIO, ClassVar, Final
 from poolcli import process
 from poolcli.errors import PoolError
 from poolcli.storage import DASH, BeforeName, CheckStart, Output, Place, Status
+from poolcli.storage.hidden import locked
 from poolcli.storage.local import (
     LocalFile,
     access_mode,
-    locked,
     status_of,
     unreadable,
     write_all,
