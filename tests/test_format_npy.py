@@ -6,7 +6,7 @@ import pickle
 import struct
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -118,7 +118,30 @@ def test_the_mode_follows_from_type_and_channels_and_no_channel_is_taken_for_alp
 ) -> None:
     info = first_info(npy(noise(dtype, shape).astype(dtype)))
     assert (info.mode, info.stored, info.shape) == (mode, Stored(*stored), shape)
-    assert info.dtype == dtype
+    assert info.dtype == np.dtype(dtype).newbyteorder("=")
+
+
+@pytest.mark.parametrize("axes", ["HW", "HWC", "CHW", "NCHW", "WH"])
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("dtype", ["u2", "f4", "i8"])
+def test_big_endian_elements_come_as_the_machine_has_them(
+    dtype: str, order: Literal["C", "F"], axes: str
+) -> None:
+    array = noise(dtype, (2, 3, 5, 4)[-len(axes) :])
+    swapped = np.asarray(array, np.dtype(dtype).newbyteorder(">"), order)
+    found, wanted = (decoded(npy(one), axes=axes).array for one in (swapped, array))
+    assert found.dtype.isnative
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_levels_of_a_big_endian_array_are_pooled(run: Run, tmp_path: Path) -> None:
+    array = noise("u2", (12, 14))
+    np.save(tmp_path / "in.npy", array.astype(">u2"))
+    done = run("max", "--levels", "2,3", "in.npy", "out/")
+    assert done.returncode == 0, done.stderr
+    for level in (2, 3):
+        pooled = np.load(tmp_path / "out" / f"in_{level}.npy")
+        np.testing.assert_array_equal(pooled, max_pool(array, level))
 
 
 @ANY_DTYPE

@@ -56,6 +56,8 @@ class NpyReader:
         self.pictures = Pictures(layout, shape)
         self.count, size = self.pictures.number, self.pictures.picture
         self._array: NDArray[Any] | None = None
+        # Joining big-endian arrays returns native ones, so that all pixels are made native here.
+        self._stored, dtype = dtype, dtype.newbyteorder("=")
         limits.check(*size)
         bits, maxval = 1 if dtype.kind == "b" else 8 * dtype.itemsize, full_scale(dtype)
         stored = Stored(KINDS[dtype.kind], bits, maxval, math.prod(size[2:]))
@@ -100,15 +102,19 @@ class NpyReader:
         row_bytes = math.prod(others) * self.info.dtype.itemsize
         self._stream.seek(self._begin + (block * height + start) * row_bytes)
         octets = self._stream.read((stop - start) * row_bytes)
-        return np.frombuffer(octets, self.info.dtype).reshape(stop - start, *others)
+        return self._native(octets).reshape(stop - start, *others)
 
     def _whole(self) -> NDArray[Any]:
         """Return the whole array."""
         if self._array is None:
             self._stream.seek(self._begin)
-            flat = np.frombuffer(self._stream.read(), self.info.dtype)
+            flat = self._native(self._stream.read())
             self._array = flat.reshape(self.pictures.shape, order="F" if self._is_fortran else "C")
         return self._array
+
+    def _native(self, octets: bytes) -> NDArray[Any]:
+        """Return elements in the byte order of the machine."""
+        return np.frombuffer(octets, self._stored).astype(self.info.dtype, copy=False)
 
 
 class NpyFrame(NamedTuple):
