@@ -50,9 +50,10 @@ TUNINGS = [
 RANK_TUNINGS = [
     None,
     RankTuning(1, 1000, narrowest=1),
-    RankTuning(network_taps=0, byte_taps=0, counted_taps=0, overlap=0),
-    RankTuning(network_taps=0, overlap=10**9),
-    RankTuning(300, 9, 0, counted_taps=0, overlap=0, side=3, narrowest=2),
+    RankTuning(network_taps=0, overlap=0, byte_overlap=0),
+    RankTuning(network_taps=0, overlap=0, byte_overlap=0, few=0),
+    RankTuning(network_taps=0, overlap=10**9, byte_overlap=10**9),
+    RankTuning(300, 9, 0, 0, few=7, counted=(3, 4), narrowest=2),
 ]
 VOTE_TUNINGS = [
     None,

@@ -169,16 +169,16 @@ def _all_of(*masks: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
     return reduce(np.logical_and, given) if given else None
 
 
-def regions(axes: Axes, windows: int, narrowest: int) -> Iterator[Region]:
+def regions(axes: Axes, windows: int, widest: int) -> Iterator[Region]:
     """Split the windows of a picture into regions, full ones apart from those at edges.
 
     Args:
         axes: the windows of both axes, trimmed.
-        windows: the most windows of a region.
-        narrowest: the least width of a region, in windows, so that rows do not get too short.
+        windows: the most windows of a region, unless it has one row.
+        widest: the most windows of a row of a region.
     """
     rows, columns = axes
-    width = min(columns.out, max(windows, narrowest))
+    width = min(columns.out, widest)
     height = max(1, windows // width)
     for down in _ranges(rows, height):
         for across in _ranges(columns, width):

@@ -41,6 +41,10 @@ class Reduction(NamedTuple):
     invertible: bool = False
 
 
+COUNT: Final = Reduction(np.add, 0, False, np.min_scalar_type, invertible=True)
+"""Counts pixels, by sums of 0 and 1."""
+
+
 class Scratch(dict[tuple[str, np.dtype[Any]], NDArray[Any]]):
     """Buffers that are allocated once and reused, one for each name and type.
 

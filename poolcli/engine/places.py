@@ -74,8 +74,9 @@ def extreme_places(
     pixel = max(1, dtype.itemsize * picture.shape[2])
     read = min(rows.size, rows.stride) * min(columns.size, columns.stride)
     windows = max(1, tuning.pixel_bytes // (read * pixel))
+    widest = max(windows, tuning.narrowest)
     search = Search(UFUNCS[which][0], np.greater if which == "max" else np.less, Scratch())
-    for region in regions((rows, columns), windows, tuning.narrowest) if values.size else ():
+    for region in regions((rows, columns), windows, widest) if values.size else ():
         pixels = picture[region.pixels].astype(dtype, copy=False)
         marked = None if where is None else where[region.pixels][..., None]
         ranks = _ranks(pixels, marked, nodata, omits_nan=nan == "omit")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
@@ -36,25 +37,25 @@ class RankTuning(NamedTuple):
     Attributes:
         tap_bytes: the size of the taps of a region, all of which are in memory at a time.
         network_taps: the most taps of a window that a network sorts.
-        byte_taps: the same for windows of 8-bit samples that would else be counted.
-        counted_taps: the least taps of a window that is counted if samples have more than 8 bits.
-        overlap: large windows are counted if a pixel belongs to more of them than this.
-        side: the least side of square regions for which windows are counted, in windows.
-        narrowest: the least width of other regions, in windows.
+        overlap: larger windows are counted if a pixel belongs to more of them than this.
+        byte_overlap: the same for 8-bit samples, which are counted faster.
+        few: the most different values of a region among which results are found by counts alone.
+        counted: the least (height, width) in pixels of regions for which windows are counted.
+        narrowest: the least width of other regions, in windows, so that rows do not get too short.
     """
 
     tap_bytes: int = 1 << 21
     network_taps: int = 64
-    byte_taps: int = 144
-    counted_taps: int = 4000
-    overlap: int = 16
-    side: int = 256
+    overlap: int = 150
+    byte_overlap: int = 48
+    few: int = 256
+    counted: tuple[int, int] = (128, 256)
     narrowest: int = 16
 
     def kernel(
         self, rows: Axis | Spans, columns: Axis | Spans, itemsize: int, channels: int
     ) -> tuple[Kernel, int, int]:
-        """Return the kernel for windows, the most windows of a region and its least width.
+        """Return the kernel for windows, the most windows of a region and of its rows.
 
         Args:
             rows: the windows along the height.
@@ -64,15 +65,16 @@ class RankTuning(NamedTuple):
         """
         taps = rows.size * columns.size
         windows = max(1, self.tap_bytes // (taps * itemsize * max(1, channels)))
+        width = max(windows, self.narrowest)
         if taps <= self.network_taps:
-            return by_network, windows, self.narrowest
+            return by_network, windows, width
         shared = taps // (rows.stride * columns.stride)
-        if shared > self.overlap and (itemsize == 1 or taps >= self.counted_taps):
-            if itemsize == 1 and taps <= self.byte_taps:
-                return by_network, windows, self.narrowest
-            side = max(self.side, rows.span // rows.stride, columns.span // columns.stride)
-            return by_counting, side * side, side
-        return by_partition, windows, self.narrowest
+        if shared <= (self.byte_overlap if itemsize == 1 else self.overlap):
+            return by_partition, windows, width
+        # The pixels around the windows of a region are counted too; they should not be the most.
+        height = max(1, max(self.counted[0], rows.span // 2) // rows.stride)
+        width = max(1, max(self.counted[1], columns.span) // columns.stride)
+        return partial(by_counting, few=self.few), height * width, width
 
 
 TUNED: Final = RankTuning()

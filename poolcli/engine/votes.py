@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from poolcli.engine.extremes import extreme
 from poolcli.engine.gather import Region, chosen, regions
-from poolcli.engine.kernels import NanPolicy, Reduction, Scratch
+from poolcli.engine.kernels import COUNT, NanPolicy, Scratch
 from poolcli.engine.networks import run, selection
 from poolcli.engine.tiles import TUNED as TILES
 from poolcli.engine.tiles import Grid, Tile, restored, zeros_and_ones
@@ -20,8 +20,6 @@ from poolcli.engine.window import Axes
 
 Mask: TypeAlias = NDArray[np.bool_]
 Decode: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
-
-COUNT: Final = Reduction(np.add, 0, False, np.min_scalar_type, invertible=True)
 
 
 class VoteTuning(NamedTuple):
@@ -92,8 +90,9 @@ def vote(
     out = np.empty((rows.out, columns.out, picture.shape[2]), dtype)
     pixel = dtype.itemsize * picture.shape[2]
     windows = max(1, tuning.tap_bytes // (rows.size * columns.size * max(1, pixel)))
+    widest = max(windows, tuning.narrowest)
     votes = Votes(nan == "omit", nodata, has_alpha, merges_clear, tuning, Scratch())
-    for region in regions((rows, columns), windows, tuning.narrowest) if out.size else ():
+    for region in regions((rows, columns), windows, widest) if out.size else ():
         pixels = picture[region.pixels].astype(dtype, copy=False)
         marked = None if where is None else where[region.pixels][..., None]
         out[region.tile] = votes.pooled(region, pixels, marked)
