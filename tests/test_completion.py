@@ -36,6 +36,8 @@ COMPLETED: Final = {
     "poolcli help med\t": ["help", "median"],
     "poolcli avg -k 2 sce\t": ["avg", "-k", "2", "scene.jpg"],
     "poolcli avg -k 2 scan\tpic\t": ["avg", "-k", "2", "scan one.png", "pictures"],
+    'poolcli avg -k 2 "scan o\t': ["avg", "-k", "2", "scan one.png"],
+    "poolcli avg -k 2 -- -lea\t": ["avg", "-k", "2", "--", "-leading.png"],
     "poolcli avg --files-from Mak\t": ["avg", "--files-from", "Makefile"],
     "poolcli avg --files-from=Mak\t": ["avg", "--files-from=Makefile"],
     "poolcli avg --relative-to pic\t": ["avg", "--relative-to", "pictures"],
@@ -57,7 +59,7 @@ installed_only = pytest.mark.skipif(
 
 def complete(folder: Path, shell: str, way: str, *lines: str) -> list[list[str]]:
     """Return the words of lines that a shell has completed, without slashes behind folders."""
-    grow(folder, "scene.jpg", "scan one.png", "Makefile", "pictures/")
+    grow(folder, "scene.jpg", "scan one.png", "-leading.png", "Makefile", "pictures/")
     variables = environment({"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "LANG": "C.UTF-8"})
     if way == "by the file":
         variables["XDG_DATA_DIRS"] = f"{INSTALLED}:/usr/local/share:/usr/share"

@@ -80,8 +80,8 @@ WINDOW: Final = Group(
             *("-k", "--size"),
             type=Extent(),
             shown="N|WxH",
-            text="Pixels that a window reads, width by height; this, --output-size, --fit or "
-            "--levels is required.",
+            text="Size of the window or kernel, width by height; required unless "
+            "--output-size, --fit or --levels is given.",
         ),
         declared(
             *("-s", "--stride"),

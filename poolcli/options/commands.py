@@ -107,8 +107,18 @@ class PoolGroup(click.Group):
 
     def __init__(self, verbs: list[click.Command], **settings: Any) -> None:
         """Add the verbs, and `help` for these."""
-        super().__init__(commands=verbs, **settings)
+        super().__init__(commands=verbs, options_metavar="", **settings)
+        self.subcommand_metavar = "VERB [OPTIONS] INPUT... OUTPUT"
         self.add_command(HelpCommand(self))
+
+    def list_commands(self, _: click.Context) -> list[str]:
+        """Return the names of the verbs in their order, and "help"."""
+        return [*self.commands]
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each verb does, without cutting it off."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(name, str(one.short_help)) for name, one in self.commands.items()])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the words before the verb; errors are those of poolcli."""
@@ -141,6 +151,7 @@ def verb(row: Row, callback: Callable[..., int]) -> click.Command:
         (window, *own, *others),
         name=row.name,
         callback=callback,
+        short_help=row.summary,
         help=f"{row.summary}\n\n\b\n{row.examples}",
     )
 
@@ -153,6 +164,7 @@ def unpool_verb(callback: Callable[..., int]) -> click.Command:
         "VALUES INDICES OUTPUT",
         name="unpool",
         callback=callback,
+        short_help=UNPOOL_HELP.partition("\n")[0],
         help=f"{UNPOOL_HELP}\n\b\n{UNPOOL_EXAMPLES}",
     )
 
@@ -187,7 +199,8 @@ class HelpCommand(click.Command):
         """Declare the verb, of which the names are completed."""
         self.program = program
         verb = click.Argument(["verb"], required=False, type=_Verb(*program.commands))
-        super().__init__("help", params=[verb], help="Show the help of a verb.")
+        text = "Show the help of a verb."
+        super().__init__("help", params=[verb], help=text, short_help=text)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the verb; errors are those of poolcli."""

@@ -25,7 +25,7 @@ _poolcli() {
   COMPREPLY=()
   while IFS=$'\\t' read -r kind word about; do
     case $kind in
-      file) compopt -o default ;;
+      file) compopt -o bashdefault -o default ;;
       dir) compopt -o dirnames ;;
       *) COMPREPLY+=("$word"); [[ $word == *= ]] && compopt -o nospace ;;
     esac
@@ -45,7 +45,7 @@ _poolcli() {
       file) compset -P '--*='; _files ;;
       dir) compset -P '--*='; _files -/ ;;
       *) if [[ $word == *= ]]; then compadd -S '' -- $word
-         else described+=("${word//:/\\\\:}:$about"); fi ;;
+         else described+=("${word//:/\\\\:}${about:+:$about}"); fi ;;
     esac
   done < <(COMP_LINE=$line _POOLCLI_COMPLETE=zsh_complete ${(Q)words[1]} 2>/dev/null)
   (( $#described )) && _describe poolcli described
@@ -54,25 +54,33 @@ if [[ $funcstack[1] == _poolcli ]]; then _poolcli "$@"; else compdef _poolcli po
 """
 
 FISH: Final = """\
-function __poolcli_complete
-    set -l program (commandline -opc)[1]
-    set -l token (commandline -ct)
-    set -l option (string match -r -- '^--[^=]*=' $token)
-    set -l path (string replace -r -- '^--[^=]*=' '' $token)
+function __poolcli_answers
+    # Both completions below ask for the same line.
     set -l line (commandline -cp | string collect)
-    for answer in (env COMP_LINE=$line _POOLCLI_COMPLETE=fish_complete $program 2>/dev/null)
+    if test "$line" != "$__poolcli_line"
+        set -l program (commandline -opc)[1]
+        set -g __poolcli_line $line
+        set -g __poolcli_found (env COMP_LINE=$line _POOLCLI_COMPLETE=fish_complete \\
+            $program 2>/dev/null)
+    end
+    string split -- \\n $__poolcli_found
+end
+function __poolcli_words
+    for answer in (__poolcli_answers)
         set -l part (string split \\t -- $answer)
         switch $part[1]
-            case file
-                __fish_complete_path $path | string replace -r -- '^' "$option"
             case dir
+                set -l token (commandline -ct)
+                set -l option (string match -r -- '^--[^=]*=' $token)
+                set -l path (string replace -r -- '^--[^=]*=' '' $token)
                 __fish_complete_directories $path | string replace -r -- '^' "$option"
-            case '*'
+            case plain
                 printf '%s\\t%s\\n' $part[2] $part[3]
         end
     end
 end
-complete -c poolcli -f -a '(__poolcli_complete)'
+complete -c poolcli -f -a '(__poolcli_words)'
+complete -c poolcli -F -n '__poolcli_answers | string match -q -r -- "^file\\t"'
 """
 
 SCRIPTS: Final = {"bash": BASH, "zsh": ZSH, "fish": FISH}
