@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 from io import BytesIO
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from poolcli.picture import ARRAY, Stored
 from tests import jobs
 from tests.exif_support import LONG, SHORT, number
 from tests.pictures import (
+    LAB_SIGNS,
     LIMIT,
     decoded,
     encoded,
@@ -97,6 +99,57 @@ def test_any_layout_is_read_exactly_from_a_disk_and_from_a_pipe(
             (frame,) = open_reader(stream, Limits(LIMIT)).frames()
             assert frame.rows(0, 1).dtype == frame.info.dtype == array.dtype
             np.testing.assert_array_equal(frame.rows(3, 18), array[3:])
+
+
+MEANINGS: dict[str, tuple[int, dict[str, Any]]] = {
+    "LA": (2, {"extrasamples": [2]}),
+    "LAB": (3, {"photometric": "cielab"}),
+    "RGB": (3, {"photometric": "rgb"}),
+    "RGBA": (4, {"photometric": "rgb", "extrasamples": [2]}),
+    "CMYK": (4, {"photometric": "separated"}),
+}
+
+
+@pytest.mark.parametrize("mode", MEANINGS)
+@pytest.mark.parametrize("compression", [None, "lzw", "adobe_deflate", "packbits"])
+def test_channels_of_any_meaning_are_read_in_planes_too(
+    mode: str, compression: str | None, tmp_path: Path
+) -> None:
+    channels, meaning = MEANINGS[mode]
+    array = samples("u1", channels, (40, 50))
+    wanted = array ^ LAB_SIGNS if mode == "LAB" else array
+    for planes, tile in product((False, True), (None, (16, 16))):
+        more = {**meaning, "compression": compression, "tile": tile, "rowsperstrip": 16}
+        more |= {"planarconfig": "separate"} if planes else {}
+        octets = tiff_of(np.moveaxis(array, -1, 0) if planes else array, **more)
+        found = decoded(octets)
+        assert found.info.mode == mode
+        np.testing.assert_array_equal(found.array, wanted)
+        (tmp_path / "in").write_bytes(octets)
+        how = jobs.work(size=1, overwrite=True)
+        assert jobs.run(tmp_path / "in", tmp_path / "out", "tiff", how).status == "done"
+        np.testing.assert_array_equal(tifffile.imread(tmp_path / "out"), array)
+
+
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_bits_may_be_stored_in_reverse_order(photometric: int) -> None:
+    tags = {
+        256: 2,
+        257: 1,
+        258: 8,
+        259: 1,
+        262: photometric,
+        266: 2,
+        273: 8,
+        277: 1,
+        278: 1,
+        279: 2,
+    }
+    entries = [number(tag, value, LONG) for tag, value in tags.items()]
+    octets = b"II*\0" + struct.pack("<I", 10) + b"\x80\x50" + directory(entries, 10)
+    stored = [1, 10]
+    wanted = stored if photometric else [255 - one for one in stored]
+    assert decoded(octets).array.tolist() == [wanted]
 
 
 GREY_16, WIDE, FOUR = (1, 65534), (1, 256, 513, 65534, 4660, 65535), (1, 256, 65534, 65535)
@@ -182,6 +235,13 @@ REFUSED = {
     "white at 0 in short floats": (tiff(bytes(4), [16], kind=3, photometric=0), "white at 0"),
     "YCbCr of 16 bits": (tiff(bytes(12), [16] * 3, photometric=6), "YCbCr"),
     "a colour filter array": (tiff(bytes(4), [16], photometric=32803), "a colour filter array"),
+    "CIELAB of 16 bits": (tiff(bytes(12), [16] * 3, photometric=8), "CIELAB"),
+    "old-style JPEG": (
+        tiff_of(samples("u1", 3), photometric="ycbcr", compression="jpeg").replace(
+            struct.pack("<HHII", 259, 3, 1, 7), struct.pack("<HHII", 259, 3, 1, 6)
+        ),
+        "old-style JPEG",
+    ),
     "a volume": (
         tiff_of(np.zeros((4, 4, 4, 3), "u2"), volumetric=True, photometric="rgb", tile=(16,) * 3),
         "volumes",

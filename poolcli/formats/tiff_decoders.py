@@ -114,13 +114,13 @@ def by_segment(
     return decode_block
 
 
-def uncompressed(layout: Layout, mode: str) -> DecodeSegment:
-    """Return the decoder of uncompressed segments whose samples have 8, 16, 32 or 64 bits.
+def unsigned_lab(decode: DecodeBlock) -> DecodeBlock:
+    """Return a decoder of 8-bit CIELAB whose signed channels a* and b* have 0 at 128."""
+    return lambda block: decode(block) ^ LAB_SIGNS
 
-    Args:
-        layout: the layout of the page.
-        mode: the mode of the frame.
-    """
+
+def uncompressed(layout: Layout) -> DecodeSegment:
+    """Return the decoder of uncompressed segments whose samples have 8, 16, 32 or 64 bits."""
     order = layout.directory.file.order
     dtype = np.dtype(order + sample_type(layout).str[1:])
     columns, channels = layout.segment[1], layout.channels // layout.planes
@@ -129,8 +129,6 @@ def uncompressed(layout: Layout, mode: str) -> DecodeSegment:
         if len(octets) < layout.bytes_of(rows):
             raise PoolError("its pixels are cut off", "is the file complete?")
         array = np.frombuffer(octets, dtype).reshape(rows, columns, channels)
-        if mode == "LAB":
-            return array ^ LAB_SIGNS
         return _black_at_0(array, layout)
 
     return decode

@@ -13,7 +13,7 @@ from poolcli.errors import PoolError
 from poolcli.formats import tiff_decoders
 from poolcli.formats import tiff_layout as tags
 from poolcli.formats.indexed import conversions
-from poolcli.formats.pillow import NATIVE_16, PILLOW_MODES
+from poolcli.formats.pillow import LAB_SIGNS, NATIVE_16, PILLOW_MODES
 from poolcli.formats.tiff_decoders import DecodeRows
 from poolcli.formats.tiff_layout import Layout
 from poolcli.formats.tiff_segments import Segments
@@ -71,6 +71,7 @@ DEEP_MODES: Final[dict[tuple[int, tuple[int, ...]], tuple[str, str, str]]] = {
     (tags.RGB, ()): ("RGB", "RGB;16", "RGB;M"),
     (tags.RGB, (tags.STRAIGHT_ALPHA,)): ("RGBA", "RGBA;16", "RGBA;M"),
     (tags.SEPARATED, ()): ("CMYK", ARRAY, ARRAY),
+    (tags.CIELAB, ()): ("LAB", ARRAY, ARRAY),
 }
 """The modes of unsigned samples of 8, of 16 and of other bits, by the meaning of the channels."""
 
@@ -179,15 +180,19 @@ def _decoder(layout: Layout, info: FrameInfo, *, by_pillow: bool) -> DecodeRows:
     if info.palette is not None:
         dtype = np.dtype(np.uint8 if layout.bits <= 8 else np.uint16)
     fill = tags.fill_of(layout, dtype, info.maxval)
-    if _is_plain(layout, info):
-        # They are only read and copied, which several threads don't do faster.
-        one = tiff_decoders.uncompressed(layout, info.mode)
-        decode = tiff_decoders.by_segment(segments, dtype, fill, one)
-        return tiff_decoders.in_blocks(segments, decode, block_bytes=None)
-    if by_pillow:
+    is_plain = _is_plain(layout, info)
+    if by_pillow and not is_plain:
+        if info.mode == "LAB":
+            fill = LAB_SIGNS
         return tiff_decoders.in_blocks(segments, tiff_decoders.by_pillow(segments, info, fill))
-    one = tiff_decoders.by_tifffile(layout)
-    return tiff_decoders.in_blocks(segments, tiff_decoders.by_segment(segments, dtype, fill, one))
+    one = tiff_decoders.uncompressed(layout) if is_plain else tiff_decoders.by_tifffile(layout)
+    decode = tiff_decoders.by_segment(segments, dtype, fill, one)
+    if info.mode == "LAB":
+        decode = tiff_decoders.unsigned_lab(decode)
+    if not is_plain:
+        return tiff_decoders.in_blocks(segments, decode)
+    # They are only read and copied, which several threads don't do faster.
+    return tiff_decoders.in_blocks(segments, decode, block_bytes=None)
 
 
 def _is_plain(layout: Layout, info: FrameInfo) -> bool:
@@ -268,10 +273,15 @@ def _mode_of_pillow(layout: Layout) -> str:
     # Pillow swaps the bytes of compressed 32-bit samples although libtiff has done so already.
     is_swapped = layout.bits == 32 and layout.directory.file.order == ">" and is_compressed
     # Pillow inverts samples with white at 0 only if they have at most 8 bits.
-    is_negative = layout.bits > 8 and layout.photometric == tags.WHITE_IS_0
+    is_negative = layout.photometric == tags.WHITE_IS_0
+    # Nor can it invert samples whose bits are stored in reverse order.
+    is_reversed = layout.directory.number(tags.FILL_ORDER, 1) != 1
+    is_negative &= layout.bits > 8 or is_reversed
+    # It mixes up grey or indices and alpha if these are two planes, and the signs of CIELAB.
+    is_apart = layout.planes == 2 or (layout.planes > 1 and layout.photometric == tags.CIELAB)
     is_premultiplied = tags.ASSOCIATED_ALPHA in layout.extra
     is_known = layout.compression in PILLOW_COMPRESSIONS
-    if is_swapped or is_negative or is_premultiplied or not is_known:
+    if is_swapped or is_negative or is_apart or is_premultiplied or not is_known:
         return ""
     found = tiff_decoders.mode_of_pillow(tiff_decoders.small_tiff(layout, [b""]))
     if found is None or found[1] != layout.channels:
@@ -306,6 +316,9 @@ def _check_deep(layout: Layout) -> None:
     if is_unread:
         name = NAMES.get(compression, f"compression {compression}")
         raise PoolError(f"{name} of such samples can't be read", "save with deflate or LZW")
+    is_plain_lab = layout.kind != "unsigned" or (layout.bits, layout.extra) == (8, ())
+    if photometric == tags.CIELAB and not is_plain_lab:
+        raise PoolError("CIELAB of such samples can't be read", "save 8-bit CIELAB, or RGB")
     if layout.extra and photometric == tags.PALETTE:
         raise PoolError("a palette beside alpha can't be read", "save as RGB with alpha")
     bits = {"unsigned": ODD_BITS, "signed": {8, 16, 32, 64}, "float": {16, 32, 64}}[layout.kind]
