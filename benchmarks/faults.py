@@ -39,7 +39,7 @@ POLICIES: Final = (
     ("--skip-existing", *WORKERS),
     (),
 )
-PATIENCE: Final = 60.0
+PATIENCE: Final = 300.0
 
 
 class FaultError(Exception):

@@ -5,7 +5,7 @@
     huge   one picture of 500 megapixels
     again  1,000 runs in a row, which must leave no open descriptor, process or temporary file
 
-A scale below 1 makes each part smaller. Linux only: memory is read from /proc.
+A scale below 1 makes each part smaller. Linux only: processes are counted in /proc.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -36,7 +35,7 @@ DECODED_BYTES: Final = 2_000_000_000
 LARGE: Final = (4000, 3000)
 HUGE_PIXELS: Final = 500_000_000
 RUNS: Final = 1000
-SAMPLING_SECONDS: Final = 0.02
+PATIENCE: Final = 60.0
 
 
 class Row(NamedTuple):
@@ -58,69 +57,39 @@ class Row(NamedTuple):
 # Processes and their memory
 
 
-class Watch:
-    """Sample the memory of a process and of its descendants in a thread.
-
-    Attributes:
-        seen: for each process its samples: (seconds since the start, largest resident bytes).
-    """
-
-    def __init__(self, number: int) -> None:
-        """Begin to sample the process of this number."""
-        self.seen: dict[int, list[tuple[float, int]]] = {}
-        self._number = number
-        self._began = time.monotonic()
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._sample)
-        self._thread.start()
-
-    def end(self) -> None:
-        """Stop sampling."""
-        self._ended.set()
-        self._thread.join()
-
-    def peak(self, number: int) -> int:
-        """Return the largest resident memory of a process, in bytes."""
-        return max((size for _, size in self.seen.get(number, [])), default=0)
-
-    def _sample(self) -> None:
-        while not self._ended.wait(SAMPLING_SECONDS):
-            now = time.monotonic() - self._began
-            for number in (self._number, *descendants(self._number)):
-                with suppress(OSError, StopIteration):
-                    lines = Path(f"/proc/{number}/status").read_text().splitlines()
-                    most = next(line.split()[1] for line in lines if line.startswith("VmHWM:"))
-                    self.seen.setdefault(number, []).append((now, int(most) * 1024))
-
-
-def descendants(number: int) -> Iterator[int]:
-    """Yield the numbers of all descendants of a process."""
-    with suppress(OSError):
-        for task in os.listdir(f"/proc/{number}/task"):
-            for child in Path(f"/proc/{number}/task/{task}/children").read_text().split():
-                yield int(child)
-                yield from descendants(int(child))
+MEASURED: Final = """
+import resource, subprocess, sys
+code = subprocess.call(sys.argv[1:])
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""
+"""Run a command, and print the most KiB that any process of it has taken. This is a process of its
+own, since a child counts the memory of the process that has forked it."""
 
 
 class Run(NamedTuple):
-    """A successful run of poolcli."""
+    """A successful run of poolcli.
+
+    Attributes:
+        seconds: how long it took.
+        peak: the resident bytes of its largest process.
+    """
 
     seconds: float
-    number: int
-    watch: Watch
+    peak: int
 
 
 def pooled(folder: Path, *words: object) -> Run:
-    """Run poolcli in a folder, and sample its memory."""
+    """Run poolcli in a folder, and measure it."""
+    command = [sys.executable, "-m", "poolcli", *map(str, words)]
     began = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-m", "poolcli", *map(str, words)], cwd=folder)
-    watch = Watch(process.pid)
-    code = process.wait()
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, *command], cwd=folder, stdout=subprocess.PIPE, check=False
+    )
     seconds = time.monotonic() - began
-    watch.end()
-    if code:
-        raise RuntimeError(f"poolcli {' '.join(map(str, words))}: exit {code}")
-    return Run(seconds, process.pid, watch)
+    if done.returncode:
+        raise RuntimeError(f"poolcli {' '.join(map(str, words))}: exit {done.returncode}")
+    return Run(seconds, 1024 * int(done.stdout))
 
 
 @contextmanager
@@ -148,10 +117,10 @@ def many(scale: float) -> list[Row]:
         Row(f"{title}: written", f"{written:,}", "all", written == count),
         Row(f"{title}: time", f"{run.seconds:.1f} s, {count / run.seconds:.0f} images/s"),
         Row(
-            f"{title}: memory of the parent",
-            f"{run.watch.peak(run.number) / MIB:.0f} MiB",
+            f"{title}: memory of the largest process",
+            f"{run.peak / MIB:.0f} MiB",
             "under 200 MiB",
-            run.watch.peak(run.number) < 200 * MIB,
+            run.peak < 200 * MIB,
         ),
     ]
 
@@ -181,34 +150,21 @@ def flat(scale: float) -> list[Row]:
         by_two = ("-j", 2, "--timeout", 600)  # a timeout is enforced by workers, for any files
         run = pooled(folder, "avg", "-k", 4, "-q", *by_two, "in", "out")
         written = len(os.listdir(folder / "out"))
-    workers = busiest(run, 2)
-    early, late = (max(part) for part in zip(*map(halves, workers), strict=True))
+        shutil.rmtree(folder / "out")
+        for number in range(count // 2, count):
+            (folder / f"in/{number:04}.jpg").unlink()
+        half = pooled(folder, "avg", "-k", 4, "-q", *by_two, "in", "out")
     title = f"{count} JPEGs of 12 MP, {count * width * height * 3 / 1e9:.1f} GB decoded"
     return [
         Row(f"{title}: written", f"{written}", "all", written == count),
         Row(f"{title}: time", f"{run.seconds:.1f} s, {count * 12 / run.seconds:.0f} MP/s"),
         Row(
-            f"{title}: memory of a worker in the first and the second half",
-            f"{early / MIB:.0f} and {late / MIB:.0f} MiB",
+            f"{title}: memory of a worker for half of them and for all",
+            f"{half.peak / MIB:.0f} and {run.peak / MIB:.0f} MiB",
             "no growth over 5 %",
-            late <= early * 1.05,
+            run.peak <= half.peak * 1.05,
         ),
     ]
-
-
-def busiest(run: Run, count: int) -> list[list[tuple[float, int]]]:
-    """Return the samples of the processes with the most memory, except the parent."""
-    others = [one for one in run.watch.seen if one != run.number]
-    return [run.watch.seen[one] for one in sorted(others, key=run.watch.peak)[-count:]]
-
-
-def halves(samples: Sequence[tuple[float, int]]) -> tuple[int, int]:
-    """Return the largest memory in the first half of the samples' time, and in the second."""
-    middle = (samples[0][0] + samples[-1][0]) / 2
-    return (
-        max(size for at, size in samples if at <= middle),
-        max(size for at, size in samples if at >= middle),
-    )
 
 
 def huge(scale: float) -> list[Row]:
@@ -222,13 +178,12 @@ def huge(scale: float) -> list[Row]:
         with Image.open(folder / "out.png") as image:
             fits = image.size == (width // 2, height // 2)
     title = f"a grey PNG of {width * height / 1e6:.0f} MP"
-    memory = run.watch.peak(run.number)
     return [
         Row(f"{title}: written", "yes" if fits else "no", "yes", fits),
         Row(f"{title}: time", f"{run.seconds:.1f} s"),
         Row(
             f"{title}: memory",
-            f"{memory / MIB:.0f} MiB, {memory / (width * height):.1f} bytes a pixel",
+            f"{run.peak / MIB:.0f} MiB, {run.peak / (width * height):.1f} bytes a pixel",
         ),
     ]
 
@@ -323,8 +278,15 @@ def again(scale: float) -> list[Row]:
 
 
 def _session(number: int) -> list[str]:
-    """Return the processes of a session that still run a second after its leader has ended."""
-    time.sleep(1)
+    """Return the processes of a session that still run some time after its leader has ended."""
+    end = time.monotonic() + PATIENCE
+    while (found := _living(number)) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
+
+
+def _living(number: int) -> list[str]:
+    """Return the living processes of a session."""
     found = []
     for name in filter(str.isdecimal, os.listdir("/proc")):
         with suppress(OSError):

@@ -16,6 +16,7 @@ from poolcli import formats
 from tests import toys
 from tests.support import object_store
 from tests.support.cluster import Cluster, cluster
+from tests.support.memory import Peak, run_measured
 from tests.support.object_store import Bucket, Proxy
 from tests.support.processes import Done, Run, environment
 from tests.support.terminal import Terminal
@@ -72,6 +73,20 @@ def run(tmp_path: Path, fork_server: ForkServer) -> Run:
         return fork_server.run(*words, variables=variables, **{"cwd": tmp_path, **options})
 
     return run
+
+
+@pytest.fixture
+def peak(fork_server: ForkServer, tmp_path: Path) -> Peak:
+    """Pool a file, and return the most bytes that its process takes: `peak(octets, "png")`."""
+
+    def peak(octets: bytes, target: str, size: int = 2) -> int:
+        (tmp_path / "in").write_bytes(octets)
+        words = ("max", "-k", size, "-q", "-f", "--max-pixels", 10**9, "--format", target)
+        done, most = run_measured(fork_server, tmp_path, *words, "in", "out")
+        assert done.returncode == 0, done.stderr
+        return most
+
+    return peak
 
 
 @pytest.fixture(scope="session")

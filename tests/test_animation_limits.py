@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from fractions import Fraction
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,7 @@ from poolcli.formats.timing import Timing
 from poolcli.picture import Metadata, Picture
 from tests.animations import CLEAR, KEEP, READERS, RESTORE, Region, apng_of, gif_of
 from tests.pictures import noise, picture, ramp, written
+from tests.support.memory import Peak
 from tests.support.processes import Run
 
 ROOT: Final = Path(__file__).parent.parent
@@ -151,16 +152,6 @@ def test_pillow_sees_a_frame_of_18_hours_in_a_png() -> None:
 BYTES_A_PIXEL: Final = 12
 """What the README promises of an animation's canvas, at 8 bits a sample."""
 
-MEMORY: Final = """
-import re, sys
-from tests.jobs import run, work
-how = work("max", int(sys.argv[4]), max_pixels=10**9)
-outcome = run(*sys.argv[1:4], how)
-assert outcome.status == "done", outcome.error
-status = open("/proc/self/status").read()
-print(1024 * int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]))
-"""
-
 
 def blocks(side: int, dispose: str) -> list[Region]:
     """Return two frames of blocks of colour, of which some are transparent."""
@@ -171,26 +162,26 @@ def blocks(side: int, dispose: str) -> list[Region]:
     return [Region(one.repeat(50, 0).repeat(50, 1), dispose=dispose) for one in few]
 
 
-def peak(path: Path, target: str, size: int) -> int:
-    """Return the peak memory in bytes of a process that pools an animation."""
-    words = [sys.executable, "-c", MEMORY, str(path), str(path.with_suffix(".out")), target]
-    done = subprocess.run([*words, str(size)], capture_output=True, check=True, cwd=ROOT)
-    return int(done.stdout)
+@cache
+def made(source: str, side: int, dispose: str) -> bytes:
+    """Return a file of two large frames."""
+    make = gif_of if source == "gif" else apng_of
+    return make(blocks(side, dispose), side, side)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dispose", [KEEP, CLEAR, RESTORE])
 @pytest.mark.parametrize(
-    ("source", "target", "size"),
-    [("gif", "gif", 1), ("gif", "gif", 2), ("gif", "png", 2), ("png", "png", 2), ("png", "gif", 2)],
+    ("source", "dispose", "target", "size"),
+    [
+        *(("gif", dispose, "gif", 1) for dispose in (KEEP, CLEAR, RESTORE)),
+        *(("png", dispose, "png", 2) for dispose in (KEEP, CLEAR, RESTORE)),
+        *(("gif", RESTORE, target, 2) for target in ("gif", "png")),
+        ("png", KEEP, "gif", 2),
+    ],
 )
 def test_an_animation_takes_12_bytes_a_pixel_of_its_canvas(
-    tmp_path: Path, source: str, target: str, size: int, dispose: str
+    peak: Peak, source: str, dispose: str, target: str, size: int
 ) -> None:
-    peaks, sides = [], (700, 1400)
-    for side in sides:
-        path = tmp_path / f"{side}.{source}"
-        make = gif_of if source == "gif" else apng_of
-        path.write_bytes(make(blocks(side, dispose), side, side))
-        peaks.append(peak(path, target, size))
+    sides = (700, 1400)
+    peaks = [peak(made(source, side, dispose), target, size) for side in sides]
     assert peaks[1] - peaks[0] < BYTES_A_PIXEL * (sides[1] ** 2 - sides[0] ** 2)

@@ -26,6 +26,7 @@ from PIL import Image
 
 from poolcli.storage.hidden import hidden_name
 from tests.pictures import chunk, noise, png, saved
+from tests.support.memory import run_measured
 from tests.support.output import has_only_printable_lines, only_line, statuses
 from tests.support.processes import (
     EXECUTORS,
@@ -34,7 +35,6 @@ from tests.support.processes import (
     Run,
     Words,
     either_executor,
-    environment,
     linux_only,
     run_after,
     run_redirected,
@@ -537,16 +537,7 @@ ROOM: Final = 24 * MIB
 """What a refusal may take beyond a run on a tiny picture."""
 
 
-TELL_PEAK: Final = """
-import atexit, re
-def tell():
-    with open("/proc/self/status") as status, open("peak", "w") as stream:
-        stream.write(re.search(r"VmHWM:\\s*(\\d+)", status.read())[1])
-atexit.register(tell)
-"""
-
-
-Peak = Callable[..., tuple[Done, int]]
+Growth = Callable[..., tuple[Done, int]]
 
 
 @pytest.fixture(scope="module")
@@ -554,32 +545,33 @@ def usual(fork_server: ForkServer, tmp_path_factory: pytest.TempPathFactory) -> 
     """The most memory of a run on a tiny picture."""
     folder = tmp_path_factory.mktemp("tiny")
     paint(folder / "in.tif")
-    words = (*HALVE, "-q", "in.tif", "out.npy")
-    done = fork_server.run(*words, first=TELL_PEAK, cwd=folder, variables=environment())
+    done, peak = run_measured(fork_server, folder, *HALVE, "-q", "in.tif", "out.npy")
     assert done.returncode == 0
-    return int((folder / "peak").read_text()) * 1024
-
-
-@pytest.fixture
-def peak(run: Run, tmp_path: Path, usual: int) -> Peak:
-    """Run poolcli, and tell how many bytes more it takes than on a tiny picture."""
-
-    def peak(*words: object) -> tuple[Done, int]:
-        done = run(*HALVE, "-q", *words, first=TELL_PEAK)
-        return done, int((tmp_path / "peak").read_text()) * 1024 - usual
-
     return peak
 
 
+@pytest.fixture
+def growth(fork_server: ForkServer, tmp_path: Path, usual: int) -> Growth:
+    """Run poolcli, and tell how many bytes more it takes than on a tiny picture."""
+
+    def growth(*words: object) -> tuple[Done, int]:
+        done, peak = run_measured(fork_server, tmp_path, *HALVE, "-q", *words)
+        return done, peak - usual
+
+    return growth
+
+
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_refused_before_it_takes_memory(tmp_path: Path, peak: Peak, name: str) -> None:
+def test_a_bomb_is_refused_before_it_takes_memory(
+    tmp_path: Path, growth: Growth, name: str
+) -> None:
     bomb = BOMBS[name]
     if isinstance(bomb, tuple):
         sparse(tmp_path / name, bomb)
     else:
         (tmp_path / name).write_bytes(bomb())
     axes = ("--axes", "HWC") if name == "channels.npy" else ()
-    done, memory = peak("--max-pixels", 1_000_000, *axes, name, "out.npy")
+    done, memory = growth("--max-pixels", 1_000_000, *axes, name, "out.npy")
 
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
@@ -589,9 +581,9 @@ def test_a_bomb_is_refused_before_it_takes_memory(tmp_path: Path, peak: Peak, na
 
 
 @pytest.mark.parametrize("name", PACKED_METADATA)
-def test_packed_metadata_takes_little_memory(tmp_path: Path, peak: Peak, name: str) -> None:
+def test_packed_metadata_takes_little_memory(tmp_path: Path, growth: Growth, name: str) -> None:
     (tmp_path / name).write_bytes(texts(*PACKED_METADATA[name]))
-    done, memory = peak(name, "out.png")
+    done, memory = growth(name, "out.png")
 
     assert done.returncode == 0
     assert memory < ROOM + (16 * MIB if name == "iCCP.png" else 0)  # profiles may be so large
@@ -646,12 +638,12 @@ def plain_pixmap() -> bytes:
     ],
 )
 def test_memory_is_bounded_by_the_pixels_that_are_allowed(
-    tmp_path: Path, peak: Peak, suffix: str, make: Callable[[], bytes], millions: int
+    tmp_path: Path, growth: Growth, suffix: str, make: Callable[[], bytes], millions: int
 ) -> None:
     octets = make()
     (tmp_path / f"in.{suffix}").write_bytes(octets)
     words = ("--max-pixels", millions * 1_000_000, f"in.{suffix}", f"out.{suffix}")
-    done, memory = peak(*words)
+    done, memory = growth(*words)
 
     in_memory = len(octets) if suffix == "ppm" else 0
     assert done.returncode == 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from fractions import Fraction
 from io import BytesIO
@@ -35,6 +34,7 @@ from tests.animations import (
 )
 from tests.jobs import pool, work
 from tests.pictures import chunk, encoded, first_info, noise, picture, pictures_in, written
+from tests.support.memory import Peak
 from tests.support.processes import Run, Words
 
 ROOT = Path(__file__).parent.parent
@@ -315,29 +315,15 @@ def test_files_pipes_and_dry_runs_agree_on_frames(
     assert {key for key in told if told[key] != other[key]} <= varying
 
 
-MEMORY: Final = """
-import re, sys
-from tests.jobs import run, work
-octets = open(sys.argv[1], "rb").read()
-outcome = run(sys.argv[1], sys.argv[3], sys.argv[2], work(max_pixels=10**9))
-assert outcome.status == "done", outcome.error
-status = open("/proc/self/status").read()
-written = outcome.output_bytes
-print(1024 * int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) - len(octets) - written)
-"""
-
-
 @pytest.mark.slow
 @FORMATS
-def test_memory_holds_a_frame_or_two_and_not_the_animation(tmp_path: Path, name: str) -> None:
-    side, peaks = 512, []
-    for count in (4, 44):
-        path = tmp_path / f"{count}.gif"
-        path.write_bytes(gif_of([_spot(number, side) for number in range(count)], side, side))
-        command = [sys.executable, "-c", MEMORY, str(path), name, str(tmp_path / f"out{count}")]
-        done = subprocess.run(command, capture_output=True, check=True, cwd=ROOT)
-        peaks.append(int(done.stdout))
-    assert peaks[1] - peaks[0] < 40 * (side // 2) ** 2  # the frames in one channel
+def test_memory_holds_a_frame_or_two_and_not_the_animation(peak: Peak, name: str) -> None:
+    side = 512
+    few, many = (
+        peak(gif_of([_spot(number, side) for number in range(count)], side, side), name)
+        for count in (30, 70)
+    )
+    assert many - few < 40 * (side // 2) ** 2  # the frames in one channel
 
 
 def _spot(number: int, side: int) -> Region:
