@@ -144,11 +144,15 @@ def test_indices_are_written_where_this_machine_writes_them(
         assert contents(tmp_path / name) == contents(tmp_path / f"local-{name}") != {}
 
 
+LESS_PATIENT: Final = "from poolcli.storage import objects; objects.RETRIES['max_retries'] = 4"
+
+
 @contextmanager
 def bucket_cluster(folder: Path, s3: Bucket) -> Iterator[tuple[str, ...]]:
     """A cluster whose workers reach a bucket; yield the options of a run on it."""
+    variables = s3.environment | sabotage(folder, LESS_PATIENT)
     with cluster(folder / "cluster", 0) as one:
-        one.add_workers(2, variables=s3.environment)
+        one.add_workers(2, variables=variables)
         yield "--scheduler", one.address
 
 
@@ -156,7 +160,7 @@ def bucket_cluster(folder: Path, s3: Bucket) -> Iterator[tuple[str, ...]]:
 def test_a_bucket_is_pooled_into_a_bucket_as_on_this_machine(
     run: Run, s3: Bucket, tmp_path: Path
 ) -> None:
-    for name, content in contents(paint_many(tmp_path / "in", 500)).items():
+    for name, content in contents(paint_many(tmp_path / "in", 150)).items():
         s3.put(f"in/{name}", content)
     assert run(*AVG, "-q", "in", "local").returncode == 0
     with bucket_cluster(tmp_path, s3) as flags:
@@ -164,7 +168,7 @@ def test_a_bucket_is_pooled_into_a_bucket_as_on_this_machine(
 
     assert (there.returncode, there.stderr) == (0, b"")
     wanted = {f"out/{name}": content for name, content in contents(tmp_path / "local").items()}
-    assert len(wanted) == 500
+    assert len(wanted) == 150
     assert {key: one for key, one in s3.objects().items() if key.startswith("out/")} == wanted
 
 
@@ -242,7 +246,9 @@ def test_what_a_cluster_cannot_do_is_refused_in_one_line(
     run: Run, tmp_path: Path, words: tuple[object, ...], reason: str
 ) -> None:
     paint(tmp_path / "in.png")
-    refused = run(*AVG, "--scheduler", "tcp://127.0.0.1:1", *words)
+    connecting = {"DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "0.5s"}
+    words = (*AVG, "--scheduler", "tcp://127.0.0.1:1", *words)
+    refused = run(*words, environment=connecting)
 
     assert (refused.returncode, refused.stdout) == (2, b"")
     assert refused.stderr.count(b"\n") == 1

@@ -73,7 +73,7 @@ def check(call: Call) -> None:
             call.run()
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(5000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [300, pytest.param(1500, marks=pytest.mark.slow)])
 def test_every_call_gives_what_the_nested_loop_gives_or_is_refused(count: int) -> None:
     settings(max_examples=count)(given(calls())(check))()
 
@@ -272,12 +272,12 @@ def test_a_window_full_of_an_extreme_gives_it(
 def test_the_former_content_of_scratch_memory_has_no_effect(
     monkeypatch: pytest.MonkeyPatch, dtype: np.dtype[Any]
 ) -> None:
-    array = np.random.default_rng(2).integers(0, 100, (60, 50, 3)).astype(dtype)
+    array = np.random.default_rng(2).integers(0, 100, (44, 42, 2)).astype(dtype)
     each = []
     for side, stride in product((2, 3, 17, 40), (1, 3)):
         geometry = {"size": side, "stride": stride}
         each += [Call(method, array, geometry) for method in METHODS]
-        each.append(Call("avg", array, geometry, {"weights": np.ones((60, 50), np.uint8)}))
+        each.append(Call("avg", array, geometry, {"weights": np.ones((44, 42), np.uint8)}))
     wanted = [call.run() for call in each]
 
     def poisoned(shape: Any, dtype: Any = np.float64, order: Any = "C") -> Array:

@@ -25,7 +25,6 @@ from tests.support.processes import (
     Process,
     Run,
     Words,
-    either_executor,
     environment,
     family,
     finish,
@@ -178,8 +177,7 @@ CLOSED: Final = [
 
 
 @pytest.mark.parametrize("closed", CLOSED)
-@pytest.mark.parametrize("json", [False, True])
-@either_executor
+@pytest.mark.parametrize(("json", "flags"), [(False, ("-j", 1)), (True, FORCE)])
 def test_no_pipe_or_file_takes_the_number_of_a_standard_stream_that_is_closed(
     gallery: Path, expected: dict[str, bytes], tmp_path: Path, closed: str, json: bool, flags: Words
 ) -> None:

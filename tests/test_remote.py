@@ -33,6 +33,8 @@ AVG = ("avg", "--size", 2)
 DEAD = "http://127.0.0.1:9"
 LEAKED = "pAsSwOrDoFaUrL"
 WITHOUT_OBSTORE = "import sys; sys.modules['obstore'] = None"
+IMPATIENT = "from poolcli.storage import objects; objects.RETRIES['max_retries'] = 2"
+"""Python that makes a run give up a server soon."""
 
 
 @pytest.fixture
@@ -245,17 +247,18 @@ def test_indices_are_written_beside_objects_and_read_again(
     assert "exists without its indices" in message(run(*resumed))
 
 
-@pytest.mark.slow
 def test_indices_are_deleted_if_their_picture_can_not_be_written(
     s3: Bucket, run: Run, picture: bytes, tmp_path: Path
 ) -> None:
     (tmp_path / "a.png").write_bytes(picture)
     words = ("max", "-k", 2, "-q", "a.png", f"{s3.url}/small.png", "--indices", f"{s3.url}/i.npz")
     s3.proxy.busy_key = "/small.png"
-    assert "small.png: it can't be written: the server asks" in message(run(*words), 1)
+    failed = run(*words, first=IMPATIENT)
+    assert "small.png: it can't be written: the server asks" in message(failed, 1)
     assert s3.objects() == {}
     s3.put("i.npz", b"old")
-    assert "small.png: it can't be written: the server asks" in message(run(*words, "-f"), 1)
+    failed = run(*words, "-f", first=IMPATIENT)
+    assert "small.png: it can't be written: the server asks" in message(failed, 1)
     assert [*s3.objects()] == ["i.npz"]
 
 
@@ -281,7 +284,6 @@ def test_a_busy_server_is_asked_again(s3: Bucket, run: Run, results: dict[str, b
     assert below("out/", s3) == results
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("after", [1, 2], ids=["for the plan", "for a picture"])
 def test_a_server_that_stays_busy_is_given_up(
     s3: Bucket, run: Run, picture: bytes, after: int
@@ -289,7 +291,7 @@ def test_a_server_that_stays_busy_is_given_up(
     s3.put("in/a.png", picture)
     words = (*AVG, "-q", f"{s3.url}/in/", f"{s3.url}/out/")
     s3.proxy.busy_after, s3.proxy.busy = after, 10**6
-    line = message(run(*words), after % 2 + 1)
+    line = message(run(*words, first=IMPATIENT), after % 2 + 1)
     assert "the server asks for fewer requests, or is out of service (503)" in line
 
 
@@ -457,13 +459,7 @@ REFUSED |= {
 }
 
 
-CASES = [
-    pytest.param(case, marks=[pytest.mark.slow] if "no endpoint" in case else [])
-    for case in REFUSED
-]
-
-
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", REFUSED)
 def test_refusals_are_one_line_without_secrets(
     s3: Bucket, run: Run, picture: bytes, tmp_path: Path, case: str
 ) -> None:
@@ -472,12 +468,12 @@ def test_refusals_are_one_line_without_secrets(
     (tmp_path / "in.png").write_bytes(picture)
     dead = {"AWS_ENDPOINT_URL": DEAD} if "no endpoint" in case else {}
     words = tuple(str(one).format(s3=s3.url) for one in words)
-    done = run(*AVG, "-q", *words, environment=dead)
+    done = run(*AVG, "-q", *words, environment=dead, first=IMPATIENT)
     assert reason in message(done, code)
     assert set(s3.objects()) == {"in/a.png"}
     assert os.listdir(tmp_path) == ["in.png"]
 
-    told = [done, run(*AVG, "-v", "-v", "--json", *words, environment=dead)]
+    told = [done, run(*AVG, "-v", "-v", "--json", *words, environment=dead, first=IMPATIENT)]
     printed = b"".join(one.stdout + one.stderr for one in told).decode()
     for secret in (*SECRETS, LEAKED, s3.proxy.url, "127.0.0.1:9 ", "Debug source", "obstore."):
         assert secret not in printed

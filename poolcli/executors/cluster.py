@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 AUTO: Final = "auto"
 """The address that stands for the one in Dask's own configuration."""
 
-CONNECTING: Final = 10.0
-"""Seconds in which the scheduler must answer, at the start and after a lost connection."""
-
 LOOPBACK: Final = ("127.", "localhost", "[::1]")
 
 
@@ -63,7 +60,7 @@ def connect(address: str) -> Client:
                 "give --scheduler its address, or set DASK_SCHEDULER_ADDRESS",
             )
     try:
-        client: Client = distributed.Client(address, timeout=CONNECTING, set_as_default=False)
+        client: Client = distributed.Client(address, set_as_default=False)
     except Exception:  # noqa: BLE001  # it depends on the protocol
         raise PoolError(
             f"no Dask scheduler answers at {address}", "is it running, and is that its address?"

@@ -21,7 +21,6 @@ from poolcli.errors import PoolError
 from poolcli.executors import ClusterLostError, Serial, Warn, ignore
 from poolcli.executors.batch import Needs, Results, end_run, packed, run_batch
 from poolcli.executors.cluster import (
-    CONNECTING,
     connect,
     for_worker,
     insecurity,
@@ -38,6 +37,9 @@ if TYPE_CHECKING:
 
 ANSWERING: Final = 30.0
 """Seconds in which the scheduler must answer a request while it is connected."""
+
+CONNECTING: Final = 10.0
+"""Seconds in which it must answer while the connection may be lost."""
 
 ENDING: Final = 3.0
 """Seconds that are waited, at most, for the end of running batches after a second Ctrl-C."""
