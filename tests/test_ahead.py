@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from poolcli.errors import PoolError
+from poolcli.formats import png_pixels
 from poolcli.formats.contract import Limits
 from poolcli.formats.png import PngReader, PngWriter
 from poolcli.threads import ahead
@@ -36,6 +37,20 @@ def _no_thread_is_left() -> Iterator[None]:
     before = threading.enumerate()
     yield
     assert [one for one in threading.enumerate() if one not in before] == []
+
+
+@pytest.fixture(params=["zlib", "isal.isal_zlib"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decompress by a library, whichever is installed."""
+    module = pytest.importorskip(request.param)
+    monkeypatch.setattr(png_pixels, "fast_zlib", lambda: module)
+
+
+def png_of(compressed: bytes | bytearray) -> bytes:
+    """Return a PNG like `grey`, with these compressed pixels and right CRCs."""
+    octets = grey()
+    begin = octets.index(b"IDAT") - 4
+    return octets[:begin] + chunk(b"IDAT", bytes(compressed)) + chunk(b"IEND", b"")
 
 
 def counting(stop: int, taken: list[int]) -> Iterator[int]:
@@ -98,7 +113,8 @@ def test_closing_ends_a_thread_that_waits_for_room() -> None:
     items.close()
 
 
-def test_the_pixels_of_a_png_are_ahead_and_checked() -> None:
+@pytest.mark.usefixtures("library")
+def test_the_pixels_of_a_png_are_read_ahead() -> None:
     octets = grey()
     with Image.open(io.BytesIO(octets)) as image:
         wanted = np.asarray(image)
@@ -110,6 +126,7 @@ def test_the_pixels_of_a_png_are_ahead_and_checked() -> None:
             np.testing.assert_array_equal(frame.rows(3, 20), wanted[3:20])
 
 
+@pytest.mark.usefixtures("library")
 def test_a_frame_that_is_given_up_leaves_no_thread() -> None:
     reader = PngReader(io.BytesIO(grey()), Limits(1 << 30))
     frames = reader.frames()
@@ -117,18 +134,29 @@ def test_a_frame_that_is_given_up_leaves_no_thread() -> None:
     frames.close()
 
 
-def test_a_damaged_checksum_is_told_each_time_that_the_rows_are_read() -> None:
-    octets = grey()
-    begin = octets.index(b"IDAT") - 4
-    body = zlib.compress(bytes(ROWS * (1 + 2 * COLUMNS)))
-    damaged = octets[:begin] + chunk(b"IDAT", body[:-1] + b"?") + chunk(b"IEND", b"")
-    frames = PngReader(io.BytesIO(damaged), Limits(1 << 30)).frames()
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("at", [0, 1, 40, 2000, -4, -1])
+def test_damage_is_told_each_time_that_the_rows_are_read(at: int) -> None:
+    body = bytearray(zlib.compress(bytes(ROWS * (1 + 2 * COLUMNS))))
+    body[at] ^= 0x10
+    frames = PngReader(io.BytesIO(png_of(body)), Limits(1 << 30)).frames()
     frame = next(frames)
     for _ in range(2):
-        assert not frame.rows(0, 10).any()
         with pytest.raises(PoolError, match="its pixel data is damaged"):
-            frame.rows(10, ROWS)
+            frame.rows(0, ROWS)
     frames.close()
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize(
+    ("rows", "cut", "message"),
+    [(ROWS, -3, "breaks off"), (ROWS - 1, None, "fewer rows"), (ROWS + 1, None, "more rows")],
+)
+def test_missing_and_surplus_pixels_are_refused(rows: int, cut: int | None, message: str) -> None:
+    body = zlib.compress(bytes(rows * (1 + 2 * COLUMNS)))[:cut]
+    (frame,) = PngReader(io.BytesIO(png_of(body)), Limits(1 << 30)).frames()
+    with pytest.raises(PoolError, match=message):
+        frame.rows(0, ROWS)
 
 
 def test_a_picture_that_can_not_be_written_leaves_no_thread(

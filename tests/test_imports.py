@@ -49,7 +49,7 @@ THIRD_PARTY = {
     "run": {"numpy"},
     "colour": {"numpy"},
     "methods": {"numpy"},
-    "formats": {"PIL", "numpy", "imagecodecs", "tifffile"},
+    "formats": {"PIL", "numpy", "imagecodecs", "tifffile", "isal"},
     "engine": {"numpy"},
     "storage": {"obstore"},
     "picture": {"numpy"},

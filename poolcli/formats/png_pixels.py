@@ -11,6 +11,8 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import cache
+from importlib import import_module
 from itertools import chain, islice
 from typing import Any, Final, TypeAlias
 
@@ -65,11 +67,12 @@ class PixelData:
 
         Args:
             pieces: the compressed pieces.
-            size: the size of all blocks, if they may be decompressed in a thread, else 0; then
-                `close` must be called.
+            size: the size of all blocks, if large ones may be decompressed in a thread, else 0;
+                then `close` must be called.
         """
-        self._blocks = _decompressed(pieces)
-        if size > BLOCK_BYTES and usable_threads(2) > 1:
+        is_large = size > BLOCK_BYTES
+        self._blocks = _decompressed(pieces, fast_zlib() if is_large else zlib)
+        if is_large and usable_threads(2) > 1:
             self._blocks = ahead(self._blocks, BLOCKS_AHEAD)
         self._rest = memoryview(b"")
 
@@ -109,19 +112,32 @@ class PixelData:
         self._blocks.close()
 
 
-def _decompressed(pieces: Iterator[bytes]) -> Generator[memoryview, None, None]:
+@cache
+def fast_zlib() -> Any:
+    """Return the module of the extra `fast`, which takes half of the time of zlib, or else zlib."""
+    try:
+        return import_module("isal.isal_zlib")
+    except ImportError:
+        return zlib
+
+
+def _decompressed(pieces: Iterator[bytes], library: Any) -> Generator[memoryview, None, None]:
     """Yield the decompressed data in blocks; at the end, all checksums are right.
+
+    Args:
+        pieces: the compressed pieces.
+        library: zlib, or a module with the same functions.
 
     Raises:
         PoolError: the data is damaged or cut off.
     """
-    unpacking = zlib.decompressobj()
+    unpacking = library.decompressobj()
     while not unpacking.eof:
         # A thread that decompresses small pieces would wait for Python's lock most of the time.
         piece = unpacking.unconsumed_tail or b"".join(islice(pieces, PIECES_JOINED))
         try:
             octets = unpacking.decompress(piece, BLOCK_BYTES)
-        except zlib.error:
+        except library.error:
             raise PoolError("its pixel data is damaged", DAMAGED) from None
         if octets:
             yield memoryview(octets)
