@@ -246,7 +246,12 @@ REFUSED = {
         tiff_of(np.zeros((4, 4, 4, 3), "u2"), volumetric=True, photometric="rgb", tile=(16,) * 3),
         "volumes",
     ),
-    "JPEG XL": (tiff_of(samples("u2", 3), photometric="rgb", compression="jpegxl"), "JPEG XL"),
+    "NeXT": (
+        tiff(bytes(2), [2]).replace(
+            struct.pack("<HHIHH", 259, 3, 1, 1, 0), struct.pack("<HHIHH", 259, 3, 1, 32766, 0)
+        ),
+        "NeXT of such samples",
+    ),
     "no tags": (b"II*\0\x08\0\0\0\0\0\0\0\0\0", "no whole number of pixels"),
     "no pages": (b"II*\0\0\0\0\0", "no pages"),
 }

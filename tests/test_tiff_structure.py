@@ -340,13 +340,19 @@ def test_a_segment_is_unpacked_no_further_than_its_size(compression: str, dtype:
     assert peak_growth(act) < 8_000_000
 
 
-@pytest.mark.parametrize("compression", ["png", "webp", "jpeg2000", "jpegxr", "lerc", "jpeg"])
+CODECS: dict[str, dict[str, Any]] = {
+    **{name: {"compression": name} for name in ("png", "jpeg2000", "jpegxr", "jpegxl", "jpeg")},
+    "webp": {"compression": "webp", "compressionargs": {"lossless": True}},
+    **{f"lerc in {name}": {"compression": "lerc", "compressionargs": {"compression": name}}
+       for name in ("deflate", "zstd")},
+    "lerc": {"compression": "lerc"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("compression", CODECS)
 def test_a_picture_in_a_tile_may_not_be_larger_than_the_tile(compression: str) -> None:
     array = samples("u1", 3, (64, 64))
-    more: dict[str, Any] = {"compressionargs": {"lossless": True}} if compression == "webp" else {}
-    octets = bytearray(
-        tiff_of(array, photometric="rgb", tile=(64, 64), compression=compression, **more)
-    )
+    octets = bytearray(tiff_of(array, photometric="rgb", tile=(64, 64), **CODECS[compression]))
     found = decoded(bytes(octets)).array
     if compression != "jpeg":
         np.testing.assert_array_equal(found, array)
@@ -357,6 +363,21 @@ def test_a_picture_in_a_tile_may_not_be_larger_than_the_tile(compression: str) -
         struct.pack_into("<H", octets, place, 16)
     with pytest.raises(PoolError), Refusing("it can't be decoded"):
         decoded(bytes(octets))
+
+
+def test_lerc_is_unwrapped_no_further_than_its_size() -> None:
+    blob, buffer = imagecodecs.lerc_encode(samples("u1", 1, (16, 16))), BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        file.write(
+            iter([zlib.compress(blob + bytes(40_000_000))]), shape=(16, 16), dtype="u1",
+            metadata=None, tile=(16, 16), compression="lerc",
+        )  # fmt: skip
+
+    def act() -> None:
+        np.testing.assert_array_equal(decoded(buffer.getvalue()).array, samples("u1", 1, (16, 16)))
+
+    act()
+    assert peak_growth(act) < 8_000_000
 
 
 def test_deep_palettes_keep_16_bits() -> None:

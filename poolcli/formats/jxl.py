@@ -53,8 +53,7 @@ EXTRA_CHANNELS: Final[Choices] = ((0, 0), (1, 0), (2, 4), (1, 12))
 SHIFTS: Final[Choices] = ((0, 0), (3, 0), (4, 0), (1, 3))
 NAME_LENGTHS: Final[Choices] = ((0, 0), (0, 4), (16, 5), (48, 10))
 
-ALPHA: Final = 0
-RGB, GREY = 0, 1
+ALPHA, RGB, GREY = 0, 0, 1
 D65, SRGB_PRIMARIES, LINEAR, SRGB_CURVE = 1, 1, 8, 13
 FLOATS: Final = {(32, 8): "f4", (16, 5): "f2"}
 """The types of floating-point samples, by (bits, bits of the exponent)."""
@@ -253,6 +252,11 @@ def read(stream: BinaryIO, limits: Limits) -> DecodedReader:
     limits.check(*info.shape)
     parts = stream, codec, info
     return DecodedReader(info, partial(_decode, *parts), partial(_metadata, *parts))
+
+
+def size_of(octets: bytes) -> Pair:
+    """Return (height, width) of a picture in memory, as its header states them."""
+    return _Header(_codestream(BytesIO(octets))[:HEADER_BYTES]).size
 
 
 def end(stream: BinaryIO) -> int | None:

@@ -1,20 +1,50 @@
 """Check the sizes that compressed strips and tiles state of themselves.
 
-JPEG, PNG, WebP, JPEG 2000, JPEG XR and LERC hold a whole picture with a size of its own. It could
-be far larger than the strip or tile and take more memory than `--max-pixels` allows.
+JPEG, PNG, WebP, JPEG 2000, JPEG XR, JPEG XL and LERC hold a whole picture with a size of its own.
+It could be far larger than the strip or tile and take more memory than `--max-pixels` allows.
 """
 
 from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from poolcli.errors import PoolError
+from poolcli.formats.extras import library
 from poolcli.picture import Pair
 
 SizeOf = Callable[[bytes], Pair]
+
+LERC: Final = 34887
+LERC_NAME: Final = b"Lerc2 "
+ZSTANDARD: Final = b"\x28\xb5\x2f\xfd"
+"""The first bytes of a LERC2 blob, and of a Zstandard frame (RFC 8878)."""
+
+
+def unwrapped(octets: bytes, compression: int, most: int) -> bytes:
+    """Return a segment of LERC without the deflate or Zstandard in which GDAL may wrap it.
+
+    imagecodecs does the same, but without a limit.
+
+    Args:
+        octets: the segment; those of other compressions are returned as they are.
+        compression: the number of its compression.
+        most: the most bytes of the result.
+
+    Raises:
+        PoolError: it is wrapped in something else.
+    """
+    if compression != LERC or octets.startswith(LERC_NAME):
+        return octets
+    if octets.startswith(ZSTANDARD):
+        return bytes(library("imagecodecs", "deep").zstd_decode(octets, out=most))
+    try:
+        return zlib.decompressobj().decompress(octets, most)
+    except zlib.error:
+        raise PoolError("a strip or tile has no valid header", "is the file damaged?") from None
 
 
 def check_codestream(octets: bytes, compression: int, most: Pair) -> None:
@@ -92,12 +122,19 @@ def _jpeg_xr(octets: bytes) -> Pair:
 
 def _lerc(octets: bytes) -> Pair:
     """Return the size in a LERC2 blob; from version 3 on a checksum stands before it."""
-    found = re.match(rb"Lerc2 (....)", octets, re.DOTALL)
+    found = re.match(LERC_NAME + rb"(....)", octets, re.DOTALL)
     if not found:
         raise ValueError
     (version,) = struct.unpack("<i", found[1])
     height, width = struct.unpack_from("<ii", octets, 14 if version >= 3 else 10)
     return height, width
+
+
+def _jpeg_xl(octets: bytes) -> Pair:
+    """Return the size in the header of a JPEG XL."""
+    from poolcli.formats.jxl import size_of
+
+    return size_of(octets)
 
 
 SIZES: Final[Mapping[int, SizeOf]] = {
@@ -106,6 +143,7 @@ SIZES: Final[Mapping[int, SizeOf]] = {
     **dict.fromkeys((34927, 50001), _webp),
     **dict.fromkeys((33004, 33005, 34712), _jpeg_2000),
     **dict.fromkeys((22610, 34934), _jpeg_xr),
-    34887: _lerc,
+    **dict.fromkeys((50002, 52546), _jpeg_xl),
+    LERC: _lerc,
 }
 """The functions that find the size, by the number of the compression."""

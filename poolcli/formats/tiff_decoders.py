@@ -23,9 +23,9 @@ from poolcli.formats import by_name
 from poolcli.formats import tiff_layout as tags
 from poolcli.formats.extras import require_all
 from poolcli.formats.pillow import LAB_SIGNS, PillowFrame, open_image
-from poolcli.formats.tiff_codestreams import check_codestream
+from poolcli.formats.tiff_codestreams import check_codestream, unwrapped
 from poolcli.formats.tiff_layout import WHITE_IS_0, Layout
-from poolcli.formats.tiff_segments import Block, Segments
+from poolcli.formats.tiff_segments import Block, Segments, most_bytes
 from poolcli.formats.tiff_tags import HEADS, LONG, Tags, Value, packed
 from poolcli.picture import FrameInfo, Metadata
 from poolcli.threads import in_order
@@ -150,6 +150,7 @@ def by_tifffile(layout: Layout) -> DecodeSegment:
         return _template(small_tiff(row, [b""] * segments))
 
     def decode(octets: bytes, rows: int, index: int) -> NDArray[Any]:
+        octets = unwrapped(octets, layout.compression, most_bytes(layout.bytes_of(rows)))
         check_codestream(octets, layout.compression, (rows, layout.segment[1]))
         page = page_of(rows)
         tables = {"jpegtables": page.jpegtables} if layout.compression == tags.JPEG else {}

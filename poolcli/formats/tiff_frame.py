@@ -33,7 +33,7 @@ PILLOW_COMPRESSIONS: Final = {1, 2, 3, 4, 5, 7, 8, 32773, 32809, 32946, 34925, 5
 
 DEEP_COMPRESSIONS: Final = {
     *(1, 5, 7, 8, 22610, 32773, 32946, 33004, 33005, 34712, 34887, 34925, 34927, 34933, 34934),
-    *(50000, 50001),
+    *(50000, 50001, 50002, 52546),
 }
 """The compressions that tifffile decodes and whose output is limited to the size of a segment.
 
@@ -48,8 +48,6 @@ NAMES: Final = {
     34676: "SGI LogLuv",
     34677: "SGI LogLuv",
     34892: "lossy JPEG of DNG",
-    50002: "JPEG XL",
-    52546: "JPEG XL",
 }
 """The names of compressions that can't be read, for messages."""
 

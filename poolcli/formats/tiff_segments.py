@@ -53,6 +53,11 @@ class Block(NamedTuple):
                     yield row, plane * self.layout.grid[1] + column, (*part, *more)
 
 
+def most_bytes(whole: int) -> int:
+    """Return how long a compressed segment may be whose pixels have ``whole`` bytes."""
+    return 2 * whole + SPARE_BYTES
+
+
 class Segments:
     """The strips or tiles of a page; the tables of offsets and lengths are read with the first."""
 
@@ -112,7 +117,7 @@ class Segments:
             return b""
         whole = self.layout.bytes_of(self.layout.rows_of(row))
         # A short file could state the same long segment for each of a million tiles.
-        most = whole if self._is_raw else 2 * whole + SPARE_BYTES
+        most = whole if self._is_raw else most_bytes(whole)
         try:
             return self.layout.directory.file.read(offset, min(count, most))
         except ValueError:
