@@ -17,7 +17,7 @@ from poolcli.engine.adaptive import Spans
 from poolcli.engine.extremes import extreme
 from poolcli.engine.kernels import NanPolicy, rounded_quotient
 from poolcli.engine.nodata import nodata_value
-from poolcli.engine.window import Axes
+from poolcli.engine.window import Axes, Axis
 from poolcli.errors import PoolError
 from poolcli.methods import Alpha, Locating, Method
 from poolcli.picture import MODES, FrameInfo, Placement, full_scale
@@ -40,8 +40,13 @@ BAND_BYTES: Final = 1 << 21
 value is the fastest of those measured."""
 
 BAND_SPANS: Final = 8
-"""A band is at least so many times as high as the span of a window. Neighbouring bands share up
-to one span of rows, which is read twice: with 8 that is at most an eighth of the rows."""
+"""A band is at least so many times as high as the span of a window, if windows overlap. Then
+neighbouring bands share up to one span of rows, which is read twice: with 8 that is at most an
+eighth of the rows."""
+
+MOST_BAND_BYTES: Final = 1 << 25
+"""Bytes of a band above which it has fewer spans, but at least two: large windows in a wide picture
+would take hundreds of megabytes."""
 
 
 class Pixels(NamedTuple):
@@ -189,7 +194,7 @@ def pooled_bands(
     by_index = method.takes_indices and info.palette is not None
     alpha = pixels.alpha if MODES[info.mode].without_alpha else None
     row_bytes = math.prod(info.shape[1:]) * info.dtype.itemsize
-    height = max(band_bytes // row_bytes, band_spans * rows.span)
+    height = max(band_bytes // row_bytes, least_height(rows, row_bytes, band_spans))
     step = max(1, (height - rows.span) // rows.stride + 1)
     is_scaled = info.dtype.kind == "u" and info.maxval < full_scale(info.dtype)
     for first in range(0, rows.out, step):
@@ -222,6 +227,23 @@ def pooled_bands(
         if pixels.background is not None and alpha is not None:
             pooled = _flatten(pooled, pixels.background, info.maxval)
         yield pooled
+
+
+def least_height(
+    rows: Axis | Spans, row_bytes: int, band_spans: int, most_bytes: int = MOST_BAND_BYTES
+) -> int:
+    """Return the least number of rows of a band.
+
+    Args:
+        rows: the windows along the height.
+        row_bytes: bytes of a row.
+        band_spans: the spans of a band if windows overlap; they share no rows otherwise.
+        most_bytes: bytes of a band above which it has fewer spans.
+    """
+    if rows.span <= rows.stride:
+        return rows.span
+    spans = most_bytes // (row_bytes * rows.span)
+    return rows.span * min(band_spans, max(2, spans))
 
 
 def rounded_info(info: FrameInfo) -> FrameInfo:
