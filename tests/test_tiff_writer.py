@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
+import threading
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -68,6 +69,26 @@ def test_strips_of_any_height_hold_the_same_pixels(mode: str, compression: str) 
         assert len(counts) == -(-23 // tags[278])
         np.testing.assert_array_equal(read_tiff(octets), given.array)
     assert len(counts) == 1
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+def test_the_bytes_are_the_same_for_any_number_of_threads(compression: str) -> None:
+    pages = [noisy("RGB", (300, 90)), noisy("L", (200, 50)), noisy("RGB", (7, 9))]
+    one, *others = (
+        write(pages, compression, strip_bytes=900, threads=threads) for threads in (1, 2, 5)
+    )
+    assert others == [one] * 2
+    for given, seen in zip(pages, pages_of(one), strict=True):
+        np.testing.assert_array_equal(seen, given.array)
+
+
+def test_a_writer_that_is_given_up_leaves_no_thread() -> None:
+    given, before = noisy("RGB", (2000, 500)), threading.active_count()
+    writer = TiffWriter(BytesIO(), by_name("tiff"), Saving(), threads=4)
+    writer.begin(given.info, given.metadata)
+    writer.rows(given.array)
+    writer.discard()
+    assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
