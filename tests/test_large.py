@@ -189,13 +189,14 @@ def test_less_memory_is_taken_than_is_written(name: str, tmp_path: Path) -> None
     assert peaks[1] - peaks[0] < 0.75 * SIDE**2
 
 
-@pytest.mark.parametrize("flag", ["--skip-existing", "--overwrite"])
 @pytest.mark.parametrize("name", CREATED)
-@pytest.mark.parametrize("kind", ["a full disk", "a limit on files"])
+@pytest.mark.parametrize(
+    ("kind", "flag"), [("a full disk", "--overwrite"), ("a limit on files", "--skip-existing")]
+)
 def test_a_write_that_fails_late_fails_the_picture_and_leaves_nothing(
     kind: str,
-    name: str,
     flag: str,
+    name: str,
     run: Run,
     tmp_path: Path,
     disk: Callable[..., Path],
