@@ -20,6 +20,7 @@ from tests.support.memory import Peak, run_measured
 from tests.support.object_store import Bucket, Proxy
 from tests.support.processes import Done, Run, environment
 from tests.support.terminal import Terminal
+from tests.support.tools import extra
 from tests.support.trees import PLACES, SAMPLES, paint, paint_all
 from tests.support.warm import ForkServer
 
@@ -55,7 +56,7 @@ def fork_server() -> Iterator[ForkServer]:
 @pytest.fixture(scope="session")
 def small_cluster() -> Iterator[Cluster]:
     """A Dask cluster of two workers, which tests leave as it is."""
-    pytest.importorskip("distributed", reason="the extra cluster is not installed")
+    extra("distributed", "cluster")
     with tempfile.TemporaryDirectory() as name, cluster(Path(name, "cluster")) as one:
         yield one
 

@@ -29,6 +29,7 @@ from poolcli.storage import (
 )
 from poolcli.storage.local import LocalFile, LocalOutput
 from tests.support.object_store import Bucket
+from tests.support.tools import extra
 
 
 class Memory(Place):
@@ -158,8 +159,8 @@ def place_in_memory(files: dict[str, bytes]) -> PlaceUnderTest:
 
 def object_in_memory(patch: pytest.MonkeyPatch) -> PlaceUnderTest:
     """An object in obstore's own storage in memory, and obstore itself to reach its bytes."""
-    obstore = pytest.importorskip("obstore", reason="the extra remote is missing")
-    pytest.importorskip("obstore.store")
+    obstore = extra("obstore", "remote")
+    extra("obstore.store", "remote")
     patch.setitem(SCHEMES, "memory", remote.remote_place)
     store = obstore.store.MemoryStore()
     patch.setattr(objects, "store_of", lambda _scheme, _bucket: store)

@@ -21,6 +21,7 @@ from tests.animations import CLEAR, KEEP, READERS, RESTORE, Region, apng_of, gif
 from tests.pictures import noise, picture, ramp, written
 from tests.support.memory import Peak
 from tests.support.processes import Run
+from tests.support.tools import needs
 
 ROOT: Final = Path(__file__).parent.parent
 GIFSICLE: Final = shutil.which("gifsicle") or ""
@@ -125,7 +126,7 @@ def test_a_run_warns_of_what_was_clamped_or_split(run: Run, tmp_path: Path, sour
         assert json.loads(done.stdout.splitlines()[0])["status"] == "done"
 
 
-@pytest.mark.skipif(not GIFSICLE, reason="gifsicle is not installed")
+@needs("gifsicle")
 def test_gifsicle_sees_the_most_loops_and_the_sum_of_durations(tmp_path: Path) -> None:
     (tmp_path / "out.gif").write_bytes(written(two_frames(70000, 65_535_000, 40), "gif")[0])
     done = subprocess.run(

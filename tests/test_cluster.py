@@ -23,9 +23,10 @@ from tests.jobs import work
 from tests.support.cluster import Cluster, cluster, kill
 from tests.support.object_store import SECRETS, Bucket
 from tests.support.processes import Run, finish, sabotage, started, until
+from tests.support.tools import extra
 from tests.support.trees import contents, paint
 
-pytest.importorskip("distributed", reason="the extra cluster is not installed")
+extra("distributed", "cluster")
 
 SHARED: Final = "--shared-filesystem"
 AVG: Final = ("avg", "--size", 2)

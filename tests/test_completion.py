@@ -15,6 +15,7 @@ from tests import share
 from tests.support.output import only_line
 from tests.support.processes import Run, environment
 from tests.support.shells import typed
+from tests.support.tools import needs
 from tests.support.trees import grow
 
 BIN: Final = Path(os.environ.get("POOLCLI_BIN") or Path(sys.executable).parent)
@@ -51,6 +52,9 @@ COMPLETED: Final = {
 }
 
 
+EACH_SHELL: Final = pytest.mark.parametrize(
+    "shell", [pytest.param(one, marks=needs(one)) for one in share.PLACES]
+)
 installed_only = pytest.mark.skipif(
     not INSTALLED.joinpath("man").is_dir(),
     reason="poolcli was installed before it had these files: install it again",
@@ -67,7 +71,7 @@ def complete(folder: Path, shell: str, way: str, *lines: str) -> list[list[str]]
     return [[word.rstrip("/") for word in words] for words in found]
 
 
-@pytest.mark.parametrize("shell", share.PLACES)
+@EACH_SHELL
 def test_a_shell_completes_paths_and_choices(tmp_path: Path, shell: str) -> None:
     found = complete(tmp_path, shell, "by the line", *COMPLETED)
 
@@ -77,20 +81,14 @@ def test_a_shell_completes_paths_and_choices(tmp_path: Path, shell: str) -> None
 
 
 @installed_only
-@pytest.mark.parametrize("shell", share.PLACES)
+@EACH_SHELL
 def test_a_shell_finds_the_installed_file(tmp_path: Path, shell: str) -> None:
     line = "poolcli avg --paddi\tval\t"
     assert complete(tmp_path, shell, "by the file", line) == [["poolcli", *COMPLETED[line]]]
 
 
-@pytest.mark.skipif("POOLCLI_BIN" not in os.environ, reason="an editable installation is older")
-def test_the_wheel_installs_the_files_of_the_source() -> None:
-    for place, text in share.files().items():
-        assert (INSTALLED / place).read_text("utf-8") == text
-
-
 @installed_only
-@pytest.mark.skipif(not MAN, reason="man is not installed")
+@needs("man")
 def test_man_shows_the_page_of_an_activated_environment(tmp_path: Path) -> None:
     variables = environment({"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "LANG": "C.UTF-8"})
     variables.pop("MANPATH", None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -35,7 +34,7 @@ from tests.executor_support import (
     raising,
 )
 from tests.jobs import work
-from tests.support.processes import servers_here, until
+from tests.support.processes import linux_only, servers_here, until
 from tests.support.trees import contents, paint
 
 EXECUTORS: Final[dict[str, Executor]] = {"serial": Serial(), "processes": Processes(2, timeout=120)}
@@ -260,10 +259,8 @@ def test_jobs_work_outcomes_and_executors_can_be_pickled(jobs: list[Job]) -> Non
 
 # Every executor with workers
 
-with_workers = pytest.mark.skipif(sys.platform == "win32", reason="it needs SIGKILL")
 
-
-@with_workers
+@linux_only
 def test_the_job_of_a_worker_that_died_is_retried_once_after_all_others(
     patient: Executor, jobs: list[Job], expected: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -277,7 +274,7 @@ def test_the_job_of_a_worker_that_died_is_retried_once_after_all_others(
     assert contents(tmp_path / "out") == expected
 
 
-@with_workers
+@linux_only
 def test_jobs_that_kill_two_workers_fail_alone(
     patient: Executor, jobs: list[Job], expected: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -308,7 +305,7 @@ def small(tmp_path: Path) -> list[Job]:
     ]
 
 
-@with_workers
+@linux_only
 def test_each_of_several_jobs_that_start_together_has_its_own_outcome(
     small: list[Job], tmp_path: Path
 ) -> None:
@@ -324,7 +321,7 @@ def test_each_of_several_jobs_that_start_together_has_its_own_outcome(
     assert contents(tmp_path / "out").keys() == outcomes.keys() - failed
 
 
-@with_workers
+@linux_only
 def test_once_told_to_stop_only_jobs_that_were_started_together_are_finished(
     small: list[Job],
 ) -> None:
@@ -344,7 +341,7 @@ def test_jobs_that_start_together_end_at_the_first_failure(small: list[Job]) -> 
     assert [one.status for one in outcomes] == ["done", "failed"]
 
 
-@with_workers
+@linux_only
 @pytest.mark.parametrize(("count", "before"), [(1, 0), (2, 5)])
 def test_a_job_that_hangs_is_given_up_and_costs_its_own_outcome(
     jobs: list[Job], expected: dict[str, bytes], tmp_path: Path, count: int, before: int
@@ -383,7 +380,7 @@ def test_a_job_that_hangs_on_a_cluster_is_given_up(
     assert contents(tmp_path / "out") == without(expected, *late)
 
 
-@with_workers
+@linux_only
 def test_closing_ends_workers_that_hang(jobs: list[Job]) -> None:
     jobs[0] = mischief("hang", jobs[0])
     outcomes = Processes(2).run_all(jobs, work(), stopping=never)
@@ -464,7 +461,7 @@ def test_workers_share_the_cpus_for_their_threads(monkeypatch: pytest.MonkeyPatc
     assert found == [8, 3, 1, 1]
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+@linux_only
 def test_the_usable_cpus_are_those_of_this_process() -> None:
     before = os.sched_getaffinity(0)
     try:

@@ -20,7 +20,6 @@ from tests.exif_support import (
     DETAILS,
     DOWN,
     EXIF_WIDTH,
-    EXIFTOOL,
     FALSE_OF_XMP,
     FULL_EXIF,
     HEIGHT,
@@ -48,6 +47,7 @@ from tests.exif_support import (
 )
 from tests.jobs import pool, work
 from tests.pictures import decoded, encoded, opened, written
+from tests.support.tools import needs
 
 PLAIN = Resolution(1, 1, "")
 
@@ -85,7 +85,7 @@ def test_exif_xmp_and_profile_go_from_file_to_file(source: str, name: str) -> No
     assert not [note for note in notes if "no place" in note]
 
 
-@pytest.mark.skipif(not EXIFTOOL, reason="exiftool is not installed")
+@needs("exiftool")
 @pytest.mark.parametrize(
     ("source", "name"),
     [("PNG", "jpeg"), ("JPEG", "webp"), ("WEBP", "png"), ("JPEG", "jpeg"), ("JPEG", "avif")],

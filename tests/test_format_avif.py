@@ -37,6 +37,7 @@ from tests.pictures import (
     written,
 )
 from tests.support.boxes import with_item
+from tests.support.tools import needs
 
 FFPROBE, AVIFENC = shutil.which("ffprobe") or "", shutil.which("avifenc") or ""
 CASES = Path(__file__).parent / "cases"
@@ -137,7 +138,7 @@ def test_an_aperture_outside_of_the_picture_is_refused() -> None:
 # Colour and size
 
 
-@pytest.mark.skipif(not AVIFENC, reason="avifenc is not installed")
+@needs("avifenc")
 def test_a_colour_encoding_unlike_srgb_goes_to_png(tmp_path: Path) -> None:
     (tmp_path / "in.png").write_bytes(saved(Image.fromarray(ramp()), "PNG"))
     for numbers, chunks in (("9/16/9", ((b"cICP", b"\x09\x10\0\1"),)), ("1/13/6", ())):
@@ -236,7 +237,7 @@ def test_frames_beyond_the_table_last_as_its_last(entries: Any, wanted: list[int
     assert found == wanted
 
 
-@pytest.mark.skipif(not FFPROBE, reason="ffprobe is not installed")
+@needs("ffprobe")
 def test_ffprobe_sees_the_frames_at_their_times(tmp_path: Path) -> None:
     array = noise("RGB", (16, 16))
     frames = [picture(array, "RGB", duration=Fraction(one)) for one in (40, 100, 20)]

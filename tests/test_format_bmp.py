@@ -28,6 +28,7 @@ from tests.pictures import (
     saved,
     written,
 )
+from tests.support.tools import needs
 
 EXIFTOOL = shutil.which("exiftool") or ""
 IMAGEMAGICK = imagemagick("convert")
@@ -256,7 +257,7 @@ def test_others_read_what_is_written(mode: str, band: int | None) -> None:
         np.testing.assert_array_equal(seen, array)
 
 
-@pytest.mark.skipif(not EXIFTOOL, reason="exiftool is not installed")
+@needs("exiftool")
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
 def test_the_profile_is_kept_and_others_find_it(mode: str, tmp_path: Path) -> None:
     profile = bytes(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())

@@ -33,6 +33,7 @@ from tests.pictures import (
     widened,
     written,
 )
+from tests.support.tools import needs
 
 GIFTOPNM: Final = shutil.which("giftopnm") or ""
 COLOURS, GREYS = bytes([10, 20, 30, 40, 50, 60]), bytes([10, 10, 10, 40, 40, 40])
@@ -120,7 +121,7 @@ def test_a_first_image_beyond_the_screen_enlarges_the_canvas() -> None:
     np.testing.assert_array_equal(found.array, shown(regions, 6, 4)[0][0])
 
 
-@pytest.mark.skipif(not GIFTOPNM, reason="giftopnm is not installed")
+@needs("giftopnm")
 def test_netpbm_reads_the_same() -> None:
     array = noise("RGB", (9, 11))
     octets = encoded(picture(array, "RGB"), "gif")

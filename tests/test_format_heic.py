@@ -24,6 +24,7 @@ from poolcli.picture import Resolution, turned
 from tests.jobs import run, work
 from tests.pictures import decoded, exif_of, first_info, noise, reader_of, saved
 from tests.support.boxes import with_item, with_property
+from tests.support.tools import needs
 
 EXACT = {"quality": -1, "chroma": 444, "matrix_coefficients": 0}
 """What makes the encoder keep every sample."""
@@ -133,7 +134,7 @@ def test_alpha_comes_with_colour_that_is_not_multiplied_by_it() -> None:
         first_info(heic(noise("RGBA", (30, 40)), "RGBa"))
 
 
-@pytest.mark.skipif(not VIPS, reason="there is no vips")
+@needs("vips")
 def test_another_program_sees_the_same_picture(tmp_path: Path) -> None:
     array = np.asarray(Image.linear_gradient("L").convert("RGB").resize((64, 48)))
     (tmp_path / "in.heic").write_bytes(heic(array, "RGB", exif=b"Exif\0\0" + exif_of({274: 6})))

@@ -29,6 +29,7 @@ from tests.exif_support import (
     text,
 )
 from tests.pictures import decoded, encoded, notes_of, opened, picture, ramp, saved
+from tests.support.tools import needs
 
 DJPEG = shutil.which("djpeg") or ""
 
@@ -207,7 +208,7 @@ def test_all_comments_are_read_and_written_as_one(name: str, words: bytes, text:
     assert not [note for note in notes_of(found, name) if "comment" in note]
 
 
-@pytest.mark.skipif(not DJPEG, reason="djpeg is not installed")
+@needs("djpeg")
 def test_djpeg_reads_the_comment() -> None:
     octets = encoded(picture(ramp(), "RGB", Metadata(comment=b"hello there")), "jpeg")
     command = [DJPEG, "-verbose", "-verbose"]

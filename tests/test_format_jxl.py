@@ -33,6 +33,7 @@ from tests.pictures import (
     reader_of,
     written,
 )
+from tests.support.tools import needs
 
 EXIFTOOL, VIPS = shutil.which("exiftool") or "", shutil.which("vips") or ""
 RGB = noise("RGB", (5, 11))
@@ -391,7 +392,7 @@ def test_what_of_a_container_is_not_carried_is_told() -> None:
 # Writing
 
 
-@pytest.mark.skipif(not EXIFTOOL, reason="there is no exiftool")
+@needs("exiftool")
 def test_exiftool_reads_what_is_written() -> None:
     metadata = Metadata(exif=exif_of({271: "Maker"}), resolution=Resolution(150, 300), xmp=XMP)
     octets = encoded(noisy("RGB", (6, 9))._replace(metadata=metadata), "jxl")
@@ -410,7 +411,7 @@ def test_only_what_stands_beside_the_pixels_needs_a_container() -> None:
     assert starts == [b"\xff\x0a", SIGNATURE[:2], SIGNATURE[:2]]  # 16 bits: its level stands there
 
 
-@pytest.mark.skipif(not VIPS, reason="there is no vips")
+@needs("vips")
 @pytest.mark.parametrize("quality", [None, 95])
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16", "RGB;16", "RGBA;16"])
 def test_vips_sees_srgb_and_the_samples(mode: str, quality: int | None, tmp_path: Path) -> None:

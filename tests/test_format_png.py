@@ -55,6 +55,7 @@ from tests.png_support import (
     plain,
     png_with,
 )
+from tests.support.tools import needs
 from tests.support.trees import SAMPLES
 
 CONVERT = imagemagick("convert")
@@ -454,7 +455,7 @@ def test_metadata_of_deep_samples_are_kept() -> None:
         assert {*TEXTS, COLOUR[0], COLOUR[3]} <= set(chunks_of(again))
 
 
-@pytest.mark.skipif(not CONVERT, reason="ImageMagick's convert is not installed")
+@needs("convert")
 @pytest.mark.parametrize("mode", ["I;16", *DEEP])
 def test_imagemagick_reads_the_same_16_bits(mode: str, tmp_path: Path) -> None:
     array, path = noise(mode, (6, 8)), tmp_path / "out.png"

@@ -44,6 +44,7 @@ from tests.png_support import (
     pooled,
     warnings_of,
 )
+from tests.support.tools import needs
 
 XMP: Final = (
     b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><a tiff:Orientation='6' dc:title='t'/></x:xmpmeta>"
@@ -196,7 +197,7 @@ def test_damage_costs_neither_the_picture_nor_another_chunk() -> None:
     assert found.metadata.warnings == (DAMAGED,)
 
 
-@pytest.mark.skipif(not PNGCHECK, reason="pngcheck is not installed")
+@needs("pngcheck")
 @pytest.mark.parametrize(
     "octets", [png_with(*COLOUR[:3], *TEXTS), ANIMATED], ids=["still", "moving"]
 )

@@ -27,6 +27,7 @@ from tests.pictures import (
     reader_of,
     written,
 )
+from tests.support.tools import needs
 
 SCALES = (1, 2, 15, 100, 254, 255, 256, 1000, 1023, 4095, 65534, 65535)
 TO_PLAIN = shutil.which("pnmtoplainpnm") or ""
@@ -197,7 +198,7 @@ def test_pillow_reads_the_same(mode: str, band: int | None) -> None:
     assert notes == []
 
 
-@pytest.mark.skipif(not TO_PLAIN, reason="netpbm's pnmtoplainpnm is not installed")
+@needs("pnmtoplainpnm")
 @pytest.mark.parametrize("maxval", [2, 100, 255, 1000, 65535])
 @pytest.mark.parametrize("kind", [5, 6])
 def test_netpbm_reads_the_same(kind: int, maxval: int) -> None:

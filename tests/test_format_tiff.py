@@ -36,6 +36,7 @@ from tests.pictures import (
     reader_of,
     tiff,
 )
+from tests.support.tools import needs
 from tests.tiff_support import directory, samples, tags_of, tiff_of
 
 CONVERT, VIPS = imagemagick("convert"), shutil.which("vips") or ""
@@ -348,7 +349,7 @@ def test_every_compression_is_the_one_that_was_asked_for(mode: str, compression:
         np.testing.assert_array_equal(read_tiff(octets), array)
 
 
-@pytest.mark.skipif(not CONVERT, reason="ImageMagick's convert is not installed")
+@needs("convert")
 @pytest.mark.parametrize("mode", ["I;16", "LA;16", "RGB;16", "RGBA;16"])
 def test_imagemagick_reads_the_same(mode: str, tmp_path: Path) -> None:
     array = noise(mode, (6, 8))
@@ -362,7 +363,7 @@ def test_imagemagick_reads_the_same(mode: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(seen[..., 3], array[..., -1] if "A" in mode else 65535)
 
 
-@pytest.mark.skipif(not VIPS, reason="vips is not installed")
+@needs("vips")
 @pytest.mark.parametrize("channels", [1, 3, 5])
 @pytest.mark.parametrize("dtype", ["u2", "i2", "u4", "i4", "f4"])
 def test_vips_reads_the_same(dtype: str, channels: int, tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ from tests.pictures import (
     written,
 )
 from tests.support.processes import Run
+from tests.support.tools import needs
 from tests.tiff_support import block_of, samples, tags_of, tiff_of, tiff_with
 
 XMP: Final = (
@@ -150,7 +151,7 @@ def test_exif_of_other_formats_becomes_tags_and_directories(
     assert decoded(octets).metadata.exif == decoded(encoded(decoded(octets), "tiff")).metadata.exif
 
 
-@pytest.mark.skipif(not EXIFTOOL, reason="exiftool is not installed")
+@needs("exiftool")
 @pytest.mark.parametrize("mode", ["RGB", "RGB;16"])
 def test_exiftool_reads_the_exif_without_a_warning(mode: str) -> None:
     octets = encoded(noisy(mode, metadata=Metadata(exif=BLOCK, xmp=XMP, comment=b"mine")), "tiff")

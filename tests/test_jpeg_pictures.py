@@ -13,10 +13,11 @@ from PIL import Image
 
 from poolcli.errors import PoolError
 from poolcli.formats.contract import check_depth
-from tests.exif_support import EXIFTOOL, MAKE, TURN, exif_block, exiftool, number, text
+from tests.exif_support import MAKE, TURN, exif_block, exiftool, number, text
 from tests.jobs import run, work
 from tests.pictures import decoded, first_info, noise, opened, pictures_in, ramp, reader_of, saved
 from tests.support.processes import Run
+from tests.support.tools import needs
 
 TOLD: Final = "only the first of its 2 pictures was taken: --frame reaches the others"
 CUT: Final = "it is cut off: samples are missing"
@@ -51,7 +52,7 @@ def test_an_mpo_is_its_first_picture_unless_another_is_asked_for(tmp_path: Path)
     assert outcome.error == "there is no frame 2: it has 2, numbered 0 to 1"
 
 
-@pytest.mark.skipif(not EXIFTOOL, reason="exiftool is not installed")
+@needs("exiftool")
 def test_the_index_of_pictures_is_not_written(tmp_path: Path) -> None:
     octets = stereo(exif=exif_block(text(MAKE, "Two Eyes")))
     assert exiftool(octets)["MPF0:NumberOfImages"] == 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
 import subprocess
 from io import BytesIO
@@ -17,6 +16,7 @@ from PIL import Image
 
 from poolcli import mode_pool
 from tests.jobs import run, work
+from tests.support.tools import needs
 
 SUFFIXES = {"png": "PNG", "gif": "GIF", "tiff": "TIFF", "bmp": "BMP"}
 RNG = np.random.default_rng(7)
@@ -151,7 +151,7 @@ def test_size_1_keeps_a_palette_picture_as_it_is(tmp_path: Path) -> None:
     assert chunks[at + 4 : at + 67] == COLOURS.tobytes()
 
 
-@pytest.mark.skipif(shutil.which("pngcheck") is None, reason="pngcheck is not installed")
+@needs("pngcheck")
 @pytest.mark.parametrize("count", [1, 2, 4, 16, 17])
 def test_libpng_accepts_palettes_of_any_size(count: int, tmp_path: Path) -> None:
     octets = saved(labelled(LABELS % count, COLOURS[:count]), "png", transparency=0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tests import jobs, oracle
 from tests.engine_calls import BY_CHANNEL, METHODS, POOLS, Call
 from tests.pictures import picture
 from tests.support.processes import Run
+from tests.support.tools import needs
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_a_value_outside_of_the_type_is_refused_and_no_number_is_usage(
     assert json.loads(done.stdout.splitlines()[0])["nodata"] == 0
 
 
-@pytest.mark.skipif(shutil.which("gdalwarp") is None, reason="it needs GDAL")
+@needs("gdalwarp")
 @pytest.mark.parametrize("dtype", ["f4", "u1"])
 def test_gdal_pools_aligned_windows_likewise(dtype: str, run: Run, tmp_path: Path) -> None:
     rng = np.random.default_rng(6)

@@ -27,6 +27,7 @@ from tests.contract_support import peak_growth
 from tests.jobs import work
 from tests.pictures import MAXVAL, encoded, noise, noisy, opened, pam, pnm, saved
 from tests.support.processes import POOLCLI, Run, environment, finish, held, started
+from tests.support.tools import needs
 
 PNMFILE = shutil.which("pnmfile") or ""
 FFMPEG = shutil.which("ffmpeg") or ""
@@ -73,7 +74,7 @@ def test_all_pictures_come_out_in_their_order(
     assert result == source.read_bytes()
 
 
-@pytest.mark.skipif(not PNMFILE, reason="netpbm's pnmfile is not installed")
+@needs("pnmfile")
 def test_netpbm_sees_every_picture(run: Run, tmp_path: Path) -> None:
     pictures = b"".join(IN_A_ROW["of all kinds"])
     done = run("max", "-k", 2, "-", "-", input=pictures)
@@ -149,7 +150,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures() -> None:
     os.close(reads)
 
 
-@pytest.mark.skipif(not FFMPEG, reason="ffmpeg is not installed")
+@needs("ffmpeg")
 def test_ffmpeg_sends_and_takes_them(tmp_path: Path) -> None:
     source = "testsrc2=size=64x48:rate=5:duration=2"
     quiet = f"{FFMPEG} -v error -nostdin"

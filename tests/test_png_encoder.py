@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from io import BytesIO
 from pathlib import Path
@@ -22,6 +21,7 @@ from poolcli.formats.png_filters import AVERAGE, EVERY, PAETH, UP, filtered
 from poolcli.formats.saving import Saving
 from tests.pictures import chunk, encoded, noise, noisy, picture, png
 from tests.png_support import with_data
+from tests.support.tools import needs
 
 MODES: Final = tuple(STORED_AS)
 EIGHT_BITS: Final = ("1", "L", "LA", "RGB", "RGBA")
@@ -127,10 +127,8 @@ READERS: Final = {
 }
 
 
-@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("name", [pytest.param(one, marks=needs(one)) for one in READERS])
 def test_other_programs_read_a_picture_of_several_pieces(name: str, tmp_path: Path) -> None:
-    if shutil.which(name) is None:
-        pytest.skip(f"{name} is not installed")
     array = smooth("RGB", (1200, 1100))
     octets = encoded(picture(array, "RGB"), "png")
     assert octets.count(b"IDAT") > 1

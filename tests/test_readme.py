@@ -13,6 +13,7 @@ import poolcli
 from poolcli import report
 from tests import readme, share
 from tests.reference import reference
+from tests.support.tools import needs
 from tests.support.trees import contents
 
 TEXT = readme.README.read_text("utf-8")
@@ -39,11 +40,11 @@ def test_files_for_shells_and_the_manual_page_are_what_the_program_makes_now() -
         assert (share.SHARE / place).read_text("utf-8") == text, "run python -m tests.readme"
 
 
-@pytest.mark.parametrize("text", RUN)
+@pytest.mark.parametrize(
+    "text",
+    [pytest.param(one, marks=[needs(p) for p in PROGRAMS if p in one.split()]) for one in RUN],
+)
 def test_an_example_runs_in_a_fresh_clone_as_it_stands(text: str) -> None:
-    for program in PROGRAMS:
-        if program in text.split() and not shutil.which(program):
-            pytest.skip(f"{program} is not installed")
     command = SCHEDULE.sub("", text) if RUN[text].language == "crontab" else text
     with readme.clone() as folder:
         before = contents(folder)

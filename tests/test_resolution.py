@@ -13,7 +13,6 @@ from poolcli.picture import Placement, Resolution
 from tests.exif_support import (
     ACROSS,
     DOWN,
-    EXIFTOOL,
     MAKE,
     TURN,
     UNIT,
@@ -26,6 +25,7 @@ from tests.exif_support import (
 )
 from tests.jobs import pool, work
 from tests.pictures import chunk, decoded, written
+from tests.support.tools import needs
 from tests.tiff_support import tiff_with
 
 UNITS = {"": 0, "inch": 1, "cm": 2}
@@ -113,7 +113,7 @@ CASES: dict[str, tuple[bytes, Any, str, dict[str, tuple[Any, ...]]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.skipif(not EXIFTOOL, reason="exiftool is not installed")
+@needs("exiftool")
 @pytest.mark.parametrize(("octets", "size", "name", "wanted"), CASES.values(), ids=CASES)
 def test_the_resolution_is_divided_by_the_stride_in_every_form(
     octets: bytes, size: Any, name: str, wanted: dict[str, tuple[Any, ...]]
@@ -163,7 +163,7 @@ def camera_file(source: str, *area: int, turn: int = 1) -> bytes:
     return file_of(source, exif=exif_block(number(TURN, turn), details=details))
 
 
-@pytest.mark.skipif(not EXIFTOOL, reason="exiftool is not installed")
+@needs("exiftool")
 @pytest.mark.parametrize("to", ["jpeg", "webp", "tiff", "png"])
 @pytest.mark.parametrize(
     ("area", "size", "wanted"),
@@ -186,7 +186,7 @@ def test_the_subject_and_the_density_of_the_sensor_are_those_of_the_result(
     assert density == (1500 / across, 1000 / down)
 
 
-@pytest.mark.skipif(not EXIFTOOL, reason="exiftool is not installed")
+@needs("exiftool")
 @pytest.mark.parametrize("source", ["JPEG", "TIFF"])
 def test_a_turned_picture_loses_its_subject_and_exchanges_the_densities(source: str) -> None:
     found = decoded(camera_file("JPEG", 30, 20, turn=6))

@@ -36,6 +36,7 @@ from tests.jobs import pool, work
 from tests.pictures import chunk, encoded, first_info, noise, picture, pictures_in, written
 from tests.support.memory import Peak
 from tests.support.processes import Run, Words
+from tests.support.tools import needs
 
 ROOT = Path(__file__).parent.parent
 WIDTH, HEIGHT = 9, 7
@@ -203,7 +204,7 @@ def test_animations_go_from_format_to_format(source: str, name: str, alpha: int)
         assert_looks_the_same(found, wanted)
 
 
-@pytest.mark.skipif(not FFMPEG, reason="ffmpeg is not installed")
+@needs("ffmpeg")
 @pytest.mark.parametrize(("name", "kind"), [("png", "apng"), ("gif", "gif")])
 def test_ffmpeg_sees_the_same(tmp_path: Path, name: str, kind: str) -> None:
     regions = discs(alpha=255)

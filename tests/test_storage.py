@@ -39,7 +39,7 @@ from tests.storage_support import (
     place_in_memory,
     use_memory,
 )
-from tests.support.processes import Run
+from tests.support.processes import Run, linux_only, root_only
 from tests.support.trees import paint_all
 
 OLD, NEW = b"old bytes, old bytes", b"the new bytes" * 1000
@@ -49,8 +49,6 @@ Patch = pytest.MonkeyPatch
 Call = Callable[..., Any]
 in_batch = partial(LocalFile, in_folder=True)
 LINK = os.link  # some tests take it away
-
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="it needs Linux's /proc and /dev")
 
 
 # The storages, and tools
@@ -635,7 +633,7 @@ def test_mode_bits_are_kept_but_no_rights_of_the_owner_are_lent_and_nobody_reads
     assert path.read_bytes() == NEW
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+@root_only
 def test_overwriting_keeps_the_owner(old: Path) -> None:
     os.chown(old, 12, 34)
     write(old, overwrite=True)

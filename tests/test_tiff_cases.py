@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +16,7 @@ from PIL import Image
 
 from tests import jobs
 from tests.pictures import read_pnm
+from tests.support.tools import needs
 
 CASES = Path(__file__).parent / "cases"
 Pixels = NDArray[Any]
@@ -115,7 +115,7 @@ def test_a_big_tiff_keeps_its_credits(order: str, suffix: str, tmp_path: Path) -
         assert b"II*\0" in target.read_bytes() or b"MM\0*" in target.read_bytes()
 
 
-@pytest.mark.skipif(not shutil.which("exiftool"), reason="exiftool is not installed")
+@needs("exiftool")
 @pytest.mark.parametrize("suffix", ["tif", "png", "jpeg", "webp"])
 def test_exiftool_reads_the_credits_of_a_big_tiff(suffix: str, tmp_path: Path) -> None:
     target = tmp_path / f"out.{suffix}"

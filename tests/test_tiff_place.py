@@ -21,11 +21,11 @@ from poolcli.report import Outcome
 from tests import jobs
 from tests.exif_support import ASCII, SHORT, Entry, text
 from tests.pictures import first_info, read_tiff
-from tests.support.tools import GDAL_TRANSLATE, GDALINFO
+from tests.support.tools import GDAL_TRANSLATE, GDALINFO, needs
 from tests.tiff_support import samples, tags_of, tiff_of, tiff_with
 
 CASES = Path(__file__).parent / "cases"
-NO_GDAL = pytest.mark.skipif(not GDALINFO, reason="gdalinfo is not installed")
+NO_GDAL = needs("gdalinfo")
 
 
 def run(
@@ -370,7 +370,7 @@ def test_the_tag_of_nodata_stays(value: str, dtype: str, tmp_path: Path) -> None
     assert tags_of(octets)[42113] == value
 
 
-@pytest.mark.skipif(not GDAL_TRANSLATE, reason="gdal_translate is not installed")
+@needs("gdal_translate")
 @pytest.mark.parametrize("name", ["f32", "u8"])
 def test_samples_without_data_take_no_part_as_in_gdal(name: str, tmp_path: Path) -> None:
     source = CASES / f"tiff-nodata-{name}.tif"

@@ -15,7 +15,7 @@ from poolcli.errors import PoolError
 from poolcli.formats import by_content
 from poolcli.picture import turned
 from tests.pictures import decoded, first_info, noise, opened, reader_of, saved
-from tests.support.processes import Run
+from tests.support.processes import Run, linux_only
 from tests.support.trees import SAMPLES
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
@@ -90,7 +90,7 @@ def ghost(tmp_path: Path) -> dict[str, str]:
     return {"PATH": f"{fake.parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-@pytest.mark.skipif(os.name == "nt", reason="the fake Ghostscript is a shell script")
+@linux_only
 def test_an_eps_never_runs_ghostscript_as_pillow_left_to_itself_would(
     tmp_path: Path, run: Run, ghost: dict[str, str]
 ) -> None:

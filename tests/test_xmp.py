@@ -9,8 +9,9 @@ import pytest
 
 from poolcli.formats.xmp import cleaned
 from poolcli.picture import Metadata
-from tests.exif_support import EXIFTOOL, PLAIN_XMP, TRUE_OF_XMP, exiftool, file_of
+from tests.exif_support import PLAIN_XMP, TRUE_OF_XMP, exiftool, file_of
 from tests.pictures import decoded, encoded
+from tests.support.tools import needs
 
 DESCRIBED: Final = b"""<?xpacket begin='' id='W5M0MpCehiHzreSzNTczkc9d'?>
 <x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'>
@@ -105,7 +106,7 @@ def test_deep_and_long_xmp_takes_time_in_step_with_its_length() -> None:
     assert b"Item" not in found
 
 
-@pytest.mark.skipif(not EXIFTOOL, reason="exiftool is not installed")
+@needs("exiftool")
 @pytest.mark.parametrize("pillow", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 def test_exiftool_finds_the_rest_in_every_format(pillow: str) -> None:
     xmp = DESCRIBED % (HDR + b" hdrgm:Version='1.0' " + CONTAINER, DIRECTORY)

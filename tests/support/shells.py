@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
-
-import pytest
 
 from tests.support.processes import PATIENCE
 from tests.support.terminal import Terminal
@@ -47,8 +44,6 @@ def typed(
         variables: the environment.
         set_up: a command that is run beforehand.
     """
-    if not shutil.which(shell):
-        pytest.skip(f"{shell} is not installed")
     files = [cwd / f"{number}.said" for number in range(len(lines))]
     keys = [
         f"{line}{TO_START}printf '%s\\n' {TO_END} > {file.name}"
