@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import struct
 import subprocess
@@ -271,6 +272,18 @@ def test_a_picture_is_turned_upright(turn: int, kind: str) -> None:
     result = encoded(found, "avif")
     assert opened(result).getexif().get(TURN, 1) == 1
     assert next(pictures_in(result)).info.notes == ()
+
+
+def test_an_animation_holds_no_time_of_its_making() -> None:
+    frames = [picture(noise("RGBA", (9, 9), seed), "RGBA", duration=Fraction(9)) for seed in (1, 2)]
+    octets = written(frames, "avif")[0]
+    assert [octets.count(name) for name in (b"mvhd", b"tkhd", b"mdhd")] == [1, 2, 2]  # with alpha
+    for found in re.finditer(b"mvhd|tkhd|mdhd", octets):
+        version = found.end()
+        assert octets[version] == 1
+        assert octets[version + 4 : version + 20] == bytes(16)
+    with Image.open(BytesIO(octets)) as image:
+        assert image.n_frames == 2  # type: ignore[attr-defined]  # animations have it
 
 
 # Boxes

@@ -22,7 +22,7 @@ from PIL.AvifImagePlugin import AvifImageFile
 from poolcli.errors import PoolError
 from poolcli.formats import Extra, Format
 from poolcli.formats.animation import CanvasFrame, DecodedCanvases
-from poolcli.formats.boxes import PROPERTIES, read_boxes, read_items, unwritten
+from poolcli.formats.boxes import PROPERTIES, find_boxes, read_boxes, read_items, unwritten
 from poolcli.formats.boxes import end as end
 from poolcli.formats.coded_size import av1_sizes, check_coded
 from poolcli.formats.contract import DecodedReader, Limits, Reader
@@ -139,6 +139,13 @@ class AvifWriter(PulledWriter):
         if self.frames != 1:
             self.timeline.plays(metadata.plays)
         return {"quality": QUALITY, **held, **self.saving.for_format(self.row)}
+
+    def repair(self, content: memoryview, mode: str) -> None:  # noqa: ARG002
+        """Clear the times of making, with which the same frames would give different bytes."""
+        for path in ((b"moov", b"mvhd"), (b"moov", b"trak", b"tkhd"), (*MEDIA, b"mdhd")):
+            for begin, _ in find_boxes(self._buffer, *path):
+                size = 16 if content[begin] else 8  # two times, of 64 bits from version 1 on
+                content[begin + 4 : begin + 4 + size] = bytes(size)
 
 
 class Aperture(NamedTuple):
