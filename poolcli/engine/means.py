@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.engine.adaptive import Spans
-from poolcli.engine.kernels import Block, NanPolicy, Reduction, rounded_quotient
+from poolcli.engine.kernels import Block, NanPolicy, Reduction, Scratch, cast, rounded_quotient
 from poolcli.engine.tiles import TUNED, Grid, Tile, Tuning, restored
 from poolcli.engine.window import Axes, Axis
 
@@ -70,10 +70,10 @@ def average(
             for tile in grid.tiles(plain.dtype(grid.rows.size).itemsize):
                 mean.fill(tile, out[tile])
         else:
-            weights = np.ascontiguousarray(weights, weights.dtype.newbyteorder("="))
+            plane = grid.reading(_Weights(weights, products.dtype(1), grid.scratch).read, 1)
+            # The weights of a tile are read at once, as many bytes as a tile has when reduced.
             itemsize = products.dtype(grid.rows.size).itemsize
-            plane = grid.reading(lambda *part: weights[part], 1)
-            for tile in plane.tiles(itemsize + weights.itemsize * grid.rows.stride):
+            for tile in plane.tiles(itemsize * grid.rows.stride):
                 mean.fill_weighted(tile, plane, out[tile])
     return restored(out, array, dtype)
 
@@ -162,8 +162,9 @@ class Mean(NamedTuple):
 
         def product(channel: int, rows: slice, columns: slice) -> Block:
             plane = grid.array[rows, columns, channel]
-            block = plane.astype(dtype) if grid.table is None else grid.table[plane]
-            np.multiply(block, weights.read(rows, columns), out=block, casting="unsafe")
+            block = grid.scratch.take("product", plane.shape, dtype)
+            np.copyto(block, plane if grid.table is None else grid.table[plane], casting="unsafe")
+            block *= weights.read(rows, columns)
             return block
 
         for channel in range(out.shape[2]):
@@ -266,6 +267,25 @@ class Mean(NamedTuple):
                 limits = np.iinfo(out.dtype)
                 mean = np.clip(mean, limits.min, limits.max)
         np.copyto(out, mean, casting="unsafe")
+
+
+class _Weights:
+    """Read weights in the type of their products.
+
+    All channels of a tile are multiplied by the same weights, so the last block is kept.
+    """
+
+    def __init__(self, array: NDArray[Any], dtype: np.dtype[Any], scratch: Scratch) -> None:
+        self.array, self.dtype, self.scratch = array, dtype, scratch
+        self.part: tuple[slice, slice] | None = None
+        self.block = array
+
+    def read(self, rows: slice, columns: slice) -> Block:
+        """Return the weights of some pixels."""
+        if self.part != (rows, columns):
+            self.part = rows, columns
+            self.block = cast(self.array[rows, columns], self.dtype, "weights", self.scratch)
+        return self.block
 
 
 class _Part(NamedTuple):
