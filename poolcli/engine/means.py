@@ -163,7 +163,10 @@ class Mean(NamedTuple):
         def product(channel: int, rows: slice, columns: slice) -> Block:
             plane = grid.array[rows, columns, channel]
             block = grid.scratch.take("product", plane.shape, dtype)
-            np.copyto(block, plane if grid.table is None else grid.table[plane], casting="unsafe")
+            if grid.table is None:
+                np.copyto(block, plane, casting="unsafe")
+            else:
+                np.take(grid.table, plane, out=block, mode="clip")
             block *= weights.read(rows, columns)
             return block
 

@@ -17,7 +17,7 @@ from poolcli.picture import MODES
 
 SRGB_DECODE_FROM: Final = 0.04045
 SRGB_ENCODE_FROM: Final = 0.0031308
-ENCODED_ROWS: Final = 64
+ENCODED_ROWS: Final = 8
 """Rows that are encoded at a time, so that intermediate arrays of float64 stay in the cache."""
 
 
