@@ -1,9 +1,10 @@
 """Decode the pixel data of a PNG by bands of rows, and check all of it (PNG, sections 7 to 10).
 
 Pillow's own reader stops when the rows are full, so that it reads neither the last CRC nor zlib's
-checksum, and leaves missing rows black. Here the standard library decompresses the data, and only
-the filters are undone by Pillow's decoder, which is fed with uncompressed deflate blocks. That is
-as fast (benchmarks/README.md), and takes the memory of a band instead of that of the picture.
+checksum, and leaves missing rows black. Here the standard library, or that of the extra `fast`,
+decompresses the data, and only the filters are undone by Pillow's decoder, which is fed with
+uncompressed deflate blocks. That is as fast (benchmarks/README.md), and takes the memory of a band
+instead of that of the picture. On several CPUs a thread decompresses ahead of the decoder.
 """
 
 from __future__ import annotations
