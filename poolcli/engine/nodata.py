@@ -9,7 +9,7 @@ import numpy as np
 
 from poolcli.errors import PoolError
 
-NUMBER: Final = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,6})?|[+-]?inf(inity)?", re.I | re.A)
+NUMBER: Final = r"(?ia)[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,6})?|[+-]?inf(inity)?"
 
 
 def nodata_value(value: Any, dtype: np.dtype[Any]) -> Any:
@@ -34,7 +34,7 @@ def nodata_value(value: Any, dtype: np.dtype[Any]) -> Any:
         text = str(int(value))
     if text.lower().lstrip("+-") == "nan":
         raise PoolError("nodata is NaN", "NaN is left out anyway: see nan")
-    if not NUMBER.fullmatch(text):
+    if not re.fullmatch(NUMBER, text):
         raise PoolError(f"nodata is {value!r}", f"give a number of type {name}")
     number = Decimal(text)
     unfit = PoolError(f"nodata is {text}, which is no {name}", f"give a value of type {name}")

@@ -22,7 +22,6 @@ from poolcli.formats.carried import WORDS, no_place
 from poolcli.formats.contract import FrameWriter, Limits
 from poolcli.formats.png_chunks import Data, chunk
 from poolcli.formats.png_encoder import RowEncoder
-from poolcli.formats.png_metadata import ancillary_chunks, density, metadata_of
 from poolcli.formats.png_pixels import PixelData, PngFrame
 from poolcli.formats.saving import Saving
 from poolcli.formats.timing import Timing
@@ -73,6 +72,8 @@ class PngReader:
         self._key = self._transparency or b"" if is_key else b""
         self._metadata, self._orientation = Metadata(), 1
         if chunks.texts or chunks.warnings or chunks.bodies.keys() & png_chunks.METADATA:
+            from poolcli.formats.png_metadata import metadata_of  # delays the start of the others
+
             self._metadata, self._orientation = metadata_of(chunks)
         self._info = self._info_of(on_canvas=False)
         self._regions: list[Region] = []
@@ -209,9 +210,11 @@ class PngParts(FrameWriter):
         body = png_chunks.HEADER.pack(*header)
         self.file.write(png_chunks.SIGNATURE + chunk(b"IHDR", body) + more)
         held = self.held(info, metadata, grey_excludes_colour=info.palette is None)
-        if "resolution" in held and density(held["resolution"]) is None:
-            self.note(no_place(self.row, WORDS["resolution"]))
         if held:
+            from poolcli.formats.png_metadata import ancillary_chunks, density
+
+            if "resolution" in held and density(held["resolution"]) is None:
+                self.note(no_place(self.row, WORDS["resolution"]))
             self.file.write(ancillary_chunks(held))
         if info.palette is not None:
             colours, alphas = indexed.colours_and_alphas(info.palette)
