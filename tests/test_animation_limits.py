@@ -75,6 +75,14 @@ def test_durations_are_kept_up_to_the_longest_that_a_format_can_state(
         assert bool([one for one in told if TOO_LONG in one]) == is_long
 
 
+@pytest.mark.parametrize(("name", "unit"), [("gif", 10), ("webp", 1), ("avif", 1)])
+def test_durations_below_the_unit_of_a_format_are_told(name: str, unit: int) -> None:
+    words = f"states durations in units of {unit} ms: shorter ones became 0"
+    for duration in (0, Fraction(unit), Fraction(unit * 5, 3), Fraction(unit, 3)):
+        told = written(two_frames(0, duration, duration), name)[1]
+        assert any(words in one for one in told) == (0 < duration < unit)
+
+
 def test_minutes_are_split_into_few_pieces_of_exact_sum() -> None:
     png = Timing(Fraction(1), 65535, 1, coarse=1000)
     assert [*png.pieces(65535)] == [65535]

@@ -60,12 +60,18 @@ class Timeline:
         self._sum = 0
 
     def ticks(self, duration: Fraction | int) -> int:
-        """Return the duration of the next frame in ticks."""
+        """Return the duration of the next frame in ticks; warn if it becomes 0."""
         from fractions import Fraction  # only animations need it
 
         self._rounding_error += Fraction(duration) / self.timing.tick
         ticks = round(self._rounding_error)
         self._rounding_error -= ticks
+        if duration and not ticks:
+            # Programs show such frames in a time of their own, such as 100 ms.
+            self._warn(
+                f"{self._title} states durations in units of {float(self.timing.tick):g} ms: "
+                "shorter ones became 0"
+            )
         return ticks
 
     def split(self, ticks: int) -> Iterator[int]:
