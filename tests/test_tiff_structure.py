@@ -340,6 +340,25 @@ def test_a_segment_is_unpacked_no_further_than_its_size(compression: str, dtype:
     assert peak_growth(act) < 8_000_000
 
 
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f8"])
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+def test_the_checksum_of_deflate_is_verified(dtype: str, tile: tuple[int, int] | None) -> None:
+    array = samples(dtype, 1, (16, 16))
+    octets = bytearray(tiff_of(array, compression="adobe_deflate", tile=tile))
+    checksum = octets.index(zlib.adler32(array.tobytes()).to_bytes(4, "big"))
+    with tifffile.TiffFile(BytesIO(octets)) as file:
+        page = file.pages[0]
+        (length,) = page.databytecounts
+        assert checksum + 4 == page.dataoffsets[0] + length
+    octets[checksum] ^= 1
+    with pytest.raises(PoolError, match="its pixels are damaged") as refusal:
+        decoded(bytes(octets))
+    assert refusal.value.remedy
+    # Some programs leave the checksum out.
+    shorter = octets.replace(struct.pack("<I", length), struct.pack("<I", length - 4))
+    np.testing.assert_array_equal(decoded(bytes(shorter)).array, array)
+
+
 CODECS: dict[str, dict[str, Any]] = {
     **{name: {"compression": name} for name in ("png", "jpeg2000", "jpegxr", "jpegxl", "jpeg")},
     "webp": {"compression": "webp", "compressionargs": {"lossless": True}},

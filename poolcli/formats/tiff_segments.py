@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, Final, NamedTuple
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 from poolcli.errors import PoolError
 from poolcli.formats.tiff_layout import STRIP_TABLES, TILE_TABLES, UNCOMPRESSED, Layout, table
 from poolcli.picture import Pair
+
+DEFLATE: Final = (8, 32946)
+"""The numbers of the compression."""
 
 SPARE_BYTES: Final = 1 << 16
 """The number of bytes by which a compressed segment may be longer than twice its pixels."""
@@ -51,6 +55,28 @@ class Block(NamedTuple):
                     part = slice(down, down + step), slice(right, right + across)
                     more = (slice(plane, plane + 1),) if planes > 1 else ()
                     yield row, plane * self.layout.grid[1] + column, (*part, *more)
+
+
+def _checked(octets: bytes, whole: int) -> bytes:
+    """Return a segment of deflate as one whose data are not compressed, and check it.
+
+    libtiff stops when the pixels are full, so that it may read neither the end of damaged data nor
+    their checksum (RFC 1950). A segment may lack its checksum, or have further data.
+
+    Args:
+        octets: the segment.
+        whole: the bytes of its pixels.
+
+    Raises:
+        PoolError: the data are damaged.
+    """
+    unpacking = zlib.decompressobj()
+    try:
+        pixels = unpacking.decompress(octets, whole)
+        unpacking.decompress(unpacking.unconsumed_tail, SPARE_BYTES)
+    except zlib.error:
+        raise PoolError("its pixels are damaged", "get another copy of the file") from None
+    return zlib.compress(pixels, 0)
 
 
 def most_bytes(whole: int) -> int:
@@ -119,12 +145,13 @@ class Segments:
         # A short file could state the same long segment for each of a million tiles.
         most = whole if self._is_raw else most_bytes(whole)
         try:
-            return self.layout.directory.file.read(offset, min(count, most))
+            octets = self.layout.directory.file.read(offset, min(count, most))
         except ValueError:
             raise PoolError(
                 f"one of its {self.layout.segments} lies outside of the file",
                 "is the file complete?",
             ) from None
+        return _checked(octets, whole) if self.layout.compression in DEFLATE else octets
 
     @cached_property
     def _offsets(self) -> NDArray[Any]:
