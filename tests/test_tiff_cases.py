@@ -164,7 +164,7 @@ def test_24_bits_are_read_as_they_are(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, wanted)
     assert pooled("bits-24", tmp_path / "out.tif").status == "done"
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "out.tif"), wanted)
-    assert "can't hold samples" in str(pooled("bits-24", tmp_path / "out.pnm").error)
+    assert "can't hold 1 channel of uint32" in str(pooled("bits-24", tmp_path / "out.pnm").error)
 
 
 def test_samples_of_other_bits_are_written_with_as_many(tmp_path: Path) -> None:
