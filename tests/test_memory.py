@@ -92,6 +92,19 @@ def test_an_animation_takes_the_memory_of_a_few_frames_however_many_it_has(
     assert peaks[1] - peaks[0] < 2700 * 2000
 
 
+@pytest.mark.parametrize(("name", "target", "most"), [("GIF", "png", 400), ("PNG", "png", 800)])
+def test_a_frame_takes_little_memory_until_it_is_shown(
+    name: str, target: str, most: int, tmp_path: Path
+) -> None:
+    peaks = [peak(frames(name, count), tmp_path, target, 2) for count in (500, 5500)]
+    assert peaks[1] - peaks[0] < 5000 * most  # the output, of 70 bytes a frame, is in memory
+
+
+def frames(name: str, count: int) -> bytes:
+    images = [Image.new("RGB", (16, 16), (one % 256, one // 256, 9)) for one in range(count)]
+    return saved(images[0], name, save_all=True, append_images=images[1:], duration=40)
+
+
 def stack(pages: int, side: int) -> bytes:
     buffer = BytesIO()
     with tifffile.TiffWriter(buffer) as file:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -67,12 +68,40 @@ class Region(NamedTuple):
         return slice(self.left, self.left + self.width)
 
 
-def has_transparency(regions: Sequence[Region], height: int, width: int) -> bool:
+class Regions:
+    """The regions of an animation, each of which is made when it is asked for.
+
+    An animation may have tens of thousands of frames, and a `Region` takes half a kilobyte.
+    """
+
+    def __init__(self, make: Callable[[int], Region], count: int) -> None:
+        """Keep the arguments.
+
+        Args:
+            make: makes the region of a frame from its number.
+            count: the number of frames.
+        """
+        self._make, self._count = make, count
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return self._count
+
+    def __getitem__(self, number: int) -> Region:
+        """Return the region of a frame."""
+        return self._make(number)
+
+    def __iter__(self) -> Iterator[Region]:
+        """Yield all regions in order."""
+        return map(self._make, range(self._count))
+
+
+def has_transparency(regions: Regions, height: int, width: int) -> bool:
     """Return whether the transparent canvas may be visible beside or behind the frames."""
     first = regions[0]
     covers = first.top <= 0 and first.left <= 0
     covers &= first.top + first.height >= height and first.left + first.width >= width
-    is_cleared = any(one.dispose == "clear" for one in regions[:-1])
+    is_cleared = any(one.dispose == "clear" for one in islice(regions, len(regions) - 1))
     # Restoring what was there before the first frame gives the empty, transparent canvas.
     return not covers or is_cleared or (len(regions) > 1 and first.dispose == "restore")
 
@@ -84,7 +113,7 @@ class Canvas:
     of the rows that are asked for, so that what is below need not be kept.
     """
 
-    def __init__(self, regions: Sequence[Region], info: FrameInfo) -> None:
+    def __init__(self, regions: Regions, info: FrameInfo) -> None:
         """Keep the arguments; memory is allocated when a frame is shown.
 
         Args:
@@ -200,7 +229,7 @@ class CanvasFrame:
 
 
 def frames_of(
-    regions: Sequence[Region],
+    regions: Regions,
     info: FrameInfo,
     canvas_info: FrameInfo,
     metadata: Callable[[], Metadata],

@@ -73,29 +73,32 @@ class GifReader:
         self._stream, self._blocks = stream, read_blocks(stream)
         self._images = self._blocks.images
         self.count = len(self._images)
-        for one in self._images:
-            limits.check(one.place[3], one.place[2])
-        if not any(one.place[2] and one.place[3] for one in self._images):
+        has_pixels = False
+        for number in range(self.count):
+            _, _, across, down = self._images.place(number)
+            limits.check(down, across)
+            has_pixels |= bool(across and down)
+        if not has_pixels:
             raise PoolError("its images have no pixels", "make the file anew")
         # The canvas holds the screen and the whole first image, which may be larger.
-        left, top, across, down = self._images[0].place
+        left, top, across, down = self._images.place(0)
         size = max(self._blocks.height, top + down), max(self._blocks.width, left + across)
         limits.check(*size)
-        self._regions = [self._region(one) for one in self._images]
+        self._regions = animation.Regions(self._region, self.count)
         # A single image that does not cover the canvas is drawn like an animation: the canvas
         # around it is transparent, whereas Pillow would fill it with colour 0.
         shows_canvas = animation.has_transparency(self._regions, *size)
         self._is_still = self.count == 1 and not shows_canvas
+        first = self._images[0]
         self._canvas_info = self._info_of(size, "RGBA")
         self._info = self._canvas_info
         if self._is_still:
-            first = self._images[0]
             mode = indexed.palette_mode(first.colours, has_alpha=first.alphas is not None)
             palette = indexed.palette_pixels(first.colours, first.alphas or b"", mode)
             self._info = self._info_of(size, mode)._replace(
                 palette=palette, entries=len(first.palette) // 3, notes=()
             )
-        elif not shows_canvas and self._images[0].alphas is None:
+        elif not shows_canvas and first.alphas is None:
             # The first image covers all with opaque pixels, and nothing is cleared.
             self._info = self._info_of(size, "RGB")
 
@@ -132,10 +135,10 @@ class GifReader:
             ),
         )
 
-    def _region(self, image: ImageBlock) -> animation.Region:
+    def _region(self, number: int) -> animation.Region:
         """Return the region that an image draws."""
-        left, top, width, height = image.place
-        flags, delay = struct.unpack("<BH", image.control[:3])
+        left, top, width, height = self._images.place(number)
+        flags, delay = struct.unpack("<BH", self._images.control(number)[:3])
         return animation.Region(
             top=top,
             left=left,
@@ -144,11 +147,12 @@ class GifReader:
             duration=delay * TICK,
             dispose=DISPOSALS.get(flags >> DISPOSAL_SHIFT & DISPOSAL_MASK, "keep"),
             blends=True,
-            decode=partial(self._decoded_region, image),
+            decode=partial(self._decoded_region, number),
         )
 
-    def _decoded_region(self, image: ImageBlock) -> animation.ReadRows:
+    def _decoded_region(self, number: int) -> animation.ReadRows:
         """Return what reads rows of an image as RGBA; an image without pixels draws nothing."""
+        image = self._images[number]
         width, height = image.place[2:]
         if not width or not height:
             return lambda start, stop: np.empty((stop - start, width, 4), np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Iterator
 from typing import BinaryIO, Final, NamedTuple
 
@@ -65,6 +66,70 @@ class ImageBlock(NamedTuple):
         return extension(CONTROL, control) + IMAGE + place + self.palette
 
 
+class Images:
+    """The images of a GIF in order.
+
+    Of each only some numbers are kept, and the rest is read again when it is asked for: there may
+    be tens of thousands.
+    """
+
+    def __init__(self, stream: BinaryIO, flags: int, palette: bytes) -> None:
+        """Begin with no images.
+
+        Args:
+            stream: the file.
+            flags: the flags of the screen, which describe the global palette.
+            palette: the global palette.
+        """
+        self._stream, self._shared_flags, self._shared = stream, flags, palette
+        self._controls, self._places = bytearray(), array("H")
+        self._begins, self._ends = array("Q"), array("Q")
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._ends)
+
+    def add(self, control: bytes) -> None:
+        """Add the image whose descriptor begins here, and skip it.
+
+        Args:
+            control: the first four bytes of its graphic control extension.
+        """
+        begin = self._stream.tell()
+        image = self._read(control)
+        _skip_pixels(self._stream, image)
+        self._controls += control
+        self._places.extend(image.place)
+        self._begins.append(begin)
+        self._ends.append(self._stream.tell())
+
+    def control(self, number: int) -> bytes:
+        """Return the first four bytes of an image's graphic control extension."""
+        return bytes(self._controls[4 * number : 4 * number + 4])
+
+    def place(self, number: int) -> tuple[int, int, int, int]:
+        """Return left, top, width and height of an image on the canvas."""
+        left, top, width, height = self._places[4 * number : 4 * number + 4]
+        return left, top, width, height
+
+    def __getitem__(self, number: int) -> ImageBlock:
+        """Return an image."""
+        self._stream.seek(self._begins[number])
+        return self._read(self.control(number))._replace(end=self._ends[number])
+
+    def _read(self, control: bytes) -> ImageBlock:
+        """Read the descriptor and palette of an image; the end of its pixels is not known yet."""
+        *place, flags = struct.unpack("<4HB", _read_exactly(self._stream, 9))
+        palette = _read_exactly(self._stream, _palette_bytes(flags))
+        palette_flags = flags if palette else self._shared_flags
+        flags = flags & IS_INTERLACED | palette_flags & (HAS_PALETTE | PALETTE_SIZE)
+        palette = palette or self._shared
+        colours = GREY_RAMP if GREY_RAMP.startswith(palette) else palette
+        alphas = b"\xff" * control[3] + b"\0" if control[0] & HAS_KEY else None
+        begin = self._stream.tell()
+        return ImageBlock(control, tuple(place), flags, palette, colours, alphas, begin, begin)
+
+
 class Blocks(NamedTuple):
     """The blocks of a GIF.
 
@@ -81,7 +146,7 @@ class Blocks(NamedTuple):
     width: int
     height: int
     plays: int
-    images: list[ImageBlock]
+    images: Images
     comments: list[bytes]
     aspect: int
     is_complete: bool
@@ -97,11 +162,12 @@ def read_blocks(stream: BinaryIO, most_text: int = MOST_TEXT) -> Blocks:
     head = _read_exactly(stream, HEAD_BYTES)
     width, height, flags = struct.unpack("<HHB", head[6:11])
     palette = _read_exactly(stream, _palette_bytes(flags))
-    images, comments, plays, control = [], [], 1, NO_CONTROL
+    images, plays, control = Images(stream, flags, palette), 1, NO_CONTROL
+    comments: list[bytes] = []
     text_left, junk_left = most_text, MOST_JUNK
     while (kind := stream.read(1)) not in (b"", TRAILER) and junk_left:
         if kind == IMAGE:
-            images.append(_image(stream, control, flags, palette))
+            images.add(control)
             control = NO_CONTROL
             text_left += CONTROL_BYTES
         if kind != EXTENSION:
@@ -132,32 +198,19 @@ def _palette_bytes(flags: int) -> int:
     return 3 << (flags & PALETTE_SIZE) + 1 if flags & HAS_PALETTE else 0
 
 
-def _image(stream: BinaryIO, control: bytes, shared_flags: int, shared: bytes) -> ImageBlock:
-    """Read the descriptor and palette of an image, and skip its pixels.
+def _skip_pixels(stream: BinaryIO, image: ImageBlock) -> None:
+    """Skip the pixels of an image, which begin here.
 
-    Args:
-        stream: the file, after the byte that introduces an image.
-        control: the graphic control extension of the image.
-        shared_flags: the flags of the screen, which describe the global palette.
-        shared: the global palette.
+    Raises:
+        PoolError: the file ends before, or there are far more data than so many pixels need.
     """
-    *place, flags = struct.unpack("<4HB", _read_exactly(stream, 9))
-    palette = _read_exactly(stream, _palette_bytes(flags))
-    palette_flags = flags if palette else shared_flags
-    flags = flags & IS_INTERLACED | palette_flags & (HAS_PALETTE | PALETTE_SIZE)
-    palette = palette or shared
-    colours = GREY_RAMP if GREY_RAMP.startswith(palette) else palette
-    alphas = b"\xff" * control[3] + b"\0" if control[0] & HAS_KEY else None
-    begin = stream.tell()
     _read_exactly(stream, 1)  # the initial size of LZW codes
-    most = PIXEL_BYTES * place[2] * place[3] + SPARE_BYTES
+    most = PIXEL_BYTES * image.place[2] * image.place[3] + SPARE_BYTES
     while length := _read_exactly(stream, 1)[0]:
         most -= length + 1
         if most < 0:
             raise PoolError("an image has more data than its pixels can need", "make the file anew")
         stream.seek(length, 1)
-    end = stream.tell()
-    return ImageBlock(control, tuple(place), flags, palette, colours, alphas, begin, end)
 
 
 def _sub_blocks(stream: BinaryIO, most: int) -> Iterator[bytes]:

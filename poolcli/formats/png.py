@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
 from poolcli.formats import Format, animation, indexed, png_chunks
-from poolcli.formats.animation import AnimationWriter, Part, Region, Shown
+from poolcli.formats.animation import AnimationWriter, Part, Region, Regions, Shown
 from poolcli.formats.carried import WORDS, no_place
 from poolcli.formats.contract import FrameWriter, Limits
 from poolcli.formats.png_chunks import Data, chunk
@@ -76,7 +76,7 @@ class PngReader:
 
             self._metadata, self._orientation = metadata_of(chunks)
         self._info = self._info_of(on_canvas=False)
-        self._regions: list[Region] = []
+        self._regions = Regions(self._region, 0)
         if b"acTL" in chunks.bodies:
             self._find_regions(limits)
         self.count = len(self._regions) or 1
@@ -141,20 +141,21 @@ class PngReader:
             return
         stated, plays = struct.unpack(">II", self._chunks.bodies[b"acTL"])
         self._metadata = self._metadata._replace(plays=plays)
-        frames = self._chunks.frames[:stated]
-        if not frames or (stated == 1 and not self._chunks.data):
+        found = min(len(self._chunks.frames), stated)
+        if not found or (stated == 1 and not self._chunks.data):
             return
-        if len(frames) < stated or not self._chunks.is_complete:
+        if found < stated or not self._chunks.is_complete:
             raise PoolError(
-                f"the animation breaks off after {len(frames)} frames", "is the file complete?"
+                f"the animation breaks off after {found} frames", "is the file complete?"
             )
-        self._regions = [self._region(*one) for one in frames]
+        self._regions = Regions(self._region, stated)
         for one in self._regions:
             limits.check(one.height, one.width)
         self._canvas_info = self._info_of(on_canvas=True)
 
-    def _region(self, control: bytes, data: Data) -> Region:
+    def _region(self, number: int) -> Region:
         """Return the region of a frame; fcTL states the delay as a fraction of a second."""
+        control, data = self._chunks.frames[number]
         from fractions import Fraction  # only animations need it
 
         _, *place, delay, unit, dispose, blend = png_chunks.CONTROL.unpack(control)
