@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from io import BytesIO
@@ -193,6 +194,23 @@ class Counting(BytesIO):
         count = super().readinto(buffer)
         self.taken += count
         return count
+
+
+def calls_of(act: Callable[[], object]) -> int:
+    """The number of functions that are called, by Python or within it."""
+    count = 0
+
+    def counted(_frame: object, event: str, _argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(counted)
+    try:
+        act()
+    finally:
+        sys.setprofile(before)
+    return count
 
 
 def peak_growth(act: Callable[[], object]) -> int:

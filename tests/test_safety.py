@@ -225,6 +225,7 @@ if not LINKS:
 os.sync = int
 printed = os.dup(1)
 for most in itertools.count(1):
+    signal.alarm(120)  # for this step alone
     folder = f"run-{most:03}"
     shutil.copytree("before", folder)
     child = os.fork()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import sys
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from poolcli.errors import PoolError
 from poolcli.formats.refusals import Refusing
 from poolcli.formats.tiff_tags import TagFile
 from tests import jobs
-from tests.contract_support import peak_growth
+from tests.contract_support import calls_of, peak_growth
 from tests.exif_support import LONG, SHORT, Entry, number
 from tests.pictures import decoded, first_info, reader_of
 from tests.tiff_support import directory, samples, tiff_of
@@ -39,23 +38,6 @@ STACKS: dict[str, tuple[str, int, dict[str, Any]]] = {
 def stack(kind: str, pages: int, side: int = 4) -> bytes:
     dtype, channels, more = STACKS[kind]
     return tiff_of(*[samples(dtype, channels, (side, side))] * pages, **more)
-
-
-def calls_of(act: Callable[[], object]) -> int:
-    """The number of functions that are called, by Python or within it."""
-    count = 0
-
-    def counted(_frame: object, event: str, _argument: object) -> None:
-        nonlocal count
-        count += event in ("call", "c_call")
-
-    before = sys.getprofile()
-    sys.setprofile(counted)
-    try:
-        act()
-    finally:
-        sys.setprofile(before)
-    return count
 
 
 @pytest.mark.parametrize("kind", STACKS)
