@@ -32,6 +32,15 @@ settings.register_profile(
 settings.load_profile("poolcli")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def disks_are_not_waited_for() -> Iterator[None]:
+    """Replace what syncs files, which takes longer than all else that most tests do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", int)
+        patch.setattr(os, "sync", int)
+        yield
+
+
 @pytest.fixture
 def samples() -> Path:
     """The folder of sample pictures."""

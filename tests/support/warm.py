@@ -159,7 +159,7 @@ def _become(request: list[Any], descriptors: list[int]) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
-    os.sync = int  # type: ignore[assignment]  # hundreds of runs would wait for all disks
+    os.sync = os.fsync = int  # type: ignore[assignment]  # hundreds of runs would wait for disks
     sys.argv = ["poolcli", *words]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.alarm(PATIENCE)  # ends a run that hangs
