@@ -75,6 +75,7 @@ def extreme_places(
     read = min(rows.size, rows.stride) * min(columns.size, columns.stride)
     windows = max(1, tuning.pixel_bytes // (read * pixel))
     widest = max(windows, tuning.narrowest)
+    word = np.int32 if picture.shape[0] * width < 1 << 31 else np.int64
     search = Search(UFUNCS[which][0], np.greater if which == "max" else np.less, Scratch())
     for region in regions((rows, columns), windows, widest) if values.size else ():
         pixels = picture[region.pixels].astype(dtype, copy=False)
@@ -83,13 +84,13 @@ def extreme_places(
         with np.errstate(invalid="ignore"):
             found = search.winners(region, pixels, ranks)
         values[region.tile] = found.values
-        # (start + tap · dilation) · width + (start + tap · dilation), row and column
-        down, across = _starts(rows, region.tile.rows), _starts(columns, region.tile.columns)
-        place = found.rows * np.int64(rows.dilation * width)
-        place += (
-            found.columns if columns.dilation == 1 else found.columns * np.int64(columns.dilation)
-        )
-        np.add(place, (down[:, None] * width + across)[..., None], out=places[region.tile])
+        starts = _starts(rows, region.tile.rows)[:, None] * width
+        starts = starts + _starts(columns, region.tile.columns).repeat(picture.shape[2])
+        # Small offsets, and starts that are repeated for each channel instead of broadcast to
+        # them, take half the time of sums of int64.
+        offsets = np.multiply(found.rows, rows.dilation * width, dtype=word)
+        offsets += np.multiply(found.columns, columns.dilation, dtype=word)
+        np.add(offsets, starts.reshape(offsets.shape), out=places[region.tile])
     return restored(values, array, array.dtype), restored(places, array, np.dtype(np.int64))
 
 
