@@ -36,7 +36,7 @@ class PlaceTuning(NamedTuple):
         narrowest: the least width of a region, in windows.
     """
 
-    pixel_bytes: int = 1 << 19
+    pixel_bytes: int = 1 << 20
     narrowest: int = 16
 
 
