@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from poolcli.errors import PoolError
-from poolcli.executors import ClusterLostError
+from poolcli.executors import WORKERS_A_CPU, ClusterLostError
 from poolcli.executors.batch import Needs, WorkerError, versions
 from poolcli.executors.cluster import insecurity
 from poolcli.executors.dask import Batches, Dask
@@ -22,7 +24,7 @@ from tests.executor_support import attempts, job, mischief, never
 from tests.jobs import work
 from tests.support.cluster import Cluster, cluster, kill
 from tests.support.object_store import SECRETS, Bucket
-from tests.support.processes import Run, finish, sabotage, started, until
+from tests.support.processes import PATIENCE, Run, finish, sabotage, started, until
 from tests.support.tools import extra
 from tests.support.trees import contents, paint
 
@@ -241,6 +243,14 @@ def test_a_number_of_jobs_on_this_machine_wins_over_the_environment(
         ((SHARED, "in.png", "-"), "can't use a stream"),
         ((SHARED, "-j", 2, "in.png", "out.png"), "exclude each other"),
         ((SHARED, "in.png", "out.png"), "no Dask scheduler answers at tcp://127.0.0.1:1"),
+        (
+            (SHARED, "--scheduler", "tls://127.0.0.1:1", "in.png", "out.png"),
+            "is that its address? Does Dask's configuration name the right certificates?",
+        ),
+        (
+            (SHARED, "--scheduler", "tcp://me:secret@127.0.0.1:1", "in.png", "out.png"),
+            "the scheduler's address holds a user or a password; leave it out",
+        ),
     ],
 )
 def test_what_a_cluster_cannot_do_is_refused_in_one_line(
@@ -311,6 +321,42 @@ def test_batches_take_two_seconds(
     batches: Batches, each: float, left: int, places: int, size: int
 ) -> None:
     assert batches.size(each, left, places) == size
+
+
+def test_a_worker_reads_several_pictures_from_a_network_at_a_time(
+    small_cluster: Cluster, tmp_path: Path
+) -> None:
+    extra("obstore", "remote")
+    picture = paint(tmp_path / "in.png").read_bytes()
+    together = threading.Barrier(WORKERS_A_CPU, timeout=PATIENCE)
+
+    class Web(BaseHTTPRequestHandler):
+        """A server that answers only when several requests have come."""
+
+        def do_GET(self) -> None:
+            together.wait()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(picture)))
+            self.end_headers()
+            self.wfile.write(picture)
+
+        def log_message(self, *_: object) -> None:
+            """Print nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Web) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        jobs = [
+            job(tmp_path / "in.png", tmp_path / "out" / f"{number}.png")._replace(
+                source=place_of(f"{url}/{number}.png")
+            )
+            for number in range(WORKERS_A_CPU)
+        ]
+        batches = Batches(fewest=len(jobs))
+        executor = Dask(small_cluster.address, batches=batches)
+        outcomes = [*executor.run_all(jobs, work(), stopping=never)]
+        server.shutdown()
+    assert [one.status for one in outcomes] == ["done"] * len(jobs)
 
 
 def test_a_batch_holds_at_most_so_many_bytes(small_cluster: Cluster, tmp_path: Path) -> None:

@@ -153,11 +153,16 @@ def choose(
     if count is None:
         from poolcli.cpus import usable_cpus
 
-        is_remote = any(job.source.is_remote or job.target.is_remote for job in active)
-        count = usable_cpus() * (WORKERS_A_CPU if is_remote else 1)
+        count = usable_cpus() * workers_a_cpu(active)
     if timeout is None and (count == 1 or not hasattr(os, "fork")):
         return Serial()
     # The import of sockets takes several milliseconds, and most runs don't need it.
     from poolcli.executors.processes import Processes
 
     return Processes(count, inf if timeout is None else timeout, warn)
+
+
+def workers_a_cpu(jobs: Sequence[Job]) -> int:
+    """Return how many worker processes share a CPU: several if they mostly wait for a network."""
+    is_remote = any(job.source.is_remote or job.target.is_remote for job in jobs)
+    return WORKERS_A_CPU if is_remote else 1

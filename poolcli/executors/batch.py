@@ -1,4 +1,4 @@
-"""Run a batch of jobs on a worker of a Dask cluster, in a child process of that worker.
+"""Run a batch of jobs on a worker of a Dask cluster, in child processes of that worker.
 
 Only there a job can be ended at any moment, a decoder that crashes costs one picture and no Dask
 worker, descriptor 2 belongs to one picture, and the worker may have any number of threads. Dask is
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from poolcli import __version__
 from poolcli.errors import PoolError
+from poolcli.executors import workers_a_cpu
 from poolcli.executors.processes import Processes
 from poolcli.formats import extras
 from poolcli.storage import Place
@@ -110,9 +111,10 @@ def packed(jobs: Sequence[Job], work: Work) -> bytes:
 
 
 def run_batch(run: str, needs: Needs, timeout: float, batch: bytes) -> bytes:
-    """Run a batch in a child process of this Dask worker, and return its pickled `Results`.
+    """Run a batch in child processes of this Dask worker, and return its pickled `Results`.
 
-    The child is kept for the next batch. If it dies, another one retries the job, once.
+    There is one, or several if they mostly wait for a network. They are kept for the next batch.
+    If one dies, another one retries the job, once.
 
     Args:
         run: the name of the run, by which `end_run` ends it.
@@ -134,7 +136,9 @@ def run_batch(run: str, needs: Needs, timeout: float, batch: bytes) -> bytes:
         return False
 
     jobs, work = pickle.loads(batch)  # noqa: S301  # it comes from the client of this run
-    executor = Processes(1, timeout=min(timeout, MOST_SECONDS), keeps_workers=True)
+    executor = Processes(
+        workers_a_cpu(jobs), timeout=min(timeout, MOST_SECONDS), keeps_workers=True
+    )
     with closing(executor.run_all(jobs, work, stopping=stopping)) as outcomes:
         results = Results(list(outcomes), 0)
     return pickle.dumps(results._replace(seconds=time.perf_counter() - began))

@@ -59,12 +59,15 @@ def connect(address: str) -> Client:
                 "Dask's own configuration names no scheduler",
                 "give --scheduler its address, or set DASK_SCHEDULER_ADDRESS",
             )
+    if "@" in address:  # it is not printed: it may hold a password
+        raise PoolError("the scheduler's address holds a user or a password", "leave it out")
     try:
         client: Client = distributed.Client(address, set_as_default=False)
     except Exception:  # noqa: BLE001  # it depends on the protocol
-        raise PoolError(
-            f"no Dask scheduler answers at {address}", "is it running, and is that its address?"
-        ) from None
+        remedy = "is it running, and is that its address?"
+        if address.startswith("tls://"):
+            remedy = f"{remedy} Does Dask's configuration name the right certificates?"
+        raise PoolError(f"no Dask scheduler answers at {address}", remedy) from None
     return client
 
 
