@@ -221,8 +221,9 @@ FALSE: Final[dict[str, tuple[list[Entry], str]]] = {
             [text(270, words)],
             "its description of axes and sizes would be false, and was dropped",
         )
-        for words in ('<?xml version="1.0"?><a/>', '{"shape": [40, 60]}')
+        for words in ('<?xml version="1.0"?><a/>', '{"shape": [40, 60], "axes": "YX"}')
     },
+    "a description of nothing but sizes": ([text(270, '{"shape": [40, 60, 3]}')], ""),
     "IPTC as numbers": ([(33723, LONG, 2, bytes(8))], ""),
 }
 

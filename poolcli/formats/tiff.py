@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Any, BinaryIO, Final
 
@@ -23,6 +24,9 @@ OCTETS: Final = (BYTE, UNDEFINED)
 
 LAYOUT_DESCRIPTIONS: Final = (b"<?xml", b'{"shape')
 """The beginnings of other descriptions in which programs store the axes and sizes of arrays."""
+
+SHAPE_ALONE: Final = re.compile(rb'\{"shape": \[\d+(, \d+){1,2}\]\}\0*')
+"""The description by tifffile of an array that its tags describe too, so that nothing is lost."""
 
 
 def read(stream: BinaryIO, limits: Limits) -> TiffReader:
@@ -71,9 +75,10 @@ def _exif(page: Directory, described: Collection[str], warnings: list[str]) -> b
     try:
         if described:
             wanted.remove(DESCRIPTION)
-        elif page.octets(DESCRIPTION).startswith(LAYOUT_DESCRIPTIONS):
+        elif (text := page.octets(DESCRIPTION)).startswith(LAYOUT_DESCRIPTIONS):
             wanted.remove(DESCRIPTION)
-            warnings.append("its description of axes and sizes would be false, and was dropped")
+            if not SHAPE_ALONE.fullmatch(text):
+                warnings.append("its description of axes and sizes would be false, and was dropped")
         head = tiff_tags.HEADS[order]
         return head + tiff_tags.packed(page.tags(order, wanted), order, len(head))
     except ValueError as fault:
