@@ -152,6 +152,15 @@ def test_pixels_follow_the_palette_if_their_offset_leaves_it_out(stated: int) ->
         )
 
 
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_the_file_may_end_before_the_filler_of_its_last_row(width: int) -> None:
+    octets = bmp([bytes(range(3 * width)), bytes(range(60, 60 + 3 * width))], width, 24)
+    whole, short = (decoded(each).array for each in (octets, octets[:-width]))
+    np.testing.assert_array_equal(short, whole)
+    with pytest.raises(PoolError, match="it ends after 1 of 2 rows"):
+        decoded(octets[: -width - 1])
+
+
 def test_the_header_of_os_2_is_read() -> None:
     head = struct.pack("<2sIHHI", b"BM", 0, 0, 0, 32)
     core = struct.pack("<IHHHH", 12, 2, 1, 1, 1)
@@ -232,7 +241,7 @@ def test_headers_of_os_2_version_2_may_end_after_any_field(length: int) -> None:
     [
         (paletted(GREYS, 7, bytes(4)), "no such pixels of 7 bits"),
         (paletted([], 24, bytes(8), packed=4), "its compression, JPEG, can't be read"),
-        (bmp([bytes(6)] * 3, 2, 24)[:-1], "it ends after 2 of 3 rows"),
+        (bmp([bytes(6)] * 3, 2, 24)[:-3], "it ends after 2 of 3 rows"),
         (b"BM" + bytes(12) + struct.pack("<I", 1000) + bytes(50), "its header has 1000 bytes"),
     ],
 )

@@ -34,6 +34,7 @@ from tests.pictures import (
     picture,
     read_tiff,
     reader_of,
+    saved,
     tiff,
 )
 from tests.support.tools import needs
@@ -100,6 +101,23 @@ def test_any_layout_is_read_exactly_from_a_disk_and_from_a_pipe(
             (frame,) = open_reader(stream, Limits(LIMIT)).frames()
             assert frame.rows(0, 1).dtype == frame.info.dtype == array.dtype
             np.testing.assert_array_equal(frame.rows(3, 18), array[3:])
+
+
+@pytest.mark.parametrize("photometric", [0, 1])
+def test_a_fax_may_have_its_bits_in_reverse_order(photometric: int) -> None:
+    image = Image.fromarray(samples("u1", 1, (40, 50)) > 99)
+    with tifffile.TiffFile(BytesIO(saved(image, "TIFF", compression="group4"))) as file:
+        page = file.pages[0]
+        file.filehandle.seek(page.dataoffsets[0])
+        packed = file.filehandle.read(page.databytecounts[0])
+        is_same = page.tags[262].value == photometric  # type: ignore[union-attr]
+    turned = packed.translate(bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256)))
+    tags = {256: 50, 257: 40, 258: 1, 259: 4, 262: photometric, 266: 2, 273: 8, 277: 1, 278: 40}
+    begin = 8 + len(turned) + len(turned) % 2
+    entries = [number(tag, value, LONG) for tag, value in {**tags, 279: len(turned)}.items()]
+    octets = b"II*\0" + struct.pack("<I", begin) + turned.ljust(begin - 8, b"\0")
+    found = decoded(octets + directory(entries, begin)).array
+    np.testing.assert_array_equal(found, np.asarray(image) == is_same)
 
 
 MEANINGS: dict[str, tuple[int, dict[str, Any]]] = {

@@ -75,7 +75,7 @@ class BmpReader:
             self._warnings.append(f"its channels of {most} bits were rounded to {USUAL_BITS}")
         limits.check(*header.size)
         self.info = _palette_info(header) if header.bits <= 8 else _colour_info(header)
-        there = (stream.seek(0, 2) - header.offset) // header.stride
+        there = (stream.seek(0, 2) - header.offset + header.filler) // header.stride
         if header.compression not in RLE_BITS and there < header.size[0]:
             raise PoolError(
                 f"it ends after {max(there, 0)} of {header.size[0]} rows", "is the file complete?"
@@ -105,7 +105,8 @@ class BmpReader:
             rows = self._unpacked[first : first + stop - start]
         else:
             self._stream.seek(header.offset + first * header.stride)
-            octets = self._stream.read((stop - start) * header.stride)
+            length = (stop - start) * header.stride
+            octets = self._stream.read(length).ljust(length, b"\0")  # the filler may be missing
             stored = np.frombuffer(octets, np.uint8).reshape(stop - start, header.stride)
             if header.bits <= 8:
                 rows = _indices(stored, header.bits, width)

@@ -72,6 +72,11 @@ class Header(NamedTuple):
         """The bytes of a row of uncompressed pixels."""
         return row_bytes(self.size[1], self.bits)
 
+    @property
+    def filler(self) -> int:
+        """The bytes at the end of such a row that hold no pixels; some files end before them."""
+        return self.stride - (self.size[1] * self.bits + 7) // 8
+
 
 def row_bytes(width: int, bits: int) -> int:
     """Return the bytes of a row, which is filled up to four."""

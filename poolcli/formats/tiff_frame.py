@@ -270,11 +270,11 @@ def _mode_of_pillow(layout: Layout) -> str:
     is_compressed = layout.compression != tags.UNCOMPRESSED
     # Pillow swaps the bytes of compressed 32-bit samples although libtiff has done so already.
     is_swapped = layout.bits == 32 and layout.directory.file.order == ">" and is_compressed
-    # Pillow inverts samples with white at 0 only if they have at most 8 bits.
+    # Pillow inverts samples with white at 0 only if they have at most 8 bits, and can't do so if
+    # the bits of whole bytes are stored in reverse order.
+    is_reversed = layout.directory.number(tags.FILL_ORDER, 1) != 1 and not is_compressed
     is_negative = layout.photometric == tags.WHITE_IS_0
-    # Nor can it invert samples whose bits are stored in reverse order.
-    is_reversed = layout.directory.number(tags.FILL_ORDER, 1) != 1
-    is_negative &= layout.bits > 8 or is_reversed
+    is_negative &= layout.bits > 8 or (layout.bits == 8 and is_reversed)
     # It mixes up grey or indices and alpha if these are two planes, and the signs of CIELAB.
     is_apart = layout.planes == 2 or (layout.planes > 1 and layout.photometric == tags.CIELAB)
     is_premultiplied = tags.ASSOCIATED_ALPHA in layout.extra
