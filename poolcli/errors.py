@@ -22,3 +22,19 @@ class PoolError(ValueError):
     def __str__(self) -> str:
         """Return both parts on one line."""
         return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+
+def missing(what: str, package: str, extra: str) -> PoolError:
+    """Return the error for an optional package that is not installed.
+
+    Args:
+        what: what needs it.
+        package: its name on the index of packages.
+        extra: the extra of poolcli that installs it.
+
+    >>> str(missing("JPEG XL", "imagecodecs", "deep"))
+    'JPEG XL needs imagecodecs; install it: pip install imagecodecs (the extra [deep])'
+    """
+    return PoolError(
+        f"{what} needs {package}", f"install it: pip install {package} (the extra [{extra}])"
+    )

@@ -277,7 +277,7 @@ def test_other_refusals_name_their_remedy(run: Run, tmp_path: Path) -> None:
 
     assert b"--shared-filesystem has no effect without --scheduler" in without.stderr
     assert b"DASK_SCHEDULER_ADDRESS" in nowhere.stderr
-    assert b"install it: the extra [cluster] of poolcli-image" in missing.stderr
+    assert b"install it: pip install distributed (the extra [cluster])" in missing.stderr
     assert {one.returncode for one in (without, nowhere, missing)} == {2}
 
 

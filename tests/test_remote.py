@@ -494,7 +494,7 @@ def test_without_the_extra_it_is_named(
 ) -> None:
     (tmp_path / "in.png").write_bytes(picture)
     line = message(run(*AVG, *words, first=WITHOUT_OBSTORE))
-    assert line.endswith(":// needs obstore; install it: the extra [remote] of poolcli-image")
+    assert line.endswith(":// needs obstore; install it: pip install obstore (the extra [remote])")
     assert run(*AVG, "in.png", "o.png", first=WITHOUT_OBSTORE).returncode == 0
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from poolcli.errors import PoolError
+from poolcli.errors import PoolError, missing
 from poolcli.executors.batch import Needs, versions
 from poolcli.storage import Place
 from poolcli.storage.local import LocalFile
@@ -80,10 +80,8 @@ def _import() -> Any:
     try:
         import distributed
     except ImportError:
-        raise PoolError(
-            "--scheduler (or POOLCLI_SCHEDULER) needs distributed",
-            "install it: the extra [cluster] of poolcli-image",
-        ) from None
+        what = "--scheduler (or POOLCLI_SCHEDULER)"
+        raise missing(what, "distributed", "cluster") from None
     # Its loggers have levels and handlers of their own, which print tracebacks.
     for name in logging.root.manager.loggerDict:
         if name.startswith(("distributed", "tornado")):

@@ -6,16 +6,17 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
-from poolcli.errors import PoolError
+from poolcli.errors import PoolError, missing
 from poolcli.formats import FORMATS, Extra
 
 
-def library(name: str, extra: str) -> Any:
+def library(name: str, extra: str, what: str = "this format or depth") -> Any:
     """Import an optional package.
 
     Args:
         name: the package.
         extra: the extra that installs it, which the message names.
+        what: what needs it, in words.
 
     Raises:
         PoolError: the package is not installed.
@@ -23,10 +24,7 @@ def library(name: str, extra: str) -> Any:
     try:
         return import_module(name)
     except ImportError:
-        raise PoolError(
-            f"this format or depth needs {name}",
-            f"install it: the extra [{extra}] of poolcli-image",
-        ) from None
+        raise missing(what, name.replace("_", "-"), extra) from None
 
 
 def require_all(extra: Extra | None) -> None:

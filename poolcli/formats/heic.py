@@ -77,7 +77,7 @@ def _file(stream: BinaryIO) -> Any:
 
     A picture that follows is cut off: the decoder would take its boxes for those of the file.
     """
-    heif = library("pillow_heif", "heif")
+    heif = library("pillow_heif", "heif", "it is HEIC, which")
     behind = end(stream)
     stream.seek(0)
     file = stream if behind is None else BytesIO(stream.read(behind))

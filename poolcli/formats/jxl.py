@@ -246,7 +246,7 @@ class _Header:
 
 def read(stream: BinaryIO, limits: Limits) -> DecodedReader:
     """Open a JPEG XL."""
-    codec = library("imagecodecs", "deep")
+    codec = library("imagecodecs", "deep", "it is JPEG XL, which")
     header = _Header(_codestream(stream, HEADER_BYTES)[:HEADER_BYTES])
     info = header.info(is_transcoded=any(find_boxes(stream, b"jbrd")))
     limits.check(*info.shape)
@@ -268,7 +268,7 @@ def end(stream: BinaryIO) -> int | None:
     octets = stream.read()
     if not octets.startswith(CODESTREAM):
         return end_of_boxes(stream)
-    codec = library("imagecodecs", "deep")
+    codec = library("imagecodecs", "deep", "it is JPEG XL, which")
     head = octets[: _Header(octets[:HEADER_BYTES]).at // 8]
     for again in islice(re.finditer(re.escape(head), octets), 1, MOST_TRIED):
         at = again.start()

@@ -9,7 +9,7 @@ from contextlib import suppress
 from io import BytesIO
 from typing import BinaryIO, ClassVar, Final, TypeAlias
 
-from poolcli.errors import PoolError
+from poolcli.errors import PoolError, missing
 from poolcli.storage import (
     BeforeName,
     CheckStart,
@@ -218,8 +218,7 @@ def remote_place(url: str) -> Remote:
     try:
         import obstore  # noqa: F401  # whether it is installed is found out before the work begins
     except ImportError:
-        remedy = "install it: the extra [remote] of poolcli-image"
-        raise PoolError(f"{scheme}:// needs obstore", remedy) from None
+        raise missing(f"{scheme}://", "obstore", "remote") from None
     _refuse_secrets(scheme, bucket, url)
     if not bucket:
         raise PoolError(f"{url} names no {'host' if scheme in READ_ONLY else 'bucket'}", "add it")
