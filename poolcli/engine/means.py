@@ -392,7 +392,7 @@ def _peak(array: NDArray[Any]) -> int:
     Sums of arbitrary 64-bit integers need Python integers, which are slow, but most such arrays
     hold small values.
     """
-    if array.dtype.itemsize < 8:
-        limits = np.iinfo(array.dtype)
-        return max(-int(limits.min), int(limits.max))
+    kind, itemsize = array.dtype.kind, array.dtype.itemsize
+    if itemsize < 8:
+        return (1 << 8 * itemsize) - 1 if kind == "u" else 1 << 8 * itemsize - 1
     return max(-int(array.min(initial=0)), int(array.max(initial=0)))

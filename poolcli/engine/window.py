@@ -135,6 +135,7 @@ class Axis(NamedTuple):
         """Return the same windows over an extent that includes the padding as pixels."""
         return self._replace(extent=self.before + self.extent + self.after, before=0, after=0)
 
+    @lru_cache(maxsize=64)  # noqa: B019  # it keeps small values only
     def part(self, first: int, stop: int) -> tuple[slice, Axis]:
         """Return the pixels that windows ``first`` to ``stop`` span, and the axis of this part.
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from functools import cache
 from os.path import splitext
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 from poolcli.errors import PoolError
 from poolcli.picture import ARRAY, MODES, FrameInfo
@@ -355,6 +355,17 @@ NAMES: Final = tuple(one.name for one in FORMATS if one.modes)
 def by_name(name: str) -> Format:
     """Return the format called ``name``."""
     return next(one for one in FORMATS if one.name == name)
+
+
+@cache
+def module_of(name: str) -> Any:
+    """Return the module that reads and writes a format, from its name in the row of the format.
+
+    It is imported when the first such file is opened.
+    """
+    from importlib import import_module  # `--help` opens no file, and each import delays the start
+
+    return import_module(name, __package__)
 
 
 def by_suffix(suffix: str) -> Format | None:

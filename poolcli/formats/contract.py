@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol, runtime_checkable
 
 from poolcli.errors import PoolError
-from poolcli.formats import FORMATS, START_BYTES, Format, by_content
+from poolcli.formats import FORMATS, START_BYTES, Format, by_content, module_of
 from poolcli.formats.refusals import Refusing
 from poolcli.formats.saving import Saving
 from poolcli.picture import Frame, FrameInfo, Metadata, Picture
@@ -335,7 +334,7 @@ def open_reader(stream: BinaryIO, limits: Limits, axes: str | None = None) -> Re
         row = by_content(start)
     with Refusing(f"it looks like {row.title}, but "):
         named = (axes,) if row.has_axes else ()
-        reader: Reader = import_module(row.module, __package__).read(stream, limits, *named)
+        reader: Reader = module_of(row.module).read(stream, limits, *named)
     return reader
 
 
@@ -348,7 +347,7 @@ def open_writer(file: BinaryIO, row: Format, saving: Saving, frames: int | None)
         saving: the user's options for writing.
         frames: the number of frames that will follow; None if it is not known yet.
     """
-    writer: Writer = import_module(row.module, __package__).write(file, row, saving, frames)
+    writer: Writer = module_of(row.module).write(file, row, saving, frames)
     return writer
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import struct
 from contextlib import suppress
-from importlib import import_module
 from typing import BinaryIO
 
 from poolcli.errors import PoolError
-from poolcli.formats import START_BYTES, Format, known
+from poolcli.formats import START_BYTES, Format, known, module_of
 
 
 def picture_behind(stream: BinaryIO, row: Format) -> Format | None:
@@ -18,7 +17,7 @@ def picture_behind(stream: BinaryIO, row: Format) -> Format | None:
         stream: a seekable file.
         row: its format.
     """
-    find_end = getattr(import_module(row.module, __package__), "end", None)
+    find_end = getattr(module_of(row.module), "end", None)
     if find_end is None or not stream.seekable():
         return None
     stream.seek(0)
