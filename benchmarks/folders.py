@@ -3,6 +3,8 @@
 It makes 200 JPEGs and 200 PNGs of about 1 MP from the sample scene. Each installed tool halves the
 JPEGs and 70 of the PNGs, several times in turn. The table has the median seconds, and those of
 poolcli divided by those of the tool. poolcli has two workers, the tools their default settings.
+
+Then 20,000 tiny pictures are halved, also by a loop over Pillow in one process.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from measure import MIB, SCENE, cost, is_installed, machine, version
+from measure import MIB, SCENE, Cost, cost, is_installed, machine, version
 from PIL import Image
 
 MADE: Final = 200
@@ -29,6 +31,19 @@ TWO_OVER_ONE: Final = 1.7
 """The promised speed of two workers, as a multiple of one worker's, on all PNGs."""
 
 EXTENT: Final = (1160, 870)
+TINY_COUNT: Final = 20_000
+TINY_SIDES: Final = {"png": 64, "jpg": 32}
+TINY_BOUND: Final = 1.3
+"""The promised time of two workers for tiny pictures, divided by that of the loop over Pillow."""
+
+LOOP: Final = """
+import os, sys
+from PIL import Image
+source, target = sys.argv[1:]
+for name in sorted(os.listdir(source)):
+    with Image.open(os.path.join(source, name)) as image:
+        image.reduce(2).save(os.path.join(target, name))
+"""
 Command = Callable[[Path, Path], str]
 
 
@@ -161,6 +176,43 @@ def two_workers(folder: Path, rounds: int) -> list[str]:
     return [] if kept else ["png: two workers over one"]
 
 
+def make_tiny(folder: Path, suffix: str, count: int) -> None:
+    """Write tiny pictures: random parts of the scene."""
+    generator, side = np.random.default_rng(0), TINY_SIDES[suffix]
+    folder.mkdir()
+    with Image.open(SCENE) as scene:
+        for number in range(count):
+            left, top = (int(generator.integers(extent - side)) for extent in scene.size)
+            part = scene.crop((left, top, left + side, top + side))
+            part.save(folder / f"{number:05}.{suffix}")
+
+
+def tiny(folder: Path, suffix: str, count: int, rounds: int) -> list[str]:
+    """Print the table of tiny pictures of one format; return the bound if it is not kept."""
+    source, target, script = folder / f"tiny-{suffix}", folder / "out", folder / "loop.py"
+    make_tiny(source, suffix, count)
+    script.write_text(LOOP)
+    os.sync()
+    commands = {"poolcli -j 2": ours(source, target, 2), "poolcli -j 1": ours(source, target, 1)}
+    loop = "a loop over Pillow"
+    commands[loop] = f"{sys.executable} {script} {source} {target}"
+    found: dict[str, list[Cost]] = {title: [] for title in commands}
+    for _ in range(rounds):
+        for title, command in commands.items():
+            shutil.rmtree(target, ignore_errors=True)
+            target.mkdir()
+            found[title].append(cost(command))
+    costs = {title: Cost(*map(min, zip(*one, strict=True))) for title, one in found.items()}
+    title = f"{count} × {suffix} of {TINY_SIDES[suffix]}×{TINY_SIDES[suffix]}"
+    print(f"\n{title:32} µs each  ratio   CPU µs each  ratio")
+    for name, one in costs.items():
+        each, cpu = (1e6 * value / count for value in one[:2])
+        ratio, cpu_ratio = one.seconds / costs[loop].seconds, one.cpu / costs[loop].cpu
+        print(f"  {name:30} {each:7.0f} {ratio:6.2f} {cpu:13.0f} {cpu_ratio:6.2f}")
+    is_over = costs["poolcli -j 2"].seconds > TINY_BOUND * costs[loop].seconds
+    return [f"tiny {suffix}: more than {TINY_BOUND}"] * is_over
+
+
 def peak_memory(folder: Path) -> None:
     """Print the peak memory of the largest process, for few and for all pictures."""
     for count in (20, MADE):
@@ -172,7 +224,9 @@ def main() -> None:
     """Print all tables; exit with 1 if a promised bound is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--tiny", type=int, default=TINY_COUNT, help="how many tiny pictures")
+    options = parser.parse_args()
+    rounds = options.rounds
     print(machine())
     print(", ".join(version(tool) for tool in dict.fromkeys(peer.tool for peer in PEERS)))
     with tempfile.TemporaryDirectory() as name:
@@ -181,6 +235,8 @@ def main() -> None:
         os.sync()  # poolcli syncs its outputs, and would wait for these pictures too
         passed = [one for suffix in COUNTS for one in compare(folder, suffix, rounds)]
         passed += two_workers(folder, rounds)
+        for suffix in TINY_SIDES:
+            passed += tiny(folder, suffix, options.tiny, options.rounds)
         print()
         peak_memory(folder)
     if passed:
