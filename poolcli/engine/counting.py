@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.engine.gather import Region
-from poolcli.engine.kernels import COUNT, Block, Scratch, slide, van_herk
+from poolcli.engine.kernels import COUNT, Block, Scratch, ascending, slide, van_herk
 from poolcli.engine.window import Axis, ceil_div
 
 RADIX: Final = 8
@@ -91,16 +91,14 @@ class Channel(NamedTuple):
         Args:
             few: the most different values that are told apart by counts alone.
         """
-        # NumPy sorts numbers of up to 16 bits digit by digit, and larger ones by SIMD.
-        kind: Any = "stable" if self.pixels.itemsize < 3 else None
-        ordered = np.sort(self.pixels, axis=None, kind=kind)
-        is_last = np.append(ordered[1:] != ordered[:-1], True)
+        ordered, is_last = ascending(self.pixels)
         if np.count_nonzero(is_last) <= few:
             values = ordered[is_last]
             parts = self.narrowed(values, 1)
             result: NDArray[Any] = values[parts.starts][parts.found]
             return result
         size = ceil_div(len(ordered), PARTS * WORD) * WORD
+        kind: Any = "stable" if self.pixels.itemsize < 3 else None  # as `ascending` does
         order = np.argsort(self.pixels, axis=None, kind=kind)
         return Choice.of(self, order, ordered, self.narrowed(ordered, size), size).results()
 

@@ -206,6 +206,16 @@ def cast(block: Block, dtype: np.dtype[Any], name: str, scratch: Scratch) -> Blo
     return converted
 
 
+def ascending(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return values in ascending order, and whether each is the last one of equal ones."""
+    # NumPy sorts numbers of up to 16 bits digit by digit, and larger ones by SIMD. `np.unique`
+    # takes two to four times as long.
+    ordered = np.sort(values, axis=None, kind="stable" if values.itemsize < 3 else None)
+    is_last = np.ones(ordered.shape, np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=is_last[:-1])
+    return ordered, is_last
+
+
 def subsample(block: Block, stride: int, channels: int, out: NDArray[Any]) -> None:
     """Copy every ``stride``-th pixel of each row into ``out``, (rows, columns, channels).
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from poolcli.engine.extremes import extreme
 from poolcli.engine.gather import Region, chosen, regions
-from poolcli.engine.kernels import COUNT, NanPolicy, Scratch
+from poolcli.engine.kernels import COUNT, NanPolicy, Scratch, ascending
 from poolcli.engine.networks import run, selection
 from poolcli.engine.tiles import TUNED as TILES
 from poolcli.engine.tiles import Grid, Tile, restored, zeros_and_ones
@@ -186,7 +186,8 @@ class Votes(NamedTuple):
         """Return the winners among the pixels of a mask, or of all pixels."""
         taps = region.taps
         if taps > self.tuning.network_taps:
-            labels = np.unique(keys if mask is None else keys[mask])
+            ordered, is_last = ascending(keys if mask is None else keys[mask])
+            labels = ordered[is_last]
             steps = region.rows.stride * region.columns.stride
             if len(labels) * steps <= self.tuning.labels * max(taps, steps):
                 return by_label(region, keys, mask, labels)
@@ -208,9 +209,11 @@ def by_label(
     region: Region, keys: NDArray[Any], mask: Mask | None, labels: NDArray[Any]
 ) -> Winners:
     """Count the pixels of one label after the other in every window."""
-    inside = mask if mask is not None else np.ones(keys.shape, np.bool_)
     filled = region.filled(keys[..., None], keys.dtype.type(0))
-    valid = region.filled(inside[..., None], fill=False)
+    valid = None
+    if mask is not None or not region.is_full:
+        inside = mask if mask is not None else np.ones(keys.shape, np.bool_)
+        valid = region.filled(inside[..., None], fill=False)
     rows, columns = region.filled_axes(filled.shape)
     grid = Grid(filled, (rows, columns), TILES)
     tile = Tile(slice(0, rows.out), slice(0, columns.out))
@@ -220,8 +223,11 @@ def by_label(
     )
     counts = np.empty_like(best.counts)
     for label in labels:
-        is_label = ((filled == label) & valid).view(np.uint8)[..., 0]
-        grid.reading(partial(_part, is_label), 1).reduce(tile, COUNT, counts)
+        is_label = filled == label
+        if valid is not None:
+            is_label &= valid
+        ones = is_label.view(np.uint8)[..., 0]
+        grid.reading(partial(_part, ones), 1).reduce(tile, COUNT, counts)
         is_better = counts > best.counts
         np.copyto(best.keys, label, where=is_better)
         np.copyto(best.counts, counts, where=is_better)
