@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
 from copy import copy
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +18,7 @@ from poolcli import console
 from poolcli.console import display_name
 from poolcli.report import Outcome
 from tests.support.output import has_only_printable_lines, outcomes, summary
-from tests.support.processes import Run
+from tests.support.processes import Run, environment
 from tests.support.terminal import CONTROLS, SHOW_CURSOR, Terminal
 from tests.support.trees import paint
 
@@ -283,6 +285,20 @@ def test_json_tells_of_warnings_and_notes_also_if_quiet(run: Run, tmp_path: Path
     assert outcome["warnings"] == ["its samples are rounded to 8 bits"]
     assert isinstance(outcome["notes"], list)
     assert list(outcome)[-2:] == ["warnings", "notes"]
+
+
+def test_signs_that_an_encoding_lacks_are_printed_in_plain_letters(tmp_path: Path) -> None:
+    paint(tmp_path / "in.png", 8)
+    for words in (["in.png", "o.png"], ["-v", "in.png", "o.png", "out/"]):
+        # Python reads this variable at its start.
+        variables = environment({"PYTHONIOENCODING": "ascii"})
+        program = [sys.executable, "-m", "poolcli", "max", "-k", "2", *words]
+        done = subprocess.run(
+            program, cwd=tmp_path, env=variables, capture_output=True, check=False
+        )
+        assert done.returncode == 0
+        assert b"8x8x3 -> 4x4x3" in done.stderr
+        assert b"\\" not in done.stderr
 
 
 def test_the_summary_and_json_tell_the_same_time(run: Run, tmp_path: Path) -> None:

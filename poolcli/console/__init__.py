@@ -26,6 +26,9 @@ FEWEST_COLUMNS, USUAL_COLUMNS, ANY_COLUMNS = 20, 80, 1 << 16
 RED: Final = "31"
 """The code of the colour of failures on a terminal."""
 
+PLAIN_SIGNS: Final = str.maketrans({"→": "->", "×": "x", "…": "..."})
+"""What is printed in place of signs where the encoding of standard error does not have them."""
+
 SHOWN_NAMES: Final = 5
 """The number of names that a refusal lists without ``--verbose``."""
 
@@ -50,6 +53,15 @@ def display_name(text: str) -> str:
     )
 
 
+def encodable(text: str) -> str:
+    """Return a text with plain signs if the encoding of standard error is one of few characters."""
+    try:
+        text.encode(sys.stderr.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return text.translate(PLAIN_SIGNS)
+    return text
+
+
 def print_line(text: str, code: str = "") -> None:
     """Print one line, or do nothing if standard error is closed or full.
 
@@ -57,8 +69,8 @@ def print_line(text: str, code: str = "") -> None:
         text: the line.
         code: the code of a colour of terminals; empty for plain text.
     """
-    shown = display_name(text)
     try:
+        shown = encodable(display_name(text))
         sys.stderr.write(f"\x1b[{code}m{shown}\x1b[0m\n" if code else f"{shown}\n")
         sys.stderr.flush()
     except (OSError, ValueError, AttributeError):  # closed, full, or no stderr at all
@@ -271,7 +283,7 @@ class Console:
         with suppress(OSError, ValueError, AttributeError):
             if self.is_terminal or self.is_coloured:
                 lines = self._wrapped(rows, indent)
-            sys.stderr.write("".join(f"{line.rstrip()}\n" for line in lines))
+            sys.stderr.write(encodable("".join(f"{line.rstrip()}\n" for line in lines)))
             sys.stderr.flush()
 
     def _wrapped(self, rows: list[Row], indent: int) -> list[str]:
