@@ -131,6 +131,20 @@ def test_a_missing_side_keeps_the_aspect_ratio(extents: Any, asked: Any, wanted:
     assert tuple(axis.out for axis in asked.axes(extents)) == wanted
 
 
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (OutputSize(None, 9), "the output's width is 9, but the picture's is 8; give at most 8"),
+        (OutputSize(5, None), "the output's height is 5, but the picture's is 4; give at most 4"),
+        (OutputSize(None, 10**12), "give at most 8"),
+    ],
+)
+def test_the_side_that_was_given_is_named_if_it_is_too_large(asked: Any, message: str) -> None:
+    with pytest.raises(PoolError) as refused:
+        asked.axes((4, 8))
+    assert message in f"{refused.value.message}; {refused.value.remedy}"
+
+
 def test_output_shape_takes_it_too() -> None:
     assert output_shape((2, 3, 30, 40), output_size=(7, 9), axes="NCHW") == (2, 3, 7, 9)
 

@@ -98,11 +98,11 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty": (lambda path: path.write_bytes(b""), NOT_OURS),
     "pickle": (
         lambda path: changed(path, size=np.array([{"a": 1}], object)),
-        "its size is of type object",
+        "its array size is of type object",
     ),
     "float": (
         lambda path: changed(path, indices=loaded(path)["indices"].astype(float)),
-        "its indices is of type float64",
+        "its array indices is of type float64",
     ),
     "other arrays": (lambda path: changed(path, stride=None), NOT_OURS),
     "negative": (
@@ -126,7 +126,7 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "bomb": (bomb, "it has 4,294,967,296 pixels"),
     "long": (
         lambda path: rewrite(path, packed(loaded(path)["indices"]) + bytes(1 << 24)),
-        "its indices has not as many bytes as its header states",
+        "its array indices has not as many bytes as its header states",
     ),
 }
 

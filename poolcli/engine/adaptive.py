@@ -146,17 +146,18 @@ class OutputSize(_SizeFields):
         Raises:
             PoolError: the picture is smaller than the output.
         """
-        sides = []
-        for name, n, o in zip(("height", "width"), extents, self.resolved(extents), strict=True):
+        out = self.resolved(extents)
+        for name, given, n, o in zip(("height", "width"), self[:2], extents, out, strict=True):
             if n < 1:
                 raise PoolError(f"the picture's {name} is {n}", "give a picture with pixels")
-            if o > n:
+            # A side that follows from the other one is too large only if that is.
+            if given is not None and o > n:
                 raise PoolError(
                     f"the output's {name} is {o}, but the picture's is {n}",
                     f"give at most {n}: pooling never enlarges",
                 )
-            sides.append(Spans.of(n, o))
-        return sides[0], sides[1]
+        rows, columns = map(Spans.of, extents, out)
+        return rows, columns
 
     def resolved(self, extents: Pair) -> Pair:
         """Return the (height, width) of the output of a picture of ``extents`` pixels."""

@@ -165,17 +165,17 @@ def _member(archive: ZipFile, name: str, kind: str, limits: Limits | None = None
             read_header = npy_format.read_array_header_2_0
         shape, is_fortran, dtype = read_header(member)
         if dtype.kind != kind or dtype.itemsize > 8 or min(shape, default=1) < 0:
-            raise PoolError(f"its {name} is of type {dtype}", REMEDY)
+            raise PoolError(f"its array {name} is of type {dtype}", REMEDY)
         if limits is None and math.prod(shape) > MOST_ELEMENTS:
-            raise PoolError(f"its {name} has the shape {shape}", REMEDY)
+            raise PoolError(f"its array {name} has the shape {shape}", REMEDY)
         if limits is not None:
             if len(shape) not in (2, 3):
-                raise PoolError(f"its {name} has the shape {shape}", REMEDY)
+                raise PoolError(f"its array {name} has the shape {shape}", REMEDY)
             limits.check(*shape)
         size = math.prod(shape) * dtype.itemsize
         octets = member.read(size)
         if len(octets) != size or member.read(1):
-            raise PoolError(f"its {name} has not as many bytes as its header states", REMEDY)
+            raise PoolError(f"its array {name} has not as many bytes as its header states", REMEDY)
     flat = np.frombuffer(octets, dtype)
     array = flat.reshape(shape, order="F" if is_fortran else "C")
     return array.astype(np.int64 if kind == "i" else np.bool_, copy=False)
