@@ -139,6 +139,13 @@ def test_what_breaks_off_is_refused_from_the_blocks(cut: int) -> None:
     assert refusal.value.remedy == "is the file complete?"
 
 
+@pytest.mark.parametrize(("end", "remedy"), [(b";", "make the file anew"), (b"", "complete")])
+def test_a_whole_file_without_an_image_is_not_called_incomplete(end: bytes, remedy: str) -> None:
+    with pytest.raises(PoolError, match="it has no image") as refusal:
+        reader_of(b"GIF89a" + struct.pack("<HHBBB", 2, 2, 0, 0, 0) + end)
+    assert remedy in str(refusal.value.remedy)
+
+
 @pytest.mark.parametrize("missing", [1, 8, 12])
 def test_data_that_end_early_by_their_own_end_code_are_refused(missing: int) -> None:
     octets = gif_of([Region(noise("RGBA", (3, 4)))], 4, 3)

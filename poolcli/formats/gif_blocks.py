@@ -183,9 +183,11 @@ def read_blocks(stream: BinaryIO, most_text: int = MOST_TEXT) -> Blocks:
             case b"\xff", [name, loops, *_] if name in LOOPS and len(loops) >= 3 and loops[0] == 1:
                 again = int.from_bytes(loops[1:3], "little")
                 plays = again + 1 if again else 0
+    is_complete = kind == TRAILER
     if not images:
-        raise PoolError("it has no image", "is the file complete?")
-    return Blocks(width, height, plays, images, comments, head[12], is_complete=kind == TRAILER)
+        remedy = "make the file anew" if is_complete else "is the file complete?"
+        raise PoolError("it has no image", remedy)
+    return Blocks(width, height, plays, images, comments, head[12], is_complete=is_complete)
 
 
 def extension(label: bytes, *parts: bytes) -> bytes:
