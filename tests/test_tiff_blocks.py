@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
+import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,11 @@ import tifffile
 from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
+from poolcli.formats import tiff_frame
 from poolcli.formats.contract import Limits
+from poolcli.formats.pillow import open_image
 from poolcli.formats.tiff_decoders import in_blocks
+from poolcli.formats.tiff_frame import FASTER_BYTES
 from poolcli.formats.tiff_layout import layout_of, pictures_of
 from poolcli.formats.tiff_segments import Block, Segments
 from poolcli.formats.tiff_tags import Directory, TagFile
@@ -185,3 +190,53 @@ def test_tiles_that_are_not_stored_are_zero_wherever_they_are(photometric: str) 
     np.testing.assert_array_equal(frame.rows(0, 300), wanted)
     for top in range(0, 300, 60):
         np.testing.assert_array_equal(frame.rows(top, top + 60), wanted[top : top + 60])
+
+
+@pytest.mark.parametrize("compression", ["adobe_deflate", "zstd"])
+@pytest.mark.parametrize(("dtype", "channels"), [("u1", 3), ("u1", 1), ("u2", 1)])
+def test_a_large_page_is_the_same_by_tifffile_and_by_pillow(
+    dtype: str, channels: int, compression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = int((FASTER_BYTES / channels / np.dtype(dtype).itemsize) ** 0.5) + 1
+    rows = samples(dtype, channels, (64, side))
+    array = np.concatenate([rows] * (side // 64 + 1))[:side]
+    octets = tiff_of(
+        array,
+        photometric="rgb" if channels > 1 else "minisblack",
+        compression=compression,
+        predictor=True,
+        compressionargs={"level": 1},
+        tile=(256, 256),
+    )
+    opened = []
+
+    def counted(*given: Any) -> Any:
+        opened.append(given)
+        return open_image(*given)
+
+    monkeypatch.setattr("poolcli.formats.tiff_decoders.open_image", counted)
+    for is_there in (True, False):
+        monkeypatch.setattr(tiff_frame, "is_installed", lambda _, found=is_there: found)
+        (frame,) = reader_of(octets, MANY).frames()
+        assert frame.info.dtype == dtype
+        opened.clear()
+        for top in range(0, side, 1000):
+            stop = min(top + 1000, side)
+            np.testing.assert_array_equal(frame.rows(top, stop), array[top:stop])
+        assert bool(opened) == (not is_there)
+
+
+def test_the_last_strip_of_a_large_page_may_have_more_rows_than_the_page() -> None:
+    side = int((FASTER_BYTES / 3) ** 0.5) + 1
+    array = np.concatenate([samples("u1", 3, (64, side))] * (side // 64 + 1))[:side]
+    strips: dict[str, Any] = {"compression": "adobe_deflate", "rowsperstrip": 100}
+    octets = bytearray(tiff_of(array, photometric="rgb", **strips))
+    with tifffile.TiffFile(BytesIO(octets)) as file:
+        places, lengths = (file.pages[0].tags[tag] for tag in (273, 279))  # type: ignore[union-attr]
+        last = places.count - 1
+    rows = np.zeros((100, side, 3), np.uint8)
+    rows[: side - 100 * last] = array[100 * last :]
+    longer = zlib.compress(rows.tobytes(), 1)
+    for table, value in ((places, len(octets)), (lengths, len(longer))):
+        struct.pack_into("<I", octets, table.valueoffset + 4 * last, value)
+    np.testing.assert_array_equal(decoded(bytes(octets + longer), MANY).array, array)

@@ -8,6 +8,7 @@ Compressed blocks are decoded on threads: the decoders release the interpreter's
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache, lru_cache
 from importlib import import_module
 from io import BytesIO
@@ -187,6 +188,20 @@ def by_pillow(segments: Segments, info: FrameInfo, fill: Any) -> DecodeBlock:
                 if not part:
                     pixels[place] = fill
         return pixels
+
+    return decode_block
+
+
+def first_of(quick: DecodeBlock, tolerant: DecodeBlock) -> DecodeBlock:
+    """Return a decoder that asks another one for blocks that the first one refuses.
+
+    Pillow accepts strips with more rows than the picture has, which tifffile refuses.
+    """
+
+    def decode_block(block: Block) -> NDArray[Any]:
+        with suppress(Exception):
+            return quick(block)
+        return tolerant(block)
 
     return decode_block
 
