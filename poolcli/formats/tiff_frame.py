@@ -48,6 +48,9 @@ Zstandard. LZW takes it a quarter more."""
 FASTER_BYTES: Final = 1 << 24
 """The bytes of the samples of a page from which on that saves more than the import takes."""
 
+HELD_BYTES: Final = 1 << 23
+"""The least bytes of compressed strips that are decoded at once, several of them on threads."""
+
 NAMES: Final = {
     6: "old-style JPEG",
     32766: "NeXT",
@@ -90,7 +93,12 @@ class SegmentFrame:
     """
 
     def __init__(
-        self, info: FrameInfo, decode: DecodeRows, step: int, metadata: Callable[[], Metadata]
+        self,
+        info: FrameInfo,
+        decode: DecodeRows,
+        step: int,
+        metadata: Callable[[], Metadata],
+        least: int = 1,
     ) -> None:
         """Keep the arguments; nothing is decoded yet.
 
@@ -99,9 +107,10 @@ class SegmentFrame:
             decode: decodes rows of segments.
             step: the number of rows of pixels in a row of segments.
             metadata: reads the metadata.
+            least: how many rows of segments are decoded at once at least.
         """
         self.info, self.metadata = info, metadata
-        self._decode, self._step = decode, step
+        self._decode, self._step, self._least = decode, step, least
         self._above: NDArray[Any] | None = None
         self._held: NDArray[Any] | None = None
         self._top = self._first = self._end = 0
@@ -122,7 +131,8 @@ class SegmentFrame:
     def _hold(self, first: int, stop: int) -> None:
         """Decode from a row of segments up to a row of pixels."""
         self._held = None
-        held = self._decode(first, -(-stop // self._step))
+        last = max(-(-stop // self._step), first + self._least)
+        held = self._decode(first, min(last, -(-self.info.shape[0] // self._step)))
         self._held, self._first = held, first * self._step
         self._end = self._first + len(held)
 
@@ -177,7 +187,10 @@ def frame_of(layout: Layout, orientation: int, metadata: Callable[[], Metadata])
     notes = conversions(is_applied, False, orientation)
     info = info._replace(orientation=orientation, notes=notes, nodata=tags.nodata_of(layout))
     decode = _decoder(layout, info, by_pillow=bool(pillow_mode))
-    return SegmentFrame(info, decode, layout.segment[0], metadata)
+    row_bytes = layout.planes * layout.grid[1] * layout.bytes_of(layout.segment[0])
+    # With more blocks than threads, all threads are busy to the end.
+    least = 1 if _is_plain(layout, info) else -(-HELD_BYTES // row_bytes)
+    return SegmentFrame(info, decode, layout.segment[0], metadata, least)
 
 
 def _decoder(layout: Layout, info: FrameInfo, *, by_pillow: bool) -> DecodeRows:
