@@ -89,7 +89,12 @@ def in_blocks(
 
 
 def by_segment(
-    segments: Segments, dtype: np.dtype[Any], fill: Any, decode: DecodeSegment
+    segments: Segments,
+    dtype: np.dtype[Any],
+    fill: Any,
+    decode: DecodeSegment,
+    *,
+    verify: bool = True,
 ) -> DecodeBlock:
     """Return a decoder of blocks that decodes each segment on its own.
 
@@ -98,12 +103,14 @@ def by_segment(
         dtype: the type of the decoded samples.
         fill: the sample of segments that are not stored.
         decode: decodes a segment.
+        verify: whether checksums are verified before.
     """
 
     def decode_block(block: Block) -> NDArray[Any]:
         layout = block.layout
         array = np.empty((*layout.size, layout.channels), dtype)
-        for octets, (row, at, place) in zip(segments.read(block), block.places(), strict=True):
+        parts = segments.read(block, verify=verify)
+        for octets, (row, at, place) in zip(parts, block.places(), strict=True):
             part = array[place]
             if octets:
                 pixels = decode(octets, layout.rows_of(row), at)
@@ -195,7 +202,8 @@ def by_pillow(segments: Segments, info: FrameInfo, fill: Any) -> DecodeBlock:
 def first_of(quick: DecodeBlock, tolerant: DecodeBlock) -> DecodeBlock:
     """Return a decoder that asks another one for blocks that the first one refuses.
 
-    Pillow accepts strips with more rows than the picture has, which tifffile refuses.
+    tifffile verifies the checksum of deflate by itself, in the same pass. It refuses strips without
+    one, or with more rows than the picture has.
     """
 
     def decode_block(block: Block) -> NDArray[Any]:

@@ -206,11 +206,14 @@ def _decoder(layout: Layout, info: FrameInfo, *, by_pillow: bool) -> DecodeRows:
         decode = tiff_decoders.by_pillow(segments, info, fill)
         if _is_faster_by_tifffile(layout, info):
             one = tiff_decoders.by_tifffile(layout)
-            quick = tiff_decoders.by_segment(segments, dtype, fill, one)
+            quick = tiff_decoders.by_segment(segments, dtype, fill, one, verify=False)
             decode = tiff_decoders.first_of(quick, decode)
         return tiff_decoders.in_blocks(segments, decode)
     one = tiff_decoders.uncompressed(layout) if is_plain else tiff_decoders.by_tifffile(layout)
     decode = tiff_decoders.by_segment(segments, dtype, fill, one)
+    if not is_plain:
+        quick = tiff_decoders.by_segment(segments, dtype, fill, one, verify=False)
+        decode = tiff_decoders.first_of(quick, decode)
     if info.mode == "LAB":
         decode = tiff_decoders.unsigned_lab(decode)
     if not is_plain:

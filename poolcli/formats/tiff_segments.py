@@ -122,10 +122,14 @@ class Segments:
         )
         return Block(rows, columns, self.layout._replace(size=size))
 
-    def read(self, block: Block) -> Iterator[bytes]:
+    def read(self, block: Block, *, verify: bool = True) -> Iterator[bytes]:
         """Yield the bytes of all segments of a block, plane after plane and row after row.
 
         Those that are not stored are empty.
+
+        Args:
+            block: the segments.
+            verify: whether deflate is checked, and yielded without compression.
 
         Raises:
             PoolError: a segment lies outside of the file.
@@ -134,7 +138,11 @@ class Segments:
         for plane in range(self.layout.planes):
             for row in block.rows:
                 for column in block.columns:
-                    yield self._segment((plane * down + row) * across + column, row)
+                    octets = self._segment((plane * down + row) * across + column, row)
+                    if verify and octets and self.layout.compression in DEFLATE:
+                        whole = self.layout.bytes_of(self.layout.rows_of(row))
+                        octets = _checked(octets, whole)
+                    yield octets
 
     def _segment(self, index: int, row: int) -> bytes:
         """Return the bytes of one segment, at most as many as it may need."""
@@ -145,13 +153,12 @@ class Segments:
         # A short file could state the same long segment for each of a million tiles.
         most = whole if self._is_raw else most_bytes(whole)
         try:
-            octets = self.layout.directory.file.read(offset, min(count, most))
+            return self.layout.directory.file.read(offset, min(count, most))
         except ValueError:
             raise PoolError(
                 f"one of its {self.layout.segments} lies outside of the file",
                 "is the file complete?",
             ) from None
-        return _checked(octets, whole) if self.layout.compression in DEFLATE else octets
 
     @cached_property
     def _offsets(self) -> NDArray[Any]:
