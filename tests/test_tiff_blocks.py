@@ -194,7 +194,7 @@ def test_tiles_that_are_not_stored_are_zero_wherever_they_are(photometric: str) 
 
 @pytest.mark.parametrize("compression", ["adobe_deflate", "zstd"])
 @pytest.mark.parametrize(("dtype", "channels"), [("u1", 3), ("u1", 1), ("u2", 1)])
-def test_a_large_page_is_the_same_by_tifffile_and_by_pillow(
+def test_a_large_page_is_the_same_with_and_without_tifffile(
     dtype: str, channels: int, compression: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     side = int((FASTER_BYTES / channels / np.dtype(dtype).itemsize) ** 0.5) + 1
@@ -223,7 +223,7 @@ def test_a_large_page_is_the_same_by_tifffile_and_by_pillow(
         for top in range(0, side, 1000):
             stop = min(top + 1000, side)
             np.testing.assert_array_equal(frame.rows(top, stop), array[top:stop])
-        assert bool(opened) == (not is_there)
+        assert bool(opened) == (not is_there and compression == "zstd")
 
 
 def test_the_last_strip_of_a_large_page_may_have_more_rows_than_the_page() -> None:

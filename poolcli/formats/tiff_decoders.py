@@ -26,7 +26,7 @@ from poolcli.formats.extras import require_all
 from poolcli.formats.pillow import LAB_SIGNS, PillowFrame, open_image
 from poolcli.formats.tiff_codestreams import check_codestream, unwrapped
 from poolcli.formats.tiff_layout import WHITE_IS_0, Layout
-from poolcli.formats.tiff_segments import Block, Segments, most_bytes
+from poolcli.formats.tiff_segments import Block, Segments, most_bytes, unpacked
 from poolcli.formats.tiff_tags import HEADS, LONG, Tags, Value, packed
 from poolcli.picture import FrameInfo, Metadata
 from poolcli.threads import in_order
@@ -49,6 +49,9 @@ MOST_THREADS: Final = 8
 """More threads would wait for the calling one, which pools the pixels of all."""
 
 SHORT: Final = 3
+PREDICTOR, DIFFERENCES = 317, 2
+"""The tag of the predictor, and its number for differences of neighbouring pixels."""
+
 DTYPE_KINDS: Final = {"unsigned": "u", "signed": "i", "float": "f"}
 """The `dtype.kind` of NumPy by the kind of the samples."""
 
@@ -138,6 +141,18 @@ def uncompressed(layout: Layout) -> DecodeSegment:
             raise PoolError("its pixels are cut off", "is the file complete?")
         array = np.frombuffer(octets, dtype).reshape(rows, columns, channels)
         return _black_at_0(array, layout)
+
+    return decode
+
+
+def inflated(layout: Layout) -> DecodeSegment:
+    """Return the decoder of segments of deflate whose samples have 8, 16, 32 or 64 bits."""
+    plain = uncompressed(layout)
+    has_differences = layout.directory.number(PREDICTOR, 1) == DIFFERENCES
+
+    def decode(octets: bytes, rows: int, index: int) -> NDArray[Any]:
+        array = plain(unpacked(octets, layout.bytes_of(rows)), rows, index)
+        return np.add.accumulate(array, axis=1, dtype=array.dtype) if has_differences else array
 
     return decode
 

@@ -17,7 +17,7 @@ from poolcli.formats.indexed import conversions
 from poolcli.formats.pillow import LAB_SIGNS, NATIVE_16, PILLOW_MODES
 from poolcli.formats.tiff_decoders import DecodeRows
 from poolcli.formats.tiff_layout import Layout
-from poolcli.formats.tiff_segments import Segments
+from poolcli.formats.tiff_segments import DEFLATE, Segments
 from poolcli.picture import (
     ARRAY,
     MODES,
@@ -204,6 +204,9 @@ def _decoder(layout: Layout, info: FrameInfo, *, by_pillow: bool) -> DecodeRows:
         if info.mode == "LAB":
             fill = LAB_SIGNS
         decode = tiff_decoders.by_pillow(segments, info, fill)
+        if _is_inflated(layout, info):
+            one = tiff_decoders.inflated(layout)
+            decode = tiff_decoders.by_segment(segments, dtype, fill, one, verify=False)
         if _is_faster_by_tifffile(layout, info):
             one = tiff_decoders.by_tifffile(layout)
             quick = tiff_decoders.by_segment(segments, dtype, fill, one, verify=False)
@@ -220,6 +223,18 @@ def _decoder(layout: Layout, info: FrameInfo, *, by_pillow: bool) -> DecodeRows:
         return tiff_decoders.in_blocks(segments, decode)
     # They are only read and copied, which several threads don't do faster.
     return tiff_decoders.in_blocks(segments, decode, block_bytes=None)
+
+
+def _is_inflated(layout: Layout, info: FrameInfo) -> bool:
+    """Return whether NumPy decodes deflate, which is verified and decompressed by zlib anyway."""
+    return (
+        layout.compression in DEFLATE
+        and layout.bits in (8, 16)
+        and layout.photometric in (tags.BLACK_IS_0, tags.RGB)
+        and info.dtype == tiff_decoders.sample_type(layout)
+        and layout.directory.number(tags.FILL_ORDER, 1) == 1
+        and layout.directory.number(tiff_decoders.PREDICTOR, 1) in (1, tiff_decoders.DIFFERENCES)
+    )
 
 
 def _is_faster_by_tifffile(layout: Layout, info: FrameInfo) -> bool:

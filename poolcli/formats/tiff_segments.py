@@ -57,8 +57,8 @@ class Block(NamedTuple):
                     yield row, plane * self.layout.grid[1] + column, (*part, *more)
 
 
-def _checked(octets: bytes, whole: int) -> bytes:
-    """Return a segment of deflate as one whose data are not compressed, and check it.
+def unpacked(octets: bytes, whole: int) -> bytes:
+    """Decompress a segment of deflate, and verify its checksum.
 
     libtiff stops when the pixels are full, so that it may read neither the end of damaged data nor
     their checksum (RFC 1950). A segment may lack its checksum, or have further data.
@@ -76,7 +76,7 @@ def _checked(octets: bytes, whole: int) -> bytes:
         unpacking.decompress(unpacking.unconsumed_tail, SPARE_BYTES)
     except zlib.error:
         raise PoolError("its pixels are damaged", "get another copy of the file") from None
-    return zlib.compress(pixels, 0)
+    return pixels
 
 
 def most_bytes(whole: int) -> int:
@@ -141,7 +141,7 @@ class Segments:
                     octets = self._segment((plane * down + row) * across + column, row)
                     if verify and octets and self.layout.compression in DEFLATE:
                         whole = self.layout.bytes_of(self.layout.rows_of(row))
-                        octets = _checked(octets, whole)
+                        octets = zlib.compress(unpacked(octets, whole), 0)
                     yield octets
 
     def _segment(self, index: int, row: int) -> bytes:
