@@ -121,14 +121,24 @@ def damaged_tiff(packed: str | None) -> bytes:
     return bytes(octets)
 
 
-@pytest.mark.parametrize("packed", ["tiff_lzw", "tiff_adobe_deflate", "jpeg", None])
-def test_a_failure_prints_one_line_only(run: Run, tmp_path: Path, packed: str | None) -> None:
+@pytest.mark.parametrize(
+    ("packed", "said"),
+    [
+        ("tiff_lzw", "it can't be decoded"),
+        ("tiff_adobe_deflate", "its pixels are damaged"),
+        ("jpeg", "it can't be decoded"),
+        (None, ""),
+    ],
+)
+def test_a_failure_prints_one_line_only(
+    run: Run, tmp_path: Path, packed: str | None, said: str
+) -> None:
     (tmp_path / "in.tif").write_bytes(damaged_tiff(packed))
     done = run(*HALVE, "in.tif", "out.png")
 
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith(b"poolcli: in.tif: it can't be decoded" if packed else b"poolcli")
+    assert done.stderr.startswith(f"poolcli: in.tif: {said}".encode())
 
 
 BEFORE_POOLING: Final = """
