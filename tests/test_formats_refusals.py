@@ -140,7 +140,7 @@ def test_damage_ends_in_pictures_or_in_one_line(row: Format, count: int, tmp_pat
 
 
 @each()
-@pytest.mark.parametrize("step", [43, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [43, pytest.param(11, marks=pytest.mark.slow)])
 def test_a_flipped_bit_of_a_header_ends_in_a_picture_or_in_plain_words(
     row: Format, step: int, tmp_path: Path
 ) -> None:
