@@ -335,10 +335,11 @@ def test_once_told_to_stop_only_jobs_that_were_started_together_are_finished(
 
 def test_jobs_that_start_together_end_at_the_first_failure(small: list[Job]) -> None:
     missing = job(Path("missing.png"), Path("out.png"))
-    number, outcomes = run_together([small[0], missing, small[1]], work())
+    number, outcomes = run_together([small[0], missing, small[1]], work(), 600)
 
     assert number == 2
     assert [one.status for one in outcomes] == ["done", "failed"]
+    assert run_together(small[2:5], work(), -1)[0] == 1  # it is too late for the others
 
 
 @linux_only

@@ -235,7 +235,7 @@ def test_texts_that_unpack_to_much_are_unpacked_a_few_times_at_most(
 
 
 MEASURED: Final[dict[str, Any]] = {
-    "RGB": (8, RGB, 2000, 50, 1),
+    "RGB": (8, RGB, 3000, 50, 1),
     "16-bit RGBA": (16, RGB_ALPHA, 2000, 50, 1),
     "1 bit": (1, GREY, 12000, 50, 1),
     "RGB by size 1": pytest.param(8, RGB, 4000, 1, 1, marks=pytest.mark.slow),

@@ -298,7 +298,7 @@ def test_a_fault_or_signal_at_any_step_leaves_old_or_new_and_nothing_else(
     assert len(runs) > 4
     if fault > 0:
         assert set(codes) <= {0, 1, *[2] * (fault == errno.ENOSPC)}  # 2: no room to begin with
-        assert codes.count(1) >= 4
+        assert codes.count(1) >= 2  # a file without a name needs fewer calls that can fail
     else:
         assert set(codes) == {128 - fault}
     for code, folder in runs:

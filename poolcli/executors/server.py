@@ -215,16 +215,18 @@ def _run_worker(channel: Channel, server_end: int) -> NoReturn:
         os._exit(code)
 
 
-def run_together(jobs: Sequence[Job], work: Work) -> tuple[int, list[Outcome]]:
+def run_together(
+    jobs: Sequence[Job], work: Work, seconds: float = SECONDS_TOGETHER
+) -> tuple[int, list[Outcome]]:
     """Run jobs one after the other; return how many were run, and their outcomes.
 
-    After `SECONDS_TOGETHER`, and after a failure, none is started any more: other workers may be
-    idle by then, or the run may be about to end.
+    After some seconds, and after a failure, none is started any more: other workers may be idle by
+    then, or the run may be about to end.
     """
     from poolcli.run import run_levels
 
     outcomes: list[Outcome] = []
-    end = time.monotonic() + SECONDS_TOGETHER
+    end = time.monotonic() + seconds
     for number, job in enumerate(jobs, 1):
         found = run_levels(job, work)
         outcomes += found

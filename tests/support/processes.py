@@ -40,8 +40,12 @@ root_only = pytest.mark.skipif(
 )
 either_executor = pytest.mark.parametrize("flags", EXECUTORS.values(), ids=EXECUTORS)
 
-TAKE_SIGNALS: Final = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-"""What may be ignored where the tests run in the background."""
+TAKE_SIGNALS: Final = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+"""
+"""Take the signals that are ignored where the tests run in the background of a shell."""
 
 
 def environment(more: Mapping[str, str] = {}) -> dict[str, str]:
