@@ -19,6 +19,7 @@ from poolcli.formats.png import PngReader, PngWriter
 from poolcli.threads import ahead
 from tests.jobs import run
 from tests.pictures import chunk
+from tests.support.tools import extra
 
 ROWS, COLUMNS = 1500, 1024
 """A grey picture of several megabytes, which is decompressed in several blocks."""
@@ -42,7 +43,7 @@ def _no_thread_is_left() -> Iterator[None]:
 @pytest.fixture(params=["zlib", "isal.isal_zlib"])
 def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Decompress by a library, whichever is installed."""
-    module = pytest.importorskip(request.param)
+    module = extra(request.param, "fast")
     monkeypatch.setattr(png_pixels, "fast_zlib", lambda: module)
 
 

@@ -27,6 +27,7 @@ from tests.storage_support import object_in_memory
 from tests.support.object_store import SECRETS, Bucket, Proxy
 from tests.support.processes import PATIENCE, Done, Run, Words, either_executor, started
 from tests.support.terminal import Terminal
+from tests.support.tools import extra
 from tests.support.trees import PLACES
 
 AVG = ("avg", "--size", 2)
@@ -337,7 +338,7 @@ class Web(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def web(picture: bytes) -> Iterator[str]:
     """The URL of a web server."""
-    pytest.importorskip("obstore")
+    extra("obstore", "remote")
     Web.picture = picture
     with ThreadingHTTPServer(("127.0.0.1", 0), Web) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
