@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from poolcli import avg_pool, max_pool, median_pool, mode_pool
+from poolcli import avg_pool, max_pool, max_pool_with_indices, median_pool, mode_pool
 from poolcli.colour import Pixels, pooled_bands
 from poolcli.engine.window import Window
 from poolcli.methods import make
@@ -42,7 +42,8 @@ class Work(NamedTuple):
     """What a row computes.
 
     Attributes:
-        method: "max", "avg", "median", "mode", or "alpha avg", which weights RGB by alpha.
+        method: "max", "avg", "median" or "mode"; "weighted avg" weights RGB by alpha and averages
+            alpha, "alpha avg" does so from RGBA to RGBA; "indices" are those of maxima.
         labels: the number of different values; 0 for a scene.
         size: the size of the square window.
         stride: the stride of both axes.
@@ -104,12 +105,16 @@ PROMISES: Final = [
     Row(Work("max", 2, 2, 3, "float32"), "OpenCV dilate", 1),
     Row(Work("avg", 2, 2, 3, "uint16"), "OpenCV INTER_AREA", 4),
     Row(Work("avg", 2, 2, 3, "float32"), "OpenCV INTER_AREA", 2),
+    Row(Work("weighted avg", 2, 2), "ours plain", 3.5),
     Row(Work("alpha avg", 2, 2, 4), "ours plain", 6),
+    *(Row(Work("indices", size, size), "ours plain", None) for size in (2, 3, 8)),
+    Row(Work("indices", 3, 2), "ours plain", None),
     *(Row(Work("median", size, size), "TensorStore", 0.25) for size in (2, 3, 4, 5, 8)),
     *(Row(Work("mode", size, size, 1), "TensorStore", 1.0) for size in (2, 4, 8, 16)),
     *(Row(Work("mode", size, size, 1, "uint8", 21), "TensorStore", 1.0) for size in (4, 16)),
     *(Row(Work("mode", size, size, 1, "uint32", 21), "TensorStore", 2.0) for size in (2, 8, 16)),
-    *(Row(Work("median", size, 1, 1), "ours 9/1", None) for size in (31, 101)),
+    *(Row(Work("median", size, 1, 1), "vips rank", None) for size in (31, 101, 301)),
+    *(Row(Work("median", size, 1, 1, "uint16"), "ours 9/1", None) for size in (31, 101)),
 ]
 
 
@@ -155,6 +160,16 @@ def ours(work: Work, array: Array) -> Call:
         axes = Window.of(work.size, work.stride).axes(array.shape[:2])
         args = info, lambda start, stop: array[start:stop], axes, make("avg"), Pixels()
         return lambda: np.concatenate([*pooled_bands(*args)])
+    if work.method == "weighted avg":
+        alpha = picture(array.shape[0] * array.shape[1] / 1e6, 1, "uint8")[..., 0]
+
+        def pooled() -> Array:
+            avg_pool(alpha, work.size, work.stride)
+            return avg_pool(array, work.size, work.stride, weights=alpha)
+
+        return pooled
+    if work.method == "indices":
+        return lambda: max_pool_with_indices(array, work.size, work.stride)[1]
     pool = {"max": max_pool, "avg": avg_pool, "median": median_pool, "mode": mode_pool}[work.method]
     return partial(pool, array, work.size, work.stride)
 
@@ -194,8 +209,22 @@ def tensorstore(work: Work, array: Array) -> Call:
 
 
 def ours_plain(work: Work, array: Array) -> Call:
-    """Prepare the same work by poolcli without weights from alpha."""
-    return ours(work._replace(method="avg"), array)
+    """Prepare the same work by poolcli without weights from alpha, or without indices."""
+    return ours(work._replace(method="max" if work.method == "indices" else "avg"), array)
+
+
+def vips_rank(work: Work, array: Array) -> Call:
+    """Prepare libvips' rank filter, on as many threads as it likes."""
+    height, width = array.shape[:2]
+    image = _peer("pyvips").Image.new_from_memory(array.tobytes(), width, height, 1, "uchar")
+    half, index = work.size // 2, work.size**2 // 2
+
+    def ranked() -> Array:
+        memory = image.rank(work.size, work.size, index).write_to_memory()
+        pixels = np.frombuffer(memory, np.uint8).reshape(height, width, 1)
+        return pixels[half : height - half, half : width - half]
+
+    return ranked
 
 
 def pillow_reduce(work: Work, array: Array) -> Call:
@@ -286,6 +315,7 @@ PEERS: Final[dict[str, tuple[Callable[[Work, Array], Call | None], str]]] = {
     "ours 9/1": (ours_nine, "poolcli"),
     "TensorStore": (tensorstore, "tensorstore"),
     "ours plain": (ours_plain, "poolcli"),
+    "vips rank": (vips_rank, "pyvips"),
     "Pillow reduce": (pillow_reduce, "PIL"),
     "OpenCV dilate": (opencv_dilate, "cv2"),
     "OpenCV blur": (opencv_blur, "cv2"),
@@ -311,6 +341,8 @@ def _peer(module: str) -> Any:
         peer.setNumThreads(1)
     elif module == "torch":
         peer.set_num_threads(1)
+    elif module == "pyvips":
+        peer.cache_set_max(0)  # or the second call would return the result of the first
     return peer
 
 
