@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import click
 from click.core import ParameterSource
 
-from poolcli import __version__
+from poolcli import __version__, signals
 from poolcli.methods import METHODS, Row
 from poolcli.options.commands import PoolGroup, help_width, unpool_verb, verb, version_option
 
 if TYPE_CHECKING:
-    from types import FrameType
-
     from poolcli.console import Console
     from poolcli.executors import Executor
     from poolcli.options.requests import Request
@@ -28,23 +26,6 @@ if TYPE_CHECKING:
     from poolcli.report import Outcome, Report
     from poolcli.run.work import Work
 
-
-class Terminated(BaseException):
-    """Raised by the handler of SIGTERM and SIGHUP. Like KeyboardInterrupt, it is no `Exception`.
-
-    Attributes:
-        number: the number of the signal.
-    """
-
-    def __init__(self, number: int) -> None:
-        """Store the number."""
-        super().__init__(number)
-        self.number = number
-
-
-_ending: list[BaseException] = []
-"""The exceptions that handlers of signals have raised. A library, such as an import that fails, may
-turn them into others, or drop them."""
 
 HELP: Final = """Pool pictures: slide a window over them and keep one value of it.
 
@@ -107,7 +88,7 @@ def _plan_and_run(request: Request) -> int:
     Raises:
         PoolError: the plan is refused; nothing was written.
     """
-    from poolcli.console import Console
+    from poolcli.console import Console, print_line_from_handler
     from poolcli.errors import PoolError
     from poolcli.executors import choose
     from poolcli.plan import (
@@ -161,7 +142,8 @@ def _plan_and_run(request: Request) -> int:
         is_shared=execution.shared_filesystem,
         warn=console.warning,
     )
-    with kept_inputs(plan), _interrupts(is_batch=len(plan) > 1) as interrupts:
+    handling = signals.interrupts_of(is_batch=len(plan) > 1, tell=print_line_from_handler)
+    with kept_inputs(plan), handling as interrupts:
         # The fork server imports NumPy and Pillow while this process imports them too, by the
         # import of `run` in `request.work`.
         executor.prepare()
@@ -195,7 +177,7 @@ def _carry_out(
     executor: Executor,
     request: Request,
     console: Console,
-    interrupts: _Interrupts,
+    interrupts: signals.Interrupts,
     report: Report,
 ) -> int:
     """Run the jobs of a plan, report each outcome and the totals, and return the exit code."""
@@ -212,8 +194,8 @@ def _carry_out(
         # Closing the generator ends the workers, also when an exception leaves the block.
         with _until_lost(report), progress as advance, closing(outcomes):
             for outcome in outcomes:
-                if _ending:
-                    raise _ending[-1]
+                if signals.ending:
+                    raise signals.ending[-1]
                 report.add(outcome)
                 _check_protection(outcome, report, request.policy, console)
                 if as_json:
@@ -225,8 +207,8 @@ def _carry_out(
                     advance(outcome)
                 interrupts.stop |= request.execution.fail_fast and outcome.status == "failed"
     except BaseException:
-        if _ending and not is_single:
-            report.interruption = _exit_code(_ending[-1])
+        if signals.ending and not is_single:
+            report.interruption = signals.exit_code(signals.ending[-1])
             _tell_totals(report, console, is_single=False, as_json=as_json)
         raise
     if interrupts.interrupted:
@@ -248,11 +230,6 @@ def _tell_totals(report: Report, console: Console, *, is_single: bool, as_json: 
         console.summary(report)
     if as_json:
         streams.write_line(report.as_json())
-
-
-def _exit_code(fault: BaseException) -> int:
-    """Return the exit code of an exception that the handler of a signal has raised."""
-    return 128 + int(getattr(fault, "number", signal.SIGINT))
 
 
 def _total_bytes(plan: list[Job]) -> int:
@@ -285,57 +262,17 @@ def _until_lost(report: Report) -> Iterator[None]:
         error(fault.message, fault.remedy)
 
 
-class _Interrupts:
-    """The end of a run before its plan is done.
-
-    Attributes:
-        stop: whether no more pictures are started, because of Ctrl-C or of ``--fail-fast``.
-        interrupted: whether Ctrl-C was pressed.
-    """
-
-    stop = interrupted = False
-
-
-@contextmanager
-def _interrupts(*, is_batch: bool) -> Iterator[_Interrupts]:
-    """Handle Ctrl-C while pictures are pooled.
-
-    It raises KeyboardInterrupt; but in a batch the first one lets the started pictures be finished.
-    A shell lets background commands, those that end in ``&``, ignore Ctrl-C: so it stays.
-    """
-    interrupts, previous = _Interrupts(), signal.getsignal(signal.SIGINT)
-    if previous is signal.SIG_IGN:
-        yield interrupts
-        return
-
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        """Ask for the end of the run; the next Ctrl-C raises KeyboardInterrupt as usual."""
-        from poolcli import console
-
-        interrupts.stop = interrupts.interrupted = True
-        signal.signal(signal.SIGINT, _terminate)
-        console.print_line_from_handler(
-            "poolcli: finishing the started pictures; press Ctrl-C again to stop at once"
-        )
-
-    signal.signal(signal.SIGINT, handle if is_batch else _terminate)
-    try:
-        yield interrupts
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
 def main() -> NoReturn:
     """Run the command line, print an error in one line, and exit with its code.
 
     The garbage collector is off during the imports, which make no garbage.
     """
     gc.disable()
-    sys.unraisablehook = _ignore_signals
+    sys.unraisablehook = signals.ignore_signals
     try:
-        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGTERM, signals.terminate)
         if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-            signal.signal(signal.SIGHUP, _terminate)  # `nohup` lets it be ignored
+            signal.signal(signal.SIGHUP, signals.terminate)  # `nohup` lets it be ignored
         # poolcli multiplies no matrices. NumPy's library for that, OpenBLAS, would still start a
         # thread for every CPU when NumPy is imported.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -345,7 +282,7 @@ def main() -> NoReturn:
     except click.exceptions.Exit as end:
         code = end.exit_code
     except BaseException as fault:  # noqa: BLE001  # each kind has its exit code and its message
-        code = _end(_ending[-1] if _ending else fault)
+        code = _end(signals.ending[-1] if signals.ending else fault)
     sys.exit(code)
 
 
@@ -385,8 +322,8 @@ def _end(fault: BaseException) -> int:
             console.error(fault.message, fault.remedy)
             is_late = isinstance(fault, NoWorkersError)
             return report.EXIT_FAILED if is_late else report.EXIT_USAGE
-        case KeyboardInterrupt() | click.Abort() | Terminated():
-            code = _exit_code(fault)
+        case KeyboardInterrupt() | click.Abort() | signals.Terminated():
+            code = signals.exit_code(fault)
             console.error(report.SIGNALS[code], "no incomplete file was left")
             return code
         case BrokenPipeError():
@@ -408,18 +345,3 @@ def _end(fault: BaseException) -> int:
 
         console.print_lines("".join(traceback.format_exception(fault)))
     return report.EXIT_FAULT
-
-
-def _terminate(number: int, _frame: FrameType | None) -> NoReturn:
-    """Raise an exception, so that `finally` blocks remove incomplete files."""
-    _ending.append(KeyboardInterrupt() if number == signal.SIGINT else Terminated(number))
-    raise _ending[-1]
-
-
-def _ignore_signals(lost: sys.UnraisableHookArgs) -> None:
-    """Print no traceback if a signal came while Python ran a callback, whose exceptions it drops.
-
-    The exception is in `_ending`.
-    """
-    if not isinstance(lost.exc_value, KeyboardInterrupt | Terminated):
-        sys.__unraisablehook__(lost)

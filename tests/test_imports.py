@@ -38,6 +38,7 @@ ROWS = {
     "layout": 9,
     "errors": 10,
     "process": 10,
+    "signals": 10,
     "cpus": 10,
     "threads": 10,
 }
