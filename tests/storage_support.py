@@ -27,7 +27,8 @@ from poolcli.storage import (
     place_of,
     remote,
 )
-from poolcli.storage.local import LocalFile, LocalOutput
+from poolcli.storage.local import LocalFile
+from poolcli.storage.local_output import LocalOutput
 from tests.support.object_store import Bucket
 from tests.support.tools import extra
 

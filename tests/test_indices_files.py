@@ -13,7 +13,7 @@ from PIL import Image
 
 from poolcli import PoolError, max_pool_with_indices, min_pool_with_indices, pool_file
 from poolcli.storage import ExistsError
-from poolcli.storage.local import LocalOutput
+from poolcli.storage.local_output import LocalOutput
 from tests.support.indices import listed, loaded, outcome_of, photograph
 from tests.support.output import only_line
 from tests.support.processes import Run

@@ -348,7 +348,8 @@ import itertools, os, sys
 import poolcli.cli, poolcli.console, poolcli.run
 from poolcli.errors import PoolError
 from poolcli.storage import SCHEMES, ExistsError, Status
-from poolcli.storage.local import LocalFile, LocalOutput
+from poolcli.storage.local import LocalFile
+from poolcli.storage.local_output import LocalOutput
 from tests.storage_support import Memory, MemoryOutput
 
 SCHEMES["memory"] = Memory
