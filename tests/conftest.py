@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from poolcli import formats
+from poolcli.formats.row import Format
 from tests import toys
 from tests.support import object_store
 from tests.support.cluster import Cluster, cluster
@@ -48,7 +49,7 @@ def samples() -> Path:
 
 
 @pytest.fixture
-def toy_format(monkeypatch: pytest.MonkeyPatch) -> formats.Format:
+def toy_format(monkeypatch: pytest.MonkeyPatch) -> Format:
     """A format that is registered for one test."""
     for name, value in toys.registered().items():
         monkeypatch.setattr(formats, name, value)

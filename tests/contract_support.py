@@ -16,8 +16,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from poolcli.formats import FORMATS, Format
+from poolcli.formats import FORMATS
 from poolcli.formats.contract import Limits, Reader, open_reader
+from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
 from poolcli.picture import ARRAY, MODES, Frame, Metadata, Picture, Resolution, Upright
 from poolcli.report import Outcome

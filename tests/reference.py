@@ -11,7 +11,8 @@ from typing import Final
 import click
 
 from poolcli import cli, report
-from poolcli.formats import FORMATS, Format
+from poolcli.formats import FORMATS
+from poolcli.formats.row import Format
 from poolcli.formats.saving import describe
 from poolcli.methods import METHODS
 from poolcli.options import Group

@@ -11,7 +11,8 @@ import pytest
 
 from poolcli import formats
 from poolcli.errors import PoolError
-from poolcli.formats import FORMATS, Format, OptionKind, by_name, by_suffix
+from poolcli.formats import FORMATS, by_name, by_suffix
+from poolcli.formats.row import Format, OptionKind
 from poolcli.formats.saving import Saving, describe, parse_option
 from poolcli.picture import MODES, Metadata
 from tests.colour_oracle import FULL, SHALLOW, VISIBLE

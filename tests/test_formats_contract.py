@@ -13,8 +13,9 @@ import pytest
 
 from poolcli import formats
 from poolcli.errors import PoolError
-from poolcli.formats import Format, by_content, by_suffix
+from poolcli.formats import by_content, by_suffix
 from poolcli.formats.contract import Limits, check_depth, open_reader, open_writer
+from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
 from poolcli.picture import ARRAY, MODES, Metadata, Picture
 from tests.contract_support import (

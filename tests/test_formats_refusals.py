@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
-from poolcli.formats import Format
 from poolcli.formats.contract import open_writer
+from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
 from poolcli.methods.max import Max
 from poolcli.picture import ARRAY, MODES, Picture

@@ -18,8 +18,9 @@ from PIL import Image
 from poolcli import colour
 from poolcli import run as runner
 from poolcli.errors import PoolError
-from poolcli.formats import Format, by_name
+from poolcli.formats import by_name
 from poolcli.formats.contract import open_writer
+from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
 from poolcli.methods.max import Max
 from poolcli.picture import Metadata, Resolution

@@ -11,7 +11,7 @@ from threading import Barrier
 
 import pytest
 
-from poolcli.formats import Format
+from poolcli.formats.row import Format
 from tests.contract_support import ROWS, each
 from tests.thread_support import WORKS, results, sources
 

@@ -17,8 +17,8 @@ from PIL import Image
 
 from poolcli import methods
 from poolcli.errors import PoolError
-from poolcli.formats import Format
 from poolcli.formats.contract import check_depth
+from poolcli.formats.row import Format
 from poolcli.picture import FrameInfo, Stored
 from tests import toys
 from tests.contract_support import assert_refused

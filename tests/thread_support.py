@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from poolcli.formats import Format
+from poolcli.formats.row import Format
 from poolcli.run.work import Work
 from tests.contract_support import modes_of, noisy_in, sequence
 from tests.jobs import run, work

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, NamedTuple, Typ
 import numpy as np
 from numpy.typing import NDArray
 
-from poolcli.formats import Format
 from poolcli.formats.contract import WholeFrameWriter
+from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
 from poolcli.formats.timing import Timeline, Timing
 from poolcli.picture import MODES, FrameInfo, Metadata, Picture

@@ -20,7 +20,6 @@ from PIL import AvifImagePlugin
 from PIL.AvifImagePlugin import AvifImageFile
 
 from poolcli.errors import PoolError
-from poolcli.formats import Extra, Format
 from poolcli.formats.animation import CanvasFrame, DecodedCanvases
 from poolcli.formats.boxes import PROPERTIES, find_boxes, read_boxes, read_items, unwritten
 from poolcli.formats.boxes import end as end
@@ -30,6 +29,7 @@ from poolcli.formats.exif import describe
 from poolcli.formats.extras import is_installed, library
 from poolcli.formats.pillow import info_of, open_image, require_support
 from poolcli.formats.pillow_animation import PulledWriter
+from poolcli.formats.row import Extra, Format
 from poolcli.formats.saving import Saving
 from poolcli.formats.timing import Timing
 from poolcli.picture import Chunks, Encoding, Frame, FrameInfo, Metadata, Pair, Stored

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
-from poolcli.formats import Format
 from poolcli.formats.bmp_header import RLE_BITS, Header, read_header, row_bytes, written_header
 from poolcli.formats.bmp_rle import unpacked
 from poolcli.formats.carried import no_place
@@ -25,6 +24,7 @@ from poolcli.formats.indexed import (
     palette_mode,
     palette_pixels,
 )
+from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
 from poolcli.picture import Encoding, FrameInfo, Metadata, Pair, Resolution, Stored, info_in_mode
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from poolcli.formats import Format
+from poolcli.formats.row import Format
 from poolcli.picture import MODES, Chunks, Metadata
 
 EXIF_PREFIX: Final = b"Exif\0\0"

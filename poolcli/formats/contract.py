@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple, Protocol, runtime_checkable
 
 from poolcli.errors import PoolError
-from poolcli.formats import FORMATS, START_BYTES, Format, by_content, module_of
+from poolcli.formats import FORMATS, START_BYTES, by_content, module_of
 from poolcli.formats.refusals import Refusing
+from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
 from poolcli.picture import Frame, FrameInfo, Metadata, Picture
 

@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import Any
 
 from poolcli.errors import PoolError, missing
-from poolcli.formats import FORMATS, Extra
+from poolcli.formats import FORMATS
+from poolcli.formats.row import Extra
 
 
 def library(name: str, extra: str, what: str = "this format or depth") -> Any:

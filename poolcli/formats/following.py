@@ -7,7 +7,8 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from poolcli.errors import PoolError
-from poolcli.formats import START_BYTES, Format, known, module_of
+from poolcli.formats import START_BYTES, known, module_of
+from poolcli.formats.row import Format
 
 
 def picture_behind(stream: BinaryIO, row: Format) -> Format | None:

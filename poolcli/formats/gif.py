@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from poolcli.errors import PoolError
-from poolcli.formats import Format, animation, gif_blocks, indexed, pillow
+from poolcli.formats import animation, gif_blocks, indexed, pillow
 from poolcli.formats.animation import AnimationWriter, Part, Shown
 from poolcli.formats.contract import Limits
 from poolcli.formats.gif_blocks import (
@@ -28,6 +28,7 @@ from poolcli.formats.gif_blocks import (
     read_blocks,
 )
 from poolcli.formats.palettes import HIDDEN, Indexed, PaletteMaker
+from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
 from poolcli.formats.timing import Timing
 from poolcli.picture import (

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
 from poolcli.errors import PoolError
-from poolcli.formats import Format
 from poolcli.formats.contract import DecodedReader, FurtherReader, Limits, Reader, WholeFrameWriter
 from poolcli.formats.exif import checked_resolution, describe, packed_exif, whole_ratio
 from poolcli.formats.extras import library
@@ -33,6 +32,7 @@ from poolcli.formats.jpeg_markers import (
     without_metadata,
 )
 from poolcli.formats.pillow import PillowReader, encoded, info_of, open_image, rows_of, to_image
+from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
 from poolcli.picture import (
     MODES,

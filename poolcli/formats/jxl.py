@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
-from poolcli.formats import Format
 from poolcli.formats.boxes import WITHOUT_GAIN_MAP, find_boxes, read_boxes
 from poolcli.formats.boxes import end as end_of_boxes
 from poolcli.formats.carried import EXIF_PREFIX, MOST_XMP_BYTES
 from poolcli.formats.contract import DecodedReader, Limits, WholeFrameWriter
 from poolcli.formats.exif import describe
 from poolcli.formats.extras import library
+from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
 from poolcli.picture import ARRAY, MODES, Encoding, FrameInfo, Metadata, Pair, Picture, Stored
 

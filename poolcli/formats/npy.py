@@ -11,8 +11,8 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
-from poolcli.formats import Format
 from poolcli.formats.contract import FrameWriter, Limits, Stack
+from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
 from poolcli.layout import FEW, Layout, Pictures, unlike_hwc
 from poolcli.picture import ARRAY, MODES, Encoding, FrameInfo, Metadata, Stored, full_scale

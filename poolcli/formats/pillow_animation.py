@@ -11,9 +11,9 @@ from typing import Any, BinaryIO, Generic, TypeAlias, TypeVar
 
 from PIL import Image
 
-from poolcli.formats import Format
 from poolcli.formats.contract import WholeFrameWriter
 from poolcli.formats.pillow import to_image
+from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
 from poolcli.formats.timing import Timeline, Timing
 from poolcli.picture import FrameInfo, Metadata, Picture

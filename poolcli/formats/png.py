@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
-from poolcli.formats import Format, animation, indexed, png_chunks
+from poolcli.formats import animation, indexed, png_chunks
 from poolcli.formats.animation import AnimationWriter, Part, Region, Regions, Shown
 from poolcli.formats.carried import WORDS, no_place
 from poolcli.formats.contract import FrameWriter, Limits
 from poolcli.formats.png_chunks import Data, chunk
 from poolcli.formats.png_encoder import RowEncoder
 from poolcli.formats.png_pixels import PixelData, PngFrame
+from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
 from poolcli.formats.timing import Timing
 from poolcli.picture import Encoding, Frame, FrameInfo, Metadata, Picture, Stored, info_in_mode

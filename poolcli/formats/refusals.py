@@ -12,7 +12,7 @@ from typing import Final
 
 from poolcli import formats
 from poolcli.errors import PoolError
-from poolcli.formats import Format, FrameKind
+from poolcli.formats.row import Format, FrameKind
 from poolcli.picture import ARRAY, MODES
 
 ENDS_EARLY: Final = ("it ends early", "is the file complete?")
@@ -46,6 +46,11 @@ OTHERS: Final = {
     rb"\s*<(?:\?xml|svg|html|!DOCTYPE)": "XML or SVG",
 }
 """Other kinds of files, by a regular expression that matches its start."""
+
+
+def only_read(row: Format) -> PoolError:
+    """Return the error for a format that can only be read."""
+    return PoolError(f"{row.title} can only be read", f"give --format {', '.join(formats.NAMES)}")
 
 
 def mode_not_held(row: Format, mode: str, samples: str, *, is_rounding_allowed: bool) -> PoolError:

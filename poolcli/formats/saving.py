@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, TypeAlias
 
 from poolcli.errors import PoolError
-from poolcli.formats import Format, OptionKind
+from poolcli.formats.row import Format, OptionKind
 from poolcli.picture import Encoding
 
 OptionValue: TypeAlias = int | bool | str

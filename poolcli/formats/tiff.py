@@ -6,8 +6,9 @@ import re
 from collections.abc import Collection
 from typing import Any, BinaryIO, Final
 
-from poolcli.formats import START_BYTES, Format, exif, known, tiff_place, tiff_tags
+from poolcli.formats import START_BYTES, exif, known, tiff_place, tiff_tags
 from poolcli.formats.contract import Limits
+from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
 from poolcli.formats.tiff_layout import end_of
 from poolcli.formats.tiff_reader import TiffReader

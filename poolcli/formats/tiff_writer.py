@@ -20,10 +20,11 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from poolcli.cpus import usable_threads
-from poolcli.formats import Format, exif
+from poolcli.formats import exif
 from poolcli.formats.carried import EXIF_PREFIX
 from poolcli.formats.contract import FrameWriter
 from poolcli.formats.pillow import LAB_SIGNS
+from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
 from poolcli.formats.tiff_place import description_of, geo_tags
 from poolcli.formats.tiff_tags import (

@@ -17,13 +17,13 @@ from PIL import WebPImagePlugin
 from PIL.WebPImagePlugin import WebPImageFile
 
 from poolcli.errors import PoolError
-from poolcli.formats import Format
 from poolcli.formats.animation import CanvasFrame, DecodedCanvases
 from poolcli.formats.contract import Limits
 from poolcli.formats.exif import describe
 from poolcli.formats.indexed import conversions
 from poolcli.formats.pillow import open_image, require_support
 from poolcli.formats.pillow_animation import PulledWriter
+from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
 from poolcli.formats.timing import Timing
 from poolcli.picture import Encoding, FrameInfo, Metadata, Pair, Stored, info_in_mode

@@ -15,13 +15,13 @@ from poolcli.engine.window import Window
 from poolcli.errors import PoolError
 from poolcli.formats import (
     FORMATS,
-    Format,
     all_suffixes,
     by_name,
     by_suffix,
     may_have_axes,
     may_have_planes,
 )
+from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
 from poolcli.plan.existing import existing_outputs, indices_file, kept, skips
 from poolcli.plan.left_out import LeftOut

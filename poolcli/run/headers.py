@@ -10,10 +10,11 @@ from poolcli.colour import Nodata, nodata_of, pooled_info, rounded_info, widened
 from poolcli.engine.adaptive import OutputSize
 from poolcli.engine.window import Axes, Axis
 from poolcli.errors import PoolError
-from poolcli.formats import FORMATS, NODATA, Format, by_name, may_have_axes
+from poolcli.formats import FORMATS, NODATA, by_name, may_have_axes
 from poolcli.formats.contract import Reader, StackReader, check_depth
 from poolcli.formats.following import picture_behind
 from poolcli.formats.refusals import Refusing
+from poolcli.formats.row import Format
 from poolcli.picture import MODES, Frame, FrameInfo, Opaque, Upright
 from poolcli.plan import Job
 from poolcli.report import Outcome

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from poolcli.colour import placement, pooled_bands, rescaled
 from poolcli.engine.planes import Deep
 from poolcli.errors import PoolError
-from poolcli.formats import FORMATS, Format, by_name
+from poolcli.formats import FORMATS, by_name
 from poolcli.formats.contract import Reader, Writer, open_writer
 from poolcli.formats.refusals import Refusing, RefusingToWrite
+from poolcli.formats.row import Format
 from poolcli.picture import Frame
 from poolcli.plan import Job
 from poolcli.process import captured_lines

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from poolcli import formats, methods
-from poolcli.formats import Format
+from poolcli.formats.row import Format
 from poolcli.methods import Option, Row
 from poolcli.picture import MODES
 

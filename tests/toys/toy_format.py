@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
-from poolcli.formats import Format
 from poolcli.formats.contract import Limits, WholeFrameWriter
+from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
 from poolcli.picture import MODES, Encoding, FrameInfo, Metadata, Picture, Stored
 
