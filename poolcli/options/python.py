@@ -16,6 +16,7 @@ from poolcli.options.types import Extent, OutputExtent, Padding, SaveOption
 OF_MANY: Final = (
     *("target-directory", "no-recursive", "include", "exclude", "files-from", "null"),
     *("relative-to", "name", "levels", "jobs", "fail-fast", "timeout"),
+    *("scheduler", "shared-filesystem"),
     *("quiet", "verbose", "json", "progress", "color"),
 )
 """The options that have an effect on several pictures, or on what is printed."""
