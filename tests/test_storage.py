@@ -15,6 +15,7 @@ from ast import literal_eval
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from typing import Any, Final
 
@@ -284,6 +285,18 @@ def test_what_is_read_can_seek_and_pipes_are_checked_at_their_start(place: Place
         assert stream.read() == OLD[4:]
         assert stream.seek(0) == 0
     assert starts == ([OLD] if place.target.is_stream else [])
+
+
+def test_short_reads_of_a_file_are_continued(path: Path, monkeypatch: Patch) -> None:
+    class Short(FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(1000 if size is None or size < 0 else min(size, 1000)) or b""
+
+    monkeypatch.setattr("poolcli.storage.local.FileIO", Short)
+    for count in (2500, 1 << 16, 1 << 17):
+        path.write_bytes(bytes(count))
+        with LocalFile(str(path)).open() as stream:
+            assert stream.read(count) == bytes(count)
 
 
 def test_a_check_of_the_start_refuses_a_pipe_that_has_no_end() -> None:

@@ -1,4 +1,4 @@
-"""Make and remove the hidden files in which outputs are written until they are complete."""
+"""Make and remove the files, hidden or without a name, that outputs are written into at first."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ except ImportError:  # Windows has no such locks, so stale hidden files are not 
     fcntl = None  # type: ignore[assignment]
 
 TEMPORARY: Final = re.compile(r"\.poolcli-[0-9a-f]{8}\.tmp")
-
 
 HAS_UNNAMED: Final = hasattr(os, "O_TMPFILE") and hasattr(os, "link")
 """Whether this system has an `UnnamedFile`; a file system may still have none."""

@@ -168,7 +168,10 @@ class LocalFile(Place):
 
 def _from_memory(file: FileIO) -> BytesIO | None:
     """Return the content of a small file, and close it; return None for a larger one."""
-    content = file.read(READ_AT_ONCE + 1)
+    content = b""
+    # One call may return only a part of a file: some network file systems do that.
+    while part := file.read(READ_AT_ONCE + 1 - len(content)):
+        content += part
     if len(content) > READ_AT_ONCE:
         file.seek(0)
         return None

@@ -33,10 +33,10 @@ rights of another user."""
 
 
 class LocalOutput(Output):
-    """An output that is written under a hidden name, and renamed when it is complete.
+    """An output that is written into a `HiddenFile` or an `UnnamedFile`, and named when complete.
 
     It is kept in memory while it is small, so that most outputs are written at once. A larger one
-    goes on in the hidden file, which every write checks.
+    goes on in a hidden file, and every write checks that all bytes are there.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class LocalOutput(Output):
         return self.like or (status_of(self.path).attributes if self.overwrite else None)
 
     def _name(self, before: BeforeName) -> None:
-        """Copy attributes to the hidden file, sync it and rename it, in that order."""
+        """Copy attributes to the file, sync it and give it its name, in that order."""
         hidden, model = self._hidden, self._model()
         assert hidden is not None  # noqa: S101  # the caller has opened it
         if model and fcntl is not None:
