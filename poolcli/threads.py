@@ -142,10 +142,8 @@ def ahead(items: Iterator[Item], most: int) -> Generator[Item, None, None]:
     Raises:
         Exception: the exception of the iterator, after the items before it.
     """
-    from queue import (
-        Empty,
-        Queue,
-    )  # small pictures need no thread, and each import delays the start
+    # Small pictures need no thread, and each import delays the start.
+    from queue import Empty, Queue
 
     found: Queue[Item | _End] = Queue(most)
     stopping = threading.Event()

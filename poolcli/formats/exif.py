@@ -240,7 +240,8 @@ def _check_places(block: bytes) -> None:
     offsets = [main.number(tag) for tag in (DETAILS, PLACE)]
     below = [Directory(file, offset) for offset in offsets if isinstance(offset, int)]
     for directory in (main, *below):
-        directory.only(directory.entries)
+        for tag in directory.entries:
+            directory.octets(tag)
 
 
 def _cleaned_exif(exif: Image.Exif, orientation: int) -> bytes | None:

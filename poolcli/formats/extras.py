@@ -49,7 +49,7 @@ def is_installed(extra: Extra) -> bool:
 
 
 def versions(*others: str) -> Iterator[tuple[str, str]]:
-    """Yield NumPy, Pillow, the packages of formats and others, with versions, unimported."""
+    """Yield names and versions: of NumPy, Pillow, the packages of formats, and others."""
     from importlib import metadata  # few runs need it, and each import delays the start
 
     extras = [row.extra for row in FORMATS if row.extra is not None]

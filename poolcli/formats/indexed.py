@@ -1,4 +1,4 @@
-"""Tell what the entries of a file's palette make of its pixels."""
+"""Convert the palettes of files to pixels and back, and pack palette indices."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from fractions import Fraction
 from functools import cache
 from io import BytesIO
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -217,15 +217,10 @@ def open_image(plugin: type[Plugin], stream: Any) -> Plugin:
 
 
 def encoded(image: Image.Image, plugin: str, **arguments: Any) -> memoryview:
-    """Encode an image in memory."""
+    """Encode an image in memory; Pillow would ignore short writes to files."""
     buffer = BytesIO()
     image.save(buffer, plugin, **arguments)
     return buffer.getbuffer()
-
-
-def save_image(file: BinaryIO, image: Image.Image, plugin: str, **arguments: Any) -> None:
-    """Encode an image in memory, then write it; Pillow would ignore short writes to files."""
-    file.write(encoded(image, plugin, **arguments))
 
 
 def _packed(image: Image.Image, top: int = 0, bottom: int | None = None) -> NDArray[Any]:

@@ -53,7 +53,7 @@ REDUCED, MASK = 1, 4
 OLD_REDUCED: Final = 2
 """The number of the older SubfileType for a smaller copy."""
 
-UNCOMPRESSED, FAX, OLD_JPEG, JPEG = 1, (2, 3, 4), 6, 7
+UNCOMPRESSED, FAX, JPEG = 1, (2, 3, 4), 7
 WHITE_IS_0, BLACK_IS_0, RGB, PALETTE, MASK_COLOURS = 0, 1, 2, 3, 4
 SEPARATED, YCBCR, CIELAB = 5, 6, 8
 COLOURS: Final = {RGB: 3, SEPARATED: 4, YCBCR: 3, CIELAB: 3}

@@ -21,10 +21,10 @@ CODES: Final = {**dict(enumerate(_CLASSIC_CODES, 1)), 16: "Q", 17: "q", 18: "Q"}
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, DOUBLE, LONG8 = 1, 2, 3, 4, 5, 7, 12, 16
 VALUE_BYTES: Final = {kind: struct.calcsize(f"<{code}") for kind, code in CODES.items()}
 MOST_NUMBERS: Final = 1 << 16
+"""The most numbers read from a tag: there is one for each channel, counted in 16 bits."""
+
 MOST_ENTRIES: Final = 4096
 """The most entries of a directory after the first one; libtiff takes more for other data."""
-
-"""The most numbers read from a tag: there is one for each channel, counted in 16 bits."""
 
 COMPLETE, DAMAGED = "is the file complete?", "get another copy of the file"
 """The remedies for damaged directories."""
@@ -170,7 +170,6 @@ class Directory:
         file: the file that contains it.
         offset: its offset in the file.
         entries: for each tag the type, the number of values, and the offset of the values.
-        packed_entries: the bytes of each entry, by tag.
     """
 
     def __init__(self, file: TagFile, offset: int) -> None:
@@ -181,7 +180,6 @@ class Directory:
         """
         self.file, self.offset = file, offset
         self.entries: dict[int, tuple[int, int, int]] = {}
-        self.packed_entries: dict[int, bytes] = {}
         head, size = struct.Struct(f"{file.order}HH{file.pointer}"), file.entry_bytes
         begin, end = offset + file.number_bytes, file.end_of_entries(offset)
         table = file.read(begin, end - begin)
@@ -194,20 +192,6 @@ class Directory:
             if count * VALUE_BYTES[kind] > size - head.size:
                 (place,) = struct.unpack_from(file.order + file.pointer, table, at + head.size)
             self.entries[tag] = kind, count, place
-            self.packed_entries[tag] = table[at : at + size]
-
-    def only(self, wanted: Collection[int]) -> bytes:
-        """Return the bytes of a directory with only the wanted entries, and no next directory.
-
-        Raises:
-            ValueError: the value of a wanted entry lies outside of the file.
-        """
-        kept = [tag for tag in self.entries if tag in wanted]
-        for tag in kept:
-            self.octets(tag)
-        number = struct.pack(self.file.order + self.file.number_code, len(kept))
-        entries = b"".join(self.packed_entries[tag] for tag in kept)
-        return number + entries + bytes(struct.calcsize(self.file.pointer))
 
     def octets(self, tag: int) -> bytes:
         """Return the bytes of a tag's value; empty if the tag is missing.
