@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 
 from poolcli.formats.exif import describe, packed_exif
 from poolcli.formats.saving import Saving
-from poolcli.picture import Resolution
+from poolcli.picture import Placement, Resolution
 from tests.exif_support import (
     ACROSS,
     BROKEN_BESIDE,
@@ -233,6 +234,17 @@ def test_the_orientation_is_that_of_exif_or_else_of_xmp(turn: int, form: bytes) 
 @pytest.mark.parametrize("turn", [0, 9, 65535])
 def test_an_orientation_without_a_meaning_is_upright(turn: int) -> None:
     assert describe(exif_block(number(TURN, turn)), None)[1] == 1
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -1e300])
+def test_a_place_of_the_subject_that_is_no_pixel_costs_only_itself(value: float) -> None:
+    subject = 37396, 12, 2, struct.pack("<2d", value, 1)
+    block = exif_block(text(MAKE, "maker"), details=[subject])
+    described, _ = describe(block, None)
+    exif = Image.Exif()
+    exif.load(packed_exif(described.exif or b"", None, (), Placement((2, 2), (0, 0))) or b"")
+    assert exif[MAKE] == "maker"
+    assert exif.get_ifd(DETAILS).get(37396) in (None, (0, 0))
 
 
 # XMP

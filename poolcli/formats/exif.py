@@ -180,7 +180,7 @@ def _place(details: dict[int, Any], placement: Placement) -> None:
     for name in SUBJECT:
         if (numbers := details.pop(name, None)) is None:
             continue
-        with suppress(TypeError, ValueError):
+        with suppress(TypeError, ValueError, OverflowError):  # such as an infinite number
             x, y, *extents = map(int, numbers)
             across, down = scales
             if len(extents) == 1 and across != down:
