@@ -174,6 +174,18 @@ def test_the_coded_sizes_of_stills_alpha_and_frames_are_found() -> None:
         assert set(found) == {size}
 
 
+def test_coded_data_is_parsed_once_however_many_items_name_it() -> None:
+    stream = BytesIO(saved(Image.new("RGB", (50, 40)), "AVIF", speed=10))
+    _, items = read_items(stream)
+    (item,) = (one for one in items.values() if one.kind == b"av01")
+    once = list(av1_sizes(stream, [item]))
+    assert list(av1_sizes(stream, [item] * 1000)) == once
+    ((begin, stop),) = item.extents
+    many = [item._replace(extents=[(begin, stop), (at, at)]) for at in range(1000)]
+    with pytest.raises(PoolError, match="coded data are damaged"):
+        list(av1_sizes(stream, many))
+
+
 def test_a_depth_is_stated_by_its_box_alone() -> None:
     exif = Image.Exif()
     exif[271] = "av1C\x81\x7f\x7f"

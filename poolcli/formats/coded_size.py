@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import BinaryIO, Final
 
 from poolcli.errors import PoolError
@@ -46,8 +47,8 @@ def check_coded(sizes: Iterable[Pair], height: int, width: int) -> None:
 
 def av1_sizes(stream: BinaryIO, items: Iterable[Item]) -> Iterator[Pair]:
     """Yield the (height, width) of every sequence header in items and tracks."""
-    data = (_data(stream, one) for one in items if one.kind == b"av01")
-    for octets in (*data, *_samples(stream)):
+    data = _data(stream, (one for one in items if one.kind == b"av01"))
+    for octets in chain(data, _samples(stream)):
         for kind, body in _units(octets):
             if kind == SEQUENCE_HEADER:
                 yield _av1_size(_Bits(body))
@@ -55,12 +56,14 @@ def av1_sizes(stream: BinaryIO, items: Iterable[Item]) -> Iterator[Pair]:
 
 def hevc_sizes(stream: BinaryIO, items: Iterable[Item]) -> Iterator[Pair]:
     """Yield the (height, width) of every sequence parameter set in items and their properties."""
-    for item in items:
-        if item.kind in (b"hvc1", b"hev1"):
-            sets = [content[23:] for name, content in item.properties if name == b"hvcC"]
-            for unit in (*_parameter_sets(sets), *_nal_units(_data(stream, item))):
-                if len(unit) > 1 and unit[0] >> 1 & 63 == PARAMETERS:
-                    yield _hevc_size(_Bits(unit[2:].replace(b"\0\0\3", b"\0\0")))
+    coded = [one for one in items if one.kind in (b"hvc1", b"hev1")]
+    every = (each for one in coded for each in one.properties)
+    # Items may share a property, which is parsed only once.
+    sets = dict.fromkeys(content for name, content in every if name == b"hvcC")
+    units = (unit for octets in _data(stream, coded) for unit in _nal_units(octets))
+    for unit in chain(_parameter_sets(content[23:] for content in sets), units):
+        if len(unit) > 1 and unit[0] >> 1 & 63 == PARAMETERS:
+            yield _hevc_size(_Bits(unit[2:].replace(b"\0\0\3", b"\0\0")))
 
 
 class _Bits:
@@ -184,16 +187,18 @@ def _parameter_sets(arrays: Iterable[bytes]) -> Iterator[bytes]:
                 at, count = at + 2 + size, count - 1
 
 
-def _data(stream: BinaryIO, item: Item) -> bytes:
-    """Return the data of an item."""
-    parts, room = [], stream.seek(0, 2)
-    for begin, stop in item.extents:
-        stream.seek(begin)
-        parts.append(stream.read(max(0, stop - begin)))
-        room -= len(parts[-1])
-        if room < 0:  # a hostile file could name the same bytes many times
-            raise PoolError(DAMAGED, "is the file damaged?")
-    return b"".join(parts)
+def _data(stream: BinaryIO, items: Iterable[Item]) -> Iterator[bytes]:
+    """Yield the data of items; data that several items share is yielded once."""
+    room = 2 * stream.seek(0, 2)
+    for extents in dict.fromkeys(tuple(one.extents) for one in items):
+        parts = []
+        for begin, stop in extents:
+            stream.seek(begin)
+            parts.append(stream.read(max(0, stop - begin)))
+            room -= len(parts[-1])
+            if room < 0:  # a hostile file could name the same bytes many times
+                raise PoolError(DAMAGED, "is the file damaged?")
+        yield b"".join(parts)
 
 
 def _samples(stream: BinaryIO) -> Iterator[bytes]:
