@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
 from functools import partial
@@ -20,7 +20,6 @@ from PIL import AvifImagePlugin
 from PIL.AvifImagePlugin import AvifImageFile
 
 from poolcli.errors import PoolError
-from poolcli.formats.animation import CanvasFrame, DecodedCanvases
 from poolcli.formats.boxes import PROPERTIES, find_boxes, read_boxes, read_items, unwritten
 from poolcli.formats.boxes import end as end
 from poolcli.formats.coded_size import av1_sizes, check_coded
@@ -28,7 +27,7 @@ from poolcli.formats.contract import DecodedReader, Limits, Reader
 from poolcli.formats.exif import describe
 from poolcli.formats.extras import is_installed, library
 from poolcli.formats.pillow import info_of, open_image, require_support
-from poolcli.formats.pillow_animation import PulledWriter
+from poolcli.formats.pillow_animation import CanvasReader, PulledWriter
 from poolcli.formats.row import Extra, Format
 from poolcli.formats.saving import Saving
 from poolcli.formats.timing import Timing
@@ -87,8 +86,8 @@ def read(stream: BinaryIO, limits: Limits) -> Reader:
     return CroppedReader(reader, _aperture(clap, *size)) if clap else reader
 
 
-class AvifReader:
-    """The reader of an AVIF of 8 bits, which has one decoder for each pass over the frames.
+class AvifReader(CanvasReader):
+    """The reader of an AVIF of 8 bits.
 
     A frame is taken from the decoder's bytes: `AvifImageFile.load` would make an image of them,
     with four bytes more for each pixel.
@@ -96,27 +95,12 @@ class AvifReader:
 
     format = "avif"
 
-    def __init__(
-        self, stream: BinaryIO, info: FrameInfo, metadata: Metadata, durations: Sequence[Fraction]
-    ) -> None:
-        """Keep the arguments; all frames have the same ``info``, apart from the duration."""
-        self.count = len(durations)
-        self._stream, self._info = stream, info
-        self._metadata, self._durations = metadata, durations
-
-    def frames(self) -> Iterator[CanvasFrame]:
-        """Yield the frames; a frame is decoded when its rows are asked for."""
-        canvases = DecodedCanvases(self._decoded())
-        for number, duration in enumerate(self._durations):
-            info = self._info._replace(duration=duration)
-            yield CanvasFrame(canvases, number, info, lambda: self._metadata)
-
-    def _decoded(self) -> Iterator[NDArray[np.uint8]]:
+    def decoded(self) -> Iterator[NDArray[np.uint8]]:
         """Yield the pixels of each frame, without keeping them."""
-        image = open_image(AvifImageFile, self._stream)
+        image = open_image(AvifImageFile, self.stream)
         for number in range(self.count):
             octets, *_ = image._decoder.get_frame(number)
-            yield np.frombuffer(octets, np.uint8).reshape(self._info.shape)
+            yield np.frombuffer(octets, np.uint8).reshape(self.info.shape)
             del octets
 
 

@@ -1,16 +1,23 @@
-"""Write stills and animations of WebP and AVIF, whose encoders in Pillow pull frames."""
+"""Read and write stills and animations of WebP and AVIF.
+
+Pillow's decoders of these formats draw each frame on its canvas, and its encoders pull the frames.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from functools import partial
 from io import BytesIO
 from typing import Any, BinaryIO, Generic, TypeAlias, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+from poolcli.formats.animation import CanvasFrame, DecodedCanvases
 from poolcli.formats.contract import WholeFrameWriter
 from poolcli.formats.pillow import to_image
 from poolcli.formats.row import Format
@@ -21,6 +28,38 @@ from poolcli.picture import FrameInfo, Metadata, Picture
 Item = TypeVar("Item")
 Timed: TypeAlias = tuple[Image.Image, int]
 """An image, and for how many milliseconds it is shown."""
+
+
+class CanvasReader:
+    """The base class of readers that have one decoder for each pass over the frames.
+
+    Attributes:
+        format: the name of the format.
+        count: the number of frames.
+        stream: the file.
+        info: the `FrameInfo` of every frame, apart from the duration.
+    """
+
+    format = ""
+
+    def __init__(
+        self, stream: BinaryIO, info: FrameInfo, metadata: Metadata, durations: Sequence[Fraction]
+    ) -> None:
+        """Keep the arguments; all frames have the same ``info``, apart from the duration."""
+        self.count = len(durations)
+        self.stream, self.info = stream, info
+        self._metadata, self._durations = metadata, durations
+
+    def frames(self) -> Iterator[CanvasFrame]:
+        """Yield the frames; a frame is decoded when its rows are asked for."""
+        canvases = DecodedCanvases(self.decoded())
+        for number, duration in enumerate(self._durations):
+            info = self.info._replace(duration=duration)
+            yield CanvasFrame(canvases, number, info, lambda: self._metadata)
+
+    def decoded(self) -> Iterator[NDArray[np.uint8]]:
+        """Yield the pixels of each frame, without keeping them."""
+        raise NotImplementedError
 
 
 class PulledWriter(WholeFrameWriter):

@@ -17,12 +17,11 @@ from PIL import WebPImagePlugin
 from PIL.WebPImagePlugin import WebPImageFile
 
 from poolcli.errors import PoolError
-from poolcli.formats.animation import CanvasFrame, DecodedCanvases
 from poolcli.formats.contract import Limits
 from poolcli.formats.exif import describe
 from poolcli.formats.indexed import conversions
 from poolcli.formats.pillow import open_image, require_support
-from poolcli.formats.pillow_animation import PulledWriter
+from poolcli.formats.pillow_animation import CanvasReader, PulledWriter
 from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
 from poolcli.formats.timing import Timing
@@ -85,8 +84,8 @@ def end(stream: BinaryIO) -> int:
     return 8 + length + length % 2
 
 
-class WebPReader:
-    """The reader of a WebP, which has one decoder for each pass over the frames.
+class WebPReader(CanvasReader):
+    """The reader of a WebP.
 
     At most 12 bytes are needed for a pixel: the decoder has two canvases of four channels, and
     returns a copy of one. `WebPImageFile.load` would make an image of it, with four bytes more.
@@ -94,28 +93,13 @@ class WebPReader:
 
     format = "webp"
 
-    def __init__(
-        self, stream: BinaryIO, info: FrameInfo, metadata: Metadata, durations: Sequence[Fraction]
-    ) -> None:
-        """Keep the arguments; all frames have the same ``info``, apart from the duration."""
-        self.count = len(durations)
-        self._stream, self._info = stream, info
-        self._metadata, self._durations = metadata, durations
-
-    def frames(self) -> Iterator[CanvasFrame]:
-        """Yield the frames; a frame is decoded when its rows are asked for."""
-        canvases = DecodedCanvases(self._decoded())
-        for number, duration in enumerate(self._durations):
-            info = self._info._replace(duration=duration)
-            yield CanvasFrame(canvases, number, info, lambda: self._metadata)
-
-    def _decoded(self) -> Iterator[NDArray[np.uint8]]:
+    def decoded(self) -> Iterator[NDArray[np.uint8]]:
         """Yield the pixels of each frame, without keeping them.
 
         Raises:
             PoolError: the decoder finds another number of frames than the chunks.
         """
-        image, (height, width, channels) = open_image(WebPImageFile, self._stream), self._info.shape
+        image, (height, width, channels) = open_image(WebPImageFile, self.stream), self.info.shape
         if image.n_frames != self.count:
             raise PoolError(
                 f"it states {self.count} frames, and {image.n_frames} were found",
