@@ -20,7 +20,17 @@ from PIL import AvifImagePlugin
 from PIL.AvifImagePlugin import AvifImageFile
 
 from poolcli.errors import PoolError
-from poolcli.formats.boxes import PROPERTIES, find_boxes, read_boxes, read_items, unwritten
+from poolcli.formats.boxes import (
+    MEDIA,
+    PROPERTIES,
+    SRGB_CURVES,
+    SRGB_PRIMARIES,
+    TABLES,
+    find_boxes,
+    read_boxes,
+    read_items,
+    unwritten,
+)
 from poolcli.formats.boxes import end as end
 from poolcli.formats.coded_size import av1_sizes, check_coded
 from poolcli.formats.contract import DecodedReader, Limits, Reader
@@ -33,10 +43,6 @@ from poolcli.formats.saving import Saving
 from poolcli.formats.timing import Timing
 from poolcli.picture import Chunks, Encoding, Frame, FrameInfo, Metadata, Pair, Stored
 
-MEDIA: Final = (b"moov", b"trak", b"mdia")
-SAMPLES: Final = (*MEDIA, b"minf", b"stbl")
-"""The paths to the boxes of an animation's header, and to the tables of its frames."""
-
 DEPTH_FLAGS: Final = 0x60
 BITS: Final = {0x00: 8, 0x20: 8, 0x40: 10, 0x60: 12}
 """The bits of a sample, by `DEPTH_FLAGS` in the third byte of av1C (AV1 in ISO media, 2.3.3)."""
@@ -46,9 +52,6 @@ DEEP: Final = {mode: f"{mode};M" for mode in ("L", "LA", "RGB", "RGBA")}
 
 EXTRA: Final = Extra("deep", ("imagecodecs",))
 NCLX: Final = b"nclx"
-SRGB: Final = ((1, 2), (1, 2, 6, 13, 14, 15))
-"""The numbers in ITU-T H.273 of primaries and curves that are displayed like sRGB, or unknown."""
-
 QUALITY: Final = 80
 
 
@@ -67,7 +70,7 @@ def read(stream: BinaryIO, limits: Limits) -> Reader:
     own = items[primary].properties if primary in items and not is_animated else []
     found = dict(reversed(own))
     if is_animated:
-        found[b"clap"] = next(read_boxes(stream, *SAMPLES, b"stsd", b"av01", b"clap"), b"")
+        found[b"clap"] = next(read_boxes(stream, *TABLES, b"stsd", b"av01", b"clap"), b"")
     bits = _bits(stream)
     stored = Stored("unsigned", bits, (1 << bits) - 1, len(image.getbands()))
     durations = _durations(stream, image.n_frames) if is_animated else [Fraction(0)]
@@ -184,10 +187,10 @@ def _colour(box: bytes) -> Chunks:
     """Return the colour encoding as a chunk of PNG, which has the same fields; none for sRGB."""
     if box[:4] != NCLX or len(box) < 8:
         return ()
-    numbers = struct.unpack_from(">HH", box, 4)
-    if all(number in known for number, known in zip(numbers, SRGB, strict=True)):
+    primaries, curve = struct.unpack_from(">HH", box, 4)
+    if primaries in SRGB_PRIMARIES and curve in SRGB_CURVES:
         return ()
-    return ((b"cICP", bytes([*(number & 255 for number in numbers), 0, 1])),)
+    return ((b"cICP", bytes((primaries & 255, curve & 255, 0, 1))),)
 
 
 def _aperture(box: bytes, height: int, width: int) -> Aperture:
@@ -211,7 +214,7 @@ def _aperture(box: bytes, height: int, width: int) -> Aperture:
 
 def _bits(stream: BinaryIO) -> int:
     """Return the bits of a sample; if no box states them, assume 12, the most that AVIF allows."""
-    paths = ((*PROPERTIES, b"av1C"), (*SAMPLES, b"stsd", b"av01", b"av1C"))
+    paths = ((*PROPERTIES, b"av1C"), (*TABLES, b"stsd", b"av01", b"av1C"))
     boxes = (box for path in paths for box in read_boxes(stream, *path) if len(box) > 2)
     return max((BITS[box[2] & DEPTH_FLAGS] for box in boxes), default=12)
 
@@ -225,7 +228,7 @@ def _durations(stream: BinaryIO, count: int) -> list[Fraction]:
         PoolError: the file has no table of durations.
     """
     header = next(read_boxes(stream, *MEDIA, b"mdhd"), b"")
-    table = next(read_boxes(stream, *SAMPLES, b"stts"), b"")
+    table = next(read_boxes(stream, *TABLES, b"stts"), b"")
     if not header or not table:
         raise PoolError("the durations of its frames are missing", "is the file complete?")
     (scale,) = struct.unpack_from(">I", header, 20 if header[0] else 12)

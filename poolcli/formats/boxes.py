@@ -18,6 +18,14 @@ OWN_FIELDS: Final = {b"meta": 4, b"stsd": 8, b"av01": 78, b"iinf": 6}
 PROPERTIES: Final = (b"meta", b"iprp", b"ipco")
 """The path to the properties of stills (ISO/IEC 23008-12)."""
 
+MEDIA: Final = (b"moov", b"trak", b"mdia")
+TABLES: Final = (*MEDIA, b"minf", b"stbl")
+"""The paths to the boxes of an animation's header, and to the tables of its frames."""
+
+SRGB_PRIMARIES: Final = (1, 2)
+SRGB_CURVES: Final = (1, 2, 6, 13, 14, 15)
+"""The numbers in ITU-T H.273 for sRGB, for curves that are displayed alike, and for unspecified."""
+
 TONE_MAPPED: Final = b"tmap"
 """The kind of items that combine the picture with a gain map (ISO 21496-1)."""
 

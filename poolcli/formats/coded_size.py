@@ -12,10 +12,9 @@ from itertools import chain
 from typing import BinaryIO, Final
 
 from poolcli.errors import PoolError
-from poolcli.formats.boxes import Item, read_boxes
+from poolcli.formats.boxes import TABLES, Item, read_boxes
 from poolcli.picture import Pair
 
-TRACK: Final = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 SEQUENCE_HEADER, PARAMETERS = 1, 33
 """The kinds of units that state the size: an OBU of AV1, and a NAL unit of HEVC."""
 
@@ -203,10 +202,10 @@ def _data(stream: BinaryIO, items: Iterable[Item]) -> Iterator[bytes]:
 
 def _samples(stream: BinaryIO) -> Iterator[bytes]:
     """Yield the coded data of every sample of every track (ISO/IEC 14496-12, 8.7)."""
-    sizes = [*read_boxes(stream, *TRACK, b"stsz")]
-    runs = [*read_boxes(stream, *TRACK, b"stsc")]
-    places = [*read_boxes(stream, *TRACK, b"stco"), *read_boxes(stream, *TRACK, b"co64")]
-    wide = any(read_boxes(stream, *TRACK, b"co64"))
+    sizes = [*read_boxes(stream, *TABLES, b"stsz")]
+    runs = [*read_boxes(stream, *TABLES, b"stsc")]
+    places = [*read_boxes(stream, *TABLES, b"stco"), *read_boxes(stream, *TABLES, b"co64")]
+    wide = any(read_boxes(stream, *TABLES, b"co64"))
     if not len(sizes) == len(runs) == len(places):
         raise PoolError("the tables of its frames are damaged", "is the file complete?")
     room = 2 * stream.seek(0, 2)

@@ -7,12 +7,19 @@ from __future__ import annotations
 
 from functools import partial
 from io import BytesIO
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from poolcli.errors import PoolError
-from poolcli.formats.boxes import PROPERTIES, read_boxes, read_items, unwritten
+from poolcli.formats.boxes import (
+    PROPERTIES,
+    SRGB_CURVES,
+    SRGB_PRIMARIES,
+    read_boxes,
+    read_items,
+    unwritten,
+)
 from poolcli.formats.boxes import end as end
 from poolcli.formats.coded_size import check_coded, hevc_sizes
 from poolcli.formats.contract import DecodedReader, FurtherReader, Limits
@@ -22,10 +29,6 @@ from poolcli.picture import MODES, Encoding, FrameInfo, Stored
 
 CHROMA, LUMA_DEPTH, CHROMA_DEPTH = 16, 17, 18
 """The positions in hvcC of the chroma format and the two depths (ISO/IEC 14496-15, 8.3.3.1)."""
-
-SRGB_PRIMARIES: Final = (1, 2)
-SRGB_CURVES: Final = (1, 2, 6, 13, 14, 15)
-"""The numbers in ITU-T H.273 for sRGB, for curves that are displayed alike, and for unspecified."""
 
 
 def read(stream: BinaryIO, limits: Limits) -> FurtherReader:

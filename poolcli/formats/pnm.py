@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from poolcli.errors import PoolError
 from poolcli.formats import START_BYTES, known
 from poolcli.formats.contract import DecodedReader, FrameWriter, Limits
-from poolcli.formats.pnm_header import BINARY, PBM, PLAIN, Header, header_of, read_header
-from poolcli.formats.pnm_plain import LEFT_OUT, SPACE, check_range, plain_samples, too_short
+from poolcli.formats.pnm_header import BINARY, PBM, PLAIN, SPACE, Header, header_of, read_header
+from poolcli.formats.pnm_plain import LEFT_OUT, check_range, plain_samples, too_short
 from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
 from poolcli.picture import MODES, FrameInfo, Metadata, full_scale

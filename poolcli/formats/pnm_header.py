@@ -37,6 +37,8 @@ HEADER_BYTES: Final = 1 << 16
 """The longest header that is read; comments can make it long."""
 
 SPACE: Final = b" \t\n\v\f\r"
+"""The characters of white space."""
+
 NUMBER: Final = re.compile(rb"\d{1,10}")
 SCALE: Final = re.compile(rb"[-+]?(?=[.\d]*[1-9])[.\d]+(?:[eE][-+]?\d+)?")
 """The scale of a PFM, which is not 0; its sign states the order of bytes."""

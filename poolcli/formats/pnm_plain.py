@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.errors import PoolError
+from poolcli.formats.pnm_header import SPACE
 from poolcli.picture import FrameInfo
 
 PART_BYTES: Final = 1 << 20
@@ -21,7 +22,6 @@ PART_BYTES: Final = 1 << 20
 
 LEFT_OUT: Final = "bytes that follow the last picture were left out"
 COMMENT: Final = re.compile(rb"#[^\r\n]*")
-SPACE: Final = b" \t\n\v\f\r"
 IS_SPACE: Final = np.isin(np.arange(256), np.frombuffer(SPACE, np.uint8))
 ZERO: Final = np.uint8(ord("0"))
 MOST_DIGITS: Final = 9
