@@ -105,6 +105,8 @@ def test_alpha_of_8_bits_and_of_1_bit_is_kept() -> None:
         ([(255,) * 3, (0,) * 3], 1, b"\x40", "L", [255, 0]),
         (GREYS, 8, b"\7\xc8", "L", [7, 200]),
         ([(0,) * 3, (255,) * 3], 1, b"\x40", "1", [False, True]),
+        ([(0,) * 3, (255,) * 3, *COLOURS], 1, b"\x40", "1", [False, True]),
+        ([*GREYS, *COLOURS], 8, b"\7\xc8", "L", [7, 200]),
     ],
 )
 def test_a_palette_is_applied_or_is_the_samples_themselves(

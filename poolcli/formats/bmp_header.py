@@ -108,9 +108,10 @@ def read_header(stream: BinaryIO) -> Header:
     _check(width, height, bits, compression, is_os_2=is_os_2)
     masks = _masks(stream, fields, bits, compression)
     entry_bytes = 3 if is_core else 4
-    at, count = stream.tell(), (used or 1 << bits) if bits <= 8 else 0
+    # Entries that no index reaches are left out.
+    at, count = stream.tell(), min(used or 1 << bits, 1 << bits) if bits <= 8 else 0
     if offset <= at:  # some programs leave the palette out of the offset, or state none
-        offset = at + min(count, 1 << bits) * entry_bytes
+        offset = at + count * entry_bytes
     # The palette may be shorter than it should be: the pixels begin at their offset.
     palette = stream.read(min(count * entry_bytes, offset - at))
     stored = packed_bytes if compression in RLE_BITS else abs(height) * row_bytes(width, bits)
