@@ -83,16 +83,20 @@ def carried(
     lost += [WORDS[name] for name, value in given.items() if value and name not in held]
     notes = [no_place(row, what) for what in lost]
     stored = row.modes.get(mode, mode)
-    space, is_grey = held.get("icc_profile", b"")[COLOUR_SPACE], stored in GREY_MODES
-    # A grey profile must not be used for colours, nor (in PNG) an RGB profile for grey.
-    if (space == b"GRAY" and not is_grey) or (
-        space == b"RGB " and is_grey and grey_excludes_colour
-    ):
+    if _is_for_other(held.get("icc_profile", b""), stored, grey_excludes_colour):
         del held["icc_profile"]
         notes.append(f"its colour profile is not for {MODES[stored].title}, and was dropped")
     if stored != mode:
         notes.append(f"it was written as {MODES[stored].title}")
     return held, notes
+
+
+def _is_for_other(icc_profile: bytes, stored: str, grey_excludes_colour: bool) -> bool:
+    """Return whether a grey profile is to be stored with colours, or one for RGB with grey."""
+    space, is_grey = icc_profile[COLOUR_SPACE], stored in GREY_MODES
+    return (space == b"GRAY" and not is_grey) or (
+        space == b"RGB " and is_grey and grey_excludes_colour
+    )
 
 
 def no_place(row: Format, what: str) -> str:

@@ -246,12 +246,12 @@ class FrameWriter:
         if is_empty and self.row.modes.get(info.mode, info.mode) == info.mode:
             return {}
         # Imported here because it loads the EXIF modules, and few pictures have EXIF.
-        from poolcli.formats.carried import carried
+        from poolcli.formats.carried import carried, no_place
 
         held, notes = carried(metadata, self.row, info.mode, strip=self.saving.strip, **more)
         self.note(*notes)
         if not self.saving.strip and "place" not in self.row.metadata:
-            self.warn(*(f"{self.row.title} has no place for the {what}" for what in metadata.place))
+            self.warn(*(no_place(self.row, what) for what in metadata.place))
         return held
 
     def discard(self) -> None:

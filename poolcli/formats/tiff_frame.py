@@ -229,10 +229,7 @@ def _is_inflated(layout: Layout, info: FrameInfo) -> bool:
     """Return whether NumPy decodes deflate, which is verified and decompressed by zlib anyway."""
     return (
         layout.compression in DEFLATE
-        and layout.bits in (8, 16)
-        and layout.photometric in (tags.BLACK_IS_0, tags.RGB)
-        and info.dtype == tiff_decoders.sample_type(layout)
-        and layout.directory.number(tags.FILL_ORDER, 1) == 1
+        and _is_usual(layout, info)
         and layout.directory.number(tiff_decoders.PREDICTOR, 1) in (1, tiff_decoders.DIFFERENCES)
     )
 
@@ -243,13 +240,20 @@ def _is_faster_by_tifffile(layout: Layout, info: FrameInfo) -> bool:
     extra = by_name("tiff").extra
     return (
         layout.compression in FASTER_COMPRESSIONS
-        and layout.bits in (8, 16)
-        and layout.photometric in (tags.BLACK_IS_0, tags.RGB)
-        and info.dtype == tiff_decoders.sample_type(layout)
-        and layout.directory.number(tags.FILL_ORDER, 1) == 1
+        and _is_usual(layout, info)
         and height * width * layout.channels * info.dtype.itemsize >= FASTER_BYTES
         and extra is not None
         and is_installed(extra)
+    )
+
+
+def _is_usual(layout: Layout, info: FrameInfo) -> bool:
+    """Return whether the decompressed samples of grey or RGB are those of the frame already."""
+    return (
+        layout.bits in (8, 16)
+        and layout.photometric in (tags.BLACK_IS_0, tags.RGB)
+        and info.dtype == tiff_decoders.sample_type(layout)
+        and layout.directory.number(tags.FILL_ORDER, 1) == 1
     )
 
 
