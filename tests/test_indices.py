@@ -199,6 +199,18 @@ def test_unpooling_and_pooling_again_keeps_what_is_above_zero(
     assert not whole.ravel()[untouched].any()
 
 
+def test_indices_of_2_to_the_31_fit_although_windows_begin_in_the_padding() -> None:
+    """The second and third pixel lie 2^29 and 2^30 places behind the first one."""
+    wide = np.broadcast_to(np.array([[0], [1], [2]], np.uint8), (3, 1 << 29))
+    _, indices = max_pool_with_indices(wide, (5, 1), (1, 1 << 29), ((2, 2), (0, 0)))
+    assert indices.tolist() == [[1 << 30]] * 3
+
+
+def test_a_picture_without_channels_is_unpooled() -> None:
+    values, indices = max_pool_with_indices(np.zeros((4, 6, 0), np.uint8), 2)
+    assert unpool(values, indices, (4, 6, 0)).shape == (4, 6, 0)
+
+
 @pytest.mark.parametrize(
     ("values", "indices", "shape", "message"),
     [

@@ -75,7 +75,8 @@ def extreme_places(
     read = min(rows.size, rows.stride) * min(columns.size, columns.stride)
     windows = max(1, tuning.pixel_bytes // (read * pixel))
     widest = max(windows, tuning.narrowest)
-    word = np.int32 if picture.shape[0] * width < 1 << 31 else np.int64
+    # Windows may begin far before the picture, so that offsets in them exceed its pixels.
+    word = np.int32 if rows.span * width + columns.span < 1 << 31 else np.int64
     search = Search(UFUNCS[which][0], np.greater if which == "max" else np.less, Scratch())
     for region in regions((rows, columns), windows, widest) if values.size else ():
         pixels = picture[region.pixels].astype(dtype, copy=False)
@@ -295,6 +296,8 @@ def check_range(indices: NDArray[Any], pixels: int) -> None:
 
 def put(values: NDArray[Any], indices: NDArray[Any], out: NDArray[Any]) -> None:
     """Write values to their places in a picture (H, W) or (H, W, C), which is contiguous."""
+    if not values.size:
+        return
     channels = math.prod(out.shape[2:])
     places = indices.reshape(-1, channels).astype(np.intp) * channels
     places += np.arange(channels)
