@@ -12,6 +12,9 @@ import pytest
 
 from poolcli import median_pool, mode_pool
 from poolcli.engine.counting import nth_bit
+from poolcli.engine.gather import regions
+from poolcli.engine.kernels import Scratch
+from poolcli.engine.window import Window
 from tests.engine_calls import Call, functions_of
 
 KERNELS = {
@@ -82,6 +85,12 @@ def test_a_bit_is_found_by_its_number() -> None:
         places = [place for place in range(64) if word >> place & 1]
         found = nth_bit(np.full(len(places), word, np.uint64), np.arange(len(places)))
         assert found.tolist() == places
+
+
+def test_windows_of_more_than_2_to_the_31_pixels_are_counted() -> None:
+    side = 1 << 16
+    (region,) = regions(Window.of(side).axes((side, side)), 1, 1)
+    assert region.counts(None, Scratch()).tolist() == [[[side * side]]]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

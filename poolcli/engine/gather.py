@@ -111,17 +111,18 @@ class Region(NamedTuple):
         """Return the number of pixels of every window, or of those that a mask (h, w, C) marks.
 
         Returns:
-            int32 (rows, columns, C), or (rows, columns, 1) without a mask.
+            (rows, columns, C), or (rows, columns, 1) without a mask.
         """
+        dtype = np.dtype(np.int32 if self.taps < 1 << 31 else np.int64)
         if mask is None:
             down, across = map(_taps_inside, (self.rows, self.columns), self.spans)
-            return (down[:, None] * across)[..., None]
+            return np.multiply.outer(down.astype(dtype), across.astype(dtype))[..., None]
         marked = self.filled(mask, fill=False).view(np.uint8)
         shape = (self.rows.out, self.columns.out, marked.shape[2])
-        row = np.zeros((self.rows.out, marked[0].size), np.int32)
+        row = np.zeros((self.rows.out, marked[0].size), dtype)
         for tap in self.row_taps(marked):
             row += tap
-        total, taken = np.zeros(shape, np.int32), scratch.take("count", shape, row.dtype)
+        total, taken = np.zeros(shape, dtype), scratch.take("count", shape, dtype)
         for number in range(self.columns.size):
             self.column_tap(row, number, taken)
             total += taken
@@ -229,11 +230,11 @@ def _apart(values: NDArray[Any], spans: Spans, number: int, fill: Any) -> NDArra
     return copied
 
 
-def _taps_inside(axis: Axis, spans: Spans | None) -> NDArray[np.int32]:
+def _taps_inside(axis: Axis, spans: Spans | None) -> NDArray[np.int64]:
     """Return the number of taps on pixels of every window."""
     if spans is not None:
-        return np.array(spans.sizes, np.int32)
+        return np.array(spans.sizes, np.int64)
     starts = np.arange(axis.out) * axis.stride - axis.before
     first = np.maximum(0, -(starts // axis.dilation))
     stop = np.minimum(axis.size, -((starts - axis.extent) // axis.dilation))
-    return (stop - first).astype(np.int32)
+    return (stop - first).astype(np.int64, copy=False)
