@@ -25,6 +25,10 @@ PaddingLike: TypeAlias = int | Pair | Sides | NamedPadding
 
 NAMED_PADDING: Final[tuple[NamedPadding, ...]] = get_args(NamedPadding)
 
+_cached = lru_cache(maxsize=64)
+"""Keep the last results of a method of small values. Of most pictures windows are asked several
+times, and folders hold many pictures of one size."""
+
 MOST_TAPS: Final = 1 << 16
 """The most taps of a trimmed window, unless the picture's extent is more than half of this."""
 
@@ -83,7 +87,7 @@ class Axis(NamedTuple):
         return max(0, self.extent - self.start(self.out - 1) - self.span)
 
     @property
-    @lru_cache(maxsize=64)  # noqa: B019  # it keeps small values only
+    @_cached
     def has_gaps(self) -> bool:
         """True if no window reads some pixel between the first tap and the last one."""
         # With stride and dilation there is no simple formula, so the pixels read are marked.
@@ -112,7 +116,7 @@ class Axis(NamedTuple):
         pixels = slice(start, start + (stop - first) * self.stride, self.stride)
         return slice(first, stop), pixels
 
-    @lru_cache(maxsize=64)  # noqa: B019  # it keeps small values only
+    @_cached
     def trimmed(self) -> Axis:
         """Return the same windows without the taps that no window has on a pixel.
 
@@ -135,7 +139,7 @@ class Axis(NamedTuple):
         """Return the same windows over an extent that includes the padding as pixels."""
         return self._replace(extent=self.before + self.extent + self.after, before=0, after=0)
 
-    @lru_cache(maxsize=64)  # noqa: B019  # it keeps small values only
+    @_cached
     def part(self, first: int, stop: int) -> tuple[slice, Axis]:
         """Return the pixels that windows ``first`` to ``stop`` span, and the axis of this part.
 
@@ -219,8 +223,7 @@ class Window(NamedTuple):
         strides = sizes if stride is None else per_axis("stride", stride)
         return cls(sizes, strides, sides, dilations, ceil_mode)
 
-    # Of most pictures it is asked several times, and folders hold many pictures of one size.
-    @lru_cache(maxsize=64)  # noqa: B019  # it keeps small values only
+    @_cached
     def axes(self, extents: Pair) -> tuple[Axis, Axis]:
         """Return the windows over a picture of ``extents`` = (height, width) pixels.
 
