@@ -170,6 +170,29 @@ def _all_of(*masks: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
     return reduce(np.logical_and, given) if given else None
 
 
+def read_regions(
+    picture: NDArray[Any], where: NDArray[np.bool_] | None, axes: Axes, windows: int, widest: int
+) -> Iterator[tuple[Region, NDArray[Any], NDArray[np.bool_] | None]]:
+    """Yield each region, its pixels in native byte order, and which of them take part.
+
+    Args:
+        picture: (H, W, C).
+        where: the pixels that take part, (H, W), or None for all.
+        axes: as in `regions`.
+        windows: as in `regions`.
+        widest: as in `regions`.
+
+    Yields:
+        The region, its pixels (h, w, C), and ``where`` for these, (h, w, 1).
+    """
+    if not picture.size:
+        return
+    dtype = picture.dtype.newbyteorder("=")
+    for region in regions(axes, windows, widest):
+        pixels = picture[region.pixels].astype(dtype, copy=False)
+        yield region, pixels, None if where is None else where[region.pixels][..., None]
+
+
 def regions(axes: Axes, windows: int, widest: int) -> Iterator[Region]:
     """Split the windows of a picture into regions, full ones apart from those at edges.
 

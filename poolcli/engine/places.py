@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from poolcli.engine.adaptive import Spans
 from poolcli.engine.extremes import UFUNCS, Extreme
-from poolcli.engine.gather import Region, regions
+from poolcli.engine.gather import Region, read_regions
 from poolcli.engine.kernels import NanPolicy, Scratch
-from poolcli.engine.tiles import restored, zeros_and_ones
+from poolcli.engine.tiles import restored, with_channels
 from poolcli.engine.window import Axes, Axis
 from poolcli.errors import PoolError
 
@@ -64,8 +64,7 @@ def extreme_places(
         nodata: as in `max_pool`, a value of the array's type.
         tuning: sizes of the working set.
     """
-    numbers = zeros_and_ones(array) if array.dtype == np.bool_ else array
-    picture = numbers if numbers.ndim == 3 else numbers[..., None]
+    picture = with_channels(array)
     width = picture.shape[1]
     rows, columns = (axis.trimmed() for axis in axes)
     dtype = picture.dtype.newbyteorder("=")
@@ -78,9 +77,7 @@ def extreme_places(
     # Windows may begin far before the picture, so that offsets in them exceed its pixels.
     word = np.int32 if rows.span * width + columns.span < 1 << 31 else np.int64
     search = Search(UFUNCS[which][0], np.greater if which == "max" else np.less, Scratch())
-    for region in regions((rows, columns), windows, widest) if values.size else ():
-        pixels = picture[region.pixels].astype(dtype, copy=False)
-        marked = None if where is None else where[region.pixels][..., None]
+    for region, pixels, marked in read_regions(picture, where, (rows, columns), windows, widest):
         ranks = _ranks(pixels, marked, nodata, omits_nan=nan == "omit")
         with np.errstate(invalid="ignore"):
             found = search.winners(region, pixels, ranks)

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from poolcli.engine.adaptive import Spans
 from poolcli.engine.counting import by_counting
-from poolcli.engine.gather import Region, chosen, regions
+from poolcli.engine.gather import Region, chosen, read_regions
 from poolcli.engine.kernels import NanPolicy, Scratch
 from poolcli.engine.networks import run, selection
-from poolcli.engine.tiles import restored, zeros_and_ones
+from poolcli.engine.tiles import restored, with_channels
 from poolcli.engine.window import Axes, Axis
 
 Mask: TypeAlias = NDArray[np.bool_]
@@ -104,16 +104,13 @@ def rank(
         nodata: as in `median_pool`, a value of the array's type.
         tuning: sizes of the working set.
     """
-    numbers = zeros_and_ones(array) if array.dtype == np.bool_ else array
-    picture = numbers if numbers.ndim == 3 else numbers[..., None]
+    picture = with_channels(array)
     rows, columns = (axis.trimmed() for axis in axes)
     dtype = picture.dtype.newbyteorder("=")
     out = np.empty((rows.out, columns.out, picture.shape[2]), dtype)
     kernel, *sizes = tuning.kernel(rows, columns, dtype.itemsize, picture.shape[2])
     ranks = Ranks(quantile, nan == "omit", nodata, kernel, Scratch())
-    for region in regions((rows, columns), *sizes) if out.size else ():
-        pixels = picture[region.pixels].astype(dtype, copy=False)
-        marked = None if where is None else where[region.pixels][..., None]
+    for region, pixels, marked in read_regions(picture, where, (rows, columns), *sizes):
         out[region.tile] = ranks.pooled(region, pixels, marked)
     return restored(out, array, array.dtype)
 

@@ -65,6 +65,12 @@ def zeros_and_ones(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return (numbers != 0).view(np.uint8) if numbers.max(initial=0) > 1 else numbers
 
 
+def with_channels(array: NDArray[Any]) -> NDArray[Any]:
+    """Return a picture (H, W) or (H, W, C) as (H, W, C), with bool as 0 and 1."""
+    numbers = zeros_and_ones(array) if array.dtype == np.bool_ else array
+    return numbers if numbers.ndim == 3 else numbers[..., None]
+
+
 def restored(out: NDArray[Any], array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return a result in the byte order of a dtype, with as many axes as the pooled array."""
     if not dtype.isnative:
@@ -88,8 +94,7 @@ class Grid:
         self, array: NDArray[Any], axes: Axes, tuning: Tuning, table: NDArray[Any] | None = None
     ) -> None:
         """Drop the taps that no window has on a pixel, and choose the kernel for the height."""
-        numbers = zeros_and_ones(array) if array.dtype == np.bool_ else array
-        self.array = numbers if numbers.ndim == 3 else numbers[..., None]
+        self.array = with_channels(array)
         self.channels = self.array.shape[2]
         self.rows, self.columns = (axis.trimmed() for axis in axes)
         self.table, self.tuning, self.scratch = table, tuning, Scratch()

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.engine.extremes import extreme
-from poolcli.engine.gather import Region, chosen, regions
+from poolcli.engine.gather import Region, chosen, read_regions
 from poolcli.engine.kernels import COUNT, NanPolicy, Scratch, ascending
 from poolcli.engine.networks import run, selection
 from poolcli.engine.tiles import TUNED as TILES
-from poolcli.engine.tiles import Grid, Tile, restored, zeros_and_ones
+from poolcli.engine.tiles import Grid, Tile, restored, with_channels
 from poolcli.engine.window import Axes
 
 Mask: TypeAlias = NDArray[np.bool_]
@@ -83,8 +83,7 @@ def vote(
             smallest of them in a window.
         tuning: sizes of the working set.
     """
-    numbers = zeros_and_ones(array) if array.dtype == np.bool_ else array
-    picture = numbers if numbers.ndim == 3 else numbers[..., None]
+    picture = with_channels(array)
     rows, columns = (axis.trimmed() for axis in axes)
     dtype = picture.dtype.newbyteorder("=")
     out = np.empty((rows.out, columns.out, picture.shape[2]), dtype)
@@ -92,9 +91,7 @@ def vote(
     windows = max(1, tuning.tap_bytes // (rows.size * columns.size * max(1, pixel)))
     widest = max(windows, tuning.narrowest)
     votes = Votes(nan == "omit", nodata, has_alpha, merges_clear, tuning, Scratch())
-    for region in regions((rows, columns), windows, widest) if out.size else ():
-        pixels = picture[region.pixels].astype(dtype, copy=False)
-        marked = None if where is None else where[region.pixels][..., None]
+    for region, pixels, marked in read_regions(picture, where, (rows, columns), windows, widest):
         out[region.tile] = votes.pooled(region, pixels, marked)
     return restored(out, array, array.dtype)
 
