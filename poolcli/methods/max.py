@@ -21,8 +21,6 @@ class Max(ByChannel):
     """Keep the largest value of every window."""
 
     name: ClassVar[Extreme] = "max"
-    assumes_srgb: ClassVar[bool] = False
-    blends: ClassVar[bool] = False
 
     def result(self, mode: str, dtype: np.dtype[Any]) -> tuple[str, np.dtype[Any]]:
         """Return the mode and type unchanged: a maximum is a value of the picture."""
