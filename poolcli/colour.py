@@ -17,6 +17,7 @@ from poolcli.engine.adaptive import Spans
 from poolcli.engine.extremes import extreme
 from poolcli.engine.kernels import NanPolicy, rounded_quotient
 from poolcli.engine.nodata import nodata_value
+from poolcli.engine.planes import ReadRows
 from poolcli.engine.window import Axes, Axis
 from poolcli.errors import PoolError
 from poolcli.methods import Alpha, Locating, Method
@@ -24,7 +25,6 @@ from poolcli.picture import MODES, FrameInfo, Placement, full_scale
 
 Colour: TypeAlias = tuple[int, int, int]
 KeepIndices: TypeAlias = Callable[[NDArray[np.int64]], None]
-ReadRows: TypeAlias = Callable[[int, int], NDArray[Any]]
 
 COLOURED: Final = {"LA": "RGB", "LA;16": "RGB;16", "LA;M": "RGB;M"}
 """The mode of a grey picture with alpha on a background that isn't grey."""

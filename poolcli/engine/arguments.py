@@ -21,8 +21,10 @@ from poolcli.layout import Layout
 PER_PIXEL: Final = {"where": ("b", "a bool array"), "weights": ("u", "unsigned integers")}
 DTYPES: Final = "bool, int8…64, uint8…64, float16, float32 or float64"
 
-Mask: TypeAlias = NDArray[Any] | None
-PoolPicture: TypeAlias = Callable[[NDArray[Any], Axes, Mask, Mask], NDArray[Any]]
+PerPixel: TypeAlias = NDArray[Any] | None
+"""The argument ``where`` or ``weights``, one value for each pixel; None if it is not given."""
+
+PoolPicture: TypeAlias = Callable[[NDArray[Any], Axes, PerPixel, PerPixel], NDArray[Any]]
 """A function (picture, windows, where, weights) → result, from (H, W) or (H, W, C), and (H, W)."""
 
 
@@ -44,8 +46,8 @@ class Arguments(NamedTuple):
     axes: Axes
     planes: int = 1
     nodata: float | None = None
-    where: Mask = None
-    weights: Mask = None
+    where: PerPixel = None
+    weights: PerPixel = None
 
     def pooled(
         self, pool: PoolPicture, dtype: np.dtype[Any], *, whole_pixels: bool = False
@@ -63,7 +65,7 @@ class Arguments(NamedTuple):
 
     def pooled_together(
         self,
-        pool: Callable[[NDArray[Any], Axes, Mask, Mask], tuple[NDArray[Any], ...]],
+        pool: Callable[[NDArray[Any], Axes, PerPixel, PerPixel], tuple[NDArray[Any], ...]],
         *dtypes: np.dtype[Any],
         whole_pixels: bool = False,
     ) -> tuple[NDArray[Any], ...]:
@@ -95,7 +97,7 @@ class Arguments(NamedTuple):
 
 
 def _of_picture(
-    array: Mask, place: tuple[int, ...], deep: Deep | None, axes: int = 2
+    array: NDArray[Any] | None, place: tuple[int, ...], deep: Deep | None, axes: int = 2
 ) -> NDArray[Any] | Any:
     """Return the part of an array, or of a mask, that belongs to one picture of the result.
 
@@ -143,7 +145,7 @@ def checked(
     return Arguments(values, layout, window.axes(extents), depth, value, **per_pixel)
 
 
-def _mask(values: NDArray[Any], layout: Layout, name: str, given: Any) -> Mask:
+def _mask(values: NDArray[Any], layout: Layout, name: str, given: Any) -> PerPixel:
     """Return the argument ``where`` or ``weights``, or None if it is not given.
 
     Returns:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import reduce
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from poolcli.engine.adaptive import Spans
 from poolcli.engine.kernels import Scratch, subsample
 from poolcli.engine.tiles import Tile
 from poolcli.engine.window import Axes, Axis, ceil_div
+
+Mask: TypeAlias = NDArray[np.bool_]
+"""Which pixels or samples of a region take part."""
 
 
 class Region(NamedTuple):
@@ -107,7 +110,7 @@ class Region(NamedTuple):
         windows = windows[:: rows.stride, :: columns.stride, :, :: rows.dilation]
         return windows[: rows.out, : columns.out, ..., :: columns.dilation]
 
-    def counts(self, mask: NDArray[np.bool_] | None, scratch: Scratch) -> NDArray[Any]:
+    def counts(self, mask: Mask | None, scratch: Scratch) -> NDArray[Any]:
         """Return the number of pixels of every window, or of those that a mask (h, w, C) marks.
 
         Returns:
@@ -128,9 +131,7 @@ class Region(NamedTuple):
             total += taken
         return total
 
-    def holds(
-        self, marked: NDArray[np.bool_], where: NDArray[np.bool_] | None, scratch: Scratch
-    ) -> NDArray[np.bool_]:
+    def holds(self, marked: Mask, where: Mask | None, scratch: Scratch) -> Mask:
         """Return which windows hold a marked pixel (h, w, C) among those that take part.
 
         In a window without pixels for which ``where`` (h, w, 1) is true, all take part.
@@ -143,10 +144,10 @@ class Region(NamedTuple):
 
 
 def chosen(
-    where: NDArray[np.bool_] | None,
-    present: NDArray[np.bool_] | None,
-    is_nodata: NDArray[np.bool_] | None,
-) -> Iterator[NDArray[np.bool_] | None]:
+    where: Mask | None,
+    present: Mask | None,
+    is_nodata: Mask | None,
+) -> Iterator[Mask | None]:
     """Yield masks of the samples to pool; a window takes the first one that marks any in it.
 
     First come the samples with data for which ``where`` is true, then those without data among
@@ -164,15 +165,15 @@ def chosen(
             yield _all_of(part, is_nodata)
 
 
-def _all_of(*masks: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+def _all_of(*masks: Mask | None) -> Mask | None:
     """Return the samples that all masks mark; None marks all."""
     given = [mask for mask in masks if mask is not None]
     return reduce(np.logical_and, given) if given else None
 
 
 def read_regions(
-    picture: NDArray[Any], where: NDArray[np.bool_] | None, axes: Axes, windows: int, widest: int
-) -> Iterator[tuple[Region, NDArray[Any], NDArray[np.bool_] | None]]:
+    picture: NDArray[Any], where: Mask | None, axes: Axes, windows: int, widest: int
+) -> Iterator[tuple[Region, NDArray[Any], Mask | None]]:
     """Yield each region, its pixels in native byte order, and which of them take part.
 
     Args:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from poolcli.engine.adaptive import window_of
-from poolcli.engine.arguments import DTYPES, Mask, checked
+from poolcli.engine.arguments import DTYPES, PerPixel, checked
 from poolcli.engine.extremes import Extreme
 from poolcli.engine.foreign import array_of
 from poolcli.engine.kernels import NanPolicy
@@ -25,7 +25,7 @@ Indexed: TypeAlias = tuple[NDArray[Any], NDArray[np.int64]]
 
 
 def max_pool_with_indices(
-    array: NDArray[Any],
+    array: ArrayLike,
     size: SizeLike | None = None,
     stride: SizeLike | None = None,
     padding: PaddingLike = 0,
@@ -76,7 +76,7 @@ def max_pool_with_indices(
 
 
 def min_pool_with_indices(
-    array: NDArray[Any],
+    array: ArrayLike,
     size: SizeLike | None = None,
     stride: SizeLike | None = None,
     padding: PaddingLike = 0,
@@ -109,16 +109,16 @@ def _indexed(
     """Check the arguments and pool each picture."""
     call = checked(array, window, nan, axes, 1, nodata, where=where)
 
-    def pool(picture: NDArray[Any], axes: Axes, mask: Mask, _: Mask) -> Indexed:
-        return extreme_places(which, picture, axes, nan=nan, where=mask, nodata=call.nodata)
+    def pool(picture: NDArray[Any], axes: Axes, where: PerPixel, _: PerPixel) -> Indexed:
+        return extreme_places(which, picture, axes, nan=nan, where=where, nodata=call.nodata)
 
     values, indices = call.pooled_together(pool, call.array.dtype, np.dtype(np.int64))
     return values, indices
 
 
 def unpool(
-    values: NDArray[Any],
-    indices: NDArray[Any],
+    values: ArrayLike,
+    indices: ArrayLike,
     shape: tuple[int, ...],
     *,
     axes: str | None = None,

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.engine.kernels import Scratch
 
-UFUNCS: tuple[np.ufunc, np.ufunc] = (np.minimum, np.maximum)
+LOWER_AND_HIGHER: Final[tuple[np.ufunc, np.ufunc]] = (np.minimum, np.maximum)
 
 
-class Step(NamedTuple):
+class Comparison(NamedTuple):
     """Write the minimum or maximum of two slots to a slot."""
 
     is_max: int
@@ -41,7 +41,7 @@ class Network(NamedTuple):
     """
 
     inputs: tuple[int, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[Comparison, ...]
     results: tuple[int, ...]
 
 
@@ -106,7 +106,7 @@ def _allocated(
         if not free:
             free, used = [used], used + 1
         slot[count + at] = free.pop()
-        steps.append(Step(is_max, slot[one], slot[other], slot[count + at]))
+        steps.append(Comparison(is_max, slot[one], slot[other], slot[count + at]))
     inputs = tuple(value for value in range(count) if value in needed)
     return Network(inputs, tuple(steps), tuple(slot[value] for value in results))
 
@@ -128,5 +128,5 @@ def run(
     for is_max, one, other, into in network.steps:
         while len(slots) <= into:
             slots.append(scratch.take(f"{name} {len(slots)}", model.shape, model.dtype))
-        UFUNCS[is_max](slots[one], slots[other], out=slots[into])
+        LOWER_AND_HIGHER[is_max](slots[one], slots[other], out=slots[into])
     return [slots[slot] for slot in network.results]

@@ -11,13 +11,11 @@ from numpy.typing import NDArray
 
 from poolcli.engine.adaptive import Spans
 from poolcli.engine.extremes import UFUNCS, Extreme
-from poolcli.engine.gather import Region, read_regions
+from poolcli.engine.gather import Mask, Region, read_regions
 from poolcli.engine.kernels import NanPolicy, Scratch
 from poolcli.engine.tiles import restored, with_channels
 from poolcli.engine.window import Axes, Axis
 from poolcli.errors import PoolError
-
-Mask = NDArray[np.bool_]
 
 OUTSIDE, ABSENT, WITHOUT_DATA, WITH_DATA, PROPAGATED = range(5)
 """The ranks of samples: beyond the picture, omitted NaN, nodata, others, and NaN that wins.

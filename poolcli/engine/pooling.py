@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from poolcli.engine.adaptive import window_of
-from poolcli.engine.arguments import Mask, checked
+from poolcli.engine.arguments import PerPixel, checked
 from poolcli.engine.extremes import extreme
 from poolcli.engine.kernels import NanPolicy
 from poolcli.engine.means import average
@@ -83,8 +83,8 @@ def max_pool(
     )
     call = checked(array, window, nan, axes, planes, nodata, where=where)
 
-    def pool(picture: NDArray[Any], axes: Axes, mask: Mask, _: Mask) -> NDArray[Any]:
-        return extreme("max", picture, axes, nan=nan, where=mask, nodata=call.nodata)
+    def pool(picture: NDArray[Any], axes: Axes, where: PerPixel, _: PerPixel) -> NDArray[Any]:
+        return extreme("max", picture, axes, nan=nan, where=where, nodata=call.nodata)
 
     return call.pooled(pool, call.array.dtype)
 
@@ -116,8 +116,8 @@ def min_pool(
     )
     call = checked(array, window, nan, axes, planes, nodata, where=where)
 
-    def pool(picture: NDArray[Any], axes: Axes, mask: Mask, _: Mask) -> NDArray[Any]:
-        return extreme("min", picture, axes, nan=nan, where=mask, nodata=call.nodata)
+    def pool(picture: NDArray[Any], axes: Axes, where: PerPixel, _: PerPixel) -> NDArray[Any]:
+        return extreme("min", picture, axes, nan=nan, where=where, nodata=call.nodata)
 
     return call.pooled(pool, call.array.dtype)
 
@@ -196,16 +196,16 @@ def avg_pool(
             "leave out count_include_pad and divisor_override",
         )
 
-    def pool(picture: NDArray[Any], axes: Axes, mask: Mask, heavy: Mask) -> NDArray[Any]:
-        if mask is not None:
-            heavy = mask.view(np.uint8) if heavy is None else heavy * mask
+    def pool(picture: NDArray[Any], axes: Axes, where: PerPixel, weights: PerPixel) -> NDArray[Any]:
+        if where is not None:
+            weights = where.view(np.uint8) if weights is None else weights * where
         return average(
             picture,
             axes,
             nan=nan,
             count_include_pad=count_include_pad,
             divisor_override=divisor_override,
-            weights=heavy,
+            weights=weights,
             nodata=call.nodata,
         )
 
@@ -266,8 +266,8 @@ def median_pool(
     call = checked(array, window, nan, axes, planes, nodata, where=where)
     exact = exact_quantile(quantile)
 
-    def pool(picture: NDArray[Any], axes: Axes, mask: Mask, _: Mask) -> NDArray[Any]:
-        return rank(picture, axes, exact, nan=nan, where=mask, nodata=call.nodata)
+    def pool(picture: NDArray[Any], axes: Axes, where: PerPixel, _: PerPixel) -> NDArray[Any]:
+        return rank(picture, axes, exact, nan=nan, where=where, nodata=call.nodata)
 
     return call.pooled(pool, call.array.dtype)
 
@@ -320,7 +320,7 @@ def mode_pool(
     )
     call = checked(array, window, nan, axes, planes, nodata, where=where)
 
-    def pool(picture: NDArray[Any], axes: Axes, mask: Mask, _: Mask) -> NDArray[Any]:
-        return vote(picture, axes, nan=nan, where=mask, nodata=call.nodata)
+    def pool(picture: NDArray[Any], axes: Axes, where: PerPixel, _: PerPixel) -> NDArray[Any]:
+        return vote(picture, axes, nan=nan, where=where, nodata=call.nodata)
 
     return call.pooled(pool, call.array.dtype, whole_pixels=True)

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from poolcli.engine.adaptive import Spans
 from poolcli.engine.counting import by_counting
-from poolcli.engine.gather import Region, chosen, read_regions
+from poolcli.engine.gather import Mask, Region, chosen, read_regions
 from poolcli.engine.kernels import NanPolicy, Scratch
 from poolcli.engine.networks import run, selection
 from poolcli.engine.tiles import restored, with_channels
 from poolcli.engine.window import Axes, Axis
 
-Mask: TypeAlias = NDArray[np.bool_]
 Kernel: TypeAlias = Callable[[Region, NDArray[Any], NDArray[Any], Scratch], NDArray[Any]]
 """A function (region, pixels, index, scratch memory) → the sorted value of each window at an index.
 

@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from poolcli.engine.extremes import extreme
-from poolcli.engine.gather import Region, chosen, read_regions
+from poolcli.engine.gather import Mask, Region, chosen, read_regions
 from poolcli.engine.kernels import COUNT, NanPolicy, Scratch, ascending
 from poolcli.engine.networks import run, selection
 from poolcli.engine.tiles import TUNED as TILES
 from poolcli.engine.tiles import Grid, Tile, restored, with_channels
 from poolcli.engine.window import Axes
 
-Mask: TypeAlias = NDArray[np.bool_]
 Decode: TypeAlias = Callable[[NDArray[Any]], NDArray[Any]]
 
 

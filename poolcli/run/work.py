@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from poolcli.colour import Pixels
 from poolcli.engine.adaptive import OutputSize
@@ -10,6 +10,7 @@ from poolcli.engine.window import Window
 from poolcli.formats.contract import Limits
 from poolcli.formats.saving import Saving
 from poolcli.methods import Method
+from poolcli.run.stacks import Planes
 from poolcli.storage import Place
 
 
@@ -53,6 +54,6 @@ class Work(NamedTuple):
     allow_depth_loss: bool = False
     frame: int | None = None
     axes: str | None = None
-    planes: int | Literal["all"] | None = None
+    planes: Planes | None = None
     with_indices: bool = False
     unpooled_by: Place | None = None
