@@ -24,7 +24,7 @@ import pytest
 
 from poolcli.errors import PoolError
 from poolcli.storage import ExistsError, Place, place_at, place_of
-from poolcli.storage.hidden import HAS_UNNAMED, remove_stale
+from poolcli.storage.hidden import HAS_UNNAMED, HiddenFile, remove_stale
 from poolcli.storage.local import LocalFile
 from poolcli.storage.remote import Remote
 from poolcli.storage.streams import Stream, is_stdout
@@ -202,6 +202,17 @@ def test_a_large_file_is_filled_from_its_end_and_cut(tmp_path: Path) -> None:
         assert output.read() == b"middle\0\0\0\1"
         output.commit()
     assert contents(path.parent) == {"out.pfm": b"headmiddle\0\0\0\1"}
+
+
+def test_a_hidden_file_that_cant_be_removed_is_closed(tmp_path: Path, monkeypatch: Patch) -> None:
+    file = HiddenFile(str(tmp_path), 0o666)
+    descriptor = file.descriptor
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", raising(errno.EACCES))
+        with pytest.raises(PermissionError):
+            file.remove()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
 
 
 def test_a_large_file_that_is_given_up_leaves_no_folder(tmp_path: Path) -> None:

@@ -80,12 +80,14 @@ class HiddenFile:
 
     def remove(self) -> None:
         """Close the file, and remove it if it still has a hidden name."""
-        for name in self._names:
-            with suppress(FileNotFoundError):  # it has been renamed
-                os.unlink(name)
-        # A renamed file is complete: what a disk may report on close was asked for before.
-        with suppress(OSError):
-            self.close()
+        try:
+            for name in self._names:
+                with suppress(FileNotFoundError):  # it has been renamed
+                    os.unlink(name)
+        finally:
+            # A renamed file is complete: what a disk may report on close was asked for before.
+            with suppress(OSError):
+                self.close()
 
     def _proving_name(self, folder: str) -> str:
         """Return the hidden name by which later runs know a file for one of ours."""
