@@ -103,6 +103,22 @@ def test_what_the_command_refuses_raises_and_leaves_nothing(
     assert snapshot(tmp_path) == before
 
 
+@pytest.mark.parametrize(
+    ("name", "indices"),
+    [("a\0b.png", None), ("a\0b/", None), ("out.png", "a\0b.npz"), ("%00.png", None)],
+)
+def test_names_with_nul_are_refused(name: str, indices: str | None, tmp_path: Path) -> None:
+    source = paint(tmp_path / "in.png", 20)
+    before = snapshot(tmp_path)
+    target = f"file://{tmp_path}/{name}" if "%" in name else f"{tmp_path}/{name}"
+    places = indices and f"{tmp_path}/{indices}"
+
+    with pytest.raises(PoolError, match="no name has a NUL character; choose another name"):
+        pool_file(source, target, "max", 2, indices=places)
+
+    assert snapshot(tmp_path) == before
+
+
 def test_files_that_exist_folders_and_strangers_are_refused(tmp_path: Path) -> None:
     source = paint(tmp_path / "in.png", 20)
     text = tmp_path / "text.png"

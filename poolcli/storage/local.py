@@ -122,7 +122,12 @@ class LocalFile(Place):
             )
 
     def check_folder(self) -> None:
-        """Refuse a folder that can't be written to; one that is missing is made in its parent."""
+        """Refuse a name with NUL, and a folder that can't be written to.
+
+        A folder that is missing is made in its parent.
+        """
+        if "\0" in self.path:  # a shell can't give it, but a Python program, or %00 in a URL
+            raise PoolError(f"{self.path}: no name has a NUL character", "choose another name")
         path = self.absolute()
         folder = path if os.path.isdir(path) else nearest_folder(os.path.dirname(path))
         by_owner = os.access in os.supports_effective_ids
