@@ -123,10 +123,6 @@ def _plan_and_run(request: Request) -> int:
     except NothingMatchedError as fault:
         console.refusal(Refusal(fault.message, fault.remedy, []))
         return EXIT_NOTHING
-    except OSError as fault:
-        raise PoolError(
-            f"the plan can't be made: {fault.strerror}", "does the working folder exist?"
-        ) from None
     if display.as_json and place_of(DASH).existing().kind == "missing":
         raise PoolError("--json needs standard output, which is closed", "redirect it to a file")
     if display.as_json and any(streams.is_stdout(job.target.path) for job in plan):

@@ -119,6 +119,18 @@ def test_names_with_nul_are_refused(name: str, indices: str | None, tmp_path: Pa
     assert snapshot(tmp_path) == before
 
 
+def test_a_working_folder_that_was_removed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, folder = paint(tmp_path / "in.png", 20), tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+
+    with pytest.raises(PoolError, match="does the working folder exist"):
+        pool_file(source, "out.png", "max", 2)
+
+
 def test_files_that_exist_folders_and_strangers_are_refused(tmp_path: Path) -> None:
     source = paint(tmp_path / "in.png", 20)
     text = tmp_path / "text.png"

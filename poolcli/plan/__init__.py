@@ -174,7 +174,21 @@ def make_plan(
         PlanError: inputs or outputs are refused.
         NothingMatchedError: no picture was found in the folders or the list.
     """
-    left_out = left_out or LeftOut.nothing()
+    try:
+        return _jobs(paths, policy, left_out or LeftOut.nothing(), progress)
+    except OSError as fault:
+        reason = f"the plan can't be made: {fault.strerror}"
+        raise PoolError(reason, "does the working folder exist?") from None
+
+
+def _jobs(
+    paths: tuple[str, ...], policy: Policy, left_out: LeftOut, progress: Progress
+) -> list[Job]:
+    """Return the jobs of a command line; see `make_plan`.
+
+    Raises:
+        OSError: the working folder has been removed.
+    """
     # Without paths, "- -" is meant if standard input is a pipe or a file, but not a terminal.
     if not paths and policy.files_from is None and place_of(DASH).status().kind == "stream":
         paths = (DASH, DASH)
