@@ -6,11 +6,9 @@ offsets suffice, or whether the file must be a BigTIFF.
 
 from __future__ import annotations
 
-import math
 import struct
 import zlib
 from array import array
-from collections.abc import Mapping
 from io import BytesIO
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -20,46 +18,33 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 
 from poolcli.cpus import usable_threads
-from poolcli.formats import exif
-from poolcli.formats.carried import EXIF_PREFIX
 from poolcli.formats.contract import FrameWriter
 from poolcli.formats.pillow import LAB_SIGNS
 from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
+from poolcli.formats.tiff_layout import COMPRESSION, NODATA, ROWS_PER_STRIP, STRIP_TABLES
+from poolcli.formats.tiff_page_tags import (
+    DESCRIPTION,
+    bits_of,
+    channels_of,
+    layout_tags,
+    longs,
+    metadata_tags,
+    shorts,
+)
 from poolcli.formats.tiff_place import description_of, geo_tags
 from poolcli.formats.tiff_tags import (
     ASCII,
-    BYTE,
     LONG,
     LONG8,
-    RATIONAL,
-    SHORT,
-    UNDEFINED,
     Directory,
     TagFile,
     Tags,
     Value,
     packed,
 )
-from poolcli.picture import MODES, FrameInfo, Metadata, Resolution
+from poolcli.picture import FrameInfo, Metadata
 from poolcli.threads import Calls
-
-WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
-OFFSETS, CHANNELS, ROWS_PER_STRIP, BYTE_COUNTS, PLANES = 273, 277, 278, 279, 284
-COLOUR_MAP, EXTRA_SAMPLES, SAMPLE_FORMAT = 320, 338, 339
-SUBSAMPLING, REFERENCE_BLACK_WHITE = 530, 532
-DESCRIPTION, XMP, ICC_PROFILE, NODATA = 270, 700, 34675, 42113
-
-BLACK_IS_0, RGB, PALETTE, INKS, YCBCR, LAB = 1, 2, 3, 5, 6, 8
-COLOURS: Final = {BLACK_IS_0: 1, RGB: 3, PALETTE: 1, INKS: 4, YCBCR: 3, LAB: 3}
-"""The number of channels that each photometric interpretation needs."""
-
-PHOTOMETRICS: Final = {"CMYK": INKS, "YCbCr": YCBCR, "LAB": LAB}
-UNSPECIFIED, STRAIGHT_ALPHA = 0, 2
-"""The meanings of extra samples."""
-
-KINDS: Final = {"i": 2, "f": 3}
-"""The sample formats by the kind of a NumPy type; unsigned integers need no tag."""
 
 CODES: Final = {"none": 1, "lzw": 5, "deflate": 8, "packbits": 32773, "zstd": 50000}
 """The number of each compression of ``--save-option``."""
@@ -119,7 +104,7 @@ class Page(NamedTuple):
         kind, code = (LONG8, "Q") if is_big else (LONG, "I")
         strips = {
             tag: Value(kind, np.array(numbers, f"<u{struct.calcsize(code)}").tobytes())
-            for tag, numbers in ((OFFSETS, offsets), (BYTE_COUNTS, counts))
+            for tag, numbers in zip(STRIP_TABLES, (offsets, counts), strict=True)
         }
         return packed(self.tags | strips, "<", at, is_big=is_big)
 
@@ -166,7 +151,7 @@ class TiffWriter(FrameWriter):
         self._end_strip()
         bits = bits_of(info)
         height, width = info.shape[:2]
-        row_bytes = -(-width * _channels(info) * bits // 8)
+        row_bytes = -(-width * channels_of(info) * bits // 8)
         rows = min(height, max(1, self._strip_bytes // row_bytes))
         if self._strip.shape != (rows, row_bytes):
             self._strip = np.empty((rows, row_bytes), np.uint8)
@@ -269,62 +254,6 @@ class TiffWriter(FrameWriter):
         self.file.write(octets)
 
 
-def bits_of(info: FrameInfo) -> int:
-    """Return the bits of a sample in the file; of an index, if the frame has a palette."""
-    if info.palette is not None:
-        return next(bits for bits in (1, 2, 4, 8, 16) if len(info.palette) <= 1 << bits)
-    if info.dtype.kind in "bu":
-        return info.maxval.bit_length()
-    return 8 * info.dtype.itemsize
-
-
-def layout_tags(info: FrameInfo, bits: int) -> Tags:
-    """Return the tags that describe size, type and meaning of the samples."""
-    height, width = info.shape[:2]
-    count = _channels(info)
-    photometric, extra = _meaning(info, count)
-    tags: Tags = {
-        WIDTH: longs(width),
-        HEIGHT: longs(height),
-        BITS: shorts(*[bits] * count),
-        PHOTOMETRIC: shorts(photometric),
-        CHANNELS: shorts(count),
-        PLANES: shorts(1),
-    }
-    if extra:
-        tags[EXTRA_SAMPLES] = shorts(*extra)
-    if info.dtype.kind in KINDS:
-        tags[SAMPLE_FORMAT] = shorts(*[KINDS[info.dtype.kind]] * count)
-    if info.palette is not None:
-        tags[COLOUR_MAP] = _colour_map(info.palette, 1 << bits)
-    if photometric == YCBCR:
-        tags[SUBSAMPLING] = shorts(1, 1)
-        numbers = (0, 1, 255, 1, 128, 1, 255, 1, 128, 1, 255, 1)
-        tags[REFERENCE_BLACK_WHITE] = Value(RATIONAL, struct.pack("<12I", *numbers))
-    return tags
-
-
-def metadata_tags(held: Mapping[str, Any]) -> Tags:
-    """Return metadata as tags.
-
-    Args:
-        held: the fields that TIFF can store, as `poolcli.formats.carried.carried` returns them.
-    """
-    tags: Tags = {}
-    if "exif" in held:
-        block = TagFile(BytesIO(held["exif"].removeprefix(EXIF_PREFIX)))
-        tags = Directory(block, block.page_offsets()[0]).tags("<", exif.TIFF_TAGS)
-    if "resolution" in held:
-        tags |= _resolution_tags(held["resolution"])
-    if "icc_profile" in held:
-        tags[ICC_PROFILE] = Value(UNDEFINED, held["icc_profile"])
-    if "xmp" in held:
-        tags[XMP] = Value(BYTE, held["xmp"])
-    if "comment" in held:
-        tags.setdefault(DESCRIPTION, Value(ASCII, held["comment"] + b"\0"))
-    return tags
-
-
 def compressed(rows: NDArray[np.uint8], compression: str) -> bytes:
     """Return the bytes of a strip, compressed.
 
@@ -342,22 +271,7 @@ def compressed(rows: NDArray[np.uint8], compression: str) -> bytes:
     image.save(buffer, TiffImageFile.format, compression=name, strip_size=rows.nbytes)
     file = TagFile(buffer)
     page = Directory(file, file.page_offsets()[0])
-    return file.read(page.number(OFFSETS), page.number(BYTE_COUNTS))
-
-
-def shorts(*numbers: int) -> Value:
-    """Return 16-bit numbers as the value of a tag."""
-    return Value(SHORT, struct.pack(f"<{len(numbers)}H", *numbers))
-
-
-def longs(*numbers: int) -> Value:
-    """Return 32-bit numbers as the value of a tag."""
-    return Value(LONG, struct.pack(f"<{len(numbers)}I", *numbers))
-
-
-def _channels(info: FrameInfo) -> int:
-    """Return the number of samples of a pixel in the file."""
-    return 1 if info.palette is not None else math.prod(info.shape[2:])
+    return file.read(*(page.number(tag) for tag in STRIP_TABLES))
 
 
 def _packed_bits(band: NDArray[Any], bits: int) -> NDArray[np.uint8]:
@@ -373,47 +287,3 @@ def _packed_bits(band: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     big = np.ascontiguousarray(rows, rows.dtype.newbyteorder(">")).view(np.uint8)
     kept = np.unpackbits(big.reshape(*rows.shape, -1), axis=2)[..., -bits:]
     return np.packbits(kept.reshape(len(rows), -1), axis=1)
-
-
-def _meaning(info: FrameInfo, count: int) -> tuple[int, list[int]]:
-    """Return the photometric interpretation and the meaning of the extra samples.
-
-    Args:
-        info: the frame.
-        count: the number of channels.
-    """
-    mode = MODES[info.mode]
-    if info.palette is not None:
-        return PALETTE, []
-    if mode.channels:
-        colours = count - bool(mode.without_alpha)
-        usual = BLACK_IS_0 if colours == 1 else RGB
-        return PHOTOMETRICS.get(info.mode, usual), [STRAIGHT_ALPHA] * (count - colours)
-    # The mode of arrays says nothing: a TIFF's own tags do.
-    own = info.encoding.details if info.encoding.format == "tiff" else {}
-    photometric = own.get("photometric", BLACK_IS_0)
-    if COLOURS.get(photometric, count + 1) > count:
-        photometric = BLACK_IS_0
-    extra = [*own.get("extrasamples", ()), *[UNSPECIFIED] * count]
-    return photometric, extra[: count - COLOURS[photometric]]
-
-
-def _colour_map(palette: NDArray[Any], count: int) -> Value:
-    """Return a palette as the value of ColorMap: 16-bit reds, greens and blues.
-
-    Args:
-        palette: (N,) or (N, 3), of 8 or 16 bits.
-        count: the number of entries; missing ones are black.
-    """
-    entries = np.zeros((3, count), "<u2")
-    factor = 257 if palette.dtype == np.uint8 else 1
-    entries[:, : len(palette)] = palette.T.astype("<u2") * factor
-    return Value(SHORT, entries.tobytes())
-
-
-def _resolution_tags(resolution: Resolution) -> Tags:
-    """Return the tags of the resolution."""
-    values = (exif.rational(one).as_integer_ratio() for one in (resolution.across, resolution.down))
-    across, down = (Value(RATIONAL, struct.pack("<2I", *one)) for one in values)
-    unit = shorts(exif.UNIT_NUMBERS[resolution.unit])
-    return dict(zip(exif.RESOLUTION, (across, down, unit), strict=True))
