@@ -186,6 +186,24 @@ def test_coded_data_is_parsed_once_however_many_items_name_it() -> None:
         list(av1_sizes(stream, many))
 
 
+def test_tracks_may_state_positions_in_32_and_64_bits() -> None:
+    stream = BytesIO(saved(Image.new("RGB", (50, 40)), "AVIF", speed=10))
+    ((begin, stop),) = (
+        one.extents[0] for one in read_items(stream)[1].values() if one.kind == b"av01"
+    )
+    data = stream.getvalue()[begin:stop]
+    file = box(b"ftyp", b"avis" + bytes(4)) + box(b"mdat", data)
+    at, tracks = len(file) - len(data), b""
+    for name, code in ((b"co64", ">IIQ"), (b"stco", ">III")):
+        tables = box(b"stsz", struct.pack(">IIII", 0, 0, 1, len(data)))
+        tables += box(b"stsc", struct.pack(">5I", 0, 1, 1, 1, 1))
+        tables += box(name, struct.pack(code, 0, 1, at))
+        for outer in (b"stbl", b"minf", b"mdia", b"trak"):
+            tables = box(outer, tables)
+        tracks += tables
+    assert list(av1_sizes(BytesIO(file + box(b"moov", tracks)), [])) == [(40, 50)] * 2
+
+
 def test_a_depth_is_stated_by_its_box_alone() -> None:
     exif = Image.Exif()
     exif[271] = "av1C\x81\x7f\x7f"

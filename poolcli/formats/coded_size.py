@@ -12,7 +12,7 @@ from itertools import chain
 from typing import BinaryIO, Final
 
 from poolcli.errors import PoolError
-from poolcli.formats.boxes import TABLES, Item, read_boxes
+from poolcli.formats.boxes import TABLES, Item, find_boxes, read_boxes
 from poolcli.picture import Pair
 
 SEQUENCE_HEADER, PARAMETERS = 1, 33
@@ -204,13 +204,17 @@ def _samples(stream: BinaryIO) -> Iterator[bytes]:
     """Yield the coded data of every sample of every track (ISO/IEC 14496-12, 8.7)."""
     sizes = [*read_boxes(stream, *TABLES, b"stsz")]
     runs = [*read_boxes(stream, *TABLES, b"stsc")]
-    places = [*read_boxes(stream, *TABLES, b"stco"), *read_boxes(stream, *TABLES, b"co64")]
-    wide = any(read_boxes(stream, *TABLES, b"co64"))
+    places = sorted(
+        (span, code)
+        for name, code in ((b"stco", ">I"), (b"co64", ">Q"))
+        for span in find_boxes(stream, *TABLES, name)
+    )
     if not len(sizes) == len(runs) == len(places):
         raise PoolError("the tables of its frames are damaged", "is the file complete?")
     room = 2 * stream.seek(0, 2)
-    for size, run, place in zip(sizes, runs, places, strict=True):
-        chunks = [one for (one,) in struct.iter_unpack(">Q" if wide else ">I", place[8:])]
+    for size, run, ((first, stop), code) in zip(sizes, runs, places, strict=True):
+        stream.seek(first)
+        chunks = [one for (one,) in struct.iter_unpack(code, stream.read(stop - first)[8:])]
         for begin, length in _sample_places(size, run, chunks):
             stream.seek(begin)
             yield stream.read(length)
