@@ -131,7 +131,11 @@ BROKEN: dict[str, tuple[bytes, ...]] = {
     "no pixels": (b"P5 0 1 100\n",),
     "header": (b"P5 1 1 -5\n\x00", b"P5 1", *(b"Pf 1 1 %b\n\0\0\0\0" % n for n in NO_SCALES)),
     "no picture of a known format|it is text": (*UNKNOWN, b"P0CMYK 1 1 255\n\0\0\0\0"),
-    "--max-pixels": (b"P5 99999999 99999999 100\n",),
+    "--max-pixels": (
+        b"P5 99999999 99999999 100\n",
+        b"P6 9999999999 1 255\n",
+        b"PF 9999999999 1 1.0\n",
+    ),
 }
 
 

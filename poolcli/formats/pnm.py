@@ -98,7 +98,7 @@ class PnmReader:
             while header is not None:
                 end = begin + header.octets
                 if end > size:
-                    raise too_short((size - begin) // header.row.base.itemsize, header.info)
+                    raise too_short((size - begin) // header.sample.itemsize, header.info)
                 self._pieces.append(Piece(header, begin))
                 self._stream.seek(end)
                 header = self._next_header()
@@ -159,7 +159,7 @@ class PipedSamples:
         if self._octets is None:
             header, octets = self._header, self._stream.read(self._header.octets)
             if len(octets) < header.octets:
-                raise too_short(len(octets) // header.row.base.itemsize, header.info)
+                raise too_short(len(octets) // header.sample.itemsize, header.info)
             self._octets = octets
         return self._octets
 

@@ -70,12 +70,20 @@ class Header(NamedTuple):
     Attributes:
         magic: the two letters that name the format.
         info: what is known of the picture.
-        row: the NumPy type of a whole row in the file; PBM packs eight pixels into a byte.
+        sample: the NumPy type of a sample in the file; PBM packs eight into a byte.
     """
 
     magic: bytes
     info: FrameInfo
-    row: np.dtype[Any]
+    sample: np.dtype[Any]
+
+    @property
+    def row(self) -> np.dtype[Any]:
+        """The NumPy type of a whole row in the file."""
+        shape = self.info.shape[1:]
+        if self.magic == PBM:
+            shape = (-(-shape[0] // 8),)
+        return np.dtype((self.sample, shape))
 
     @property
     def octets(self) -> int:
@@ -233,10 +241,7 @@ def _integers(
     stored = Stored("unsigned", maxval.bit_length(), maxval, channels)
     encoding = Encoding("pam" if magic == PAM else "pnm")
     info = FrameInfo(shape, dtype, mode, maxval, stored, encoding=encoding)
-    if magic == PBM:
-        return Header(magic, info, np.dtype((np.uint8, -(-size[1] // 8))))
-    sample = np.dtype(np.uint8 if maxval < 256 else ">u2")
-    return Header(magic, info, np.dtype((sample, shape[1:])))
+    return Header(magic, info, np.dtype(np.uint8 if maxval < 256 else ">u2"))
 
 
 def _floats(magic: bytes, size: Pair, scale: bytes) -> Header:
@@ -252,7 +257,7 @@ def _floats(magic: bytes, size: Pair, scale: bytes) -> Header:
     encoding = Encoding("pfm", details={"scale": scale.decode().lstrip("+-")})
     info = info_in_mode(size, mode, stored, encoding=encoding)
     order = "<" if scale.startswith(b"-") else ">"
-    return Header(magic, info, np.dtype((f"{order}f4", info.shape[1:])))
+    return Header(magic, info, np.dtype(f"{order}f4"))
 
 
 def _damaged() -> PoolError:
