@@ -267,7 +267,7 @@ BATCH: Final = Group(
             type=Whole(1),
             shown="N",
             envvar="POOLCLI_JOBS",
-            text="Pictures to pool at the same time (default: one per usable CPU).",
+            text="Pictures to pool at the same time (default: one per usable CPU, four with URLs).",
         ),
         declared(
             "--scheduler",

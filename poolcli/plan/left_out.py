@@ -12,7 +12,6 @@ from poolcli.formats.extras import is_installed
 from poolcli.formats.unread import UNREAD
 
 NO_PICTURE = "its suffix names no picture"
-NOT_READ = "pictures of this format are not read"
 
 
 class LeftOut(NamedTuple):
