@@ -27,7 +27,7 @@ RED: Final = "31"
 """The code of the colour of failures on a terminal."""
 
 PLAIN_SIGNS: Final = str.maketrans({"→": "->", "×": "x", "…": "..."})
-"""What is printed in place of signs where the encoding of standard error does not have them."""
+"""The plain characters for signs that the encoding of standard error does not have."""
 
 SHOWN_NAMES: Final = 5
 """The number of names that a refusal lists without ``--verbose``."""

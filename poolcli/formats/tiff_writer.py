@@ -65,7 +65,7 @@ MOST_BYTES: Final = (1 << 32) - 1
 
 
 class Page(NamedTuple):
-    """What is known of a page; pages that have all of it in common share one.
+    """The facts of a page; pages that have all of them in common share one.
 
     Attributes:
         info: what is known of its pixels, without a palette, which is among the tags.

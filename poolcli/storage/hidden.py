@@ -20,7 +20,7 @@ except ImportError:  # Windows has no such locks, so stale hidden files are not 
 TEMPORARY: Final = re.compile(r"\.poolcli-[0-9a-f]{8}\.tmp")
 
 HAS_UNNAMED: Final = hasattr(os, "O_TMPFILE") and hasattr(os, "link")
-"""Whether this system has an `UnnamedFile`; a file system may still have none."""
+"""True if this system has an `UnnamedFile`; a file system may still have none."""
 
 
 class HiddenFile:

@@ -43,7 +43,7 @@ PORT: Final = re.compile(r":\d+$|\]$")
 SIGNATURE: Final = re.compile(
     r"[?&](sig|signature|x-(amz|goog)-[a-z-]+|awsaccesskeyid|googleaccessid)=", re.IGNORECASE
 )
-"""What signed URLs of S3, Google and Azure have in their query; keys may have a question mark."""
+"""A word in the query of signed URLs of S3, Google and Azure; keys may have a question mark."""
 
 _tree_of_next: dict[str, Tree] = {}
 """The content of the folder that `Remote.walk` has just yielded, by its URL."""
