@@ -104,7 +104,11 @@ def nodata_of(info: FrameInfo, pixels: Pixels) -> Nodata:
         kind = info.dtype.name
         return Nodata(note=f"its nodata value {text} is no {kind}: it was ignored", text=text)
     stored = info.stored.maxval
-    if info.maxval and stored and stored != info.maxval:  # the decoder has widened the samples
+    is_widened = info.maxval and stored and stored != info.maxval
+    if stored and value > stored:
+        note = f"its nodata value {text} is no {info.stored.bits}-bit sample: it was ignored"
+        return Nodata(note=note, text="" if is_widened else text)
+    if is_widened:
         value = rescaled(np.array([value]), stored, info).item()
         text = str(value)
     return Nodata(value, text)
@@ -258,6 +262,8 @@ def _rescaled_info(info: FrameInfo, mode: str) -> FrameInfo:
     try:
         value = nodata_value(info.nodata, info.dtype)
     except PoolError:
+        return result
+    if value > info.maxval:  # no sample has it, but one of the result might
         return result
     return result._replace(nodata=str(rescaled(np.array([value]), info.maxval, result).item()))
 

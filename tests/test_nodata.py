@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from poolcli import PoolError, avg_pool, max_pool, min_pool
-from poolcli.colour import nodata_of
+from poolcli.colour import nodata_of, widened_info
 from poolcli.engine.nodata import nodata_value
 from tests import jobs, oracle
 from tests.engine_calls import BY_CHANNEL, METHODS, POOLS, Call
@@ -168,6 +168,21 @@ def test_the_nodata_value_of_widened_samples_is_widened() -> None:
     one = picture(np.zeros((4, 4), np.uint8), "L", nodata="15")
     info = one.info._replace(stored=one.info.stored._replace(bits=4, maxval=15))
     assert nodata_of(info, jobs.work().pixels)[:2] == (255, "255")
+
+
+@pytest.mark.parametrize(("bits", "dtype", "text"), [(4, np.uint8, ""), (12, np.uint16, "65535")])
+def test_a_nodata_value_of_more_bits_than_the_samples_is_no_value_of_the_result(
+    bits: int, dtype: Any, text: str
+) -> None:
+    """Samples of 4 bits are widened to 8 by the decoder, those of 12 by the writer to 16."""
+    mode, stated, maxval = ("L", "200", 255) if bits == 4 else ("L;M", "65535", 4095)
+    info = picture(np.zeros((4, 4), dtype), mode, maxval=maxval, nodata=stated).info
+    info = info._replace(stored=info.stored._replace(bits=bits, maxval=(1 << bits) - 1))
+    found = nodata_of(info, jobs.work().pixels)
+    assert found.note == f"its nodata value {stated} is no {bits}-bit sample: it was ignored"
+    assert (found.value, found.text) == (None, text)
+    wide = widened_info(info)
+    assert wide is None or wide.nodata == ""
 
 
 def test_an_average_that_happens_to_be_nodata_stays_and_is_told(run: Run, tmp_path: Path) -> None:
