@@ -18,12 +18,12 @@ from poolcli.engine.window import Axes, Axis
 from poolcli.errors import PoolError
 
 OUTSIDE, ABSENT, WITHOUT_DATA, WITH_DATA, PROPAGATED = range(5)
-"""The ranks of samples: beyond the picture, omitted NaN, nodata, others, and NaN that wins.
+"""The priorities of samples: beyond the picture, omitted NaN, nodata, others, and NaN that wins.
 
-A sample of a higher rank wins over all values of a lower one."""
+A sample of a higher priority wins over all values of a lower one."""
 
 CHOSEN: Final = 4
-"""Is added to the ranks of the pixels that take part, if only some do; omitted NaN never does."""
+"""It is added to the priorities of pixels that take part if others do not; never to omitted NaN."""
 
 
 class PlaceTuning(NamedTuple):
@@ -76,9 +76,9 @@ def extreme_places(
     word = np.int32 if rows.span * width + columns.span < 1 << 31 else np.int64
     search = Search(UFUNCS[which][0], np.greater if which == "max" else np.less, Scratch())
     for region, pixels, marked in read_regions(picture, where, (rows, columns), windows, widest):
-        ranks = _ranks(pixels, marked, nodata, omits_nan=nan == "omit")
+        priorities = _priorities(pixels, marked, nodata, omits_nan=nan == "omit")
         with np.errstate(invalid="ignore"):
-            found = search.winners(region, pixels, ranks)
+            found = search.winners(region, pixels, priorities)
         values[region.tile] = found.values
         starts = _starts(rows, region.tile.rows)[:, None] * width
         starts = starts + _starts(columns, region.tile.columns).repeat(picture.shape[2])
@@ -95,13 +95,13 @@ class Candidates(NamedTuple):
 
     Attributes:
         values: the samples.
-        ranks: their ranks; None if all are equal.
+        priorities: their priorities; None if all are equal.
         columns: the numbers of the taps along the width; None before these are compared.
     """
 
     # Arrays or None, but a caller knows which: the parts of one search are alike.
     values: Any
-    ranks: Any = None
+    priorities: Any = None
     columns: Any = None
 
 
@@ -136,21 +136,21 @@ class Search(NamedTuple):
     scratch: Scratch
 
     def winners(
-        self, region: Region, pixels: NDArray[Any], ranks: NDArray[np.uint8] | None
+        self, region: Region, pixels: NDArray[Any], priorities: NDArray[np.uint8] | None
     ) -> Found:
         """Return the winner of each window of a region.
 
         Args:
             region: the windows.
             pixels: the pixels of the region, (h, w, C).
-            ranks: their ranks, or None if all are equal.
+            priorities: their priorities, or None if all are equal.
         """
-        if ranks is None and not region.is_full:
-            ranks = np.full(pixels.shape, WITH_DATA, np.uint8)
+        if priorities is None and not region.is_full:
+            priorities = np.full(pixels.shape, WITH_DATA, np.uint8)
         values = region.filled(pixels, pixels.dtype.type(0))
-        if ranks is not None:
-            ranks = region.filled(ranks, OUTSIDE)
-        taps = _down(region, self._across(region, values, ranks))
+        if priorities is not None:
+            priorities = region.filled(priorities, OUTSIDE)
+        taps = _down(region, self._across(region, values, priorities))
         first = next(taps)
         best = Candidates(*(None if part is None else part.copy() for part in first))
         rows = np.zeros(best.values.shape, np.min_scalar_type(region.rows.size))
@@ -159,7 +159,7 @@ class Search(NamedTuple):
         return Found(best.values, rows, best.columns)
 
     def _across(
-        self, region: Region, values: NDArray[Any], ranks: NDArray[np.uint8] | None
+        self, region: Region, values: NDArray[Any], priorities: NDArray[np.uint8] | None
     ) -> Candidates:
         """Return the winner of each row of pixels in each window, (h, columns, C)."""
         shape = (len(values), region.columns.out, values.shape[2])
@@ -170,8 +170,8 @@ class Search(NamedTuple):
             return out
 
         def tap(number: int, name: str) -> Candidates:
-            ranked = None if ranks is None else taken(ranks, number, f"{name} rank")
-            return Candidates(taken(values, number, name), ranked)
+            priority = None if priorities is None else taken(priorities, number, f"{name} priority")
+            return Candidates(taken(values, number, name), priority)
 
         best = tap(0, "best")
         columns = self.scratch.take("columns", shape, np.min_scalar_type(region.columns.size))
@@ -185,13 +185,13 @@ class Search(NamedTuple):
     ) -> None:
         """Replace the best samples by those of a tap that are better, and note its number."""
         is_better = self.beats(tap.values, best.values)
-        if tap.ranks is None:
+        if tap.priorities is None:
             self.better(best.values, tap.values, out=best.values)
         else:
-            is_better &= tap.ranks == best.ranks
-            is_better |= tap.ranks > best.ranks
+            is_better &= tap.priorities == best.priorities
+            is_better |= tap.priorities > best.priorities
             np.copyto(best.values, tap.values, where=is_better)
-            np.maximum(best.ranks, tap.ranks, out=best.ranks)
+            np.maximum(best.priorities, tap.priorities, out=best.priorities)
         # The numbers grow from tap to tap, and a maximum is faster than a copy with a mask.
         np.maximum(numbers, is_better * numbers.dtype.type(number), out=numbers)
         if best.columns is not None:
@@ -212,10 +212,10 @@ def _down(region: Region, candidates: Candidates) -> Iterator[Candidates]:
         yield Candidates(*parts)
 
 
-def _ranks(
+def _priorities(
     pixels: NDArray[Any], where: Mask | None, nodata: float | None, *, omits_nan: bool
 ) -> NDArray[np.uint8] | None:
-    """Return the ranks of pixels (h, w, C); None if all are equal.
+    """Return the priorities of pixels (h, w, C); None if all are equal.
 
     Args:
         pixels: the pixels.
@@ -227,16 +227,16 @@ def _ranks(
     has_nan = is_nan is not None and is_nan.any()
     if where is None and nodata is None and not has_nan:
         return None
-    ranks = np.full(pixels.shape, WITH_DATA, np.uint8)
+    priorities = np.full(pixels.shape, WITH_DATA, np.uint8)
     if nodata is not None:
-        ranks[pixels == nodata] = WITHOUT_DATA
+        priorities[pixels == nodata] = WITHOUT_DATA
     if has_nan and not omits_nan:
-        ranks[is_nan] = PROPAGATED
+        priorities[is_nan] = PROPAGATED
     if where is not None:
-        ranks += CHOSEN * where.view(np.uint8)
+        priorities += CHOSEN * where.view(np.uint8)
     if has_nan and omits_nan:
-        ranks[is_nan] = ABSENT
-    return ranks
+        priorities[is_nan] = ABSENT
+    return priorities
 
 
 def _starts(axis: Axis | Spans, windows: slice) -> NDArray[np.int64]:

@@ -253,7 +253,7 @@ def sorted_by_network(
 
 
 def sorted_taps(region: Region, keys: NDArray[Any]) -> Sequence[NDArray[Any]]:
-    """Return the same as `sorted_by_network`, with the taps of every window copied side by side."""
+    """Return what `sorted_by_network` does; the taps of every window are copied side by side."""
     windows = region.windows(keys)
     # NumPy sorts 8-bit integers ten times as slowly as 32-bit ones, for which it uses SIMD.
     dtype = np.dtype(np.uint32) if keys.itemsize == 1 else keys.dtype

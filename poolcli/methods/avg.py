@@ -81,7 +81,7 @@ class Average(ByChannel):
         return average(array, axes, nan=nan, nodata=nodata, **options)
 
     def for_alpha(self) -> Average:
-        """Return the same average without the curve."""
+        """Return this average without the curve."""
         return replace(self, linear=False)
 
 
