@@ -141,6 +141,14 @@ def test_linear_light_leaves_nodata_out_too() -> None:
     assert pooled.array.tolist() == [[255, mean]]
 
 
+@pytest.mark.parametrize("linear", [False, True])
+def test_true_in_a_bilevel_array_may_have_any_byte(linear: bool) -> None:
+    """Pillow's arrays have 255."""
+    array = np.array([[0, 255], [255, 0]], np.uint8).view(np.bool_)
+    pooled = jobs.pool(picture(array, "1"), jobs.work("avg", 2, linear=linear, nodata="1"))
+    assert pooled.array.tolist() == [[0]]
+
+
 @pytest.mark.parametrize(
     ("stated", "option", "value", "text", "notes"),
     [

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from poolcli.engine.kernels import NanPolicy
 from poolcli.engine.means import average
+from poolcli.engine.tiles import zeros_and_ones
 from poolcli.engine.window import Axes
 from poolcli.errors import PoolError
 from poolcli.methods.channels import ByChannel
@@ -98,7 +99,7 @@ def linear_average(array: NDArray[Any], axes: Axes, **options: Any) -> NDArray[A
         An array of the same type; uint8 if the input is bool.
     """
     if array.dtype == np.bool_:  # the average of a bilevel picture is 8-bit grey
-        array, table, full = array.view(np.uint8), np.array([0.0, 1.0]), 255
+        array, table, full = zeros_and_ones(array), np.array([0.0, 1.0]), 255
     else:
         full = int(np.iinfo(array.dtype).max)
         table = srgb_decoded(np.arange(full + 1) / full)
