@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from fractions import Fraction
 from io import BytesIO
@@ -232,6 +233,18 @@ def test_frames_whose_number_only_the_end_tells_are_written_the_same(name: str, 
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(one.array, other.array)
     assert [one.info.duration for one in found] == ([33, 34, 33, 33] if count > 1 else [0])
+
+
+@pytest.mark.parametrize("name", ["webp", "avif"])
+def test_frames_are_written_the_same_if_no_thread_can_be_started(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    wanted = written(frames_of(4), name)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert written(frames_of(4), name) == wanted
 
 
 @pytest.mark.parametrize("name", ["webp", "avif"])

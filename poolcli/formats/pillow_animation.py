@@ -8,6 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from io import BytesIO
@@ -72,7 +73,8 @@ class PulledWriter(WholeFrameWriter):
         plugin: Pillow's name of the format.
         timing: the durations and the numbers of plays that the format can state.
         frames: the number of frames; None if it is not known yet: then all frames are collected
-            in memory first, because Pillow asks for the number at once.
+            in memory first, because Pillow asks for the number at once. They are collected too if
+            no thread can be started.
     """
 
     plugin = ""
@@ -100,7 +102,8 @@ class PulledWriter(WholeFrameWriter):
         if not self._arguments:
             self._arguments = self.arguments(picture.info, picture.metadata)
             if self.frames is not None and self.frames > 1:
-                self._bridge = Bridge(partial(self._encode, self.frames))
+                with suppress(RuntimeError):  # if the system starts no more threads
+                    self._bridge = Bridge(partial(self._encode, self.frames))
         milliseconds = self.timeline.clamped(self.timeline.ticks(picture.info.duration))
         timed = to_image(picture, self.row.modes[picture.info.mode]), milliseconds
         if self._bridge is None:
@@ -173,6 +176,9 @@ class Bridge(Generic[Item]):
 
         Args:
             encode: encodes all frames of the iterator that it is given.
+
+        Raises:
+            RuntimeError: the system starts no more threads.
         """
         self._queue: queue.Queue[Item | None] = queue.Queue(maxsize=1)
         self._fault: BaseException | None = None
