@@ -22,6 +22,7 @@ ResolutionUnit = Literal["inch", "cm", ""]
 """The unit of a resolution; the empty one means that only a ratio is known."""
 
 CM_IN_AN_INCH: Final = 2.54
+METRES_IN_AN_INCH: Final = 0.0254
 
 
 class Mode(NamedTuple):

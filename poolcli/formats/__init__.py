@@ -26,7 +26,6 @@ NODATA: Final = "nodata"
 START_BYTES: Final = 64
 """The number of bytes at the start of a file that are matched with the signatures."""
 
-
 _GREY = {"1": "1", "L": "L"}
 _COLOUR = {**_GREY, "RGB": "RGB"}
 _ALPHA = {**_COLOUR, "LA": "LA", "RGBA": "RGBA"}

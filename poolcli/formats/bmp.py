@@ -26,9 +26,17 @@ from poolcli.formats.indexed import (
 )
 from poolcli.formats.row import Format
 from poolcli.formats.saving import Saving
-from poolcli.picture import Encoding, FrameInfo, Metadata, Pair, Resolution, Stored, info_in_mode
+from poolcli.picture import (
+    METRES_IN_AN_INCH,
+    Encoding,
+    FrameInfo,
+    Metadata,
+    Pair,
+    Resolution,
+    Stored,
+    info_in_mode,
+)
 
-INCH_IN_METRES: Final = 0.0254
 BITS: Final = {"1": 1, "L": 8, "RGB": 24, "RGBA": 32}
 """The bits of a pixel that are written, by mode."""
 
@@ -88,7 +96,7 @@ class BmpReader:
     def metadata(self) -> Metadata:
         """Return the resolution and the profile."""
         header = self._header
-        across, down = (number * INCH_IN_METRES for number in header.density)
+        across, down = (number * METRES_IN_AN_INCH for number in header.density)
         return Metadata(
             resolution=checked_resolution(across, down),
             icc_profile=header.profile,
@@ -186,7 +194,7 @@ class BmpWriter(FrameWriter):
         if resolution is None or not resolution.unit:
             return USUAL_DENSITY
         inch = resolution.per_inch()
-        return round(inch.across / INCH_IN_METRES), round(inch.down / INCH_IN_METRES)
+        return round(inch.across / METRES_IN_AN_INCH), round(inch.down / METRES_IN_AN_INCH)
 
 
 def _palette_info(header: Header) -> FrameInfo:

@@ -22,13 +22,13 @@ takes more than twice the time, which is worth it only for few cells, as in dark
 FEW_CELLS: Final = 1024
 FEW_PIXELS: Final = 1 << 13
 """In so few pixels colours are counted faster by sorting them than by cells."""
+
 BAND_PIXELS: Final = 1 << 18
 """Pixels that are converted at once: memory is bounded, and a band is worth its own histogram."""
 
 SPLIT_TOGETHER: Final = 4
 """Boxes are split in one step whose error is at least a quarter of the largest one. Splitting only
 the largest takes 20 times as long, for 0.1 dB."""
-
 
 ROUNDING: Final = 1e-3
 """Squared errors below this are rounding errors of boxes of one cell."""

@@ -10,13 +10,12 @@ from typing import Any, Final
 
 from poolcli.formats.carried import EXIF_PREFIX, MOST_XMP_BYTES, XMP_PREFIX
 from poolcli.formats.png_chunks import COLOUR, Chunks, chunk
-from poolcli.picture import Metadata, Resolution
+from poolcli.picture import METRES_IN_AN_INCH, Metadata, Resolution
 
 XMP_KEYWORD: Final = b"XML:com.adobe.xmp"
 MOST_BYTES: Final = MOST_XMP_BYTES
 """The most bytes of an unpacked profile or text: profiles of printers have several megabytes."""
 
-METRES_IN_AN_INCH: Final = 0.0254
 PER_METRE: Final = 1
 """The only unit of pHYs: pixels per metre."""
 
